@@ -1,0 +1,168 @@
+/*
+ * conf.h - the configuration as the data plane reads it: plain values inside a snapshot.
+ *
+ * Flow:   control/config.c fills these -> link/snapshot -> workers, policy, relay.
+ * Keeps:  no pointers; every string is NUL-terminated inside its array; every array index is checked when a snapshot is
+ *         validated. Lists of any length (domains, networks, addresses) are sections of their own, see link/snapshot.h.
+ * Source: POLICY for meanings and defaults.
+ */
+#ifndef GREYLINE_BASE_CONF_H
+#define GREYLINE_BASE_CONF_H
+
+#include <stdint.h>
+
+#include "dataplane/base/addr.h"
+
+#define CONF_NAME_OCTETS     64  /* with NUL */
+#define CONF_HOST_OCTETS     256 /* with NUL; RFC 1035 section 2.3.4 */
+#define CONF_DEVICE_OCTETS   256
+#define CONF_PORTS_MAX       2
+#define CONF_ADDRS_MAX       16 /* of one port */
+#define CONF_LISTENERS_MAX   32
+#define CONF_POOLS_MAX       64
+#define CONF_BACKENDS_MAX    64
+#define CONF_ZONES_MAX       64
+#define CONF_WORKERS_MAX     16
+
+enum conf_mode { MODE_OBSERVE, MODE_SOFT, MODE_ENFORCE };
+enum conf_reject_at { REJECT_AT_RCPT, REJECT_AT_CONNECT, REJECT_AT_SYN };
+enum conf_role { ROLE_MX, ROLE_SUBMISSION };
+enum conf_client_address { CLIENT_ADDRESS_NONE, CLIENT_ADDRESS_PROXY_V1, CLIENT_ADDRESS_PROXY_V2, CLIENT_ADDRESS_XCLIENT };
+enum conf_bare_lf { BARE_LF_NORMALIZE, BARE_LF_REJECT, BARE_LF_TOLERATE };
+enum conf_idle { IDLE_NAP, IDLE_SPIN };
+
+/* Single values. Every field is a row of control/options.def, which holds unit, range and default. */
+struct conf {
+	char hostname[CONF_HOST_OCTETS];
+	uint8_t mode;      /* enum conf_mode */
+	uint8_t reject_at; /* enum conf_reject_at */
+	uint8_t grey_reference;
+	uint8_t bare_lf;   /* enum conf_bare_lf */
+	uint8_t idle;      /* enum conf_idle */
+	uint8_t known_clients_relay;
+	uint8_t ptr_missing, ptr_unconfirmed, ptr_generic; /* enum client_effect */
+	uint8_t trap_scope_network;
+
+	uint32_t grey_block_s, grey_pass_s, grey_expire_s;
+	uint32_t grey_lapse_memory_s;     /* 7 days */
+	uint32_t grey_window_max_s;       /* 4 days: the cap of a window doubled after lapses */
+	uint32_t grey_auto_after;         /* 5: automatic allow of a network; 0 = off */
+	uint32_t grey_source_budget;      /* new GREY records a source network may start in an hour */
+	int32_t dnsbl_reject_threshold, dnsbl_grey_threshold;
+	uint32_t dns_deadline_ms;         /* 2000: from accept */
+	uint32_t client_fresh_s;          /* a client verdict is fresh for so long */
+	uint32_t trap_s;                  /* 24 h */
+
+	uint32_t greet_pause_ms;          /* strangers only; 0 = off */
+	uint32_t command_timeout_s;       /* 300 (RFC 5321 section 4.5.3.2.7) */
+	uint32_t data_timeout_s;          /* 180: only silence counts */
+	uint32_t session_max_s;           /* never interrupts a message */
+	uint32_t data_rate_floor_octets_s;/* 0 = off */
+	uint32_t rcpts_max;               /* 100 at least */
+	uint32_t commands_max, errors_max, messages_max;
+	uint64_t message_max_octets;      /* our own cap; 0 = the largest of the backends */
+
+	uint32_t backend_connect_ms;      /* 10000 */
+	uint32_t backend_greeting_ms;     /* 10000 */
+	uint32_t backend_total_ms;        /* 30000 */
+	uint32_t backend_reply_ms;        /* 35000: any reply but the one after the dot */
+	uint32_t backend_dot_s;           /* 600 at least (RFC 1047) */
+	uint32_t backend_probe_s;         /* 30 */
+	uint32_t backend_relaytest_s;     /* 86400 */
+	uint32_t drain_s;                 /* 60: messages finish after SIGTERM */
+
+	uint32_t client_sessions_max;     /* concurrent sessions of one address; 0 = no limit */
+	uint32_t client_network_sessions_max; /* of one /24 or /64 */
+
+	uint32_t log_grey_per_s;          /* 1000 */
+
+	/* fixed for the life of a data plane: a change is reported and counts at its next start */
+	uint32_t workers;
+	uint32_t sessions;                /* of one worker */
+	uint32_t memory_mb;
+};
+
+struct conf_port_addr {
+	struct ip_addr addr;
+	uint8_t prefix_bits; /* in the 128-bit form: an IPv4 /24 is 120 */
+	uint8_t reserved[3];
+};
+
+struct conf_port {
+	char name[CONF_NAME_OCTETS];
+	char device[CONF_DEVICE_OCTETS]; /* DPDK name of a bound device, or driver and arguments of a virtual one */
+	uint8_t mac[6];                  /* all zero: the device's own */
+	uint16_t mtu;                    /* 1280 to 9000 */
+	struct ip_addr gateway4, gateway6; /* zero: none */
+	uint32_t n_addrs;
+	struct conf_port_addr addr[CONF_ADDRS_MAX];
+};
+
+struct conf_listener {
+	char name[CONF_NAME_OCTETS];
+	uint8_t role; /* enum conf_role */
+	uint8_t i_trust_the_backend;
+	uint16_t port;
+	uint32_t n_addrs;
+	struct ip_addr addr[CONF_ADDRS_MAX];
+	uint64_t pools; /* bit i: pool i may be routed to */
+	uint16_t default_pool;
+	uint16_t reserved[3];
+};
+
+struct conf_pool {
+	char name[CONF_NAME_OCTETS];
+	uint64_t backends; /* bit i: backend i belongs to it */
+};
+
+struct conf_backend {
+	char name[CONF_NAME_OCTETS];
+	struct ip_addr addr;
+	uint16_t port;
+	uint8_t client_address; /* enum conf_client_address */
+	uint8_t is_submission;  /* reached by splicing alone: no EHLO capabilities wanted of it */
+	uint32_t id;            /* of name, address, port: stable over reloads, keys its state in the segment */
+};
+
+struct conf_zone {
+	char name[CONF_HOST_OCTETS]; /* the public name: never the key */
+};
+
+/* What a probe found; EHLO keywords as a set. */
+enum ehlo_ext {
+	EXT_PIPELINING = 1 << 0,
+	EXT_SIZE = 1 << 1,
+	EXT_8BITMIME = 1 << 2,
+	EXT_SMTPUTF8 = 1 << 3,
+	EXT_DSN = 1 << 4,
+	EXT_CHUNKING = 1 << 5,
+	EXT_BINARYMIME = 1 << 6,
+	EXT_ENHANCEDSTATUSCODES = 1 << 7,
+	EXT_STARTTLS = 1 << 8,
+	EXT_XCLIENT = 1 << 9,
+	EXT_AUTH = 1 << 10,
+};
+
+enum backend_health {
+	BACKEND_UNPROBED,
+	BACKEND_UP,
+	BACKEND_DOWN,
+	BACKEND_OPEN_RELAY, /* out of service: it relays for strangers; its mynetworks names the gateway */
+	BACKEND_LOOP,       /* out of service: it is ourselves */
+	BACKEND_DRAINED,    /* by the operator */
+};
+
+/* Lives in the segment; one writer (worker 0 for probes), fields read relaxed. */
+struct backend_state {
+	uint32_t id;      /* conf_backend.id, 0 = free */
+	uint8_t health;   /* enum backend_health */
+	uint8_t drained;
+	uint8_t failures; /* in a row */
+	uint8_t probed;   /* a probe ever succeeded: ext and size are valid */
+	uint32_t ext;     /* enum ehlo_ext */
+	uint32_t probed_s, relaytest_s, changed_s; /* policy time */
+	uint64_t size_octets; /* SIZE offered, 0 = none given */
+	char words[256];  /* what it said last, printable ASCII, for status and log */
+};
+
+#endif

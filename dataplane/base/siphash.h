@@ -1,0 +1,30 @@
+/*
+ * siphash.h - the keyed hash of everything an attacker may choose: table keys, SYN cookies, references.
+ *
+ * Pure:   octets and key in, 64 bits out.
+ * Source: Aumasson and Bernstein, SipHash: a fast short-input PRF (2012); SipHash-2-4.
+ */
+#ifndef GREYLINE_BASE_SIPHASH_H
+#define GREYLINE_BASE_SIPHASH_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct siphash_key {
+	uint64_t k0, k1;
+};
+
+uint64_t siphash(const struct siphash_key *key, const void *data, size_t len_octets);
+
+/* For input that comes in pieces. */
+struct siphash_state {
+	uint64_t v0, v1, v2, v3;
+	uint64_t tail;
+	uint32_t n_octets;
+};
+
+void siphash_init(struct siphash_state *s, const struct siphash_key *key);
+void siphash_update(struct siphash_state *s, const void *data, size_t len_octets);
+uint64_t siphash_final(struct siphash_state *s);
+
+#endif

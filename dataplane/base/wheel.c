@@ -1,0 +1,149 @@
+/*
+ * wheel.c - the lazy timer wheel.
+ *
+ * Pure:   see the header.
+ * Keeps:  a node is filed in the slot of its due tick, or in the last slot of the round where it lies further out;
+ *         a node found in its slot before its time is filed again.
+ */
+#include "dataplane/base/wheel.h"
+
+#include <stddef.h>
+
+#include "dataplane/base/bug.h"
+
+#define SLOT_MASK (WHEEL_SLOTS - 1u)
+
+void
+wheel_init(struct wheel *w, uint64_t tick_us, uint64_t now_us)
+{
+	*w = (struct wheel){ .tick_us = tick_us, .now_tick = now_us / tick_us };
+	for (uint32_t i = 0; i < WHEEL_SLOTS; i++)
+		w->slot[i].next = w->slot[i].prev = &w->slot[i];
+}
+
+/* The tick at which node is looked at: rounded up, so that it is never before its due time. */
+static uint64_t
+due_tick(const struct wheel *w, uint64_t due_us)
+{
+	uint64_t tick = due_us > UINT64_MAX - w->tick_us ? UINT64_MAX / w->tick_us : (due_us + w->tick_us - 1) / w->tick_us;
+
+	if (tick < w->now_tick)
+		tick = w->now_tick;
+	if (tick > w->now_tick + SLOT_MASK)
+		tick = w->now_tick + SLOT_MASK;
+	return tick;
+}
+
+static void
+file_node(struct wheel *w, struct wheel_node *node)
+{
+	uint32_t slot = (uint32_t)(due_tick(w, node->due_us) & SLOT_MASK);
+	struct wheel_node *head = &w->slot[slot];
+
+	node->filed_slot = slot;
+	node->next = head;
+	node->prev = head->prev;
+	head->prev->next = node;
+	head->prev = node;
+	w->occupied[slot / 64] |= UINT64_C(1) << (slot % 64);
+}
+
+static void
+unfile_node(struct wheel *w, struct wheel_node *node)
+{
+	struct wheel_node *head = &w->slot[node->filed_slot];
+
+	node->prev->next = node->next;
+	node->next->prev = node->prev;
+	node->next = node->prev = NULL;
+	if (head->next == head)
+		w->occupied[node->filed_slot / 64] &= ~(UINT64_C(1) << (node->filed_slot % 64));
+}
+
+void
+wheel_arm(struct wheel *w, struct wheel_node *node, uint64_t due_us)
+{
+	if (wheel_is_armed(node)) {
+		bool later = due_us >= node->due_us;
+
+		node->due_us = due_us;
+		if (later)
+			return; /* lazy: filed again when its old slot comes round */
+		unfile_node(w, node);
+	} else {
+		node->due_us = due_us;
+		w->n_armed++;
+	}
+	file_node(w, node);
+}
+
+void
+wheel_cancel(struct wheel *w, struct wheel_node *node)
+{
+	if (!wheel_is_armed(node))
+		return;
+	unfile_node(w, node);
+	w->n_armed--;
+}
+
+/* The first occupied slot at or after now_tick, as a tick; UINT64_MAX when the wheel is empty. */
+static uint64_t
+next_occupied_tick(const struct wheel *w)
+{
+	uint32_t start = (uint32_t)(w->now_tick & SLOT_MASK);
+
+	if (w->n_armed == 0)
+		return UINT64_MAX;
+	for (uint32_t i = 0; i <= WHEEL_SLOTS / 64; i++) {
+		uint32_t word = (start / 64 + i) % (WHEEL_SLOTS / 64);
+		uint64_t bits = w->occupied[word];
+
+		if (i == 0)
+			bits &= ~UINT64_C(0) << (start % 64);
+		else if (i == WHEEL_SLOTS / 64)
+			bits &= ~(~UINT64_C(0) << (start % 64));
+		if (bits != 0) {
+			uint32_t slot = word * 64 + (uint32_t)__builtin_ctzll(bits);
+
+			return w->now_tick + ((slot - start) & SLOT_MASK);
+		}
+	}
+	BUG_ON(true); /* n_armed says there is one */
+	return UINT64_MAX;
+}
+
+struct wheel_node *
+wheel_pop(struct wheel *w, uint64_t now_us)
+{
+	const uint64_t now_tick = now_us / w->tick_us;
+
+	for (;;) {
+		uint64_t tick = next_occupied_tick(w);
+		struct wheel_node *node;
+
+		if (tick == UINT64_MAX || tick > now_tick) {
+			/* nothing until then: the round may start later */
+			if (now_tick > w->now_tick)
+				w->now_tick = now_tick;
+			return NULL;
+		}
+		w->now_tick = tick;
+		node = w->slot[tick & SLOT_MASK].next;
+		unfile_node(w, node);
+		if (node->due_us <= now_us) {
+			w->n_armed--;
+			return node;
+		}
+		/* it moved later since it was filed: its due tick is after this one */
+		HOT_BUG_ON(due_tick(w, node->due_us) == tick);
+		file_node(w, node);
+	}
+}
+
+uint64_t
+wheel_deadline_us(const struct wheel *w)
+{
+	uint64_t tick = next_occupied_tick(w);
+
+	return tick == UINT64_MAX ? UINT64_MAX : tick * w->tick_us;
+}

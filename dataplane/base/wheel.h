@@ -1,0 +1,52 @@
+/*
+ * wheel.h - a lazy timer wheel: nodes are embedded, arming is O(1), a node that moved later is filed again only when its
+ * old slot comes round.
+ *
+ * Pure:   time comes in as an argument; memory is the caller's.
+ * Keeps:  a node is on at most one wheel; wheel_pop() never gives a node before its due time; a node due is given at the
+ *         latest one tick after it was due, whatever gap lies between two calls.
+ */
+#ifndef GREYLINE_BASE_WHEEL_H
+#define GREYLINE_BASE_WHEEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define WHEEL_SLOTS 4096 /* a power of two */
+
+struct wheel_node {
+	struct wheel_node *next, *prev; /* both NULL: not armed */
+	uint64_t due_us;
+	uint32_t filed_slot;
+};
+
+struct wheel {
+	uint64_t tick_us;
+	uint64_t now_tick; /* slots before this one are empty */
+	uint32_t n_armed;
+	uint64_t occupied[WHEEL_SLOTS / 64]; /* a bit for each slot that has a node */
+	struct wheel_node slot[WHEEL_SLOTS]; /* list heads */
+};
+
+void wheel_init(struct wheel *w, uint64_t tick_us, uint64_t now_us);
+
+/* Arms node for due_us, or moves it. */
+void wheel_arm(struct wheel *w, struct wheel_node *node, uint64_t due_us);
+
+/* Disarms; nothing where it is not armed. */
+void wheel_cancel(struct wheel *w, struct wheel_node *node);
+
+static inline bool
+wheel_is_armed(const struct wheel_node *node)
+{
+	return node->next != NULL;
+}
+
+/* The next node that is due at now_us, disarmed; NULL when none. The caller caps how many it takes in a turn. */
+struct wheel_node *wheel_pop(struct wheel *w, uint64_t now_us);
+
+/* A lower bound of the next due time; UINT64_MAX when nothing is armed. */
+uint64_t wheel_deadline_us(const struct wheel *w);
+
+#endif

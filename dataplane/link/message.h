@@ -1,0 +1,106 @@
+/*
+ * message.h - the records on the rings between data plane and control.
+ *
+ * Flow:   worker -> event ring -> control;  control -> answer ring -> worker
+ * Keeps:  fixed slots; every record carries both incarnations, and where it belongs to a session that session's number, so an answer of
+ *         another life is dropped and counted. Contents are hostile: lengths are checked by the reader.
+ */
+#ifndef GREYLINE_LINK_MESSAGE_H
+#define GREYLINE_LINK_MESSAGE_H
+
+#include <stdint.h>
+
+#include "dataplane/base/addr.h"
+#include "dataplane/base/conf.h"
+#include "dataplane/base/verdict.h"
+
+#define LINK_EVENT_OCTETS   2048
+#define LINK_EVENT_RECORDS  4096 /* of each worker: 8 MiB */
+#define LINK_ANSWER_OCTETS  512
+#define LINK_ANSWER_RECORDS 4096
+
+enum link_event_type {
+	LINK_EVENT_CLIENT = 1,  /* ask: reverse DNS and DNSBLs of an address */
+	LINK_EVENT_NAME = 2,    /* the readable name of a table entry */
+	LINK_EVENT_LOG = 3,     /* a log line as fields */
+	LINK_EVENT_BACKEND = 4, /* a backend's state changed: look into the segment */
+};
+
+struct link_head {
+	uint16_t type;
+	uint16_t len_octets;          /* of the whole record, head included */
+	uint16_t worker;
+	uint16_t reserved;
+	uint32_t dataplane_incarnation;
+	uint32_t control_incarnation; /* as the sender knows it */
+};
+
+struct link_event_client {
+	struct link_head head;
+	uint64_t session;             /* number in the worker's life; 0: nobody waits (refresh) */
+	struct ip_addr client;
+	uint32_t want_name;           /* 1: the answer is wanted even if the cached verdict is known (PTR name for XCLIENT) */
+	uint32_t deadline_ms;
+};
+
+/* Name of a triplet: three texts, each preceded by its length. */
+struct link_event_name {
+	struct link_head head;
+	uint64_t tag;
+	uint8_t kind;                 /* enum vt_kind */
+	uint8_t reserved;
+	uint16_t sender_len, rcpt_len;
+	uint16_t reserved2;
+	struct ip_addr network;
+	char text[640];               /* sender then rcpt, not terminated; truncated names are cut at 320 each */
+};
+
+/* A log line: fields of (id, length, octets). */
+enum link_log_kind { LINK_LOG_RCPT, LINK_LOG_MESSAGE, LINK_LOG_SESSION, LINK_LOG_NOTICE };
+
+enum link_log_field {
+#define LINK_LOG_FIELDS(X)                                                                                            \
+	X(ref) X(listener) X(client) X(ptr) X(ptr_state) X(helo) X(tls) X(from) X(rcpt) X(verdict) X(rule) X(reason) X(score)   \
+	X(mode) X(would) X(left_s) X(waited_s) X(backend) X(reply) X(dns_ms) X(rcpts) X(octets) X(backend_reply) X(result)      \
+	X(stage) X(duration_s) X(msgs) X(end) X(text) X(count) X(session)
+#define X(name) LOG_##name,
+	LINK_LOG_FIELDS(X)
+#undef X
+	LOG_FIELD_N
+};
+
+struct link_event_log {
+	struct link_head head;
+	uint32_t policy_s;            /* policy time of the event */
+	uint8_t kind;                 /* enum link_log_kind */
+	uint8_t verdict;              /* enum verdict, for caps and the why table */
+	uint8_t rule;                 /* enum policy_rule */
+	uint8_t n_fields;
+	uint64_t ref;
+	struct ip_addr client;
+	uint8_t fields[LINK_EVENT_OCTETS - 64]; /* id (1), length (2, host order), octets */
+};
+
+enum link_answer_type {
+	LINK_ANSWER_CLIENT = 1,
+	LINK_ANSWER_PROBE = 2, /* probe this backend now (id), relaytest if asked */
+};
+
+struct link_answer_client {
+	struct link_head head;
+	uint64_t session;
+	struct ip_addr client;
+	struct client_verdict verdict;
+	uint32_t dns_ms;
+	uint16_t ptr_len;
+	uint16_t reserved;
+	char ptr[256];                /* confirmed or not, printable ASCII; not terminated */
+};
+
+struct link_answer_probe {
+	struct link_head head;
+	uint32_t backend_id;
+	uint32_t relaytest;
+};
+
+#endif

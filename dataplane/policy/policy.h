@@ -1,0 +1,110 @@
+/*
+ * policy.h - the verdict on one recipient: the order of tests of POLICY section 2.
+ *
+ * Flow:   worker (RCPT) -> policy_rcpt() -> answer;  control (`explain`) -> the same code with dry set and a trace
+ * Pure:   a function of the question, the lists of the snapshot, the records of the verdict table and the time. It reads and, unless
+ *         dry, writes the table; nothing else.
+ * Keeps:  first match decides; a failure of our own state never refuses or delays (let through, counted); 1 <= wait_s <= block.
+ * Source: POLICY sections 2, 3, 4, 7.
+ */
+#ifndef GREYLINE_POLICY_POLICY_H
+#define GREYLINE_POLICY_POLICY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "dataplane/base/conf.h"
+#include "dataplane/base/counters.h"
+#include "dataplane/base/verdict.h"
+#include "dataplane/table/source_budget.h"
+#include "dataplane/table/verdict_table.h"
+
+/* What the snapshot and the segment lend for one decision; any list may be NULL (empty). */
+struct policy_ctx {
+	const struct conf *conf;
+	const void *domains;         /* name_set: value = listener bits (low 32) | pool index << 32 */
+	const void *client_allow, *client_deny;       /* prefix tables */
+	const void *sender_allow, *sender_deny;       /* name_set of addresses */
+	const void *rcpt_allow, *rcpt_deny, *rcpt_no_grey;
+	const struct conf_zone *zones; /* public names */
+	uint32_t n_zones;
+	struct verdict_table *table;
+	struct source_budget_cell *budget;
+	struct counters *counters;   /* NULL when dry */
+};
+
+struct policy_question {
+	uint32_t listener;          /* index */
+	bool i_trust_the_backend;
+	struct ip_addr client;
+	struct client_verdict verdict;
+	uint16_t protocol_score;    /* place kept: 0 */
+	const char *helo, *ptr_name;/* "" when none; ptr_name only when confirmed */
+	const char *from, *rcpt;    /* without brackets, NUL-terminated; "" is the null sender */
+	uint32_t now_s;             /* policy time */
+	bool dry;                   /* explain: writes nothing, counts nothing */
+};
+
+#define POLICY_TEXT_OCTETS 256
+
+struct policy_answer {
+	enum verdict verdict;        /* as the client meets it: mode already applied (observe: PASS; soft: DEFER for policy 5xx) */
+	enum verdict would;          /* what enforce would say */
+	enum policy_rule rule;       /* which decided */
+	uint16_t code;               /* 0, 451, 550, 554 of the verdict in force */
+	uint32_t wait_s;             /* of a greylist deferral */
+	uint32_t waited_s;           /* of a pass by the greylist: since first */
+	int16_t score;
+	uint16_t pool;               /* of the recipient's domain; 0xffff: the listener's default */
+	uint64_t ref;                /* 40 bits; of the triplet for the greylist, of the event for a reject; 0: none */
+	uint64_t tag;                /* the triplet's, 0 when the greylist was not reached */
+	struct vt_entry before;      /* the triplet's record before (kind VT_FREE: none) and now: policy_undo() */
+	struct vt_entry after;
+	const char *reason;          /* constant word for the log: "greylist", "dnsbl", "no-ptr", "relay", "postmaster", ... */
+	char text[POLICY_TEXT_OCTETS]; /* reply text after code and enhanced code, "" for PASS; without CRLF */
+	char enhanced[12];           /* "4.7.1" */
+};
+
+/* For explain: called once for each rule looked at, in order. */
+typedef void policy_trace_fn(void *arg, enum policy_rule rule, bool matched, const char *detail);
+
+/*
+ * The verdict on one recipient. VERDICT_WAIT: what is missing of the client's verdict could change the outcome; ask again when it
+ * came or the deadline passed (question.verdict.known = CLIENT_LATE).
+ * Null sender (POLICY section 3): answers PASS for what is grey only, with after/tag set and wait_s > 0: the caller keeps
+ * (tag, wait_s) and asks policy_null_sender_data() at DATA. Cannot fail.
+ */
+void policy_rcpt(const struct policy_ctx *ctx, const struct policy_question *q, struct policy_answer *out, policy_trace_fn *trace,
+	void *trace_arg);
+
+/* One accepted recipient of a null-sender transaction, judged at DATA: starts or keeps its record; answers PASS or DEFER (wait_s). */
+void policy_null_sender_data(const struct policy_ctx *ctx, const struct policy_question *q, struct policy_answer *out);
+
+/* The backend answered 5xx to RCPT: puts the record back to what it was. */
+void policy_undo(const struct policy_ctx *ctx, const struct policy_answer *a);
+
+/* The backend answered a message: feeds automatic allow and the warm start of observe mode. delivered: 250. */
+void policy_message(const struct policy_ctx *ctx, const struct policy_question *q, bool delivered);
+
+/* At accept: whether reject_at = connect|syn refuses this client, with answer text; else VERDICT_PASS or VERDICT_WAIT. */
+void policy_connect(const struct policy_ctx *ctx, const struct policy_question *q, struct policy_answer *out);
+
+/* The client's record in the table as a verdict; known = CLIENT_UNASKED when there is none or it is stale. `fresh` false: usable, but
+ * ask again in the background. */
+struct client_verdict policy_client_lookup(const struct policy_ctx *ctx, const struct ip_addr *client, uint32_t now_s, bool *fresh);
+/* Stores control's answer. */
+void policy_client_store(const struct policy_ctx *ctx, const struct ip_addr *client, const struct client_verdict *v, uint32_t now_s);
+
+/* The network of a client: /24 or /64. */
+struct ip_addr policy_client_network(const struct ip_addr *client);
+
+/* 40-bit reference as 8 characters of Crockford's base 32 (out 9 octets with NUL), and back: 0 or -EINVAL. */
+char *policy_ref_format(uint64_t ref, char out[9]);
+int policy_ref_parse(const char *text, uint64_t *ref);
+
+/* The words of states and rules, for explain and log. */
+const char *policy_rule_name(enum policy_rule rule);
+const char *policy_verdict_name(enum verdict v);
+const char *policy_ptr_name(enum ptr_state s);
+
+#endif

@@ -1,0 +1,28 @@
+/*
+ * triplet.h - the key of a greylist record: client network, normalised sender, folded recipient.
+ *
+ * Pure:   octets in, a tag out.
+ * Keeps:  only the key is normalised; the backend gets the client's octets. Equal mail by a human's judgement gives an equal tag: VERP,
+ *         BATV, +tag, SRS (PITFALLS 39).
+ * Source: POLICY section 3; RFC 5321 section 2.3.11 and 4.1.2 for quoting; RFC 5891 for U-labels (libidn2).
+ */
+#ifndef GREYLINE_POLICY_TRIPLET_H
+#define GREYLINE_POLICY_TRIPLET_H
+
+#include <stdint.h>
+
+#include "dataplane/base/addr.h"
+#include "dataplane/base/siphash.h"
+#include "dataplane/table/verdict_table.h"
+
+#define TRIPLET_PATH_MAX_OCTETS 320
+
+/* Normalised sender or recipient into out (TRIPLET_PATH_MAX_OCTETS + 1), NUL-terminated. */
+void triplet_normalise_sender(const char *path, char *out);
+void triplet_normalise_rcpt(const char *path, char *out);
+
+/* Never 0. */
+uint64_t triplet_tag(const struct siphash_key *key, const struct ip_addr *network, const char *sender, const char *rcpt);
+uint64_t policy_tag(const struct siphash_key *key, enum vt_kind kind, const void *material, uint32_t len_octets);
+
+#endif

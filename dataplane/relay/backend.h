@@ -1,0 +1,59 @@
+/*
+ * backend.h - which backend to take, and the probes that find out what each can do.
+ *
+ * Flow:   worker 0: backend_probe_* over its own TCP -> struct backend_state in the segment -> every worker: backend_choose()
+ * Pure:   octets, time and states are arguments.
+ * Source: POLICY sections 1 and 5.
+ */
+#ifndef GREYLINE_RELAY_BACKEND_H
+#define GREYLINE_RELAY_BACKEND_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "dataplane/base/conf.h"
+#include "dataplane/relay/relay.h"
+
+/*
+ * The next backend of a pool to try: not in tried (a bit each), in service, and able to carry needs and size_octets. Spread by spread
+ * (a hash). A pool whose backends are all down is tried all the same (a probe may be late). -1: none left; -2: none is able.
+ */
+int backend_choose(const struct conf_pool *pool, const struct conf_backend *backends, const struct backend_state *states,
+	uint32_t n_backends, uint64_t tried, uint32_t needs, uint64_t size_octets, uint32_t spread);
+
+/* What a listener offers in EHLO, of all backends it can route to (POLICY section 5): ext and the largest SIZE. */
+void backend_offer(const struct conf_listener *l, const struct conf_pool *pools, uint32_t n_pools,
+	const struct conf_backend *backends, const struct backend_state *states, uint32_t n_backends, uint32_t *ext, uint64_t *size_octets);
+
+/* The state's changes: pure, on a copy that the caller stores. Down after three failures in a row, up after one success. */
+void backend_state_failure(struct backend_state *s, const char *words, uint32_t now_s);
+void backend_state_success(struct backend_state *s, uint32_t now_s);
+
+/* A probe of one backend: banner, EHLO, (relay test,) QUIT. */
+struct backend_probe {
+	uint32_t backend;          /* index */
+	bool relaytest;            /* with MAIL and RCPT to relaytest@LABEL.invalid as client 192.0.2.1 / 2001:db8::1 */
+	uint8_t step;
+	bool done;
+	bool ok;
+	struct backend_state found;
+	struct conf_backend conf;
+	char our_name[CONF_HOST_OCTETS];
+	char label[32];            /* random label of the relay test */
+	uint64_t deadline_us, started_us;
+	struct ip_addr local;
+	struct smtp_reply_parser parser;
+	uint8_t out[1024];
+	uint32_t out_len, out_sent;
+};
+
+void backend_probe_start(struct backend_probe *p, uint32_t index, const struct conf_backend *conf, const char *our_name,
+	const struct ip_addr *local, bool relaytest, uint32_t random, const struct backend_state *before, uint64_t now_us);
+void backend_probe_connected(struct backend_probe *p, uint64_t now_us);
+void backend_probe_disconnected(struct backend_probe *p, uint64_t now_us);
+uint32_t backend_probe_input(struct backend_probe *p, const struct buf_view *in, uint64_t now_us);
+uint32_t backend_probe_output(struct backend_probe *p, uint8_t *out, uint32_t n);
+/* true when it ended: p->found holds the state to store, p->found.words why. */
+bool backend_probe_done(struct backend_probe *p, uint32_t now_s, uint64_t now_us);
+
+#endif

@@ -1,0 +1,97 @@
+/*
+ * relay.h - one client session's conversation with one backend, as a client of SMTP.
+ *
+ * Flow:   worker: relay_init -> tcp_connect -> relay_connected -> (relay_input, relay_output, relay_next ...) -> relay_quit
+ * Pure:   octets and time; the connection itself is the worker's.
+ * Keeps:  nothing is sent before the backend's banner but PROXY; commands go out one at a time (or pipelined where the backend
+ *         offers it); message octets are not held here: the worker hands them straight on while relay_wants_body().
+ *         A relay is never handed to another client (PITFALLS 48).
+ * Source: POLICY section 5; RFC 5321, Postfix XCLIENT_README, PROXY protocol.
+ */
+#ifndef GREYLINE_RELAY_RELAY_H
+#define GREYLINE_RELAY_RELAY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "dataplane/base/buf.h"
+#include "dataplane/base/conf.h"
+#include "dataplane/base/verdict.h"
+#include "dataplane/smtp/proxy_header.h"
+#include "dataplane/smtp/smtp_reply.h"
+
+/* Who the client is. Borrowed by relay_init(), which copies. */
+struct relay_client {
+	struct proxy_addrs addrs;      /* src: the client, dst: our listener */
+	char helo[256];
+	char ptr_name[256];            /* "" when none */
+	uint8_t ptr_state;             /* enum ptr_state: PTR_TEMPERR and PTR_UNKNOWN give [TEMPUNAVAIL], others without name [UNAVAILABLE] */
+	bool ptr_confirmed;            /* NAME is the name; else only REVERSE_NAME */
+	bool esmtp;
+};
+
+struct relay_backend {
+	struct conf_backend conf;
+	uint32_t ext_wanted;           /* unused bits zero */
+	const char *our_name;          /* hostname, borrowed for life of the snapshot copy in the session */
+	uint32_t greeting_ms, total_ms, reply_ms, dot_s; /* time limits, see conf.h */
+};
+
+enum relay_stage { /* where a failure happened, for log and status */
+#define RELAY_STAGES(X)                                                                                               \
+	X(CONNECT) X(BANNER) X(EHLO) X(XCLIENT) X(EHLO2) X(READY) X(MAIL) X(RCPT) X(DATA) X(BODY) X(DOT) X(RSET) X(QUIT) X(CLOSED)
+#define X(name) RELAY_STAGE_##name,
+	RELAY_STAGES(X)
+#undef X
+};
+
+const char *relay_stage_name(enum relay_stage stage);
+
+enum relay_action {
+	RELAY_ACTION_NONE,
+	RELAY_ACTION_RCPT_REPLY,    /* relay_reply() answers the recipient (already mapped by POLICY section 5) */
+	RELAY_ACTION_DATA_REPLY,    /* relay_reply() answers DATA or a BDAT chunk */
+	RELAY_ACTION_MESSAGE_REPLY, /* relay_reply() answers the end of data */
+	RELAY_ACTION_FAILED,        /* our failure or the backend's: relay_reply() is the 451 to give; relay_stage() where */
+	RELAY_ACTION_CLOSED,        /* after QUIT, or idle close by the backend between transactions: open anew when needed */
+};
+
+struct relay;
+
+uint32_t relay_octets(void);
+void relay_init(struct relay *r, const struct relay_backend *backend, const struct relay_client *client, uint64_t now_us);
+
+void relay_connected(struct relay *r, uint64_t now_us);
+/* The connection ended: refused, timed out, reset or closed by the backend. */
+void relay_disconnected(struct relay *r, uint64_t now_us);
+
+/* Begins a transaction's command; only when the previous one was answered. Addresses and params as in smtp_envelope. The first
+ * recipient of a transaction sends MAIL before it. */
+void relay_rcpt(struct relay *r, const char *from, const char *mail_params, const char *rcpt, const char *rcpt_params,
+	uint32_t needs, uint64_t size_octets, uint64_t now_us);
+void relay_data(struct relay *r, uint64_t now_us);
+/* Octets of the message were handed to the connection by the worker; end: the terminating CRLF.CRLF was among them. */
+void relay_body_sent(struct relay *r, uint32_t octets, bool end, uint64_t now_us);
+/* BDAT: sends "BDAT n [LAST]" before the worker hands over n octets. */
+void relay_bdat(struct relay *r, uint64_t n_octets, bool last, uint64_t now_us);
+void relay_reset(struct relay *r, uint64_t now_us);
+void relay_quit(struct relay *r, uint64_t now_us);
+
+/* Octets of the backend: consumes all it can, returns how many. */
+uint32_t relay_input(struct relay *r, const struct buf_view *in, uint64_t now_us);
+/* Octets for the backend (PROXY header, commands): at most n, returns how many. Body octets go after these. */
+uint32_t relay_output(struct relay *r, uint8_t *out, uint32_t n);
+uint32_t relay_output_pending(const struct relay *r);
+
+/* What happened; each is given once. Call with nothing changed but the time to run time-outs. */
+enum relay_action relay_next(struct relay *r, uint64_t now_us);
+uint64_t relay_deadline_us(const struct relay *r);
+
+const struct smtp_reply *relay_reply(const struct relay *r); /* the reply for the client; lends until the next call */
+const char *relay_words(const struct relay *r);              /* the backend's own words (first line, printable), for the log */
+enum relay_stage relay_stage(const struct relay *r);
+uint32_t relay_ext(const struct relay *r);                   /* EHLO keywords the backend gave */
+bool relay_is_idle(const struct relay *r);                   /* connected, greeted, no transaction */
+bool relay_has_transaction(const struct relay *r);           /* a recipient is accepted */
+
+#endif

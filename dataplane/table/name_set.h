@@ -1,0 +1,32 @@
+/*
+ * name_set.h - position-independent sets of names: domains, host names, mail addresses, each with a value.
+ *
+ * Keeps:  ASCII letters are compared without case; matching is label exact: ".example.org" holds every name below example.org,
+ *         "example.org" only itself, "*" everything. A lookup never reads outside the section.
+ */
+#ifndef GREYLINE_TABLE_NAME_SET_H
+#define GREYLINE_TABLE_NAME_SET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct name_set_entry {
+	const char *name; /* not NUL-terminated necessarily */
+	uint32_t len_octets;
+	uint64_t value;
+};
+
+size_t name_set_octets(const struct name_set_entry *entries, uint32_t n);
+size_t name_set_build(void *out, size_t room_octets, const struct name_set_entry *entries, uint32_t n, uint64_t seed);
+bool name_set_valid(const void *set, size_t octets);
+uint32_t name_set_count(const void *set);
+
+/* Exactly this name. */
+bool name_set_find(const void *set, const char *name, uint32_t len_octets, uint64_t *value);
+/* A domain name: itself, then ".parent" for each parent (and itself), then "*". */
+bool name_set_find_domain(const void *set, const char *name, uint32_t len_octets, uint64_t *value);
+/* A mail address: "local@domain" itself, "local@", "@domain" and "domain" alike, ".parent" of the domain, "*". */
+bool name_set_find_address(const void *set, const char *address, uint32_t len_octets, uint64_t *value);
+
+#endif

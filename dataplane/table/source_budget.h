@@ -1,0 +1,25 @@
+/*
+ * source_budget.h - how many new GREY records a source network may start, so that one botnet cannot empty the table.
+ *
+ * Touches: shared memory of the segment (a fixed array of cells by keyed hash), relaxed atomics; two networks in one cell share it.
+ */
+#ifndef GREYLINE_TABLE_SOURCE_BUDGET_H
+#define GREYLINE_TABLE_SOURCE_BUDGET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "dataplane/base/addr.h"
+#include "dataplane/base/siphash.h"
+
+#define SOURCE_BUDGET_CELLS 65536
+
+struct source_budget_cell {
+	uint64_t hour_and_count; /* hour of policy time << 32 | count */
+};
+
+/* Counts one new record of network; false when its budget of this hour is spent (limit 0: no limit). */
+bool source_budget_take(struct source_budget_cell *cells, const struct siphash_key *key, const struct ip_addr *network,
+	uint32_t limit, uint32_t now_s);
+
+#endif

@@ -1,0 +1,121 @@
+/*
+ * tcp.h - the TCP endpoint of one worker: connections, listeners, timers.
+ *
+ * Flow:   net_input -> tcp_input() -> ... tcp_ready() -> the session reads and writes ... -> tcp_output() -> net_wrap -> port
+ * Pure:   time, octets and randomness (a seed) are arguments; buffers from the pool given; no allocation after tcp_create().
+ * Keeps:  PITFALLS 1 to 24. Memory is bounded by tcp_conf; every drop has a counter.
+ * Source: RFC 9293, 7323, 2018, 5681, 6582, 6675, 6298, 6928, 5961, 6528, 4987, 6191, 1191, 8201, 1122.
+ *
+ * The layer above is pulled, never called: it asks tcp_ready() for connections with news and then reads, writes, closes.
+ */
+#ifndef GREYLINE_TCP_TCP_H
+#define GREYLINE_TCP_TCP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "dataplane/base/buf.h"
+#include "dataplane/base/counters.h"
+#include "dataplane/base/siphash.h"
+#include "dataplane/net/flow.h"
+#include "dataplane/net/net.h"
+
+struct tcp;
+struct tcp_conn;
+
+struct tcp_conf {
+	uint32_t conns_max;           /* of this worker, both directions */
+	uint32_t syn_ring_entries;    /* remembered SYNs; beyond: pure cookies */
+	uint32_t time_wait_max;       /* compact records */
+	uint32_t rcv_wnd_max_octets;  /* offered to one peer; 1,048,576 at most */
+	uint64_t rcv_budget_octets;   /* over all offered windows */
+	uint32_t snd_queue_max_octets;/* of one connection */
+	uint32_t ooo_max_segs;        /* out of order, of one connection */
+	uint16_t mtu;                 /* smallest of the ports: MSS is derived from it */
+	uint32_t worker;              /* our index, for source ports that flow_owner() gives to us */
+	const struct flow_steering *steering; /* borrowed for life */
+	struct siphash_key secret;    /* cookies, ISNs, ports; random at each start */
+	uint32_t timestamp_offset;    /* kept in the segment over restarts, so that timestamps move on */
+};
+
+struct tcp *tcp_create(const struct tcp_conf *conf, struct buf_pool *pool, struct counters *counters, uint64_t now_us);
+void tcp_destroy(struct tcp *tcp); /* drops every connection silently */
+
+/* Listens on addr:port. tag comes back from tcp_conn_tag(). 0, -EEXIST, -ENOSPC (64 at most). Unlisten leaves what is established. */
+int tcp_listen(struct tcp *tcp, const struct ip_addr *addr, uint16_t port, uint32_t tag);
+int tcp_unlisten(struct tcp *tcp, const struct ip_addr *addr, uint16_t port);
+
+/* Told by the worker before SYNs are answered: false = refuse silently (drain, overload). Default true. */
+void tcp_accepting(struct tcp *tcp, bool yes);
+
+/* One segment. Borrows seg; takes references of its own to what it keeps. frame is what a stateless answer is addressed by. */
+void tcp_input(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *frame, uint64_t now_us);
+void tcp_icmp_error(struct tcp *tcp, const struct net_icmp_error *error, uint64_t now_us);
+
+/*
+ * Segments to send now, timers included (it runs what is due at now_us, at most TCP_EXPIRIES_PER_TURN). Each out[i] holds the
+ * frame with the TCP header at FRAME_TCP_OFFSET and payload views lent until the next call into tcp. reply_to: not NULL for
+ * stateless answers, lent likewise. Returns how many were written; call again until it answers 0.
+ */
+struct tcp_seg_out {
+	struct frame frame;
+	struct flow flow;
+	uint32_t tcp_header_octets;
+	const struct net_frame *reply_to;
+};
+uint32_t tcp_output(struct tcp *tcp, struct tcp_seg_out *out, uint32_t n, uint64_t now_us);
+uint64_t tcp_deadline_us(const struct tcp *tcp);
+
+/* News of connections. Bits are levels except ACCEPTED, CONNECTED and the ends, which come once. */
+enum tcp_event {
+	TCP_EV_ACCEPTED = 1 << 0,  /* a new session: set its user pointer */
+	TCP_EV_CONNECTED = 1 << 1, /* our connect was answered */
+	TCP_EV_READABLE = 1 << 2,  /* octets wait that were not there before */
+	TCP_EV_WRITABLE = 1 << 3,  /* room grew in a queue that had refused octets */
+	TCP_EV_EOF = 1 << 4,       /* the peer's FIN, after the last readable octet */
+	TCP_EV_ACKED_ALL = 1 << 5, /* everything written so far was acknowledged */
+	TCP_EV_CLOSED = 1 << 6,    /* both sides closed in order */
+	TCP_EV_RESET = 1 << 7,     /* by the peer */
+	TCP_EV_TIMEOUT = 1 << 8,   /* given up: connect or retransmission */
+	TCP_EV_REFUSED = 1 << 9,   /* RST or hard ICMP error in SYN-SENT */
+};
+
+/* The next connection with news, its events in *events (and cleared); NULL when none. */
+struct tcp_conn *tcp_ready(struct tcp *tcp, uint32_t *events);
+
+/* Connects to remote from local (an address of ours; the port is chosen). user is the caller's. NULL: *err is -EADDRNOTAVAIL (no
+ * port left) or -ENOBUFS (no connection block). */
+struct tcp_conn *tcp_connect(struct tcp *tcp, const struct ip_addr *local, const struct ip_addr *remote, uint16_t remote_port,
+	void *user, uint64_t now_us, int *err);
+
+/* Readable octets in order as views, lent until tcp_consume() or the next tcp_input(). Returns the number of views. */
+uint32_t tcp_peek(const struct tcp_conn *c, struct buf_view *out, uint32_t n);
+uint32_t tcp_readable_octets(const struct tcp_conn *c);
+/* Drops the first octets of what is readable and so opens the window. */
+void tcp_consume(struct tcp_conn *c, uint32_t octets);
+/* Caps the window offered to the peer to what the other side can take (0 to rcv_wnd_max_octets); never shrinks what was offered. */
+void tcp_set_rcv_limit(struct tcp_conn *c, uint32_t octets);
+
+/* Room in the send queue. */
+uint32_t tcp_send_room(const struct tcp_conn *c);
+/* Queues octets: with v->buf a reference is taken (small pieces are copied together), without it the octets are copied.
+ * Returns how many were taken, at most v->len_octets. Octets after tcp_close() are refused (0). */
+uint32_t tcp_send(struct tcp_conn *c, const struct buf_view *v);
+uint32_t tcp_unacked_octets(const struct tcp_conn *c); /* queued and not yet acknowledged */
+
+/* FIN after what is queued. Reading goes on. */
+void tcp_close(struct tcp_conn *c);
+/* RST now; what is queued is dropped. */
+void tcp_abort(struct tcp_conn *c);
+/* The caller forgets c: no more events. A connection not closed yet is closed; what still arrives is acknowledged and dropped
+ * within limits (RST if data arrives that nobody reads). c is not valid after this call. */
+void tcp_release(struct tcp_conn *c);
+
+const struct flow *tcp_conn_flow(const struct tcp_conn *c);
+uint32_t tcp_conn_tag(const struct tcp_conn *c);
+void *tcp_conn_user(const struct tcp_conn *c);
+void tcp_conn_set_user(struct tcp_conn *c, void *user);
+
+uint32_t tcp_n_conns(const struct tcp *tcp); /* blocks in use, for tests and status */
+
+#endif
