@@ -1,0 +1,53 @@
+/*
+ * csum.h - the Internet checksum, over pieces of any length.
+ *
+ * Flow:   ipv4, icmp, nd, tcp (verify what was received), net_wrap() (set what is sent)
+ * Pure:   octets in, 16 bits out.
+ * Keeps:  pieces may have odd lengths: the sum is that of all of them one after another.
+ * Source: RFC 1071; RFC 9293 section 3.1 and RFC 8200 section 8.1 for the pseudo headers.
+ *
+ * To verify a received TCP segment: csum_is_good(&seg->flow.remote, &seg->flow.local, CSUM_PROTO_TCP, tcp, len_octets).
+ */
+#ifndef GREYLINE_NET_CSUM_H
+#define GREYLINE_NET_CSUM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "dataplane/base/addr.h"
+#include "dataplane/base/buf.h"
+
+#define CSUM_PROTO_ICMP   1
+#define CSUM_PROTO_TCP    6
+#define CSUM_PROTO_ICMPV6 58
+
+struct csum {
+	uint64_t sum; /* of 16-bit words as they lie in memory, not yet folded */
+	bool odd;     /* an odd number of octets so far */
+};
+
+static inline struct csum
+csum_start(void)
+{
+	return (struct csum){ .sum = 0 };
+}
+
+/* Adds len_octets (any number) at ptr. */
+void csum_add(struct csum *c, const void *ptr, uint32_t len_octets);
+
+/* Adds all of n views one after another. */
+void csum_add_views(struct csum *c, const struct buf_view *view, uint32_t n);
+
+/* Adds the pseudo header; len_octets is that of transport header and payload. Both addresses are of one family. */
+void csum_add_pseudo(struct csum *c, const struct ip_addr *src, const struct ip_addr *dst, uint8_t proto, uint32_t len_octets);
+
+/* The field's value in host order (store it with put_u16). Over data that holds a correct checksum it is 0. */
+uint16_t csum_finish(const struct csum *c);
+
+/* Of one piece, without a pseudo header. */
+uint16_t csum_of(const void *ptr, uint32_t len_octets);
+
+/* Whether a received TCP or ICMPv6 message with its checksum field in place is as it was sent. */
+bool csum_is_good(const struct ip_addr *src, const struct ip_addr *dst, uint8_t proto, const void *ptr, uint32_t len_octets);
+
+#endif
