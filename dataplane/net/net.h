@@ -53,6 +53,13 @@ struct net_out {
 	struct net_icmp_error error;
 	uint32_t owner;
 	struct buf *reassembled; /* not NULL: seg.tcp lies in this buffer, whose reference the caller now owns */
+	/*
+	 * Of NET_REDIRECT: with whole.buf set, this frame (made whole from fragments; its reference is given to the caller) is
+	 * handed over with l4_checksum 0 instead of the one that was received. Fragments go to the owner of their addresses with
+	 * ports zero, who puts them together; the datagram then goes to the owner of its tuple like any other frame. So a frame
+	 * may cross twice, and never more: a fragment that was redirected stays, a whole frame that was redirected stays.
+	 */
+	struct buf_view whole;
 };
 
 /* What is known of a received frame before it is parsed. */
@@ -100,7 +107,7 @@ struct frame {
  * frame->hdr holds the TCP header at offset FRAME_TCP_OFFSET of length tcp_header_octets, frame->view[] the payload. On return
  * hdr_len_octets and port_index are set, and hdr is moved so that it starts with the Ethernet header.
  * Returns 0; -EAGAIN when the next hop is being resolved: the segment was dropped or (one each next hop) queued, TCP
- * retransmits; -ENETUNREACH when no route exists.
+ * retransmits; -ENETUNREACH when no route exists; -EMSGSIZE when the packet is larger than the port's MTU.
  */
 #define FRAME_TCP_OFFSET 64
 int net_wrap(struct net *net, struct frame *frame, const struct flow *flow, uint32_t tcp_header_octets, uint64_t now_us);
@@ -122,6 +129,9 @@ int net_source_for(const struct net *net, const struct ip_addr *remote, struct i
 
 /* Whether addr is one of ours. */
 bool net_is_local(const struct net *net, const struct ip_addr *addr);
+
+/* Fixes the next hop addr for life: input neither changes nor ages it. 0, or -ENOSPC when the neighbour table is full. */
+int net_neighbour_static(struct net *net, const struct net_neighbour *n);
 
 /* What another worker learned: the caller carries it over (rings between lcores). net_neighbour_news() gives the next thing we
  * learned ourselves, false when none is left. */
