@@ -8,7 +8,8 @@
  *         (its octets stay unconsumed with the caller); every accumulated octet lies in fixed room.
  * Source: RFC 5321, 2920, 1870, 6152, 2034, 3030, 6531 (the parts named in POLICY sections 5 and 6).
  *
- * Loop of the caller:  input -> take action -> answer -> output, until nothing moves.
+ * Loop of the caller:  input -> take action -> answer -> output, until nothing moves. After every answer input is called once
+ * more, with no octets where there are none: an action may be pending (BDAT 0).
  */
 #ifndef GREYLINE_SMTP_SMTP_SESSION_H
 #define GREYLINE_SMTP_SMTP_SESSION_H
@@ -26,6 +27,7 @@
 #define SMTP_PARAMS_MAX_OCTETS   1024
 #define SMTP_HELO_MAX_OCTETS     256
 #define SMTP_BODY_VIEWS_MAX      16
+#define SMTP_BODY_ROOM_MIN_OCTETS 8    /* with less room no octet of a message is taken */
 
 /* Lent for one call: what may change between calls. */
 struct smtp_env {
@@ -61,8 +63,14 @@ enum smtp_action {
 	SMTP_ACTION_EHLO,       /* HELO or EHLO was taken (informs; session->helo is set). No answer awaited. */
 	SMTP_ACTION_MAIL,       /* a transaction began (informs; envelope is filled in). No answer awaited. */
 	SMTP_ACTION_RCPT,       /* answer with smtp_session_rcpt_answer() */
-	SMTP_ACTION_DATA,       /* DATA (or the first BDAT) with accepted recipients: answer with smtp_session_data_answer() */
-	SMTP_ACTION_BODY_END,   /* the message's end was seen, all body views were given: answer with smtp_session_message_answer() */
+	SMTP_ACTION_DATA,       /* DATA, or any BDAT (smtp_session_uses_bdat(), smtp_session_chunk()), with accepted recipients: answer
+	                           with smtp_session_data_answer() */
+	SMTP_ACTION_CHUNK_END,  /* all octets of a BDAT chunk that is not the last were given: answer (the backend's, to the chunk) with
+	                           smtp_session_data_answer() */
+	SMTP_ACTION_BODY_END,   /* the message's end was seen, all body views were given (BDAT LAST: its octets): answer with
+	                           smtp_session_message_answer() */
+	SMTP_ACTION_ABORT,      /* we refuse the message under way (bare LF, size, time-out, QUIT between chunks): abort the backend
+	                           connection, no dot and no QUIT. What to answer the client is settled already. No answer awaited. */
 	SMTP_ACTION_RESET,      /* RSET, EHLO or STARTTLS ended a transaction: reset the backend's side. No answer awaited. */
 	SMTP_ACTION_STARTTLS,   /* 220 was queued: after it is sent, change the stream; then smtp_session_tls_started() */
 	SMTP_ACTION_QUIT,       /* 221 was queued: send, then close. */
@@ -79,6 +87,7 @@ enum smtp_state { /* of the dialogue, in order of the transaction */
 	X(RCPT_WAIT)  /* the answer to a recipient is awaited */                                                      \
 	X(DATA_WAIT)  /* the answer to DATA is awaited */                                                             \
 	X(DATA)       /* octets of the message pass */                                                                \
+	X(CHUNK)      /* between two BDAT chunks of a message */                                                      \
 	X(SWALLOW)    /* octets of a message that has its answer already are read to their end and dropped */         \
 	X(END_WAIT)   /* the answer to the message is awaited */                                                      \
 	X(REFUSED)    /* banner was 554: only QUIT, else 503 */                                                       \
@@ -94,7 +103,7 @@ struct smtp_session; /* struct is in smtp_session_impl.h for who embeds it; size
 
 uint32_t smtp_session_octets(void);
 
-/* Prepares s in the caller's memory. early_banner true: the banner is queued at once; else state PAUSE until smtp_session_greet(). */
+/* Prepares s in the caller's memory, in state PAUSE; smtp_session_greet() queues the banner, at once or after the greet pause. */
 void smtp_session_init(struct smtp_session *s, const struct smtp_env *env, uint64_t now_us);
 void smtp_session_greet(struct smtp_session *s, const struct smtp_env *env, uint64_t now_us);
 /* A 554 banner (or 421 in soft mode) instead: reply is the whole banner. */
@@ -104,17 +113,23 @@ void smtp_session_refuse(struct smtp_session *s, const struct smtp_env *env, con
  * Octets of the client. Consumes at most what can be worked on now and returns how many; *action tells what to do next.
  * In DATA, body views that go to the backend are written to body[] (lent: they point into in or into constants; take
  * references to keep them), together at most room_octets; *n_body says how many.
- * With in->len_octets == 0 it only reports a pending action or time-out.
+ * With in->len_octets == 0 it only reports a pending action or time-out: the caller has no octets and nothing holds them up.
+ * (In DATA with room_octets below SMTP_BODY_ROOM_MIN_OCTETS the silence is ours: no time-out, the period starts anew.)
  */
 uint32_t smtp_session_input(struct smtp_session *s, const struct smtp_env *env, const struct buf_view *in, uint32_t room_octets,
 	struct buf_view body[SMTP_BODY_VIEWS_MAX], uint32_t *n_body, enum smtp_action *action, uint64_t now_us);
 
-/* The peer closed its side: true when a message was under way (the backend connection must be aborted). */
+/* The peer closed its side, and every octet before that was consumed: true when a message was under way (the backend connection
+ * must be aborted). After the final dot it is false: the answer is awaited still, smtp_session_state() stays END_WAIT. */
 bool smtp_session_eof(struct smtp_session *s);
 
 /* Answers. The reply is copied; 2xx counts as accepted, 4xx deferred, 5xx refused. */
 void smtp_session_rcpt_answer(struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *r, uint64_t now_us);
-/* code 354 (or 250 for BDAT) lets octets pass; anything else ends the transaction with it (and BDAT octets are swallowed). */
+/*
+ * To ACTION_DATA: code 354 (any 2xx or 3xx for BDAT, whose text is not sent) lets octets pass; anything else ends the transaction
+ * with it (and BDAT octets are swallowed). To ACTION_CHUNK_END: 2xx is given to the client and the next chunk awaited; anything
+ * else ends the transaction with it, later chunks of this message are swallowed.
+ */
 void smtp_session_data_answer(struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *r, uint64_t now_us);
 /* The backend failed inside DATA: what follows is swallowed to its end, then r is the answer. */
 void smtp_session_data_failed(struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *r, uint64_t now_us);
@@ -141,6 +156,9 @@ struct smtp_envelope *smtp_session_envelope(struct smtp_session *s); /* lends un
 uint32_t smtp_session_messages(const struct smtp_session *s);
 uint64_t smtp_session_message_octets(const struct smtp_session *s);  /* of the message under way or just ended */
 bool smtp_session_uses_bdat(const struct smtp_session *s);
+/* Octets of the BDAT chunk under way as its command gave them, and whether it is the last. */
+uint64_t smtp_session_chunk(const struct smtp_session *s, bool *last);
+bool smtp_session_is_tls(const struct smtp_session *s);
 bool smtp_session_early_talker(const struct smtp_session *s);
 
 #endif
