@@ -1,8 +1,11 @@
 /*
  * name_set.h - position-independent sets of names: domains, host names, mail addresses, each with a value.
  *
- * Keeps:  ASCII letters are compared without case; matching is label exact: ".example.org" holds every name below example.org,
- *         "example.org" only itself, "*" everything. A lookup never reads outside the section.
+ * Flow:   control builds -> snapshot section -> policy and `explain` look up with the same code.
+ * Pure:   octets of the section; borrowed.
+ * Keeps:  ASCII letters are compared without case; matching is label exact: ".example.org" holds example.org and every name below it,
+ *         "example.org" only itself, "*" everything; gle.com never matches google.com. A lookup in a set that name_set_valid() took
+ *         never reads outside the section.
  */
 #ifndef GREYLINE_TABLE_NAME_SET_H
 #define GREYLINE_TABLE_NAME_SET_H
@@ -17,10 +20,15 @@ struct name_set_entry {
 	uint64_t value;
 };
 
+#define NAME_SET_NAME_MAX_OCTETS 512 /* a mail address has 320 at most; longer names match nothing but "*" */
+
 size_t name_set_octets(const struct name_set_entry *entries, uint32_t n);
+/* Of equal names the first stays. Returns the octets used; 0 when room is too small or a name is longer than the maximum. */
 size_t name_set_build(void *out, size_t room_octets, const struct name_set_entry *entries, uint32_t n, uint64_t seed);
 bool name_set_valid(const void *set, size_t octets);
 uint32_t name_set_count(const void *set);
+/* The i-th name (lower case), in no particular order; false beyond the end. The name lives as long as the set. */
+bool name_set_at(const void *set, uint32_t i, struct name_set_entry *out);
 
 /* Exactly this name. */
 bool name_set_find(const void *set, const char *name, uint32_t len_octets, uint64_t *value);

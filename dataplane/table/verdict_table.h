@@ -5,7 +5,8 @@
  * Touches: shared memory, by offsets alone; several processes read and write it at once without locks.
  * Keeps:  DESIGN section 3: 16 octets an entry, 4 entries a bucket of one cache line, two candidate buckets which are functions of
  *         the tag alone; 16-octet compare-and-swap to write, one aligned vector load to read; the tag is the whole identity. A process
- *         killed anywhere leaves a table whose invariants hold (verdict_table_check()). Contents are hostile: copy, check, use.
+ *         killed anywhere leaves a table whose invariants hold (verdict_table_check()): an insert first claims its slot under a nonce,
+ *         looks at both buckets again, and only then becomes an entry, so that a tag never has two. Contents are hostile: copy, check, use.
  */
 #ifndef GREYLINE_TABLE_VERDICT_TABLE_H
 #define GREYLINE_TABLE_VERDICT_TABLE_H
@@ -24,6 +25,8 @@ enum vt_kind {
 	VT_PAIR = 4,       /* sender and recipient seen from several networks: aux counts them */
 	VT_TRAP = 5,       /* a client or network blocked by a trap, or denied by the operator for a time */
 	VT_SENDER_DOMAIN = 6, /* a client network and sender domain counted for automatic allow */
+	VT_KIND_KNOWN = VT_SENDER_DOMAIN, /* the last an entry may have */
+	VT_CLAIM = 15,     /* a slot somebody is inserting into; readers take it for free */
 	VT_KIND_MAX = 15,
 };
 
@@ -69,6 +72,9 @@ uint64_t verdict_table_octets(uint32_t n_buckets);
 uint32_t verdict_table_buckets_for(uint64_t entries); /* at a load of 0.75 */
 void verdict_table_bind(struct verdict_table *t, void *memory, uint32_t n_buckets, const struct siphash_key *key);
 
+/* The two buckets of a tag, for tools and tests; they are the same where there is only one. */
+void verdict_table_candidates(const struct verdict_table *t, uint64_t tag, uint32_t out[2]);
+
 /* True where 16-octet atomics work as needed (cmpxchg16b and AVX); checked once at start. */
 bool verdict_table_cpu_ok(void);
 
@@ -88,7 +94,8 @@ void verdict_table_prefetch(const struct verdict_table *t, uint64_t tag);
 enum vt_put { VT_PUT_DONE, VT_PUT_RACED /* somebody changed it: find again */, VT_PUT_FULL /* no victim: refused */ };
 
 /* Writes want in place of old (old->tag == want->tag), or inserts where old is NULL. Marks the bucket dirty after the swap.
- * evicted: the entry that had to go, kind VT_FREE when none; may be NULL. */
+ * An entry of no known kind or of tag 0 (a damaged database) is refused like one without a victim: VT_PUT_FULL.
+ * evicted: the entry that had to go, kind VT_FREE when none; may be NULL. ages is asked for inserts only. */
 enum vt_put verdict_table_put(const struct verdict_table *t, const struct vt_entry *old, const struct vt_entry *want,
 	const struct vt_ages *ages, struct vt_entry *evicted);
 /* Removes the entry if it still equals old. */
@@ -103,10 +110,14 @@ void verdict_table_committed(const struct verdict_table *t, const uint32_t *buck
 void verdict_table_dirty_all(const struct verdict_table *t);
 void verdict_table_requeue_in_flight(const struct verdict_table *t); /* at control's start */
 
+/* Joins entries of one tag, which only damaged memory has: lower slot wins, earliest time, highest state. How many went. */
+uint32_t verdict_table_merge(const struct verdict_table *t, uint64_t tag);
+
 /* The invariants (for the kill test and `greylinectl db check`): 0, or the number of entries in a wrong bucket, duplicated or of
  * unknown kind; what is wrong is written to why. */
 uint32_t verdict_table_check(const struct verdict_table *t, char *why, uint32_t why_octets);
 
+/* by_kind[VT_CLAIM] counts claims left by the killed, by_kind[VT_FREE] the free slots; used counts neither. */
 struct vt_counts {
 	uint64_t used, by_kind[VT_KIND_MAX + 1], grey, white;
 };
