@@ -30,6 +30,8 @@ NSD_PORT, RBLDNSD_PORT = 5301, 5302
 SILENT_SERVER = "127.0.0.99"        # what arrives there is dropped
 
 DOMAIN = "example.org"              # what the MTA receives mail for
+# The same, by other roads in the end-to-end tests: each of these is a pool of its own.
+DOMAINS = (DOMAIN, "v1.example", "xclient.example", "six.example", "none.example", "tried.example")
 ZONE = "lab.example"                # names of the lab's hosts
 BLOCKLIST = "bl.lab.example"        # listing is decisive
 GREYLIST_ZONE = "grey.lab.example"  # listing is a hint

@@ -12,12 +12,11 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 
 from . import addresses as a
 from . import gateway, mta, names, probe, roots, supervise
-from .netns import LabError, Net, exists, inside, open_socket, pids, run
+from .netns import LabError, Net, exists, open_socket, pids, run
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -94,8 +93,12 @@ class Lab:
 
     # --- up
 
-    def up(self, config=None, greyline=True, wait_s=60, **choices):
-        """Everything, or an exception after which `down` cleans up. `config` is the text of a configuration."""
+    def up(self, config=None, greyline=True, wait_s=60, prepare=None, **choices):
+        """Everything, or an exception after which `down` cleans up.
+
+        config: text of a configuration file instead of the generated one. prepare: called when the namespaces are
+        there and no service runs yet (a backend of the caller's own).
+        """
         if os.geteuid():
             raise LabError("the lab needs root: sudo ./dev lab up")
         if os.path.exists(self.folder):
@@ -112,8 +115,11 @@ class Lab:
         self._certificate()
         with open(self.config, "w") as f:
             f.write(config.replace("@folder@", self.folder) if config else gateway.render(self.folder, **choices))
+        if prepare:
+            prepare()
         services = [self._service("dns", name, argv, root) for name, argv in names.services()]
         services.append(self._service("mta", "mta", mta.service("mta"), root))
+        services.append(dict(self._service("client", "sender", mta.service("sender"), root), manual=True))
         if greyline:
             services.append(self._service("gateway", "control", [
                 self.program("greyline-control"), "--config", self.config, "--foreground"]))
@@ -226,7 +232,9 @@ class Lab:
         pid = self.pid(service)
         if not pid:
             raise LabError("%s does not run" % service)
-        os.kill(pid, signal.SIGKILL)
+        inner = supervise.children(pid) if service in ("mta", "sender", "nsd", "rbldnsd", "unbound") else []
+        for victim in inner or [pid]:       # in a root: process 1 of its namespace, and with it all the others at once
+            os.kill(victim, signal.SIGKILL)
         return pid
 
     def stop(self, service):
@@ -235,12 +243,16 @@ class Lab:
     def start(self, service):
         self.ask(do="start", service=service)
 
+    def ended_with(self, service):
+        """Exit status of the service's last life, negative for a signal, None if it never died."""
+        return self.ask(do="status")["services"][service]["last_exit"]
+
     def in_root(self, role, *argv, text=None, check=True):
         """A command of Postfix and the like inside the root, seeing this lab as /lab."""
         spec = self._service(role, "command", list(argv), roots.make(TOP))
         line = supervise.Service(spec, self.folder).argv()
-        done = subprocess.run(line, input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60,
-                              universal_newlines=isinstance(text, str) or text is None)
+        done = subprocess.run(line, input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, cwd="/",
+                              universal_newlines=True)
         if check and done.returncode:
             raise LabError("%s: exit %d: %s" % (" ".join(argv), done.returncode, done.stdout))
         return done.stdout

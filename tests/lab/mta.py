@@ -50,8 +50,9 @@ smtpd_client_connection_count_limit = 0
 smtpd_recipient_limit = 1000
 smtpd_upstream_proxy_timeout = 5s
 smtpd_forbid_bare_newline = no
+local_header_rewrite_clients =
 anvil_status_update_time = 3600s
-virtual_mailbox_domains = %(domain)s
+virtual_mailbox_domains = %(domains)s
 virtual_mailbox_base = /lab/mail
 virtual_mailbox_maps = regexp:/lab/mta/mailboxes
 virtual_minimum_uid = 1000
@@ -114,8 +115,8 @@ MTA_PORTS = """
     -o smtpd_banner=submission.lab.example
 """
 
-# Everybody at the domain has a mailbox, except those whose name begins with "unknown". All mail lies in one Maildir.
-MAILBOXES = "if !/^unknown/\n/@%s$/ all/\nendif\n" % a.DOMAIN.replace(".", "\\.")
+# Everybody has a mailbox, except those whose name begins with "unknown". All mail lies in one Maildir.
+MAILBOXES = "if !/^unknown/\n/@/ all/\nendif\n"
 
 
 def _postfix_ids(root):
@@ -150,7 +151,7 @@ def _instance(root, folder, main_cf, master_cf):
 
 def configure(lab_folder, root):
     """Write both instances below `lab_folder`, which the services see as /lab."""
-    values = dict(domain=a.DOMAIN, uid=MAIL_UID, proxy=a.MTA_PORT_PROXY, xclient=a.MTA_PORT_XCLIENT,
+    values = dict(domains=" ".join(a.DOMAINS), uid=MAIL_UID, proxy=a.MTA_PORT_PROXY, xclient=a.MTA_PORT_XCLIENT,
                   plain=a.MTA_PORT_PLAIN, submission=a.MTA_PORT_SUBMISSION, lan4=a.LAN4, lan6=a.LAN6,
                   gateway=a.GATEWAY4, port=a.SMTP_PORT, address=a.client4("sender"), address6=a.client6("sender"))
     _instance(root, os.path.join(lab_folder, "mta"), COMMON % dict(folder="mta", name=MTA_NAME) + MTA % values,

@@ -27,7 +27,7 @@ class Service:
     def __init__(self, spec, folder):
         self.spec, self.folder, self.name = spec, folder, spec["name"]
         self.process = None
-        self.wanted = True
+        self.wanted = not spec.get("manual")     # a manual one waits for "start"
         self.started = self.next_start = 0.0
         self.pause_s = FIRST_PAUSE_S
         self.starts = 0
@@ -84,14 +84,14 @@ class Service:
             return
         pid = self.process.pid
         if self.spec.get("root") and number != signal.SIGKILL:
-            pid = next(iter(_children(pid)), pid)
+            pid = next(iter(children(pid)), pid)
         try:
             os.kill(pid, number)
         except ProcessLookupError:
             pass
 
 
-def _children(pid):
+def children(pid):
     try:
         with open("/proc/%d/task/%d/children" % (pid, pid)) as f:
             return [int(word) for word in f.read().split()]

@@ -1,0 +1,227 @@
+"""Each process killed by SIGKILL twenty times under traffic (DESIGN.md section 6: P1, P2, P3)."""
+import os
+import shutil
+import signal
+import threading
+import time
+
+from . import smtp
+from .harness import case
+
+KILLS = 20
+SENDERS = 4
+
+
+class Traffic:
+    """Senders of known triplets that never stop; what each was told is kept."""
+
+    def __init__(self, t, recipient):
+        self.t, self.recipient = t, recipient
+        self.people = [(t.stranger(), t.sender()) for _ in range(SENDERS)]
+        self.lock = threading.Lock()
+        self.accepted, self.refused, self.greylisted = [], [], []
+        self.deferred = self.cut = 0
+        self.last_accepted = 0.0
+        self.gap_s = 0.0
+        self.ending = threading.Event()
+        self.threads = []
+
+    def start(self):
+        first = [smtp.deliver(self.t.lab, source, sender, self.recipient, b"") for source, sender in self.people]
+        time.sleep(max(x.last.seconds for x in first))
+        for source, sender in self.people:
+            attempt = smtp.deliver(self.t.lab, source, sender, self.recipient, self.t.content(self.t.word("known")))
+            self.t.check(attempt.accepted, "known before the kills: %s" % attempt)
+        time.sleep(1.5)             # a WHITE record of more than a second
+        self.last_accepted = time.monotonic()
+        for person in self.people:
+            thread = threading.Thread(target=self._run, args=person)
+            thread.start()
+            self.threads.append(thread)
+
+    def _run(self, source, sender):
+        while not self.ending.is_set():
+            with self.lock:
+                word = self.t.word("kill")
+            try:
+                attempt = smtp.deliver(self.t.lab, source, sender, self.recipient, self.t.content(word, b"k" * 70 + b"\r\n"),
+                                       wait_s=15, connect_s=5)
+            except smtp.Malformed as error:
+                self.refused.append("malformed: %s" % error)
+                continue
+            with self.lock:
+                now = time.monotonic()
+                if attempt.accepted:
+                    self.accepted.append(word)
+                    self.gap_s = max(self.gap_s, now - self.last_accepted)
+                    self.last_accepted = now
+                elif attempt.permanent:
+                    self.refused.append(str(attempt))
+                elif attempt.last is not None and attempt.last.seconds is not None:
+                    self.greylisted.append(str(attempt))
+                elif attempt.error:
+                    self.cut += 1
+                else:
+                    self.deferred += 1
+            if not attempt.accepted:
+                time.sleep(0.05)
+            else:
+                time.sleep(0.01)
+
+    def wait_accepted(self, more, wait_s):
+        """Wait until that many more messages were accepted."""
+        with self.lock:
+            goal = len(self.accepted) + more
+        end = time.monotonic() + wait_s
+        while time.monotonic() < end:
+            with self.lock:
+                if len(self.accepted) >= goal:
+                    return True
+            time.sleep(0.005)
+        return False
+
+    def stop(self):
+        self.ending.set()
+        for thread in self.threads:
+            thread.join()
+
+
+def _kill_twenty(t, service, recipient, back_s, find):
+    traffic = Traffic(t, recipient)
+    traffic.start()
+    slowest = 0.0
+    try:
+        t.check(traffic.wait_accepted(8, 10), "traffic flows")
+        for n in range(KILLS):
+            started = time.monotonic()
+            t.lab.kill(service)
+            t.check(traffic.wait_accepted(3, 30), "mail flows again after kill %d of %s%s" % (n + 1, service, t.lab.tails()))
+            slowest = max(slowest, time.monotonic() - started)
+            time.sleep(0.1 + 0.05 * (n % 7))
+    finally:
+        traffic.stop()
+    t.note("%d accepted, %d deferred, %d cut; slowest return %.2f s" % (
+        len(traffic.accepted), traffic.deferred, traffic.cut, slowest))
+    t.equal("5xx", traffic.refused[:3], [])
+    t.equal("known senders greylisted", traffic.greylisted[:3], [])
+    lost = find(traffic.accepted)
+    t.equal("accepted and lost", lost[:5], [])
+    t.check(slowest < back_s, "service back within %g s: %.2f s" % (back_s, slowest))
+    for source, sender in traffic.people:
+        attempt = smtp.deliver(t.lab, source, sender, recipient, t.content(t.word("after")))
+        t.check(attempt.accepted, "still known afterwards: %s" % attempt)
+
+
+def _lost_at_sink(t):
+    def find(words):
+        got = b"\n".join(m.content for m in t.sink.find(complete=True))
+        lines = set(got.split(b"\r\n")) | set(got.replace(b"\n", b"\r\n").split(b"\r\n"))
+        return [w for w in words if b"Subject: " + w.encode() not in lines]
+    return find
+
+
+def _lost_at_maildir(t):
+    def find(words):
+        subjects = set()
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            subjects = set()
+            for path in t.maildir.files():
+                with open(path, "rb") as f:
+                    subjects.update(line[9:].decode() for line in f if line.startswith(b"Subject: "))
+            subjects = {s.strip() for s in subjects}
+            if all(w in subjects for w in words):
+                break
+            time.sleep(0.5)
+        return [w for w in words if w not in subjects]
+    return find
+
+
+@case("the data plane killed twenty times under traffic", variants=("packet", "packet2", "xdp"), families=(4,), limit_s=180,
+      restarts=True)
+def kill_dataplane(t):
+    _kill_twenty(t, "dataplane", "kd@sink.example", 2.5, _lost_at_sink(t))
+
+
+@case("control killed twenty times under traffic", variants=("packet", "packet2"), families=(4,), limit_s=120, restarts=True)
+def kill_control(t):
+    _kill_twenty(t, "control", "kc@sink.example", 2.5, _lost_at_sink(t))
+    t.wait("control answers", lambda: t.lab.ctl("status", check=False).returncode == 0, 10)
+
+
+@case("the MTA killed twenty times under traffic", variants=("packet",), families=(4,), limit_s=240, restarts=False)
+def kill_mta(t):
+    _kill_twenty(t, "mta", "alice@example.org", 10, _lost_at_maildir(t))
+    t.maildir.forget()
+
+
+@case("the resolver killed: mail flows, nobody is refused for it", variants=("packet",), families=(4,), limit_s=60)
+def no_resolver(t):
+    t.lab.stop("unbound")
+    try:
+        for n in range(5):
+            reply = t.deliver(t.stranger(), t.sender(), "alice@example.org", b"").last
+            t.check(reply is not None and reply.seconds is not None, "a stranger is greylisted: %s" % reply)
+        source, sender = t.stranger(), t.sender()
+        t.make_known(source, sender, "alice@example.org")
+    finally:
+        t.lab.start("unbound")
+        t.wait("unbound", lambda: t.lab.dns("10.10.18.198.in-addr.arpa", "PTR")[0] == "NOERROR")
+
+
+@case("control and data plane stopped and started: the state is there, with a cold segment, too", variants=("packet",),
+      families=(4,), limit_s=90, restarts=True)
+def cold_start(t):
+    source, sender = t.stranger(), t.sender()
+    t.make_known(source, sender, "alice@example.org")
+    time.sleep(2)
+    t.lab.stop("dataplane")
+    t.lab.stop("control")
+    for path in t.lab._segments():
+        shutil.rmtree(path, ignore_errors=True)
+    t.lab.start("control")
+    t.lab.start("dataplane")
+    t.lab.wait_ready(wait_s=30)
+    attempt = t.deliver(source, sender, "alice@example.org", t.content(t.word()))
+    t.check(attempt.accepted, "WHITE came back from the database: %s" % attempt)
+
+
+@case("without its database, damaged or gone, the gateway serves: one greylist delay", variants=("packet",), families=(4,),
+      limit_s=90, restarts=True)
+def damaged_database(t):
+    t.lab.stop("control")
+    damaged = 0
+    for folder, _, names in os.walk(t.lab.path("state")):
+        for name in names:
+            path = os.path.join(folder, name)
+            if os.path.getsize(path) > 8192:
+                with open(path, "r+b") as f:
+                    f.write(b"\xa5" * 8192)
+                damaged += 1
+    t.check(damaged, "there is a database to damage")
+    t.lab.start("control")
+    t.wait("control answers", lambda: t.lab.ctl("status", check=False).returncode == 0, 20)
+    source, sender = t.stranger(), t.sender()
+    t.make_known(source, sender, "alice@example.org")
+
+
+@case("SIGTERM: a message in flight finishes, idle sessions get 421, then it ends", variants=("packet",), families=(4,),
+      limit_s=90, restarts=True)
+def drain(t):
+    sender = t.sender()
+    with t.session(t.allowed(30)) as idle, t.session(t.allowed(31)) as busy:
+        idle.open()
+        busy.open()
+        busy.ask("MAIL FROM:<%s>" % sender)
+        t.code("RCPT", busy.ask("RCPT TO:<drain@sink.example>"), 250)
+        t.code("DATA", busy.ask("DATA"), 354)
+        busy.send(b"before\r\n")
+        pid = t.lab.pid("dataplane")
+        os.kill(pid, signal.SIGTERM)
+        t.code("the idle session", idle.reply(), 421)
+        time.sleep(0.5)
+        busy.send(b"after\r\n.\r\n")
+        t.code("the message in flight", busy.reply(), 250)
+    t.equal("at the sink", [m.content for m in t.sink.find(sender=sender, complete=True)], [b"before\r\nafter\r\n"])
+    t.wait("the process ends", lambda: t.lab.pid("dataplane") != pid, 65)
+    t.lab.wait_ready(wait_s=20)

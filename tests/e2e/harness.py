@@ -1,0 +1,196 @@
+"""What a case gets: a lab with its sink, fresh addresses, checks. And the labs the cases run in."""
+import itertools
+import os
+import time
+
+from lab import addresses as a
+from lab import gateway
+from lab.labs import TOP, Lab
+
+from . import smtp
+from .logs import Log, Maildir
+from .sink import DOMAIN as SINK_DOMAIN
+from .sink import PORT as SINK_PORT
+from .sink import Sink
+
+BLOCK_S = 2                 # greylist.block of these labs
+ALLOWED_NETWORK = 240       # 198.19.240.0/24 and 2001:db8:1:f0::/64 are in clients.allow
+STRANGERS = 224             # networks that belong to nobody in particular
+
+# name -> how that lab differs from the first
+VARIANTS = {
+    "packet": dict(driver="net_af_packet", workers=1),
+    "packet2": dict(driver="net_af_packet", workers=2),
+    "xdp": dict(driver="net_af_xdp", workers=1),
+    "xdp2": dict(driver="net_af_xdp", workers=2),
+    "sanitized": dict(driver="net_af_packet", workers=1, build="build-san"),
+}
+
+
+class Failed(Exception):
+    pass
+
+
+class Skipped(Exception):
+    """The text names what is missing."""
+
+
+class Case:
+    registry = []
+
+    def __init__(self, function, title, variants, families, limit_s, restarts):
+        self.function, self.title = function, title
+        self.variants, self.families = variants, families
+        self.limit_s = limit_s
+        self.restarts = restarts        # the case itself ends daemons
+
+
+def case(title, variants=("packet", "packet2", "xdp"), families=(4, 6), limit_s=60, restarts=False):
+    """Register a case: run in each of the variants, for each of the address families (None: once, no family)."""
+    def register(function):
+        Case.registry.append(Case(function, title, variants, families, limit_s, restarts))
+        return function
+    return register
+
+
+def pools():
+    """The pools of the end-to-end tests, one for each road to a backend."""
+    roads = (
+        ("sink", [gateway.backend("sink1", port=SINK_PORT)]),
+        ("v1", [gateway.backend("v1", client_address="proxy_v1")]),
+        ("xclient", [gateway.backend("xclient1", port=a.MTA_PORT_XCLIENT, client_address="xclient")]),
+        ("six", [gateway.backend("six1", address=a.BACKEND6)]),
+        ("none", [gateway.backend("none1", port=a.MTA_PORT_PLAIN, client_address="none")]),
+        ("tried", [gateway.backend("closed1", address=a.BACKEND4_SECOND, port=2999), gateway.backend("tried2")]),
+    )
+    return "".join(',\n\t{ name = "%s"; domains = [ "%s.example" ];\n\t  backends = ( %s ); }' % (
+        name, name, ", ".join(backends)) for name, backends in roads)
+
+
+def choices(variant):
+    """Arguments of Lab.up for the variant."""
+    domains = list(a.DOMAINS) + [SINK_DOMAIN]
+    quoted = "[ " + ", ".join('"%s"' % d for d in domains) + " ]"
+    chosen = dict(VARIANTS[variant], block="%ds" % BLOCK_S, more_pools=pools(), domains=quoted,
+                  mx_pools='[ "default", "sink", "v1", "xclient", "six", "none", "tried" ]',
+                  allow='"198.19.%d.0/24", "2001:db8:1:%x::/64"' % (ALLOWED_NETWORK, ALLOWED_NETWORK))
+    chosen.pop("build", None)
+    return chosen
+
+
+class Bench:
+    """One lab of the tests, up."""
+
+    def __init__(self, variant):
+        self.variant = variant
+        build = os.path.join(TOP, VARIANTS[variant].get("build", "build"))
+        self.lab = Lab("e2e" + variant, build=os.environ.get("GREYLINE_BUILD", build))
+        self.sink = Sink(self.lab)
+        self.numbers = {4: itertools.count(), 6: itertools.count()}
+        self.serial = itertools.count(1)
+
+    def up(self):
+        if os.path.exists(self.lab.folder):
+            self.lab.down()
+        try:
+            self.lab.up(prepare=self.sink.start, **choices(self.variant))
+        except BaseException:
+            self.down()
+            raise
+        self.log, self.maildir = Log(self.lab.log_path), Maildir(self.lab.maildir)
+
+    def down(self):
+        self.sink.stop()
+        return self.lab.down()
+
+    def starts(self):
+        services = self.lab.ask(do="status")["services"]
+        return {name: services[name]["starts"] for name in ("control", "dataplane")}
+
+
+class Test:
+    """What one run of one case is given."""
+
+    def __init__(self, bench, family, seed=0, sessions=0):
+        self.bench, self.family, self.seed, self.sessions = bench, family, seed, sessions
+        self.lab, self.sink, self.log, self.maildir = bench.lab, bench.sink, bench.log, bench.maildir
+        self.notes = []
+
+    # --- addresses and names nobody used before
+
+    def stranger(self, family=None):
+        family = family or self.family
+        number = next(self.bench.numbers[family])
+        network, host = number % STRANGERS, 1 + number // STRANGERS
+        if host > (a.POOL_HOSTS4 if family == 4 else a.POOL_HOSTS6):
+            raise Failed("no fresh addresses left: raise POOL_HOSTS in tests/lab/addresses.py")
+        return "198.19.%d.%d" % (network, host) if family == 4 else "2001:db8:1:%x::%x" % (network, host)
+
+    def allowed(self, host=1):
+        if self.family == 4:
+            return "198.19.%d.%d" % (ALLOWED_NETWORK, host)
+        return "2001:db8:1:%x::%x" % (ALLOWED_NETWORK, host)
+
+    def client(self, kind):
+        return a.client(kind, self.family)
+
+    @property
+    def gateway(self):
+        return a.gateway(self.family)
+
+    def word(self, prefix="w"):
+        return "%s%dx%d" % (prefix, next(self.bench.serial), self.family or 0)
+
+    def sender(self):
+        # letters only: digits of a local part are normalised for the greylist's key, as VERP needs it
+        number = next(self.bench.serial)
+        letters = "".join(chr(97 + int(d)) for d in str(number))
+        return "s%s@from-%s.example" % (letters, letters)
+
+    def content(self, word, text=b"hello\r\n"):
+        return b"Subject: %s\r\n\r\n" % word.encode() + text
+
+    # --- dialogue
+
+    def session(self, source, **kw):
+        return smtp.Session(self.lab, source, **kw)
+
+    def deliver(self, source, sender, recipients, content, **kw):
+        return smtp.deliver(self.lab, source, sender, recipients, content, **kw)
+
+    def make_known(self, source, sender, recipient):
+        """First attempt, wait, second: the triplet is WHITE afterwards."""
+        first, second = smtp.deliver_after_greylist(self.lab, source, sender, recipient, self.content(self.word()))
+        self.check(first.last is not None and first.last.seconds is not None, "the stranger is greylisted: %s" % first)
+        self.check(second.accepted, "the retry after the block is accepted: %s" % second)
+
+    # --- checks
+
+    def check(self, condition, what):
+        if not condition:
+            raise Failed(what)
+
+    def equal(self, what, got, want):
+        if got != want:
+            raise Failed("%s: got %r, want %r" % (what, got, want))
+
+    def code(self, what, reply, code, text=None):
+        """The reply has this code and, if given, exactly this text after the code."""
+        if reply is None:
+            raise Failed("%s: no reply" % what)
+        if reply.code != code or (text is not None and reply.text[4:] != text):
+            raise Failed("%s: got '%s', want %d %s" % (what, reply, code, text or ""))
+
+    def wait(self, what, ready, wait_s=10):
+        end = time.monotonic() + wait_s
+        while True:
+            value = ready()
+            if value:
+                return value
+            if time.monotonic() > end:
+                raise Failed("%s: not within %g s" % (what, wait_s))
+            time.sleep(0.05)
+
+    def note(self, text):
+        """Shown beside the result."""
+        self.notes.append(text)
