@@ -130,9 +130,6 @@ int net_source_for(const struct net *net, const struct ip_addr *remote, struct i
 /* Whether addr is one of ours. */
 bool net_is_local(const struct net *net, const struct ip_addr *addr);
 
-/* Fixes the next hop addr for life: input neither changes nor ages it. 0, or -ENOSPC when the neighbour table is full. */
-int net_neighbour_static(struct net *net, const struct net_neighbour *n);
-
 /* What another worker learned: the caller carries it over (rings between lcores). net_neighbour_news() gives the next thing we
  * learned ourselves, false when none is left. */
 struct net_neighbour {
@@ -143,5 +140,8 @@ struct net_neighbour {
 };
 void net_neighbour_learn(struct net *net, const struct net_neighbour *n, uint64_t now_us);
 bool net_neighbour_news(struct net *net, struct net_neighbour *out);
+
+/* Fixes the next hop addr for life: input neither changes nor ages it. 0, or -ENOSPC when the neighbour table is full. */
+int net_neighbour_static(struct net *net, const struct net_neighbour *n);
 
 #endif

@@ -1,0 +1,31 @@
+/*
+ * eth.c - the Ethernet header: parse and build.
+ *
+ * Pure:   see eth.h.
+ */
+#include "dataplane/net/eth.h"
+
+bool
+eth_parse(struct octets *o, struct eth_header *out)
+{
+	octets_copy(o, out->dst, ETH_MAC_OCTETS);
+	octets_copy(o, out->src, ETH_MAC_OCTETS);
+	out->type = octets_u16(o);
+	if (out->type == ETH_TYPE_VLAN) {
+		struct octets inner = *o;
+
+		if ((octets_u16(&inner) & 0x0fff) == 0) { /* VLAN 0 carries a priority alone */
+			out->type = octets_u16(&inner);
+			*o = inner;
+		}
+	}
+	return !o->failed;
+}
+
+uint8_t *
+eth_build(uint8_t *p, const uint8_t *dst, const uint8_t *src, uint16_t type)
+{
+	memcpy(p, dst, ETH_MAC_OCTETS);
+	memcpy(p + ETH_MAC_OCTETS, src, ETH_MAC_OCTETS);
+	return put_u16(p + 2 * ETH_MAC_OCTETS, type);
+}

@@ -1,0 +1,35 @@
+/*
+ * ipv4.h - the IPv4 header.
+ *
+ * Flow:   net_input() -> ipv4_parse();  whoever builds a packet -> ipv4_build()
+ * Pure:   octets in, fields out, and back.
+ * Source: RFC 791, RFC 1122 section 3.2.1, RFC 7126 (source routes are dropped, other options ignored), RFC 6864 (the
+ *         identification of a packet that may not be fragmented is zero).
+ */
+#ifndef GREYLINE_NET_IPV4_H
+#define GREYLINE_NET_IPV4_H
+
+#include "dataplane/base/octets.h"
+#include "dataplane/net/ip.h"
+
+#define IPV4_HEADER_OCTETS   20
+#define IPV4_MTU_MIN_OCTETS  552 /* the least path MTU believed: RFC 1191's table begins there in practice (576 less options) */
+
+/* o: the octets behind the Ethernet header, padding included. *out is written on IP_OK only; its payload is borrowed from o. */
+enum ip_result ipv4_parse(struct octets o, struct ip_packet *out);
+
+/* Which fragment: offset 0, more false and df true is a whole packet. */
+struct ipv4_frag {
+	uint16_t id;
+	bool df, more;
+	uint32_t offset_octets; /* a multiple of 8 */
+};
+
+/* Writes IPV4_HEADER_OCTETS with its checksum; returns the place behind. */
+uint8_t *ipv4_build(uint8_t *p, const struct ip_addr *src, const struct ip_addr *dst, uint8_t proto, uint32_t payload_octets,
+	const struct ipv4_frag *frag);
+
+/* Whether a packet of a stranger may come from a: no "this network", loopback, group or reserved address. */
+bool ipv4_is_source(const struct ip_addr *a);
+
+#endif
