@@ -14,9 +14,17 @@
 #include "dataplane/base/conf.h"
 #include "dataplane/relay/relay.h"
 
+#define BACKEND_FAILURES_DOWN        3        /* in a row */
+#define BACKEND_PROBE_GREETING_US    10000000
+#define BACKEND_PROBE_TOTAL_US       30000000
+#define BACKEND_PROBE_SILENT_TLS_US  1000000  /* port 465 says nothing before the handshake: alive when it stays open so long */
+#define BACKEND_RELAYTEST_CLIENT4    0xc0000201u /* 192.0.2.1 (RFC 5737) */
+
 /*
  * The next backend of a pool to try: not in tried (a bit each), in service, and able to carry needs and size_octets. Spread by spread
- * (a hash). A pool whose backends are all down is tried all the same (a probe may be late). -1: none left; -2: none is able.
+ * (a hash). A pool whose backends are all down is tried all the same (a probe may be late). states[i] belongs to backends[i].
+ * -1: none left; -2: none is able. Where all of the pool take too little for size_octets one of them is answered, so that the relay says
+ * 554 5.3.4; where only one that is down or out of service takes it, -2: that is our failure, not the message's.
  */
 int backend_choose(const struct conf_pool *pool, const struct conf_backend *backends, const struct backend_state *states,
 	uint32_t n_backends, uint64_t tried, uint32_t needs, uint64_t size_octets, uint32_t spread);
@@ -45,6 +53,9 @@ struct backend_probe {
 	struct smtp_reply_parser parser;
 	uint8_t out[1024];
 	uint32_t out_len, out_sent;
+	uint64_t end_us;           /* of the whole probe */
+	bool client_refused;       /* the relay test's client was turned away before RCPT: no relay, and no news of extensions */
+	struct counters *counters; /* set by the caller after backend_probe_start(); NULL: not counted */
 };
 
 void backend_probe_start(struct backend_probe *p, uint32_t index, const struct conf_backend *conf, const char *our_name,

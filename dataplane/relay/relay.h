@@ -16,6 +16,7 @@
 
 #include "dataplane/base/buf.h"
 #include "dataplane/base/conf.h"
+#include "dataplane/base/counters.h"
 #include "dataplane/base/verdict.h"
 #include "dataplane/smtp/proxy_header.h"
 #include "dataplane/smtp/smtp_reply.h"
@@ -33,8 +34,13 @@ struct relay_client {
 struct relay_backend {
 	struct conf_backend conf;
 	uint32_t ext_wanted;           /* unused bits zero */
-	const char *our_name;          /* hostname, borrowed for life of the snapshot copy in the session */
-	uint32_t greeting_ms, total_ms, reply_ms, dot_s; /* time limits, see conf.h */
+	const char *our_name;          /* hostname; relay_init() copies it */
+	uint32_t greeting_ms, total_ms, reply_ms, dot_s; /* time limits, see conf.h; 0: the default. dot_s counts as 600 at least */
+	uint32_t connect_ms;           /* 0: as greeting_ms */
+	uint32_t body_stall_s;         /* no octet of the message could be handed over for so long; 0: dot_s */
+	bool probe_works;              /* backend_state: probed and BACKEND_UP. Only then a 5xx to EHLO with the client's name is the
+	                                * client's fault and passed at RCPT (POLICY section 5) */
+	struct counters *counters;     /* of the worker, outlives the relay; NULL: not counted */
 };
 
 enum relay_stage { /* where a failure happened, for log and status */
@@ -55,6 +61,20 @@ enum relay_action {
 	RELAY_ACTION_FAILED,        /* our failure or the backend's: relay_reply() is the 451 to give; relay_stage() where */
 	RELAY_ACTION_CLOSED,        /* after QUIT, or idle close by the backend between transactions: open anew when needed */
 };
+
+/*
+ * What the worker may rely on:
+ * - relay_rcpt() may be called at once after relay_init(), relay_reset() or a MESSAGE_REPLY: it is held until it can be sent.
+ * - Loop: relay_input, relay_next, relay_output until nothing moves. While an action has not been taken, relay_input() consumes
+ *   nothing, so call it again after relay_next() as long as octets are there.
+ * - FAILED may come while no command waits (the backend closed with recipients accepted): keep its reply for the next DATA or RCPT,
+ *   or call relay_rcpt() or relay_data() all the same: a failed relay answers FAILED again.
+ * - CLOSED while a recipient waits (or relay_rcpt() on a closed relay): the connection was lost between two transactions, nothing of this
+ *   one was answered: open anew, to any backend, and ask again. A fresh relay never answers so for a recipient.
+ * - MESSAGE_REPLY with relay_stage() BODY: the backend answered inside the data: smtp_session_data_failed() with the reply, close
+ *   the connection by reset. FAILED with stage BODY likewise.
+ * - After FAILED and CLOSED the connection is the worker's to close; relay_must_abort() tells when by reset.
+ */
 
 struct relay;
 
@@ -86,6 +106,11 @@ uint32_t relay_output_pending(const struct relay *r);
 /* What happened; each is given once. Call with nothing changed but the time to run time-outs. */
 enum relay_action relay_next(struct relay *r, uint64_t now_us);
 uint64_t relay_deadline_us(const struct relay *r);
+
+/* Octets of the message may be handed to the connection now: 354 came (or BDAT was sent) and no octet of ours is before them. */
+bool relay_wants_body(const struct relay *r);
+/* The connection must end by reset, not by FIN: a message was cut. */
+bool relay_must_abort(const struct relay *r);
 
 const struct smtp_reply *relay_reply(const struct relay *r); /* the reply for the client; lends until the next call */
 const char *relay_words(const struct relay *r);              /* the backend's own words (first line, printable), for the log */
