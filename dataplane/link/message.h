@@ -8,6 +8,7 @@
 #ifndef GREYLINE_LINK_MESSAGE_H
 #define GREYLINE_LINK_MESSAGE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "dataplane/base/addr.h"
@@ -102,5 +103,34 @@ struct link_answer_probe {
 	uint32_t backend_id;
 	uint32_t relaytest;
 };
+
+#define LINK_NAME_PART_MAX_OCTETS 320 /* of sender and rcpt in a link_event_name */
+
+/* A copy of a slot. */
+union link_event {
+	struct link_head head;
+	struct link_event_client client;
+	struct link_event_name name;
+	struct link_event_log log;
+	uint8_t octets[LINK_EVENT_OCTETS];
+};
+
+union link_answer {
+	struct link_head head;
+	struct link_answer_client client;
+	struct link_answer_probe probe;
+	uint8_t octets[LINK_ANSWER_OCTETS];
+};
+
+struct ring;
+
+/* Whether a copied record is what its type says: lengths inside the record, choices that exist. Log fields: log_record.h. */
+bool link_event_valid(const union link_event *e);
+bool link_answer_valid(const union link_answer *a);
+
+/* Takes the oldest record off the ring into out, read once and checked. LINK_MALFORMED: one was dropped; the caller counts it and goes on. */
+enum link_take { LINK_TAKEN, LINK_EMPTY, LINK_MALFORMED };
+enum link_take link_event_take(struct ring *r, union link_event *out);
+enum link_take link_answer_take(struct ring *r, union link_answer *out);
 
 #endif

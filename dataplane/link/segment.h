@@ -21,6 +21,9 @@
 #define SEGMENT_MAGIC UINT64_C(0x0031656e696c7967) /* "gyline1" */
 #define SEGMENT_ABI   1
 
+#define SEGMENT_BOOT_ID_OCTETS 40 /* /proc/sys/kernel/random/boot_id: 36 characters */
+#define SEGMENT_PATH_OCTETS    256
+
 enum segment_role { SEGMENT_CONTROL, SEGMENT_DATAPLANE };
 
 /* What both sides write now and then; every field relaxed atomics. */
@@ -38,6 +41,8 @@ struct segment_live {
 	uint32_t sessions_open[CONF_WORKERS_MAX];
 	uint32_t tcp_timestamp_offset;
 	uint32_t port_cursor[CONF_WORKERS_MAX]; /* of backend source ports */
+	uint32_t unclean_ends;          /* lives of either role that ended without segment_close(clean): control sweeps when it grew */
+	char boot_id[SEGMENT_BOOT_ID_OCTETS]; /* of the boot policy_offset_s belongs to; written by control before policy_offset_set */
 };
 
 struct segment {
@@ -51,16 +56,26 @@ struct segment {
 	struct ring event[CONF_WORKERS_MAX], answer[CONF_WORKERS_MAX];
 	struct counters *counters;       /* [CONF_WORKERS_MAX + 1], the last is control's */
 	struct backend_state *backends;  /* [CONF_BACKENDS_MAX] */
-	char path[256];
+	char path[SEGMENT_PATH_OCTETS];
+	uint32_t n_workers;              /* rings there are; event[] and answer[] beyond are not bound */
+	uint64_t entries;                /* state.entries at creation, for status */
+	uint32_t incarnation;            /* of this attach */
+	bool read_only;                  /* a reader: nothing may be written */
+	bool was_unclean;                /* the life before of this role ended without a clean close */
 };
 
 struct segment_params {
 	uint64_t entries;
-	struct siphash_key table_key; /* from LMDB */
+	struct siphash_key table_key; /* from LMDB; a segment with another key is set aside, its tags mean nothing to us */
+	uint32_t workers;             /* rings for so many; 0: CONF_WORKERS_MAX. A segment with fewer is set aside, with more is fine */
 };
 
-/* Creates or, where a valid one is there, attaches (a foreign or broken one is renamed aside). *created tells which.
- * 0 or -errno: -EWOULDBLOCK another control runs, -ENOSPC the file system is too small (why says what is missing). */
+/* Octets of the file these params make. */
+uint64_t segment_octets_for(const struct segment_params *params);
+
+/* Creates or, where a valid one is there, attaches (a foreign or broken one is renamed to path.aside). *created tells which.
+ * 0 or -errno: -EWOULDBLOCK another control runs, -ENOSPC the file system is too small (why says what is missing), -EINVAL a name
+ * that the EAL would delete (it removes every unlocked *map_* in hugetlbfs). */
 int segment_open_control(struct segment *s, const char *path, const struct segment_params *params, bool *created, char *why,
 	uint32_t why_octets);
 /* Attaches. -ENOENT not there yet, -EPROTO foreign or broken, -EWOULDBLOCK another data plane runs. */
@@ -71,12 +86,22 @@ void segment_close(struct segment *s, bool clean);
 /* Whether the path still names this file (deleted or replaced: false). */
 bool segment_is_current(const struct segment *s);
 
+/* Boot time as policy_now and policy_start want it, and this boot's name (zero-filled where there is none). */
+uint64_t segment_boot_us(void);
+void segment_boot_id(char out[SEGMENT_BOOT_ID_OCTETS]);
+
 /* Policy time now: boot time plus the offset kept in the segment (POLICY section 3). boot_s from CLOCK_BOOTTIME. */
 uint32_t segment_policy_now_s(const struct segment *s, uint64_t boot_us);
+/* Whether the offset was set in this boot; before that policy time means nothing. */
+bool segment_policy_is_set(const struct segment *s, const char *boot_id);
 /* Control, once after attach: sets the offset from the wall clock where it is not set for this boot. */
 void segment_policy_start(struct segment *s, uint64_t boot_us, uint64_t wall_s, const char *boot_id);
+/* Control, before segment_policy_start(): takes over the offset that LMDB kept, where the segment is new but the boot the same. */
+void segment_policy_restore(struct segment *s, int64_t offset_s, const char *of_boot_id, const char *boot_id);
 
 /* The slot of a backend's state by its id; claims a free one when create. NULL: none. */
 struct backend_state *segment_backend(struct segment *s, uint32_t id, bool create);
+/* Control: frees the slots of backends that are not among ids (they left the configuration). */
+void segment_backends_keep(struct segment *s, const uint32_t *ids, uint32_t n);
 
 #endif

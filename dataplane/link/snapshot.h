@@ -2,7 +2,8 @@
  * snapshot.h - the compiled configuration: an immutable file of sections, complete before it is named.
  *
  * Flow:   control/config -> snapshot_write() -> file -> data plane's main thread snapshot_map() -> one pointer -> workers
- * Keeps:  checksummed; every offset, count and index checked by snapshot_map() once, so that readers need not; strings terminated.
+ * Keeps:  checksummed (why which: snapshot.c); every offset, count and index checked by snapshot_map() once, so that readers need not;
+ *         strings terminated.
  */
 #ifndef GREYLINE_LINK_SNAPSHOT_H
 #define GREYLINE_LINK_SNAPSHOT_H
@@ -15,6 +16,8 @@
 
 #define SNAPSHOT_MAGIC UINT64_C(0x31706e73796c7267) /* "grlysnp1" in spirit */
 #define SNAPSHOT_ABI   1
+
+#define SNAPSHOT_EAL_ARGS_MAX 64
 
 enum snapshot_section {
 	SNAPSHOT_CONF,         /* struct conf */
@@ -42,8 +45,12 @@ struct snapshot_part {
 	size_t octets;
 };
 
-/* Writes path.tmp, syncs, renames. generation must be above that of the file it replaces. 0 or -errno. */
+/* Writes path.tmp, syncs, renames. generation must be above 0 and above that of the file it replaces. 0 or -errno: -ESTALE where it is
+ * not; then nothing was touched. */
 int snapshot_write(const char *path, uint64_t generation, const struct snapshot_part parts[SNAPSHOT_SECTION_N]);
+
+/* The generation of the file at path, 0 where there is none: where a new writer goes on. */
+uint64_t snapshot_generation(const char *path);
 
 /* A mapped snapshot with typed pointers; NULL for empty lists. */
 struct snapshot {
@@ -63,8 +70,10 @@ struct snapshot {
 	const void *domains, *client_allow, *client_deny, *sender_allow, *sender_deny, *rcpt_allow, *rcpt_deny, *rcpt_no_grey;
 };
 
-/* Maps (private copy) and validates. 0; -ENOENT; -EPROTO with the reason in why. *s is written on success only. */
+/* Copies to memory of its own, validates, makes it read-only. 0; -ENOENT; -EPROTO with the reason in why. *s is written on success only. */
 int snapshot_map(struct snapshot *s, const char *path, char *why, uint32_t why_octets);
+/* The same on an open file, whose offset is at its start. */
+int snapshot_map_fd(struct snapshot *s, int fd, char *why, uint32_t why_octets);
 void snapshot_unmap(struct snapshot *s);
 
 #endif
