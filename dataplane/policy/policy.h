@@ -73,6 +73,8 @@ typedef void policy_trace_fn(void *arg, enum policy_rule rule, bool matched, con
  * came or the deadline passed (question.verdict.known = CLIENT_LATE).
  * Null sender (POLICY section 3): answers PASS for what is grey only, with after/tag set and wait_s > 0: the caller keeps
  * (tag, wait_s) and asks policy_null_sender_data() at DATA. Cannot fail.
+ * A client known to be good (its triplet is WHITE, or its network has the automatic allow) never waits. In observe mode a recipient waits
+ * like in the others, under the same deadline: without it `would=` would say nothing about the first mail of any client.
  */
 void policy_rcpt(const struct policy_ctx *ctx, const struct policy_question *q, struct policy_answer *out, policy_trace_fn *trace,
 	void *trace_arg);
@@ -83,10 +85,15 @@ void policy_null_sender_data(const struct policy_ctx *ctx, const struct policy_q
 /* The backend answered 5xx to RCPT: puts the record back to what it was. */
 void policy_undo(const struct policy_ctx *ctx, const struct policy_answer *a);
 
-/* The backend answered a message: feeds automatic allow and the warm start of observe mode. delivered: 250. */
+/*
+ * The backend answered a message: feeds automatic allow and the warm start of observe mode. delivered: it said 250; call once for each
+ * accepted recipient. Not delivered: it refused the message for good (5xx); call once. A 4xx or a dead backend says nothing about the
+ * client: do not call (POLICY section 3, PITFALLS 50).
+ */
 void policy_message(const struct policy_ctx *ctx, const struct policy_question *q, bool delivered);
 
-/* At accept: whether reject_at = connect|syn refuses this client, with answer text; else VERDICT_PASS or VERDICT_WAIT. */
+/* At accept: whether reject_at = connect|syn refuses this client, with code (554; 421 in soft mode, then VERDICT_DEFER) and text, without
+ * an enhanced code (RFC 2034 section 3: none in a greeting); else VERDICT_PASS or VERDICT_WAIT. */
 void policy_connect(const struct policy_ctx *ctx, const struct policy_question *q, struct policy_answer *out);
 
 /* The client's record in the table as a verdict; known = CLIENT_UNASKED when there is none or it is stale. `fresh` false: usable, but
@@ -97,6 +104,39 @@ void policy_client_store(const struct policy_ctx *ctx, const struct ip_addr *cli
 
 /* The network of a client: /24 or /64. */
 struct ip_addr policy_client_network(const struct ip_addr *client);
+
+/*
+ * The keys of all records, for control and tools. Of addresses as they come: networks are taken, paths normalised here.
+ */
+uint64_t policy_triplet_tag(const struct verdict_table *t, const struct ip_addr *client, const char *from, const char *rcpt);
+uint64_t policy_client_tag(const struct verdict_table *t, const struct ip_addr *client);
+uint64_t policy_auto_tag(const struct verdict_table *t, const struct ip_addr *client);       /* of its network */
+uint64_t policy_trap_tag(const struct verdict_table *t, const struct ip_addr *client);       /* of the address */
+uint64_t policy_trap_network_tag(const struct verdict_table *t, const struct ip_addr *client);
+
+/* What decides which entry goes when buckets are full. */
+struct vt_ages policy_ages(const struct conf *conf, uint32_t now_s);
+
+/* A VT_CLIENT entry as the verdict it holds (known = CLIENT_KNOWN, whatever its age); see client.h for the layout. */
+struct client_verdict policy_client_decode(const struct vt_entry *e);
+
+/*
+ * Blocks a client (or, as_network, its network) from now_s on: hours 1 to 65535, 0 for `trap.time`. by_operator: refused at rule 6 with
+ * 554; else by a trap, rule 7, 451. A trap takes the automatic allow of the network. 0; -ENOSPC: no room in the table, -EBUSY: raced.
+ */
+int policy_trap_store(const struct policy_ctx *ctx, const struct ip_addr *client, bool as_network, bool by_operator, uint16_t hours,
+	uint32_t now_s);
+/* Whether an entry of kind VT_TRAP still blocks; *left_s how long. */
+bool policy_trap_is_active(const struct conf *conf, const struct vt_entry *e, uint32_t now_s, uint32_t *left_s);
+/* Removes what is kept about a client: verdict, automatic allow, traps. Returns how many records went. */
+uint32_t policy_client_forget(const struct policy_ctx *ctx, const struct ip_addr *client);
+
+/* The reference of a greylist record: the upper 40 bits of its tag. */
+static inline uint64_t
+policy_ref_of_tag(uint64_t tag)
+{
+	return tag >> 24;
+}
 
 /* 40-bit reference as 8 characters of Crockford's base 32 (out 9 octets with NUL), and back: 0 or -EINVAL. */
 char *policy_ref_format(uint64_t ref, char out[9]);

@@ -17,12 +17,23 @@
 
 #define TRIPLET_PATH_MAX_OCTETS 320
 
-/* Normalised sender or recipient into out (TRIPLET_PATH_MAX_OCTETS + 1), NUL-terminated. */
+/* Normalised sender or recipient into out (TRIPLET_PATH_MAX_OCTETS + 1), NUL-terminated. "" (the null sender) stays "". */
 void triplet_normalise_sender(const char *path, char *out);
 void triplet_normalise_rcpt(const char *path, char *out);
 
-/* Never 0. */
+/* The address itself as lists compare it: source route stripped, needless quotes removed, ASCII letters folded, domain as A-labels;
+ * no tag or digit dropped. */
+void triplet_canonical(const char *path, char *out);
+
+/* The part after the last '@' of a normalised path; "" when there is none. Lends a pointer into path. */
+const char *triplet_domain(const char *path);
+
+/* A domain as its key: ASCII letters folded, U-labels as A-labels, one final dot dropped. out: TRIPLET_PATH_MAX_OCTETS + 1. */
+void triplet_normalise_domain(const char *domain, char *out);
+
+/* Of a network (policy_client_network()) and a sender and recipient that are normalised already. Never 0. */
 uint64_t triplet_tag(const struct siphash_key *key, const struct ip_addr *network, const char *sender, const char *rcpt);
+/* Of any kind over its key material. Never 0. */
 uint64_t policy_tag(const struct siphash_key *key, enum vt_kind kind, const void *material, uint32_t len_octets);
 
 #endif
