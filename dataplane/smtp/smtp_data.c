@@ -1,0 +1,285 @@
+/*
+ * smtp_data.c - see smtp_data.h.
+ *
+ * Pure:   octets.
+ *
+ * One octet decides at a line's start, after its first dot and after a CR; within a line the next CR or LF is found by memchr, and
+ * each of the two searches goes over an octet once. What may pass as it is grows a run that becomes one view.
+ *
+ * normalize: LF without CR becomes CRLF and a dot after it gets another one; CR without LF becomes a space. A NUL passes, except
+ * as a line's first octet or after a line's first dot, where it becomes a space: an MTA that drops NULs, or compares C strings,
+ * would take ". NUL anything CRLF" for the end of the message (OpenSMTPD compares so) and read what follows as commands.
+ */
+#include "dataplane/smtp/smtp_data.h"
+
+#include <string.h>
+
+#include "dataplane/base/bug.h"
+
+/* The most one step may give: a dot and CRLF. */
+#define STEP_OCTETS 4
+
+struct scan {
+	struct smtp_data *d;
+	struct smtp_data_out *out;
+	const struct buf_view *in;
+	const uint8_t *p, *end;
+	const uint8_t *run;              /* start of what passes as it is, up to p; NULL when there is none */
+	const uint8_t *next_cr, *next_lf;/* the last ones found, end when there was none; NULL: not looked for yet */
+};
+
+void
+smtp_data_init(struct smtp_data *d, enum conf_bare_lf bare_lf)
+{
+	*d = (struct smtp_data){ .at = SMTP_DATA_LINE, .bare_lf = (uint8_t)bare_lf };
+}
+
+static void
+run_flush(struct scan *s)
+{
+	if (s->run == NULL)
+		return;
+	if (s->out != NULL && s->p > s->run)
+		s->out->view[s->out->n++] = (struct buf_view){ s->run, (uint32_t)(s->p - s->run), s->in->buf };
+	s->run = NULL;
+}
+
+/* n octets pass as they are. */
+static void
+pass(struct scan *s, uint32_t n)
+{
+	if (s->run == NULL)
+		s->run = s->p;
+	s->p += n;
+	if (s->out != NULL)
+		s->out->room_octets -= n;
+}
+
+/* A constant of ours goes out. */
+static void
+give(struct scan *s, const char *text, uint32_t n)
+{
+	run_flush(s);
+	if (s->out == NULL)
+		return;
+	s->out->view[s->out->n++] = (struct buf_view){ (const uint8_t *)text, n, NULL };
+	s->out->room_octets -= n;
+}
+
+/* The octet at p is not given (something else was, or it is held). */
+static void
+skip(struct scan *s)
+{
+	run_flush(s);
+	s->p++;
+}
+
+static bool
+has_room(const struct scan *s)
+{
+	/* the run under way, a constant, and a run after it */
+	return s->out == NULL || (s->out->n + 3 <= s->out->n_max && s->out->room_octets >= STEP_OCTETS);
+}
+
+/* A lone LF at p; dot: the line so far is a dot given already, which must not become the end. */
+static void
+bare_lf(struct scan *s, bool dot)
+{
+	s->d->n_bare_lf++;
+	switch ((enum conf_bare_lf)s->d->bare_lf) {
+	case BARE_LF_NORMALIZE:
+		if (dot)
+			give(s, ".\r\n", 3);
+		else
+			give(s, "\r\n", 2);
+		skip(s);
+		s->d->at = SMTP_DATA_SOFT;
+		break;
+	case BARE_LF_REJECT:
+		s->d->broken = true;
+		skip(s);
+		s->d->at = SMTP_DATA_MID;
+		break;
+	case BARE_LF_TOLERATE:
+		pass(s, 1);
+		s->d->at = SMTP_DATA_MID;
+		break;
+	}
+}
+
+/* The octet at p follows a held CR and is no LF: what becomes of the CR. The octet itself is looked at next. */
+static void
+bare_cr(struct scan *s)
+{
+	s->d->n_bare_cr++;
+	switch ((enum conf_bare_lf)s->d->bare_lf) {
+	case BARE_LF_NORMALIZE:
+		give(s, " ", 1);
+		break;
+	case BARE_LF_REJECT:
+		s->d->broken = true;
+		break;
+	case BARE_LF_TOLERATE:
+		give(s, "\r", 1);
+		break;
+	}
+	s->d->at = SMTP_DATA_MID;
+}
+
+/* A NUL at p, at a line's start or after its first dot. */
+static void
+early_nul(struct scan *s)
+{
+	s->d->n_nul++;
+	s->d->at = SMTP_DATA_MID;
+	switch ((enum conf_bare_lf)s->d->bare_lf) {
+	case BARE_LF_NORMALIZE:
+		give(s, " ", 1);
+		skip(s);
+		break;
+	case BARE_LF_REJECT:
+		s->d->broken = true;
+		skip(s);
+		break;
+	case BARE_LF_TOLERATE:
+		pass(s, 1);
+		break;
+	}
+}
+
+/* A CR at p: with its LF here both pass, and the next state is after; else it is held, and the next state is held. */
+static void
+cr(struct scan *s, enum smtp_data_at after, enum smtp_data_at held)
+{
+	if (s->p + 1 < s->end && s->p[1] == '\n') {
+		pass(s, 2);
+		s->d->at = (uint8_t)after;
+	} else {
+		skip(s);
+		s->d->at = (uint8_t)held;
+	}
+}
+
+static void
+at_line(struct scan *s)
+{
+	const bool soft = s->d->at == SMTP_DATA_SOFT;
+
+	switch (*s->p) {
+	case '.':
+		if (soft)
+			give(s, ".", 1);
+		pass(s, 1);
+		s->d->at = soft ? SMTP_DATA_MID : SMTP_DATA_DOT;
+		break;
+	case '\r':
+		cr(s, SMTP_DATA_LINE, SMTP_DATA_MID_CR);
+		break;
+	case '\n':
+		bare_lf(s, false);
+		break;
+	case '\0':
+		early_nul(s);
+		break;
+	default:
+		s->d->at = SMTP_DATA_MID; /* looked at again there, with all that follows it */
+		break;
+	}
+}
+
+static void
+at_dot(struct scan *s)
+{
+	switch (*s->p) {
+	case '\r':
+		cr(s, SMTP_DATA_END, SMTP_DATA_DOT_CR);
+		break;
+	case '\n':
+		bare_lf(s, true);
+		break;
+	case '\0':
+		early_nul(s);
+		break;
+	default:
+		s->d->at = SMTP_DATA_MID;
+		break;
+	}
+}
+
+static const uint8_t *
+find(const struct scan *s, int c)
+{
+	const uint8_t *at = memchr(s->p, c, (size_t)(s->end - s->p));
+
+	return at != NULL ? at : s->end;
+}
+
+static void
+at_mid(struct scan *s)
+{
+	const uint8_t *stop;
+	uint32_t n;
+
+	if (s->next_lf == NULL || s->next_lf < s->p)
+		s->next_lf = find(s, '\n');
+	if (s->next_cr == NULL || s->next_cr < s->p)
+		s->next_cr = find(s, '\r');
+	stop = MIN(s->next_cr, s->next_lf);
+	n = (uint32_t)(stop - s->p);
+	if (s->out != NULL)
+		n = MIN(n, s->out->room_octets);
+	if (n > 0)
+		pass(s, n);
+	if (s->p == s->end || s->p != stop || !has_room(s))
+		return;
+	if (*s->p == '\r')
+		cr(s, SMTP_DATA_LINE, SMTP_DATA_MID_CR);
+	else
+		bare_lf(s, false);
+}
+
+/* A CR is held. */
+static void
+at_cr(struct scan *s, enum smtp_data_at after)
+{
+	if (*s->p != '\n') {
+		bare_cr(s);
+		return;
+	}
+	give(s, "\r\n", 2);
+	skip(s);
+	s->d->at = (uint8_t)after;
+}
+
+uint32_t
+smtp_data_input(struct smtp_data *d, const struct buf_view *in, struct smtp_data_out *out)
+{
+	struct scan s = { .d = d, .out = out, .in = in, .p = in->ptr, .end = in->ptr + in->len_octets };
+
+	if (in->len_octets == 0)
+		return 0;
+	while (s.p < s.end && d->at != SMTP_DATA_END && has_room(&s) && !(d->broken && out != NULL)) {
+		switch ((enum smtp_data_at)d->at) {
+		case SMTP_DATA_LINE:
+		case SMTP_DATA_SOFT:
+			at_line(&s);
+			break;
+		case SMTP_DATA_DOT:
+			at_dot(&s);
+			break;
+		case SMTP_DATA_MID:
+			at_mid(&s);
+			break;
+		case SMTP_DATA_DOT_CR:
+			at_cr(&s, SMTP_DATA_END);
+			break;
+		case SMTP_DATA_MID_CR:
+			at_cr(&s, SMTP_DATA_LINE);
+			break;
+		case SMTP_DATA_END:
+			break;
+		}
+	}
+	run_flush(&s);
+	return (uint32_t)(s.p - in->ptr);
+}

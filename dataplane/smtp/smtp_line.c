@@ -1,0 +1,63 @@
+/*
+ * smtp_line.c - see smtp_line.h.
+ *
+ * Pure:   octets; one memchr and one pass over a line.
+ */
+#include "dataplane/smtp/smtp_line.h"
+
+#include <string.h>
+
+#include "dataplane/base/bug.h"
+
+void
+smtp_line_init(struct smtp_line *l)
+{
+	l->len_octets = 0;
+}
+
+/* Judges a whole line, its LF included. */
+static enum smtp_line_result
+line_judge(const char *text, uint32_t len_octets, struct smtp_str *out)
+{
+	if (len_octets < 2 || text[len_octets - 2] != '\r')
+		return SMTP_LINE_BARE_LF;
+	len_octets -= 2;
+	for (uint32_t i = 0; i < len_octets; i++) {
+		const uint8_t c = (uint8_t)text[i];
+
+		if ((c < 0x20 && c != '\t') || c == 0x7f)
+			return SMTP_LINE_NOISE;
+	}
+	*out = (struct smtp_str){ .ptr = text, .len_octets = len_octets };
+	return SMTP_LINE_DONE;
+}
+
+/* A cut line: n more octets of it. What is over the room is counted and dropped. */
+static void
+line_gather(struct smtp_line *l, const uint8_t *data, uint32_t n)
+{
+	const uint32_t at = MIN(l->len_octets, SMTP_LINE_MAX_OCTETS);
+
+	if (n == 0)
+		return;
+	memcpy(l->text + at, data, MIN(n, SMTP_LINE_MAX_OCTETS - at));
+	l->len_octets = MIN(l->len_octets + n, SMTP_LINE_DROP_MAX_OCTETS + 1);
+}
+
+enum smtp_line_result
+smtp_line_input(struct smtp_line *l, const uint8_t *data, uint32_t len_octets, uint32_t *used, struct smtp_str *out)
+{
+	const uint8_t *lf = len_octets > 0 ? memchr(data, '\n', len_octets) : NULL;
+	uint32_t n = lf != NULL ? (uint32_t)(lf - data) + 1 : MIN(len_octets, SMTP_LINE_DROP_MAX_OCTETS + 1);
+	enum smtp_line_result result;
+
+	*used = n;
+	if (lf != NULL && l->len_octets == 0 && n <= SMTP_LINE_MAX_OCTETS)
+		return line_judge((const char *)data, n, out);
+	line_gather(l, data, n);
+	if (lf == NULL)
+		return l->len_octets > SMTP_LINE_DROP_MAX_OCTETS ? SMTP_LINE_ENDLESS : SMTP_LINE_MORE;
+	result = l->len_octets > SMTP_LINE_MAX_OCTETS ? SMTP_LINE_TOO_LONG : line_judge(l->text, l->len_octets, out);
+	smtp_line_init(l); /* text stays as it is until the next call */
+	return result;
+}

@@ -1,0 +1,324 @@
+/*
+ * smtp_path.c - see smtp_path.h.
+ *
+ * Pure:   octets. Each parser moves a cursor over the line and answers false where the grammar ends.
+ */
+#include "dataplane/smtp/smtp_path.h"
+
+#include <string.h>
+#include <strings.h>
+
+#include "dataplane/base/addr.h"
+#include "dataplane/base/bug.h"
+
+struct cursor {
+	const char *p, *end;
+};
+
+static uint8_t
+peek(const struct cursor *c)
+{
+	return c->p < c->end ? (uint8_t)*c->p : 0; /* a line holds no NUL */
+}
+
+static bool
+eat(struct cursor *c, char what)
+{
+	if (c->p == c->end || *c->p != what)
+		return false;
+	c->p++;
+	return true;
+}
+
+static bool
+is_digit(uint8_t c)
+{
+	return c >= '0' && c <= '9';
+}
+
+static bool
+is_alnum(uint8_t c)
+{
+	return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+/* atext of RFC 5322 section 3.2.3, UTF-8 beyond ASCII (RFC 6531 section 3.3), and the dot. */
+static bool
+is_local(uint8_t c)
+{
+	return is_alnum(c) || c >= 0x80 || (c != 0 && strchr("!#$%&'*+-/=?^_`{|}~.", c) != NULL);
+}
+
+static bool
+is_domain(uint8_t c)
+{
+	return is_alnum(c) || c >= 0x80 || c == '-' || c == '_';
+}
+
+/* "Quoted-string" of section 4.1.2, its quotes included. */
+static bool
+parse_quoted(struct cursor *c)
+{
+	if (!eat(c, '"'))
+		return false;
+	while (c->p < c->end) {
+		const uint8_t o = (uint8_t)*c->p++;
+
+		if (o == '"')
+			return true;
+		if (o == '\\') {
+			if (c->p == c->end || (uint8_t)*c->p < 0x20 || (uint8_t)*c->p > 0x7e)
+				return false;
+			c->p++;
+		} else if (o < 0x20 || o == 0x7f) {
+			return false;
+		}
+	}
+	return false;
+}
+
+static bool
+parse_local(struct cursor *c)
+{
+	const char *start = c->p;
+
+	if (peek(c) == '"')
+		return parse_quoted(c);
+	while (is_local(peek(c)))
+		c->p++;
+	return c->p > start;
+}
+
+/* "[192.0.2.1]", "[IPv6:2001:db8::1]" or "[tag:content]" of section 4.1.3. */
+static bool
+parse_literal(struct cursor *c)
+{
+	char text[IP_ADDR_TEXT_MAX_OCTETS + 8];
+	const char *start;
+	struct ip_addr addr;
+	uint32_t n;
+
+	if (!eat(c, '['))
+		return false;
+	start = c->p;
+	while (peek(c) > 0x20 && peek(c) < 0x7f && strchr("[]\\", peek(c)) == NULL)
+		c->p++;
+	n = (uint32_t)(c->p - start);
+	if (!eat(c, ']') || n == 0)
+		return false;
+	if (is_digit((uint8_t)*start) || (n > 5 && strncasecmp(start, "IPv6:", 5) == 0)) {
+		const uint32_t skip = is_digit((uint8_t)*start) ? 0 : 5;
+
+		if (n - skip >= sizeof(text))
+			return false;
+		memcpy(text, start + skip, n - skip);
+		text[n - skip] = '\0';
+		/* an IPv4 address without its tag, an IPv6 one with it */
+		return ip_addr_parse(text, &addr) == 0 && (strchr(text, ':') == NULL) == (skip == 0);
+	}
+	return memchr(start + 1, ':', n - 1) != NULL && start[n - 1] != ':';
+}
+
+/* "Domain" of section 4.1.2: labels of 1 to 63 octets between dots. */
+static bool
+parse_domain(struct cursor *c)
+{
+	for (;;) {
+		const char *label = c->p;
+
+		while (is_domain(peek(c)))
+			c->p++;
+		if (c->p == label || c->p - label > 63)
+			return false;
+		if (!eat(c, '.'))
+			return true;
+	}
+}
+
+/* "@a,@b:" of section 4.1.2: accepted and ignored, as section 3.3 wants it. */
+static bool
+parse_source_route(struct cursor *c)
+{
+	do {
+		if (!eat(c, '@') || !parse_domain(c))
+			return false;
+	} while (eat(c, ','));
+	return eat(c, ':');
+}
+
+static bool
+is_utf8(const char *text, uint32_t n)
+{
+	const uint8_t *p = (const uint8_t *)text, *end = p + n;
+
+	while (p < end) {
+		uint32_t more, value, least;
+
+		if (*p < 0x80) {
+			p++;
+			continue;
+		}
+		if (*p >= 0xc2 && *p <= 0xdf)
+			more = 1, value = *p & 0x1f, least = 0x80;
+		else if (*p >= 0xe0 && *p <= 0xef)
+			more = 2, value = *p & 0x0f, least = 0x800;
+		else if (*p >= 0xf0 && *p <= 0xf4)
+			more = 3, value = *p & 0x07, least = 0x10000;
+		else
+			return false;
+		if ((uint32_t)(end - p) <= more)
+			return false;
+		p++;
+		for (; more > 0; more--, p++) {
+			if ((*p & 0xc0) != 0x80)
+				return false;
+			value = value << 6 | (*p & 0x3f);
+		}
+		if (value < least || value > 0x10ffff || (value >= 0xd800 && value <= 0xdfff))
+			return false;
+	}
+	return true;
+}
+
+static enum smtp_path_result
+path_take(const char *start, const char *domain, const char *end, struct smtp_path *out)
+{
+	const uint32_t n = (uint32_t)(end - start);
+
+	if (n > SMTP_PATH_MAX_OCTETS || (domain != NULL && end - domain > SMTP_DOMAIN_MAX_OCTETS))
+		return SMTP_PATH_TOO_LONG;
+	if (!is_utf8(start, n))
+		return SMTP_PATH_NOT_UTF8;
+	out->len_octets = (uint16_t)n;
+	out->has_8bit = false;
+	for (uint32_t i = 0; i < n; i++)
+		out->has_8bit |= (uint8_t)start[i] >= 0x80;
+	if (n > 0)
+		memcpy(out->text, start, n);
+	out->text[n] = '\0';
+	return SMTP_PATH_OK;
+}
+
+enum smtp_path_result
+smtp_path_parse(struct smtp_str text, struct smtp_path *out, struct smtp_str *rest)
+{
+	struct cursor c = { text.ptr, text.ptr + text.len_octets };
+	const char *start, *domain = NULL, *end;
+	enum smtp_path_result result;
+	bool brackets;
+
+	while (peek(&c) == ' ' || peek(&c) == '\t')
+		c.p++;
+	brackets = eat(&c, '<');
+	if (brackets && peek(&c) == '@' && !parse_source_route(&c))
+		return SMTP_PATH_SYNTAX;
+	start = c.p;
+	if (!(brackets && peek(&c) == '>')) {
+		if (!parse_local(&c))
+			return SMTP_PATH_SYNTAX;
+		if (eat(&c, '@')) {
+			domain = c.p;
+			if (peek(&c) == '[' ? !parse_literal(&c) : !parse_domain(&c))
+				return SMTP_PATH_SYNTAX;
+		}
+	}
+	end = c.p;
+	if (brackets && !eat(&c, '>'))
+		return SMTP_PATH_SYNTAX;
+	if (c.p < c.end && *c.p != ' ' && *c.p != '\t')
+		return SMTP_PATH_SYNTAX;
+	result = path_take(start, domain, end, out);
+	if (result != SMTP_PATH_OK)
+		return result;
+	if (domain == NULL && out->len_octets > 0 && !smtp_path_is_postmaster(out))
+		return SMTP_PATH_SYNTAX;
+	*rest = (struct smtp_str){ c.p, (uint32_t)(c.end - c.p) };
+	return SMTP_PATH_OK;
+}
+
+bool
+smtp_path_is_postmaster(const struct smtp_path *path)
+{
+	return smtp_str_is((struct smtp_str){ path->text, path->len_octets }, "postmaster");
+}
+
+int
+smtp_param_next(struct smtp_str *text, struct smtp_param *out)
+{
+	struct cursor c = { text->ptr, text->ptr + text->len_octets };
+	const char *start;
+
+	while (peek(&c) == ' ' || peek(&c) == '\t')
+		c.p++;
+	if (c.p == c.end) {
+		text->len_octets = 0;
+		return 0;
+	}
+	start = c.p; /* esmtp-keyword = (ALPHA / DIGIT) *(ALPHA / DIGIT / "-") */
+	while (is_alnum(peek(&c)) || (peek(&c) == '-' && c.p > start))
+		c.p++;
+	out->name = (struct smtp_str){ start, (uint32_t)(c.p - start) };
+	out->value = (struct smtp_str){ NULL, 0 };
+	if (c.p == start)
+		return -1;
+	if (eat(&c, '=')) { /* esmtp-value: any octet but control, space and "=" (RFC 6531 section 3.3 adds UTF-8) */
+		start = c.p;
+		while (peek(&c) > 0x20 && peek(&c) != '=')
+			c.p++;
+		out->value = (struct smtp_str){ start, (uint32_t)(c.p - start) };
+		if (c.p == start)
+			return -1;
+	}
+	if (c.p < c.end && *c.p != ' ' && *c.p != '\t')
+		return -1;
+	*text = (struct smtp_str){ c.p, (uint32_t)(c.end - c.p) };
+	return 1;
+}
+
+bool
+smtp_str_is(struct smtp_str a, const char *b)
+{
+	return strlen(b) == a.len_octets && (a.len_octets == 0 || strncasecmp(a.ptr, b, a.len_octets) == 0);
+}
+
+bool
+smtp_str_number(struct smtp_str text, uint64_t *out)
+{
+	uint64_t value = 0;
+
+	if (text.len_octets == 0 || text.len_octets > 20)
+		return false;
+	for (uint32_t i = 0; i < text.len_octets; i++) {
+		const uint8_t c = (uint8_t)text.ptr[i];
+
+		if (!is_digit(c) || __builtin_mul_overflow(value, 10, &value) ||
+			__builtin_add_overflow(value, (uint64_t)(c - '0'), &value))
+			return false;
+	}
+	*out = value;
+	return true;
+}
+
+static bool
+is_hex_upper(uint8_t c)
+{
+	return is_digit(c) || (c >= 'A' && c <= 'F');
+}
+
+bool
+smtp_str_is_xtext(struct smtp_str text)
+{
+	for (uint32_t i = 0; i < text.len_octets; i++) {
+		const uint8_t c = (uint8_t)text.ptr[i];
+
+		if (c < 0x21 || c > 0x7e || c == '=')
+			return false;
+		if (c != '+')
+			continue;
+		if (text.len_octets - i < 3 || !is_hex_upper((uint8_t)text.ptr[i + 1]) ||
+			!is_hex_upper((uint8_t)text.ptr[i + 2]))
+			return false;
+		i += 2;
+	}
+	return text.len_octets > 0;
+}

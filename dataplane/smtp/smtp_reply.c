@@ -1,0 +1,67 @@
+/*
+ * smtp_reply.c - replies of our own making.
+ *
+ * Flow:   worker, relay, smtp_session -> smtp_reply_set() -> client;  reply of a backend -> smtp_reply_words() -> log
+ * Pure:   text in, wire form out.
+ * Keeps:  one line, printable 7-bit, within SMTP_REPLY_LINE_MAX_OCTETS.
+ * Source: RFC 5321 section 4.2.
+ */
+#include "dataplane/smtp/smtp_reply.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "dataplane/base/bug.h"
+
+static bool
+is_printable(char c)
+{
+	return c >= 0x20 && c < 0x7f;
+}
+
+void
+smtp_reply_set(struct smtp_reply *r, uint16_t code, const char *enhanced, const char *text)
+{
+	const uint32_t max = SMTP_REPLY_LINE_MAX_OCTETS - 2;
+	const bool has_enhanced = enhanced != NULL && enhanced[0] != '\0';
+	uint32_t n;
+
+	BUG_ON(code < 200 || code > 599);
+	n = (uint32_t)snprintf(r->text, max, "%03u %s%s", (unsigned)code, has_enhanced ? enhanced : "",
+		has_enhanced && text[0] != '\0' ? " " : "");
+	n = MIN(n, max - 1);
+	for (; *text != '\0' && n < max; text++)
+		r->text[n++] = is_printable(*text) ? *text : '?';
+	memcpy(r->text + n, "\r\n", 3);
+	r->code = code;
+	r->len_octets = (uint16_t)(n + 2);
+}
+
+void
+smtp_reply_setf(struct smtp_reply *r, uint16_t code, const char *enhanced, const char *fmt, ...)
+{
+	char text[SMTP_REPLY_LINE_MAX_OCTETS];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	smtp_reply_set(r, code, enhanced, text);
+}
+
+char *
+smtp_reply_words(const struct smtp_reply *r, char *out, uint32_t n)
+{
+	uint32_t at = 0;
+
+	if (n == 0)
+		return out;
+	for (uint32_t i = 0; i < r->len_octets && at + 1 < n; i++) {
+		if (r->text[i] == '\r' || r->text[i] == '\n')
+			break;
+		out[at++] = is_printable(r->text[i]) ? r->text[i] : '?';
+	}
+	out[at] = '\0';
+	return out;
+}

@@ -1,0 +1,868 @@
+/*
+ * smtp_session.c - the dialogue: what is read when, and what the caller's answers do.
+ *
+ * Flow:   worker -> smtp_session_input() -> line -> smtp_cmd -> action -> worker's answer -> smtp_session_output()
+ * Pure:   octets, answers and time are arguments; nothing is allocated, no pointer is kept.
+ * Keeps:  replies leave in the order of commands, for while an answer is awaited nothing more is read; every octet of a message
+ *         is told from commands, also when nobody wants it any more; a message without its end is never ended by us.
+ * Source: RFC 5321 section 4, 2920, 3030, 3207; POLICY section 6.
+ *
+ * States:
+ *   PAUSE     The banner is held back. Octets are early talking: they are noted and left where they are, never a 5xx by themselves.
+ *   GREETED   The banner is out. EHLO or HELO is wanted; RSET, NOOP, VRFY, HELP and QUIT do no harm.
+ *   READY     A greeting was taken. MAIL begins a transaction.
+ *   MAIL      A sender, no accepted recipient yet: none given, or all answered 4xx or 5xx.
+ *   RCPT      One accepted recipient or more. DATA or BDAT may follow.
+ *   RCPT_WAIT The caller judges a recipient; commands behind it wait.
+ *   DATA_WAIT The caller answers DATA, or says whether a chunk may pass.
+ *   DATA      Octets of the message pass: to CRLF.CRLF, or as many as BDAT said.
+ *   CHUNK     Between two chunks of one message. BDAT goes on with it, RSET, EHLO and QUIT end it.
+ *   SWALLOW   Octets of a message or chunk whose fate is known are read to their end; then the held reply, if any, is given.
+ *   END_WAIT  The caller answers the message, or a chunk of it.
+ *   REFUSED   The banner was a refusal. QUIT, else 503.
+ *   CLOSING   The last reply (221, 421) is queued. What still comes is dropped.
+ */
+#include "dataplane/smtp/smtp_session.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "dataplane/base/bug.h"
+#include "dataplane/smtp/smtp_cmd.h"
+#include "dataplane/smtp/smtp_session_impl.h"
+
+/* A rate floor gives a message so long before it counts. */
+#define SMTP_RATE_GRACE_US (60 * 1000000ull)
+
+static_assert(SMTP_REPLY_MAX_OCTETS <= SMTP_LINE_MAX_OCTETS, "a held reply lies in the line's room");
+static_assert(SMTP_ACTION_CLOSE < 16, "pending has a bit for each action");
+
+const char *
+smtp_state_name(enum smtp_state state)
+{
+	static const char *const names[] = {
+#define X(name) #name,
+		SMTP_STATES(X)
+#undef X
+	};
+
+	return (unsigned)state < ARRAY_LEN(names) ? names[state] : "?";
+}
+
+uint32_t
+smtp_session_octets(void)
+{
+	return sizeof(struct smtp_session);
+}
+
+/* The one place where the state changes. */
+void
+smtp_state_set(struct smtp_session *s, enum smtp_state state)
+{
+	s->state = (uint8_t)state;
+}
+
+static enum smtp_state
+state_of(const struct smtp_session *s)
+{
+	return (enum smtp_state)s->state;
+}
+
+void
+smtp_tell(struct smtp_session *s, enum smtp_action action)
+{
+	s->pending |= (uint16_t)(1u << action);
+}
+
+/* The next thing to tell: what ends something goes before what begins or closes. */
+static bool
+next_action(struct smtp_session *s, enum smtp_action *action)
+{
+	static const uint16_t first = 1u << SMTP_ACTION_ABORT, second = 1u << SMTP_ACTION_RESET;
+	uint16_t of = s->pending;
+
+	if (of == 0)
+		return false;
+	if ((of & first) != 0)
+		of = first;
+	else if ((of & second) != 0)
+		of = second;
+	*action = (enum smtp_action)__builtin_ctz(of);
+	s->pending &= (uint16_t) ~(1u << *action);
+	return true;
+}
+
+/* --- what goes to the client --- */
+
+static uint32_t
+out_room(const struct smtp_session *s)
+{
+	return SMTP_OUT_MAX_OCTETS - (uint32_t)s->out_octets;
+}
+
+static bool
+has_room_to_reply(const struct smtp_session *s)
+{
+	return out_room(s) >= SMTP_OUT_RESERVE_OCTETS;
+}
+
+void
+smtp_say_raw(struct smtp_session *s, const char *text, uint32_t len_octets)
+{
+	if (s->out_at > 0) {
+		memmove(s->out, s->out + s->out_at, s->out_octets);
+		s->out_at = 0;
+	}
+	BUG_ON(len_octets > out_room(s));
+	memcpy(s->out + s->out_octets, text, len_octets);
+	s->out_octets = (uint16_t)(s->out_octets + len_octets);
+}
+
+void
+smtp_say(struct smtp_session *s, uint16_t code, const char *enhanced, const char *text)
+{
+	struct smtp_reply r;
+
+	smtp_reply_set(&r, code, enhanced, text);
+	smtp_say_raw(s, r.text, r.len_octets);
+}
+
+
+void
+smtp_close(struct smtp_session *s, uint16_t code, const char *enhanced, const char *text, enum smtp_action how)
+{
+	const bool message = s->state == SMTP_ST_DATA || s->state == SMTP_ST_CHUNK;
+
+	s->pending &= 1u << SMTP_ACTION_ABORT;
+	if (message)
+		smtp_tell(s, SMTP_ACTION_ABORT);
+	smtp_tell(s, how);
+	if (out_room(s) >= SMTP_REPLY_LINE_MAX_OCTETS) /* else the client does not read anyway */
+		smtp_say(s, code, enhanced, text);
+	smtp_state_set(s, SMTP_ST_CLOSING);
+}
+
+void
+smtp_refuse(struct smtp_session *s, const struct smtp_env *env, struct smtp_refusal why, bool counts)
+{
+	if (why.code >= 500)
+		counter_inc(env->counters, CTR_smtp_errors);
+	if (why.code >= 500 && counts && env->conf->errors_max > 0 && ++s->n_errors > env->conf->errors_max) {
+		counter_inc(env->counters, CTR_smtp_too_many_errors);
+		smtp_close(s, 421, "4.7.0", "Too many errors", SMTP_ACTION_CLOSE);
+		return;
+	}
+	smtp_say(s, why.code, why.enhanced, why.text);
+}
+
+bool
+smtp_count_command(struct smtp_session *s, const struct smtp_env *env)
+{
+	if (env->conf->commands_max == 0 || ++s->n_commands <= env->conf->commands_max)
+		return true;
+	counter_inc(env->counters, CTR_smtp_too_many_commands);
+	smtp_close(s, 421, "4.7.0", "Too many commands", SMTP_ACTION_CLOSE);
+	return false;
+}
+
+uint64_t
+smtp_size_limit(const struct smtp_env *env)
+{
+	const uint64_t ours = env->conf->message_max_octets, theirs = env->size_octets;
+
+	if (ours == 0 || theirs == 0)
+		return MAX(ours, theirs);
+	return MIN(ours, theirs);
+}
+
+/* A reply of the caller's. A 421 is the end of the session. */
+static void
+give_reply(struct smtp_session *s, const struct smtp_reply *r)
+{
+	BUG_ON(r->len_octets > SMTP_REPLY_MAX_OCTETS);
+	smtp_say_raw(s, r->text, r->len_octets);
+	if (r->code == 421) {
+		s->pending = 0;
+		smtp_tell(s, SMTP_ACTION_CLOSE);
+		smtp_state_set(s, SMTP_ST_CLOSING);
+	}
+}
+
+/* --- begin --- */
+
+void
+smtp_session_init(struct smtp_session *s, const struct smtp_env *env, uint64_t now_us)
+{
+	memset(s, 0, offsetof(struct smtp_session, out)); /* the big rooms behind it are written before they are read */
+	smtp_line_init(&s->line);
+	s->envelope.from.len_octets = s->envelope.rcpt.len_octets = 0;
+	s->envelope.from.text[0] = s->envelope.rcpt.text[0] = '\0';
+	s->envelope.mail_params[0] = s->envelope.rcpt_params[0] = '\0';
+	s->envelope.n_rcpts = s->envelope.n_deferred = s->envelope.n_refused = 0;
+	s->envelope.needs = 0;
+	s->envelope.size_octets = 0;
+	smtp_state_set(s, SMTP_ST_PAUSE);
+	s->since_us = now_us;
+	counter_inc(env->counters, CTR_smtp_sessions);
+}
+
+void
+smtp_session_greet(struct smtp_session *s, const struct smtp_env *env, uint64_t now_us)
+{
+	struct smtp_reply r;
+
+	if (s->state != SMTP_ST_PAUSE)
+		return;
+	smtp_reply_setf(&r, 220, NULL, "%s ESMTP Greyline", env->conf->hostname);
+	smtp_say_raw(s, r.text, r.len_octets);
+	smtp_state_set(s, SMTP_ST_GREETED);
+	s->since_us = now_us;
+}
+
+void
+smtp_session_refuse(struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *banner, uint64_t now_us)
+{
+	if (s->state != SMTP_ST_PAUSE)
+		return;
+	counter_inc(env->counters, CTR_smtp_refused_banner);
+	smtp_state_set(s, SMTP_ST_REFUSED);
+	s->since_us = now_us;
+	give_reply(s, banner);
+}
+
+void
+smtp_session_tls_started(struct smtp_session *s, const struct smtp_env *env, uint64_t now_us)
+{
+	(void)env;
+	/* RFC 3207 section 4.2: nothing said before counts any more */
+	s->tls = true;
+	s->tls_wait = false;
+	s->esmtp = false;
+	s->helo[0] = '\0';
+	s->chunks_failed = 0;
+	s->envelope.from.text[0] = s->envelope.rcpt.text[0] = '\0';
+	s->envelope.from.len_octets = s->envelope.rcpt.len_octets = 0;
+	smtp_line_init(&s->line);
+	smtp_state_set(s, SMTP_ST_GREETED);
+	s->since_us = now_us;
+}
+
+/* --- commands --- */
+
+static void
+obey(struct smtp_session *s, const struct smtp_env *env, struct smtp_str line)
+{
+	struct smtp_str args;
+	const struct smtp_cmd *cmd = smtp_cmd_find(line, &args);
+	struct smtp_refusal why;
+
+	if ((cmd == NULL || !cmd->uncounted) && !smtp_count_command(s, env))
+		return;
+	if (cmd == NULL) {
+		counter_inc(env->counters, CTR_smtp_unknown_commands);
+		why = s->state == SMTP_ST_REFUSED ? (struct smtp_refusal){ 503, "5.5.1", "No service for you here, only QUIT" } :
+			(struct smtp_refusal){ 500, "5.5.2", "Command not recognized" };
+		smtp_refuse(s, env, why, true);
+		return;
+	}
+	why = (cmd->states & 1u << s->state) != 0 ? cmd->check(s, env, args) : smtp_cmd_out_of_order(s, cmd);
+	if (why.code != 0)
+		smtp_refuse(s, env, why, !cmd->uncounted);
+	else
+		cmd->apply(s, env, args);
+}
+
+static void
+bad_line(struct smtp_session *s, const struct smtp_env *env, enum counter which, const char *text)
+{
+	counter_inc(env->counters, which);
+	if (smtp_count_command(s, env))
+		smtp_refuse(s, env, (struct smtp_refusal){ 500, "5.5.2", text }, true);
+}
+
+/* Reads up to the end of one line. Returns octets consumed. */
+static uint32_t
+command_input(struct smtp_session *s, const struct smtp_env *env, const uint8_t *data, uint32_t len_octets, uint64_t now_us)
+{
+	struct smtp_str line = { NULL, 0 };
+	uint32_t used;
+	const enum smtp_line_result result = smtp_line_input(&s->line, data, len_octets, &used, &line);
+
+	if (result == SMTP_LINE_MORE) /* a slow trickle does not prolong the period for one command */
+		return used;
+	s->since_us = now_us;
+	counter_inc(env->counters, CTR_smtp_commands);
+	switch (result) {
+	case SMTP_LINE_MORE:
+		break;
+	case SMTP_LINE_DONE:
+		obey(s, env, line);
+		break;
+	case SMTP_LINE_BARE_LF:
+		bad_line(s, env, CTR_smtp_bare_lf_commands, "Line must end with CRLF");
+		break;
+	case SMTP_LINE_NOISE:
+		bad_line(s, env, CTR_smtp_noise_lines, "Line holds octets that are not allowed");
+		break;
+	case SMTP_LINE_TOO_LONG:
+		bad_line(s, env, CTR_smtp_long_lines, "Line too long");
+		break;
+	case SMTP_LINE_ENDLESS:
+		counter_inc(env->counters, CTR_smtp_long_lines);
+		smtp_close(s, 421, "4.7.0", "Line without end", SMTP_ACTION_CLOSE);
+		break;
+	}
+	if (s->tls_wait) { /* what came with STARTTLS was not said under TLS */
+		counter_add(env->counters, CTR_smtp_plain_after_starttls, len_octets - used);
+		used = len_octets;
+	}
+	return used;
+}
+
+/* --- octets of a message --- */
+
+/* Holds a reply until the octets before it have passed. */
+static void
+hold_reply(struct smtp_session *s, const struct smtp_reply *r)
+{
+	BUG_ON(r->len_octets > SMTP_REPLY_MAX_OCTETS);
+	memcpy(s->line.text, r->text, r->len_octets);
+	s->held_octets = r->len_octets;
+	s->held_code = r->code;
+	s->held = true;
+}
+
+/* The end of what was swallowed: its reply, if it was not given before. */
+static void
+swallowed(struct smtp_session *s, uint64_t now_us)
+{
+	smtp_state_set(s, (enum smtp_state)s->resume);
+	s->since_us = now_us;
+	if (!s->held)
+		return;
+	s->held = false;
+	smtp_say_raw(s, s->line.text, s->held_octets);
+	smtp_line_init(&s->line);
+	if (s->held_code == 421) {
+		smtp_tell(s, SMTP_ACTION_CLOSE);
+		smtp_state_set(s, SMTP_ST_CLOSING);
+	}
+}
+
+/* Nobody wants the rest of the message under way; r answers it when it ends. In DATA only. */
+static void
+swallow_rest(struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *r)
+{
+	counter_inc(env->counters, CTR_smtp_swallowed);
+	hold_reply(s, r);
+	s->resume = SMTP_ST_READY;
+	if (s->bdat)
+		s->chunks_failed = s->chunk_last ? 0 : (uint8_t)(r->code / 100);
+	smtp_state_set(s, SMTP_ST_SWALLOW);
+}
+
+/* We refuse the message under way ourselves: the backend must not have it, the client learns it at the end. */
+static void
+refuse_body(struct smtp_session *s, const struct smtp_env *env, enum counter which, uint16_t code, const char *enhanced,
+	const char *text)
+{
+	struct smtp_reply r;
+
+	counter_inc(env->counters, which);
+	smtp_reply_set(&r, code, enhanced, text);
+	swallow_rest(s, env, &r);
+	smtp_tell(s, SMTP_ACTION_ABORT);
+}
+
+/* The chunk's or the message's octets are all given. */
+static void
+body_done(struct smtp_session *s)
+{
+	const bool more = s->bdat && !s->chunk_last;
+
+	smtp_tell(s, more ? SMTP_ACTION_CHUNK_END : SMTP_ACTION_BODY_END);
+	smtp_state_set(s, SMTP_ST_END_WAIT);
+}
+
+static uint32_t
+chunk_input(struct smtp_session *s, const struct smtp_env *env, const struct buf_view *in, uint32_t room_octets,
+	struct buf_view *body, uint32_t *n_body)
+{
+	uint32_t n = MIN(in->len_octets, room_octets);
+
+	n = (uint32_t)MIN((uint64_t)n, s->chunk_left);
+	if (n == 0 || *n_body == SMTP_BODY_VIEWS_MAX)
+		return 0;
+	body[(*n_body)++] = (struct buf_view){ in->ptr, n, in->buf };
+	s->chunk_left -= n;
+	s->message_octets += n;
+	counter_add(env->counters, CTR_smtp_message_octets, n);
+	if (s->chunk_left == 0)
+		body_done(s);
+	return n;
+}
+
+static uint32_t
+text_input(struct smtp_session *s, const struct smtp_env *env, const struct buf_view *in, uint32_t room_octets,
+	struct buf_view *body, uint32_t *n_body)
+{
+	struct smtp_data_out out = { body, *n_body, SMTP_BODY_VIEWS_MAX, room_octets };
+	const uint32_t lf = s->data.n_bare_lf, cr = s->data.n_bare_cr, nul = s->data.n_nul;
+	const uint32_t used = smtp_data_input(&s->data, in, &out);
+	const uint64_t limit = env->conf->message_max_octets;
+
+	*n_body = out.n;
+	s->message_octets += used;
+	counter_add(env->counters, CTR_smtp_message_octets, used);
+	if (s->data.n_bare_lf != lf)
+		counter_add(env->counters, CTR_smtp_bare_lf_octets, s->data.n_bare_lf - lf);
+	if (s->data.n_bare_cr != cr)
+		counter_add(env->counters, CTR_smtp_bare_cr_octets, s->data.n_bare_cr - cr);
+	if (s->data.n_nul != nul)
+		counter_add(env->counters, CTR_smtp_early_nul_octets, s->data.n_nul - nul);
+	if (s->data.at == SMTP_DATA_END)
+		s->message_octets -= MIN(s->message_octets, 3u); /* dot and CRLF are not the message's */
+	if (s->data.broken)
+		refuse_body(s, env, CTR_smtp_bare_refused, 550, "5.5.2", "Message holds a bare CR, LF or NUL");
+	else if (limit > 0 && s->message_octets > limit)
+		refuse_body(s, env, CTR_smtp_too_large, 552, "5.3.4", "Message size exceeds fixed limit");
+	else if (s->data.at == SMTP_DATA_END)
+		body_done(s);
+	if (s->state == SMTP_ST_SWALLOW && s->data.at == SMTP_DATA_END)
+		swallowed(s, s->since_us);
+	return used;
+}
+
+static uint32_t
+body_input(struct smtp_session *s, const struct smtp_env *env, const struct buf_view *in, uint32_t room_octets,
+	struct buf_view *body, uint32_t *n_body, uint64_t now_us)
+{
+	s->since_us = now_us;
+	if (room_octets < SMTP_BODY_ROOM_MIN_OCTETS) { /* it is not the client who holds things up */
+		s->floor_us = now_us;
+		s->floor_octets = s->message_octets;
+		return 0;
+	}
+	if (s->bdat)
+		return chunk_input(s, env, in, room_octets, body, n_body);
+	return text_input(s, env, in, room_octets, body, n_body);
+}
+
+static uint32_t
+swallow_input(struct smtp_session *s, const struct buf_view *in, uint64_t now_us)
+{
+	uint32_t n;
+
+	s->since_us = now_us;
+	if (s->bdat || !s->held) {
+		n = (uint32_t)MIN((uint64_t)in->len_octets, s->chunk_left);
+		s->chunk_left -= n;
+		if (s->chunk_left == 0)
+			swallowed(s, now_us);
+		return n;
+	}
+	n = smtp_data_input(&s->data, in, NULL);
+	if (s->data.at == SMTP_DATA_END)
+		swallowed(s, now_us);
+	return n;
+}
+
+/* --- input --- */
+
+/* Silence for too long. */
+static void
+time_out(struct smtp_session *s, const struct smtp_env *env)
+{
+	const bool data = s->state == SMTP_ST_DATA || s->state == SMTP_ST_SWALLOW;
+	struct smtp_reply r;
+
+	counter_inc(env->counters, data ? CTR_smtp_timeouts_data : CTR_smtp_timeouts_command);
+	smtp_reply_setf(&r, 421, "4.4.2", "%s timeout exceeded", env->conf->hostname);
+	smtp_close(s, 421, "4.4.2", r.text + strlen("421 4.4.2 "), SMTP_ACTION_CLOSE);
+}
+
+static uint32_t
+input_step(struct smtp_session *s, const struct smtp_env *env, const struct buf_view *in, uint32_t room_octets,
+	struct buf_view *body, uint32_t *n_body, uint64_t now_us)
+{
+	switch (state_of(s)) {
+	case SMTP_ST_PAUSE:
+		if (!s->early_talker)
+			counter_inc(env->counters, CTR_smtp_early_talkers);
+		s->early_talker = true;
+		return 0;
+	case SMTP_ST_GREETED:
+	case SMTP_ST_READY:
+	case SMTP_ST_MAIL:
+	case SMTP_ST_RCPT:
+	case SMTP_ST_CHUNK:
+	case SMTP_ST_REFUSED:
+		return has_room_to_reply(s) ? command_input(s, env, in->ptr, in->len_octets, now_us) : 0;
+	case SMTP_ST_RCPT_WAIT:
+	case SMTP_ST_DATA_WAIT:
+	case SMTP_ST_END_WAIT:
+		return 0;
+	case SMTP_ST_DATA:
+		return has_room_to_reply(s) ? body_input(s, env, in, room_octets, body, n_body, now_us) : 0;
+	case SMTP_ST_SWALLOW:
+		return has_room_to_reply(s) ? swallow_input(s, in, now_us) : 0;
+	case SMTP_ST_CLOSING:
+		return in->len_octets;
+	}
+	return 0;
+}
+
+uint32_t
+smtp_session_input(struct smtp_session *s, const struct smtp_env *env, const struct buf_view *in, uint32_t room_octets,
+	struct buf_view body[SMTP_BODY_VIEWS_MAX], uint32_t *n_body, enum smtp_action *action, uint64_t now_us)
+{
+	uint32_t used = 0;
+
+	*n_body = 0;
+	*action = SMTP_ACTION_NONE;
+	if (next_action(s, action))
+		return 0;
+	if (s->tls_wait) {
+		counter_add(env->counters, CTR_smtp_plain_after_starttls, in->len_octets);
+		return in->len_octets;
+	}
+	if (in->len_octets == 0) {
+		if (s->state == SMTP_ST_DATA && room_octets < SMTP_BODY_ROOM_MIN_OCTETS) {
+			s->since_us = s->floor_us = now_us;
+			s->floor_octets = s->message_octets;
+		} else if (now_us >= smtp_session_deadline_us(s, env)) {
+			time_out(s, env);
+		}
+		next_action(s, action);
+		return 0;
+	}
+	while (used < in->len_octets && s->pending == 0 && !s->tls_wait) {
+		const struct buf_view rest = { in->ptr + used, in->len_octets - used, in->buf };
+		const uint32_t n_before = *n_body;
+		const uint32_t n = input_step(s, env, &rest, room_octets, body, n_body, now_us);
+
+		for (uint32_t i = n_before; i < *n_body; i++)
+			room_octets -= body[i].len_octets;
+		used += n;
+		if (n == 0)
+			break;
+	}
+	if ((s->pending & 1u << SMTP_ACTION_ABORT) != 0)
+		*n_body = 0; /* the backend goes: nothing more for it */
+	next_action(s, action);
+	return used;
+}
+
+bool
+smtp_session_eof(struct smtp_session *s)
+{
+	const enum smtp_state was = state_of(s);
+
+	s->peer_eof = true;
+	switch (was) {
+	case SMTP_ST_END_WAIT:
+		if (!s->bdat || s->chunk_last)
+			return false; /* the message is whole: its answer is awaited */
+		break;
+	case SMTP_ST_DATA_WAIT:
+	case SMTP_ST_DATA:
+	case SMTP_ST_CHUNK:
+	case SMTP_ST_PAUSE:
+	case SMTP_ST_GREETED:
+	case SMTP_ST_READY:
+	case SMTP_ST_MAIL:
+	case SMTP_ST_RCPT:
+	case SMTP_ST_RCPT_WAIT:
+	case SMTP_ST_SWALLOW:
+	case SMTP_ST_REFUSED:
+	case SMTP_ST_CLOSING:
+		break;
+	}
+	s->pending = 0;
+	smtp_state_set(s, SMTP_ST_CLOSING);
+	return was == SMTP_ST_DATA_WAIT || was == SMTP_ST_DATA || was == SMTP_ST_CHUNK || was == SMTP_ST_END_WAIT;
+}
+
+/* --- answers --- */
+
+void
+smtp_session_rcpt_answer(struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *r, uint64_t now_us)
+{
+	struct smtp_envelope *e = &s->envelope;
+
+	if (s->state == SMTP_ST_CLOSING) /* the client did not wait */
+		return;
+	BUG_ON(s->state != SMTP_ST_RCPT_WAIT);
+	switch (r->code / 100) {
+	case 2:
+		e->n_rcpts++;
+		counter_inc(env->counters, CTR_smtp_rcpts_accepted);
+		break;
+	case 5:
+		e->n_refused++;
+		counter_inc(env->counters, CTR_smtp_rcpts_refused);
+		break;
+	default:
+		e->n_deferred++;
+		counter_inc(env->counters, CTR_smtp_rcpts_deferred);
+		break;
+	}
+	smtp_state_set(s, e->n_rcpts > 0 ? SMTP_ST_RCPT : SMTP_ST_MAIL);
+	s->since_us = now_us;
+	give_reply(s, r);
+}
+
+/* The transaction ends with r; of a message in chunks, more may be on the way. */
+static void
+end_transaction(struct smtp_session *s, const struct smtp_reply *r, uint64_t now_us)
+{
+	if (s->bdat && !s->chunk_last)
+		s->chunks_failed = (uint8_t)(r->code / 100);
+	smtp_state_set(s, SMTP_ST_READY);
+	s->since_us = now_us;
+	give_reply(s, r);
+}
+
+static void
+chunk_answer(struct smtp_session *s, const struct smtp_reply *r, uint64_t now_us)
+{
+	if (r->code / 100 != 2) {
+		end_transaction(s, r, now_us);
+		return;
+	}
+	smtp_state_set(s, SMTP_ST_CHUNK);
+	s->since_us = now_us;
+	give_reply(s, r);
+}
+
+static void
+data_go(struct smtp_session *s, const struct smtp_reply *r, uint64_t now_us)
+{
+	smtp_state_set(s, SMTP_ST_DATA);
+	s->since_us = s->floor_us = now_us;
+	s->floor_octets = s->message_octets;
+	if (!s->bdat)
+		smtp_say_raw(s, r->text, r->len_octets);
+	else if (s->chunk_left == 0)
+		body_done(s);
+}
+
+void
+smtp_session_data_answer(struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *r, uint64_t now_us)
+{
+	if (s->state == SMTP_ST_CLOSING)
+		return;
+	if (s->state == SMTP_ST_END_WAIT) {
+		BUG_ON(!s->bdat || s->chunk_last);
+		chunk_answer(s, r, now_us);
+		return;
+	}
+	BUG_ON(s->state != SMTP_ST_DATA_WAIT);
+	if (r->code == 354 || (s->bdat && r->code < 400)) {
+		data_go(s, r, now_us);
+	} else if (s->bdat && s->chunk_left > 0) {
+		swallow_rest(s, env, r);
+	} else {
+		end_transaction(s, r, now_us);
+	}
+}
+
+void
+smtp_session_data_failed(struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *r, uint64_t now_us)
+{
+	switch (state_of(s)) {
+	case SMTP_ST_DATA:
+		swallow_rest(s, env, r);
+		s->since_us = now_us;
+		break;
+	case SMTP_ST_CHUNK: /* nothing is owed now; what comes next learns it */
+		s->chunks_failed = (uint8_t)(r->code / 100);
+		smtp_state_set(s, SMTP_ST_READY);
+		break;
+	case SMTP_ST_DATA_WAIT:
+		smtp_session_data_answer(s, env, r, now_us);
+		break;
+	case SMTP_ST_END_WAIT:
+		if (s->bdat && !s->chunk_last)
+			chunk_answer(s, r, now_us);
+		else
+			smtp_session_message_answer(s, env, r, now_us);
+		break;
+	case SMTP_ST_SWALLOW: /* has its answer already */
+	case SMTP_ST_PAUSE:
+	case SMTP_ST_GREETED:
+	case SMTP_ST_READY:
+	case SMTP_ST_MAIL:
+	case SMTP_ST_RCPT:
+	case SMTP_ST_RCPT_WAIT:
+	case SMTP_ST_REFUSED:
+	case SMTP_ST_CLOSING:
+		break;
+	}
+}
+
+void
+smtp_session_message_answer(struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *r, uint64_t now_us)
+{
+	if (s->state == SMTP_ST_CLOSING)
+		return;
+	BUG_ON(s->state != SMTP_ST_END_WAIT || (s->bdat && !s->chunk_last));
+	counter_inc(env->counters, CTR_smtp_messages);
+	s->n_messages++;
+	if (r->code / 100 == 2) {
+		counter_inc(env->counters, CTR_smtp_messages_accepted);
+		s->n_commands = s->n_errors = 0;
+	}
+	end_transaction(s, r, now_us);
+	if (s->peer_eof && s->state != SMTP_ST_CLOSING) {
+		smtp_tell(s, SMTP_ACTION_CLOSE);
+		smtp_state_set(s, SMTP_ST_CLOSING);
+	}
+}
+
+bool
+smtp_session_shut(struct smtp_session *s, const struct smtp_env *env, const char *text, uint64_t now_us)
+{
+	(void)now_us;
+	switch (state_of(s)) {
+	case SMTP_ST_PAUSE:
+	case SMTP_ST_GREETED:
+	case SMTP_ST_READY:
+	case SMTP_ST_MAIL:
+	case SMTP_ST_REFUSED:
+		break;
+	case SMTP_ST_RCPT: /* a recipient is accepted: its message may be on the way */
+	case SMTP_ST_RCPT_WAIT:
+	case SMTP_ST_DATA_WAIT:
+	case SMTP_ST_DATA:
+	case SMTP_ST_CHUNK:
+	case SMTP_ST_SWALLOW:
+	case SMTP_ST_END_WAIT:
+	case SMTP_ST_CLOSING:
+		return false;
+	}
+	if (s->tls_wait || !has_room_to_reply(s))
+		return false;
+	counter_inc(env->counters, CTR_smtp_shut);
+	smtp_close(s, 421, "4.3.2", text, SMTP_ACTION_CLOSE);
+	return true;
+}
+
+/* --- output --- */
+
+uint32_t
+smtp_session_output(struct smtp_session *s, uint8_t *out, uint32_t n)
+{
+	n = MIN(n, (uint32_t)s->out_octets);
+	if (n > 0)
+		memcpy(out, s->out + s->out_at, n);
+	s->out_octets = (uint16_t)(s->out_octets - n);
+	s->out_at = s->out_octets > 0 ? (uint16_t)(s->out_at + n) : 0;
+	return n;
+}
+
+uint32_t
+smtp_session_output_pending(const struct smtp_session *s)
+{
+	return s->out_octets;
+}
+
+static uint64_t
+data_deadline_us(const struct smtp_session *s, const struct conf *conf)
+{
+	const uint64_t silence_us = s->since_us + conf->data_timeout_s * 1000000ull;
+	const uint64_t floor = conf->data_rate_floor_octets_s;
+
+	if (floor == 0 || s->state != SMTP_ST_DATA)
+		return silence_us;
+	return MIN(silence_us, s->floor_us + SMTP_RATE_GRACE_US + (s->message_octets - s->floor_octets) * 1000000ull / floor);
+}
+
+uint64_t
+smtp_session_deadline_us(const struct smtp_session *s, const struct smtp_env *env)
+{
+	if (s->pending != 0 || s->tls_wait)
+		return UINT64_MAX;
+	switch (state_of(s)) {
+	case SMTP_ST_GREETED:
+	case SMTP_ST_READY:
+	case SMTP_ST_MAIL:
+	case SMTP_ST_RCPT:
+	case SMTP_ST_CHUNK:
+	case SMTP_ST_REFUSED:
+		return s->since_us + env->conf->command_timeout_s * 1000000ull;
+	case SMTP_ST_DATA:
+	case SMTP_ST_SWALLOW:
+		return data_deadline_us(s, env->conf);
+	case SMTP_ST_PAUSE:
+	case SMTP_ST_RCPT_WAIT:
+	case SMTP_ST_DATA_WAIT:
+	case SMTP_ST_END_WAIT:
+	case SMTP_ST_CLOSING:
+		break;
+	}
+	return UINT64_MAX;
+}
+
+/* --- what the caller may know --- */
+
+enum smtp_state
+smtp_session_state(const struct smtp_session *s)
+{
+	return state_of(s);
+}
+
+const char *
+smtp_session_helo(const struct smtp_session *s)
+{
+	return s->helo;
+}
+
+bool
+smtp_session_is_esmtp(const struct smtp_session *s)
+{
+	return s->esmtp;
+}
+
+bool
+smtp_session_is_tls(const struct smtp_session *s)
+{
+	return s->tls;
+}
+
+struct smtp_envelope *
+smtp_session_envelope(struct smtp_session *s)
+{
+	return &s->envelope;
+}
+
+uint32_t
+smtp_session_messages(const struct smtp_session *s)
+{
+	return s->n_messages;
+}
+
+uint64_t
+smtp_session_message_octets(const struct smtp_session *s)
+{
+	return s->message_octets;
+}
+
+bool
+smtp_session_uses_bdat(const struct smtp_session *s)
+{
+	return s->bdat;
+}
+
+uint64_t
+smtp_session_chunk(const struct smtp_session *s, bool *last)
+{
+	*last = s->chunk_last;
+	return s->chunk_octets;
+}
+
+bool
+smtp_session_early_talker(const struct smtp_session *s)
+{
+	return s->early_talker;
+}

@@ -1,0 +1,65 @@
+/*
+ * smtp_session_impl.h - the struct behind smtp_session.h, for smtp_session.c, smtp_cmd.c and for who embeds it.
+ *
+ * Keeps:  the transaction is a struct of its own (struct smtp_envelope), so that it can move to a pool of its own; nothing here
+ *         points to it but this one member.
+ */
+#ifndef GREYLINE_SMTP_SMTP_SESSION_IMPL_H
+#define GREYLINE_SMTP_SMTP_SESSION_IMPL_H
+
+#include "dataplane/smtp/smtp_data.h"
+#include "dataplane/smtp/smtp_line.h"
+#include "dataplane/smtp/smtp_session.h"
+
+/* No command is looked at unless the longest reply and a 421 behind it still fit. */
+#define SMTP_OUT_RESERVE_OCTETS (SMTP_REPLY_MAX_OCTETS + SMTP_REPLY_LINE_MAX_OCTETS)
+#define SMTP_OUT_MAX_OCTETS     (SMTP_OUT_RESERVE_OCTETS + 1024)
+
+struct smtp_session {
+	uint8_t state;       /* enum smtp_state */
+	uint8_t resume;      /* enum smtp_state: where SWALLOW goes */
+	bool esmtp, early_talker, peer_eof;
+	bool tls, tls_wait;  /* under TLS; STARTTLS was answered and the stream not changed yet */
+	bool bdat;           /* the message under way comes in chunks */
+	bool chunk_last;
+	bool held;           /* SWALLOW: line.text holds the reply that follows the data */
+	uint8_t chunks_failed; /* 4 or 5: class of the reply that ended a message between its chunks; 0: none */
+	uint16_t pending;    /* bit of each enum smtp_action to be told */
+	uint16_t held_octets, held_code;
+	uint16_t out_at, out_octets; /* what is queued lies at out[out_at], out_octets of it */
+	uint32_t n_commands, n_errors; /* since the last message a backend took: a session that delivers is no nuisance */
+	uint32_t n_messages;
+	uint32_t n_rcpts_tried;
+	uint32_t mail_needs; /* enum ehlo_ext that MAIL declared */
+	uint64_t since_us;   /* waiting for the client since */
+	uint64_t floor_us, floor_octets; /* where the rate floor counts from */
+	uint64_t chunk_octets, chunk_left;
+	uint64_t message_octets;
+	struct smtp_data data;
+	char helo[SMTP_HELO_MAX_OCTETS];
+	uint8_t out[SMTP_OUT_MAX_OCTETS];
+	struct smtp_line line;
+	struct smtp_envelope envelope;
+};
+
+struct smtp_refusal { /* code 0: nothing to refuse */
+	uint16_t code;
+	const char *enhanced, *text;
+};
+
+/* For smtp_cmd.c. */
+void smtp_state_set(struct smtp_session *s, enum smtp_state state);
+void smtp_tell(struct smtp_session *s, enum smtp_action action);
+/* Queues one line. */
+void smtp_say(struct smtp_session *s, uint16_t code, const char *enhanced, const char *text);
+void smtp_say_raw(struct smtp_session *s, const char *text, uint32_t len_octets);
+/* Queues the refusal; a 5xx counts as an error of the client where counts, and one too many is 421 instead and the end. */
+void smtp_refuse(struct smtp_session *s, const struct smtp_env *env, struct smtp_refusal why, bool counts);
+/* 421 (or another last reply) and the end; a message under way is aborted. */
+void smtp_close(struct smtp_session *s, uint16_t code, const char *enhanced, const char *text, enum smtp_action how);
+/* Counts a command; false: one too many, 421 is queued. */
+bool smtp_count_command(struct smtp_session *s, const struct smtp_env *env);
+/* The largest message, 0: no limit of ours. */
+uint64_t smtp_size_limit(const struct smtp_env *env);
+
+#endif
