@@ -1,0 +1,691 @@
+/*
+ * session.c - one client's session: carries octets between its connection, its dialogue and its backend.
+ *
+ * Flow:   tcp -> stream -> smtp_session -> (judge | relay) -> smtp_session -> stream -> tcp
+ * Touches: nothing but the worker's own state.
+ * Keeps:  a session waits for at most one thing (enum session_wait), and then some deadline is armed; while it waits no command of
+ *         the client is looked at; message octets are handed on as views, never copied here; what the client sent and nobody has
+ *         taken yet is one held view, so TCP's window closes by itself.
+ * Source: POLICY section 6.
+ *
+ * Ends: the client's connection and the backend's end each for itself; session_maybe_free() frees when both are gone.
+ */
+#include "dataplane/worker/worker_impl.h"
+
+#include "dataplane/base/bug.h"
+
+#define OUT_PIECE_OCTETS  2048
+#define OUT_MARGIN_OCTETS 512 /* room a stream may need for framing */
+
+static struct session *
+session_get(struct worker *w)
+{
+	struct session *s = w->free_session;
+	const uint32_t slot = s != NULL ? s->slot : 0;
+
+	if (s == NULL)
+		return NULL;
+	w->free_session = s->next_free;
+	memset(s, 0, sizeof(*s));
+	s->slot = slot;
+	s->smtp = (struct smtp_session *)(void *)(s + 1);
+	s->splice = (struct splice *)(void *)((uint8_t *)(s + 1) + smtp_session_octets());
+	s->live = true;
+	s->number = ++w->next_number << 24 | slot;
+	s->client = (struct end){ .kind = END_CLIENT, .owner = s };
+	s->backend = (struct end){ .kind = END_BACKEND, .owner = s };
+	s->end_reason = "quit";
+	w->n_live++;
+	atomic_store_explicit(&w->n_live_shared, w->n_live, memory_order_relaxed);
+	return s;
+}
+
+void
+session_maybe_free(struct worker *w, struct session *s)
+{
+	struct ip_addr network;
+
+	if (!s->live || s->client.conn != NULL || s->backend.conn != NULL || s->relay != NULL)
+		return;
+	wlog_session(w, s);
+	wheel_cancel(&w->wheel, &s->timer);
+	buf_unref(w->io->pool, s->held.buf);
+	s->held = (struct buf_view){ 0 };
+	if (s->stream != NULL)
+		s->stream->ops->destroy(s->stream);
+	if (s->null_rcpts != NULL) {
+		s->null_rcpts->next_free = w->free_null;
+		w->free_null = s->null_rcpts;
+	}
+	if (s->counted) {
+		network = policy_client_network(&s->flow.remote);
+		limits_leave(&w->limits, &s->flow.remote, &network);
+	}
+	s->live = false;
+	s->next_free = w->free_session;
+	w->free_session = s;
+	w->n_live--;
+	atomic_store_explicit(&w->n_live_shared, w->n_live, memory_order_relaxed);
+	counter_inc(w->counters, CTR_worker_sessions_ended);
+}
+
+/* ---- time ---- */
+
+static bool
+waits_for_verdict(const struct session *s)
+{
+	return s->wait == SESSION_WAIT_VERDICT || s->wait == SESSION_WAIT_NAME || s->wait == SESSION_WAIT_CONNECT_VERDICT;
+}
+
+void
+session_arm(struct worker *w, struct session *s)
+{
+	uint64_t due = UINT64_MAX;
+	struct smtp_env env;
+
+	if (!s->live)
+		return;
+	if (waits_for_verdict(s))
+		due = s->verdict_due_us;
+	if (s->wait == SESSION_WAIT_GREET_PAUSE)
+		due = s->pause_due_us;
+	if (s->linger_due_us != 0)
+		due = MIN(due, s->linger_due_us);
+	if (s->is_submission) {
+		due = MIN(due, session_splice_deadline_us(s));
+	} else {
+		if (s->client.conn != NULL) {
+			session_env(w, s, &env);
+			due = MIN(due, smtp_session_deadline_us(s->smtp, &env));
+			due = MIN(due, s->stream->ops->deadline_us(s->stream));
+			if (env.conf->session_max_s != 0)
+				due = MIN(due, s->accepted_us + env.conf->session_max_s * UINT64_C(1000000));
+		}
+		if (s->relay != NULL)
+			due = MIN(due, relay_deadline_us(s->relay->relay));
+	}
+	if (due == UINT64_MAX)
+		wheel_cancel(&w->wheel, &s->timer);
+	else
+		wheel_arm(&w->wheel, &s->timer, MAX(due, w->now_us + 1000)); /* never again within this turn */
+}
+
+/* ---- the client's end ---- */
+
+void
+session_env(struct worker *w, const struct session *s, struct smtp_env *env)
+{
+	uint32_t listener;
+
+	worker_listener_of(w, &s->flow, &listener);
+	worker_fill_env(w, listener, env);
+}
+
+/* Gives what the dialogue has to say to the connection, as far as there is room. */
+static void
+flush_client(struct worker *w, struct session *s)
+{
+	uint8_t piece[OUT_PIECE_OCTETS];
+
+	while (s->client.conn != NULL && smtp_session_output_pending(s->smtp) > 0) {
+		const uint32_t room = tcp_send_room(s->client.conn);
+		struct buf_view plain = { .ptr = piece }, wire;
+		uint32_t used;
+
+		if (room <= OUT_MARGIN_OCTETS)
+			return; /* TCP_EV_WRITABLE comes */
+		plain.len_octets = smtp_session_output(s->smtp, piece, MIN(room - OUT_MARGIN_OCTETS, (uint32_t)sizeof(piece)));
+		do {
+			used = stream_wrap(s->stream, &plain, &wire, w->now_us);
+			plain.ptr += used;
+			plain.len_octets -= used;
+			if (wire.len_octets > 0 && tcp_send(s->client.conn, &wire) != wire.len_octets) {
+				counter_inc(w->counters, CTR_worker_reply_cut);
+				session_client_lost(w, s, "no-buffer");
+				return;
+			}
+		} while (used > 0 || wire.len_octets > 0);
+	}
+}
+
+/* What the stream says by itself. */
+static void
+flush_stream(struct worker *w, struct session *s)
+{
+	struct buf_view nothing = { 0 }, wire;
+
+	while (s->client.conn != NULL && tcp_send_room(s->client.conn) > 0) {
+		stream_wrap(s->stream, &nothing, &wire, w->now_us);
+		if (wire.len_octets == 0 || tcp_send(s->client.conn, &wire) != wire.len_octets)
+			return;
+	}
+}
+
+/* The client's connection is over for us: nothing of it is used any more. */
+static void
+drop_client(struct worker *w, struct session *s, bool abort_it)
+{
+	(void)w;
+	if (s->client.conn == NULL)
+		return;
+	if (abort_it)
+		tcp_abort(s->client.conn);
+	else
+		tcp_close(s->client.conn);
+	tcp_conn_set_user(s->client.conn, NULL);
+	tcp_release(s->client.conn);
+	s->client.conn = NULL;
+	s->client_gone = true;
+}
+
+/*
+ * The client is gone without QUIT. Inside a message the backend's connection is aborted, so that it never takes half a message for a
+ * whole one; after the final dot its answer is awaited (it has the message, or will have).
+ */
+void
+session_client_lost(struct worker *w, struct session *s, const char *why)
+{
+	const bool in_message = !s->is_submission && smtp_session_eof(s->smtp);
+
+	s->end_reason = why;
+	drop_client(w, s, true);
+	if (s->wait == SESSION_WAIT_BACKEND_DOT) {
+		session_arm(w, s);
+		return;
+	}
+	s->wait = SESSION_WAIT_CLOSE;
+	if (s->relay != NULL) {
+		if (in_message || s->message_open || s->is_submission)
+			session_relay_abort(w, s);
+		else
+			session_relay_quit(w, s);
+	}
+	session_maybe_free(w, s);
+}
+
+/* The last reply is queued: let it go out, give the client a moment to close first, end the backend's side. */
+static void
+begin_close(struct worker *w, struct session *s, const char *why)
+{
+	if (s->wait == SESSION_WAIT_CLOSE)
+		return;
+	s->wait = SESSION_WAIT_CLOSE;
+	s->end_reason = why;
+	s->linger_due_us = w->now_us + CLOSE_LINGER_US;
+	if (s->relay != NULL)
+		session_relay_quit(w, s);
+}
+
+static void
+finish_close(struct worker *w, struct session *s)
+{
+	s->linger_due_us = s->relay != NULL ? w->now_us + BACKEND_LINGER_US : 0;
+	drop_client(w, s, false);
+	session_maybe_free(w, s);
+}
+
+/* ---- the dialogue ---- */
+
+/* The next plain octets: what is held, or what the stream makes of what arrived. False when there are none. */
+static bool
+next_plain(struct worker *w, struct session *s)
+{
+	struct buf_view wire = { 0 }, plain = { 0 };
+	uint32_t used;
+
+	if (s->held.len_octets > 0)
+		return true;
+	if (s->client.conn == NULL)
+		return false;
+	tcp_peek(s->client.conn, &wire, 1);
+	used = stream_unwrap(s->stream, &wire, &plain, w->now_us);
+	if (plain.len_octets > 0) {
+		/* held by a reference of our own: the view is lent only until tcp or the stream is called again */
+		buf_ref(w->io->pool, plain.buf);
+		s->held = plain;
+	}
+	if (used > 0)
+		tcp_consume(s->client.conn, used);
+	return s->held.len_octets > 0 || used > 0;
+}
+
+static void
+take_held(struct worker *w, struct session *s, uint32_t octets)
+{
+	s->held.ptr += octets;
+	s->held.len_octets -= octets;
+	if (s->held.len_octets == 0) {
+		buf_unref(w->io->pool, s->held.buf);
+		s->held = (struct buf_view){ 0 };
+	}
+}
+
+static void
+begin_transaction(struct session *s)
+{
+	s->txn_failed = false;
+	s->txn_has_pool = false;
+	s->rcpts_accepted = 0;
+	s->message_ref = 0;
+	s->message_backend[0] = '\0';
+	if (s->null_rcpts != NULL)
+		s->null_rcpts->n = 0;
+}
+
+static void
+data_begins(struct worker *w, struct session *s)
+{
+	struct smtp_env env;
+	struct smtp_reply r;
+	uint32_t wait_s = 0;
+	uint64_t ref = 0;
+
+	session_env(w, s, &env);
+	snprintf(s->message_from, sizeof(s->message_from), "%s", smtp_session_envelope(s->smtp)->from.text);
+	session_data_null_sender(w, s, &wait_s, &ref);
+	if (wait_s > 0) {
+		smtp_reply_setf(&r, 451, "4.7.1", "Greylisted, please try again in %u seconds", wait_s);
+		smtp_session_data_answer(s->smtp, &env, &r, w->now_us);
+		s->poke = true;
+		if (s->relay != NULL)
+			relay_reset(s->relay->relay, w->now_us);
+		begin_transaction(s);
+		return;
+	}
+	if (s->txn_failed || s->relay == NULL) {
+		if (s->relay != NULL)
+			session_relay_abort(w, s);
+		smtp_reply_set(&r, 451, "4.3.0", "Mail server temporarily unavailable, please try again later");
+		smtp_session_data_answer(s->smtp, &env, &r, w->now_us);
+		s->poke = true;
+		begin_transaction(s);
+		return;
+	}
+	if (smtp_session_uses_bdat(s->smtp)) {
+		bool last = false;
+		const uint64_t octets = smtp_session_chunk(s->smtp, &last);
+
+		/* the octets follow at once: the backend answers a chunk as a whole */
+		relay_bdat(s->relay->relay, octets, last, w->now_us);
+		smtp_reply_set(&r, 354, NULL, "go on");
+		s->message_open = true;
+		smtp_session_data_answer(s->smtp, &env, &r, w->now_us);
+		s->poke = true;
+		return;
+	}
+	s->wait = SESSION_WAIT_BACKEND_DATA;
+	relay_data(s->relay->relay, w->now_us);
+}
+
+static void
+body_ends(struct worker *w, struct session *s)
+{
+	s->octets += smtp_session_message_octets(s->smtp);
+	if (s->relay == NULL)
+		return; /* it failed inside the data: the dialogue has its answer already */
+	s->wait = SESSION_WAIT_BACKEND_DOT;
+	relay_body_sent(s->relay->relay, 0, true, w->now_us);
+}
+
+static void
+act(struct worker *w, struct session *s, enum smtp_action action)
+{
+	switch (action) {
+	case SMTP_ACTION_NONE:
+	case SMTP_ACTION_EHLO:
+		break;
+	case SMTP_ACTION_MAIL:
+		begin_transaction(s);
+		break;
+	case SMTP_ACTION_RCPT:
+		s->tried = 0;
+		session_rcpt(w, s);
+		break;
+	case SMTP_ACTION_DATA:
+		data_begins(w, s);
+		break;
+	case SMTP_ACTION_BODY_END:
+		body_ends(w, s);
+		break;
+	case SMTP_ACTION_CHUNK_END:
+		if (s->relay != NULL) {
+			s->wait = SESSION_WAIT_BACKEND_DATA;
+			relay_body_sent(s->relay->relay, 0, true, w->now_us);
+		}
+		break;
+	case SMTP_ACTION_ABORT:
+		if (s->relay != NULL)
+			session_relay_abort(w, s);
+		break;
+	case SMTP_ACTION_RESET:
+		begin_transaction(s);
+		if (s->relay != NULL)
+			relay_reset(s->relay->relay, w->now_us);
+		break;
+	case SMTP_ACTION_STARTTLS:
+		break; /* never offered here: the stream of TLS is not built yet */
+	case SMTP_ACTION_QUIT:
+		begin_close(w, s, "quit");
+		break;
+	case SMTP_ACTION_CLOSE:
+		begin_close(w, s, "closed");
+		break;
+	}
+}
+
+static bool
+wants_body_room(const struct session *s)
+{
+	return smtp_session_state(s->smtp) == SMTP_ST_DATA;
+}
+
+/* One step of the client's octets. True when something moved. */
+static bool
+client_step(struct worker *w, struct session *s)
+{
+	struct buf_view body[SMTP_BODY_VIEWS_MAX];
+	enum smtp_action action = SMTP_ACTION_NONE;
+	uint32_t n_body = 0, used, room = UINT32_MAX, sent = 0;
+	struct smtp_env env;
+
+	if (s->wait != SESSION_WAIT_NONE || s->client.conn == NULL)
+		return false;
+	if (smtp_session_output_pending(s->smtp) > OUT_PIECE_OCTETS)
+		return false; /* a client that does not read its replies is not read from */
+	if (wants_body_room(s)) {
+		room = s->relay != NULL ? session_relay_room(s) : 0;
+		if (room < SMTP_BODY_ROOM_MIN_OCTETS)
+			return false;
+	}
+	if (!next_plain(w, s) && !s->poke)
+		return false;
+	s->poke = false;
+	session_env(w, s, &env);
+	used = smtp_session_input(s->smtp, &env, &s->held, room, body, &n_body, &action, w->now_us);
+	for (uint32_t i = 0; i < n_body; i++) {
+		uint32_t took = s->backend.conn != NULL ? tcp_send(s->backend.conn, &body[i]) : 0;
+
+		if (took != body[i].len_octets) {
+			/* the room was asked for: only an exhausted pool gets us here */
+			counter_inc(w->counters, CTR_worker_body_cut);
+			session_client_lost(w, s, "no-buffer");
+			return false;
+		}
+		sent += took;
+	}
+	if (sent > 0) {
+		s->message_open = true;
+		relay_body_sent(s->relay->relay, sent, false, w->now_us);
+	}
+	if (s->held.len_octets > 0)
+		take_held(w, s, used);
+	act(w, s, action);
+	return used > 0 || action != SMTP_ACTION_NONE;
+}
+
+static void
+client_eof(struct worker *w, struct session *s)
+{
+	if (s->wait == SESSION_WAIT_CLOSE) {
+		finish_close(w, s);
+		return;
+	}
+	if (s->held.len_octets > 0 || tcp_readable_octets(s->client.conn) > 0)
+		return; /* what it said before it closed is worked on first */
+	if (s->wait == SESSION_WAIT_NONE || s->wait == SESSION_WAIT_GREET_PAUSE || s->wait == SESSION_WAIT_CONNECT_VERDICT)
+		session_client_lost(w, s, "client-closed");
+	/* else an answer is due: the half-closed client gets it, then the dialogue finds nothing more to read */
+}
+
+void
+session_pump(struct worker *w, struct session *s)
+{
+	bool moved = true;
+
+	for (uint32_t i = 0; moved && s->live && i < SESSION_PUMP_MAX; i++) {
+		moved = client_step(w, s);
+		if (!s->live)
+			return;
+		if (s->relay != NULL)
+			session_relay_run(w, s);
+		if (!s->live)
+			return;
+		flush_client(w, s);
+	}
+	if (!s->live)
+		return;
+	flush_stream(w, s);
+	if (s->stream->failed)
+		session_client_lost(w, s, "stream");
+	if (s->live && s->client_eof && s->client.conn != NULL)
+		client_eof(w, s);
+	if (s->live)
+		session_arm(w, s);
+}
+
+/* ---- events ---- */
+
+static void
+greet(struct worker *w, struct session *s)
+{
+	struct smtp_env env;
+
+	session_env(w, s, &env);
+	s->wait = SESSION_WAIT_NONE;
+	smtp_session_greet(s->smtp, &env, w->now_us);
+}
+
+/* The banner: at once, after the greet pause (strangers only), or when the client's verdict decides about refusing it. */
+static void
+begin_dialogue(struct worker *w, struct session *s)
+{
+	bool waits = false;
+	const struct conf *conf = w->snapshot->conf;
+
+	if (session_connect_refused(w, s, &waits))
+		return;
+	if (waits) {
+		s->wait = SESSION_WAIT_CONNECT_VERDICT;
+		return;
+	}
+	if (conf->greet_pause_ms != 0 && s->verdict.known != CLIENT_KNOWN) {
+		s->wait = SESSION_WAIT_GREET_PAUSE;
+		s->pause_due_us = w->now_us + conf->greet_pause_ms * UINT64_C(1000);
+		return;
+	}
+	greet(w, s);
+}
+
+static void
+refuse_conn(struct worker *w, struct tcp_conn *conn, enum counter why)
+{
+	counter_inc(w->counters, why);
+	tcp_conn_set_user(conn, NULL);
+	tcp_abort(conn);
+	tcp_release(conn);
+}
+
+/* Answered by 421 as soon as the dialogue can say it. */
+static void
+refuse_over_limit(struct worker *w, struct session *s, const struct smtp_env *env)
+{
+	struct smtp_reply r;
+
+	counter_inc(w->counters, CTR_worker_over_limit);
+	smtp_reply_setf(&r, 421, NULL, "%s Too many connections from your address, please try again later", env->conf->hostname);
+	smtp_session_refuse(s->smtp, env, &r, w->now_us);
+	begin_close(w, s, "over-limit");
+}
+
+bool
+session_limits_ok(struct worker *w, struct session *s)
+{
+	const struct conf *conf = w->snapshot->conf;
+	const struct ip_addr network = policy_client_network(&s->flow.remote);
+
+	s->counted = limits_enter(&w->limits, &s->flow.remote, &network, conf->client_sessions_max, conf->client_network_sessions_max);
+	return s->counted;
+}
+
+void
+session_accept(struct worker *w, struct tcp_conn *conn)
+{
+	const struct conf_listener *l;
+	struct session *s;
+	struct smtp_env env;
+	uint32_t listener;
+
+	l = worker_listener_of(w, tcp_conn_flow(conn), &listener);
+	if (l == NULL) {
+		refuse_conn(w, conn, CTR_worker_no_listener);
+		return;
+	}
+	s = session_get(w);
+	if (s == NULL) {
+		refuse_conn(w, conn, CTR_worker_sessions_full);
+		return;
+	}
+	counter_inc(w->counters, CTR_worker_sessions_begun);
+	s->flow = *tcp_conn_flow(conn);
+	s->client.conn = conn;
+	s->accepted_us = w->now_us;
+	s->stream = stream_identity();
+	memcpy(s->listener_name, l->name, sizeof(s->listener_name));
+	tcp_conn_set_user(conn, &s->client);
+	if (l->role == ROLE_SUBMISSION) {
+		s->is_submission = true;
+		if (!session_limits_ok(w, s)) {
+			counter_inc(w->counters, CTR_worker_over_limit);
+			session_client_lost(w, s, "over-limit");
+			return;
+		}
+		session_splice_begin(w, s);
+		if (s->live)
+			session_arm(w, s);
+		return;
+	}
+	worker_fill_env(w, listener, &env);
+	smtp_session_init(s->smtp, &env, w->now_us);
+	if (!session_limits_ok(w, s)) {
+		refuse_over_limit(w, s, &env);
+	} else {
+		session_ask_verdict(w, s);
+		begin_dialogue(w, s);
+	}
+	session_pump(w, s);
+}
+
+void
+session_client_event(struct worker *w, struct session *s, uint32_t events)
+{
+	if (s->is_submission) {
+		session_splice_event(w, s, END_CLIENT, events);
+		if (s->live)
+			session_arm(w, s);
+		return;
+	}
+	if (events & (TCP_EV_RESET | TCP_EV_TIMEOUT | TCP_EV_CLOSED)) {
+		const char *why = events & TCP_EV_RESET ? "client-reset" : events & TCP_EV_TIMEOUT ? "client-timeout" : s->end_reason;
+
+		session_client_lost(w, s, s->wait == SESSION_WAIT_CLOSE ? s->end_reason : why);
+		return;
+	}
+	if (events & TCP_EV_EOF)
+		s->client_eof = true;
+	if (s->wait == SESSION_WAIT_CLOSE && events & TCP_EV_READABLE)
+		tcp_consume(s->client.conn, tcp_readable_octets(s->client.conn)); /* after QUIT nothing is listened to */
+	if (s->wait == SESSION_WAIT_GREET_PAUSE && events & TCP_EV_READABLE) {
+		struct smtp_env env;
+
+		counter_inc(w->counters, CTR_worker_early_talkers); /* told the dialogue when the pause ends */
+		session_env(w, s, &env);
+	}
+	session_pump(w, s);
+}
+
+void
+session_timer(struct worker *w, struct session *s)
+{
+	struct smtp_env env;
+	struct buf_view nothing = { 0 }, body[SMTP_BODY_VIEWS_MAX];
+	enum smtp_action action = SMTP_ACTION_NONE;
+	uint32_t n_body = 0;
+
+	if (s->linger_due_us != 0 && w->now_us >= s->linger_due_us) {
+		if (s->client.conn != NULL) {
+			finish_close(w, s);
+		} else if (s->relay != NULL) {
+			session_relay_abort(w, s);
+			session_maybe_free(w, s);
+		}
+		if (s->live)
+			session_arm(w, s);
+		return;
+	}
+	if (s->is_submission) {
+		session_splice_timer(w, s);
+		if (s->live)
+			session_arm(w, s);
+		return;
+	}
+	if (waits_for_verdict(s) && w->now_us >= s->verdict_due_us) {
+		session_verdict_late(w, s);
+	} else if (s->wait == SESSION_WAIT_GREET_PAUSE && w->now_us >= s->pause_due_us) {
+		greet(w, s);
+	} else if (s->client.conn != NULL && s->wait == SESSION_WAIT_NONE) {
+		session_env(w, s, &env);
+		if (env.conf->session_max_s != 0 && w->now_us >= s->accepted_us + env.conf->session_max_s * UINT64_C(1000000) &&
+			smtp_session_shut(s->smtp, &env, "Session time limit reached", w->now_us)) {
+			begin_close(w, s, "session-limit");
+		} else if (w->now_us >= smtp_session_deadline_us(s->smtp, &env)) {
+			const bool in_message = wants_body_room(s);
+
+			smtp_session_input(s->smtp, &env, &nothing, 0, body, &n_body, &action, w->now_us);
+			if (in_message && s->relay != NULL)
+				session_relay_abort(w, s); /* silence inside a message: the backend must not take half of it */
+			act(w, s, action);
+			if (action == SMTP_ACTION_CLOSE)
+				s->end_reason = "client-silent";
+		}
+	}
+	if (s->live)
+		session_pump(w, s);
+}
+
+/* SIGTERM: idle sessions are told 421; messages under way finish. */
+void
+session_drain(struct worker *w, struct session *s)
+{
+	struct smtp_env env;
+
+	if (s->is_submission || s->wait != SESSION_WAIT_NONE || s->client.conn == NULL)
+		return;
+	session_env(w, s, &env);
+	if (!smtp_session_shut(s->smtp, &env, "Service shutting down, please try again later", w->now_us))
+		return;
+	begin_close(w, s, "drain");
+	session_pump(w, s);
+}
+
+/* ---- answers to the dialogue ---- */
+
+void
+session_answer_rcpt(struct worker *w, struct session *s, const struct smtp_reply *r)
+{
+	struct smtp_env env;
+
+	session_env(w, s, &env);
+	s->wait = SESSION_WAIT_NONE;
+	wlog_rcpt(w, s, r);
+	smtp_session_rcpt_answer(s->smtp, &env, r, w->now_us);
+	s->poke = true;
+}
+
+void
+session_answer_text(struct worker *w, struct session *s, uint16_t code, const char *enhanced, const char *text)
+{
+	struct smtp_reply r;
+
+	smtp_reply_set(&r, code, enhanced, text);
+	session_answer_rcpt(w, s, &r);
+}

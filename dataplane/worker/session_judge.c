@@ -1,0 +1,292 @@
+/*
+ * session_judge.c - carries the dialogue's questions to policy and the verdicts back.
+ *
+ * Flow:   accept -> session_ask_verdict() -> event ring -> control -> answer ring -> session_verdict_answer()
+ *         RCPT -> session_rcpt() -> policy_rcpt() -> reply | relay | wait
+ * Touches: the verdict table through policy; the event ring.
+ * Keeps:  one deadline for all held answers of a client, counted from accept (POLICY section 4); a full ring means "decide without",
+ *         never "wait for ever".
+ */
+#include "dataplane/worker/worker_impl.h"
+
+#include <stdio.h>
+
+#include "dataplane/base/bug.h"
+
+static struct policy_ctx
+policy_ctx_of(struct worker *w)
+{
+	const struct snapshot *snap = w->snapshot;
+
+	return (struct policy_ctx){
+		.conf = snap->conf,
+		.domains = snap->domains,
+		.client_allow = snap->client_allow,
+		.client_deny = snap->client_deny,
+		.sender_allow = snap->sender_allow,
+		.sender_deny = snap->sender_deny,
+		.rcpt_allow = snap->rcpt_allow,
+		.rcpt_deny = snap->rcpt_deny,
+		.rcpt_no_grey = snap->rcpt_no_grey,
+		.zones = snap->zones,
+		.n_zones = snap->n_zones,
+		.table = &w->segment->table,
+		.budget = w->segment->budget,
+		.counters = w->counters,
+	};
+}
+
+/* The question about rcpt; its texts are borrowed from the session. */
+static struct policy_question
+question_of(struct worker *w, struct session *s, const char *from, const char *rcpt)
+{
+	uint32_t listener;
+	const struct conf_listener *l = worker_listener_of(w, &s->flow, &listener);
+
+	return (struct policy_question){
+		.listener = listener,
+		.i_trust_the_backend = l != NULL && l->i_trust_the_backend,
+		.client = s->flow.remote,
+		.verdict = s->verdict,
+		.helo = smtp_session_helo(s->smtp),
+		.ptr_name = s->verdict.ptr_state == PTR_CONFIRMED || s->verdict.ptr_state == PTR_GENERIC ? s->ptr_name : "",
+		.from = from,
+		.rcpt = rcpt,
+		.now_s = w->now_s,
+	};
+}
+
+/* ---- the client's verdict ---- */
+
+static bool
+some_backend_wants_name(const struct worker *w, const struct conf_listener *l)
+{
+	for (uint32_t p = 0; l != NULL && p < w->snapshot->n_pools; p++)
+		for (uint32_t b = 0; l->pools >> p & 1 && b < w->snapshot->n_backends; b++)
+			if (w->snapshot->pools[p].backends >> b & 1 &&
+				w->snapshot->backends[b].client_address == CLIENT_ADDRESS_XCLIENT)
+				return true;
+	return false;
+}
+
+static bool
+send_question(struct worker *w, const struct session *s, bool want_name, bool background)
+{
+	struct link_event_client *e = ring_reserve(w->event);
+
+	if (e == NULL) {
+		counter_inc(w->counters, CTR_worker_questions_refused);
+		return false;
+	}
+	*e = (struct link_event_client){
+		.head = { .type = LINK_EVENT_CLIENT, .len_octets = sizeof(*e), .worker = (uint16_t)w->conf.index,
+			.dataplane_incarnation = w->segment->incarnation,
+			.control_incarnation = w->segment->live->incarnation[SEGMENT_CONTROL] },
+		.session = background ? 0 : s->number,
+		.client = s->flow.remote,
+		.want_name = want_name,
+		.deadline_ms = w->snapshot->conf->dns_deadline_ms,
+	};
+	ring_publish(w->event);
+	counter_inc(w->counters, CTR_worker_questions);
+	return true;
+}
+
+void
+session_ask_verdict(struct worker *w, struct session *s)
+{
+	const struct policy_ctx ctx = policy_ctx_of(w);
+	uint32_t listener;
+	const bool want_name = some_backend_wants_name(w, worker_listener_of(w, &s->flow, &listener));
+	bool fresh = false, background;
+
+	s->verdict = policy_client_lookup(&ctx, &s->flow.remote, w->now_s, &fresh);
+	s->verdict_due_us = w->now_us + w->snapshot->conf->dns_deadline_ms * UINT64_C(1000);
+	if (s->verdict.known == CLIENT_KNOWN && fresh && !want_name)
+		return;
+	background = s->verdict.known == CLIENT_KNOWN && !want_name;
+	s->dns_asked = send_question(w, s, want_name, background) && !background;
+	s->asked_us = w->now_us;
+	if (s->verdict.known != CLIENT_KNOWN)
+		s->verdict.known = s->dns_asked ? CLIENT_ASKED : CLIENT_LATE;
+}
+
+/* What waited for the verdict goes on, with it or without. */
+static void
+resume(struct worker *w, struct session *s)
+{
+	struct smtp_env env;
+	bool waits = false;
+
+	switch ((enum session_wait)s->wait) {
+	case SESSION_WAIT_VERDICT:
+		session_rcpt(w, s);
+		break;
+	case SESSION_WAIT_NAME:
+		session_relay_rcpt(w, s);
+		break;
+	case SESSION_WAIT_CONNECT_VERDICT:
+		if (!session_connect_refused(w, s, &waits)) {
+			session_env(w, s, &env);
+			s->wait = SESSION_WAIT_NONE;
+			smtp_session_greet(s->smtp, &env, w->now_us);
+		}
+		break;
+	case SESSION_WAIT_NONE:
+	case SESSION_WAIT_GREET_PAUSE:
+	case SESSION_WAIT_BACKEND_RCPT:
+	case SESSION_WAIT_BACKEND_DATA:
+	case SESSION_WAIT_BACKEND_DOT:
+	case SESSION_WAIT_CLOSE:
+		break;
+	}
+}
+
+void
+session_verdict_answer(struct worker *w, const struct link_answer_client *a)
+{
+	const uint32_t slot = (uint32_t)(a->session & 0xffffff);
+	struct session *s;
+
+	if (a->session == 0)
+		return; /* a refresh: control has stored it in the table */
+	if (slot >= w->n_slots) {
+		counter_inc(w->counters, CTR_worker_answer_stale);
+		return;
+	}
+	s = (struct session *)(void *)((uint8_t *)w->sessions_mem + slot * w->session_stride);
+	if (!s->live || s->number != a->session || !ip_addr_equal(&s->flow.remote, &a->client)) {
+		counter_inc(w->counters, CTR_worker_answer_stale);
+		return;
+	}
+	s->verdict = a->verdict;
+	s->verdict.known = CLIENT_KNOWN;
+	s->dns_asked = false;
+	s->dns_ms = (uint32_t)((w->now_us - s->asked_us) / 1000);
+	if (a->ptr_len < sizeof(s->ptr_name)) {
+		memcpy(s->ptr_name, a->ptr, a->ptr_len);
+		s->ptr_name[a->ptr_len] = '\0';
+	}
+	resume(w, s);
+	if (s->live)
+		session_pump(w, s);
+}
+
+void
+session_verdict_late(struct worker *w, struct session *s)
+{
+	counter_inc(w->counters, CTR_worker_verdicts_late);
+	if (s->verdict.known != CLIENT_KNOWN)
+		s->verdict.known = CLIENT_LATE; /* a late answer still counts at the next recipient */
+	s->dns_asked = false;
+	resume(w, s);
+}
+
+/* ---- refusal at connect ---- */
+
+bool
+session_connect_refused(struct worker *w, struct session *s, bool *waits)
+{
+	const struct policy_ctx ctx = policy_ctx_of(w);
+	const struct policy_question q = question_of(w, s, "", "");
+	struct policy_answer a;
+	struct smtp_reply r;
+	struct smtp_env env;
+
+	*waits = false;
+	if (w->snapshot->conf->reject_at == REJECT_AT_RCPT)
+		return false;
+	policy_connect(&ctx, &q, &a);
+	if (a.verdict == VERDICT_WAIT) {
+		*waits = s->verdict.known == CLIENT_ASKED;
+		return false;
+	}
+	if (a.verdict == VERDICT_PASS)
+		return false;
+	session_env(w, s, &env);
+	s->answer = a;
+	smtp_reply_setf(&r, a.code, NULL, "%s %s %s", env.conf->hostname, a.enhanced, a.text);
+	s->wait = SESSION_WAIT_NONE;
+	counter_inc(w->counters, CTR_worker_refused_at_connect);
+	wlog_rcpt(w, s, &r);
+	smtp_session_refuse(s->smtp, &env, &r, w->now_us);
+	return true;
+}
+
+/* ---- recipients ---- */
+
+void
+session_rcpt(struct worker *w, struct session *s)
+{
+	const struct policy_ctx ctx = policy_ctx_of(w);
+	const struct smtp_envelope *e = smtp_session_envelope(s->smtp);
+	const struct policy_question q = question_of(w, s, e->from.text, e->rcpt.text);
+
+	policy_rcpt(&ctx, &q, &s->answer, NULL, NULL);
+	if (s->answer.after.kind_state != 0 && vt_kind(&s->answer.before) == VT_FREE)
+		wlog_name(w, &s->answer, &s->flow.remote, e->from.text, e->rcpt.text);
+	switch (s->answer.verdict) {
+	case VERDICT_WAIT:
+		if (s->verdict.known == CLIENT_ASKED) {
+			s->wait = SESSION_WAIT_VERDICT;
+			return;
+		}
+		/* nothing is under way that could be waited for */
+		s->verdict.known = CLIENT_LATE;
+		counter_inc(w->counters, CTR_worker_verdicts_late);
+		session_rcpt(w, s);
+		return;
+	case VERDICT_PASS:
+		s->rcpt_us = w->now_us;
+		session_relay_rcpt(w, s);
+		return;
+	case VERDICT_DEFER:
+	case VERDICT_REJECT:
+		session_answer_text(w, s, s->answer.code, s->answer.enhanced, s->answer.text);
+		return;
+	}
+}
+
+/* The backend refused the recipient for good: its record goes back to what it was. */
+void
+session_rcpt_undo(struct worker *w, struct session *s)
+{
+	const struct policy_ctx ctx = policy_ctx_of(w);
+
+	policy_undo(&ctx, &s->answer);
+}
+
+/* At DATA of a null-sender transaction: the largest wait over its accepted recipients, 0 when none is grey. */
+void
+session_data_null_sender(struct worker *w, struct session *s, uint32_t *wait_s, uint64_t *ref)
+{
+	const struct policy_ctx ctx = policy_ctx_of(w);
+
+	*wait_s = 0;
+	if (s->null_rcpts == NULL || smtp_session_envelope(s->smtp)->from.len_octets != 0)
+		return;
+	for (uint32_t i = 0; i < s->null_rcpts->n; i++) {
+		const struct policy_question q = question_of(w, s, "", s->null_rcpts->rcpt[i]);
+		struct policy_answer a;
+
+		policy_null_sender_data(&ctx, &q, &a);
+		if (a.after.kind_state != 0 && vt_kind(&a.before) == VT_FREE)
+			wlog_name(w, &a, &s->flow.remote, "", s->null_rcpts->rcpt[i]);
+		if (a.verdict == VERDICT_DEFER && a.wait_s > *wait_s) {
+			*wait_s = a.wait_s;
+			*ref = a.ref;
+		}
+	}
+	if (*wait_s > 0)
+		counter_inc(w->counters, CTR_worker_null_sender_deferred);
+}
+
+void
+session_message_done(struct worker *w, struct session *s, bool delivered)
+{
+	const struct policy_ctx ctx = policy_ctx_of(w);
+	const struct smtp_envelope *e = smtp_session_envelope(s->smtp);
+	const struct policy_question q = question_of(w, s, s->message_from, e->rcpt.text);
+
+	policy_message(&ctx, &q, delivered);
+}

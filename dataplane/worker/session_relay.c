@@ -1,0 +1,521 @@
+/*
+ * session_relay.c - the backend's side of a session: which one, its connection, its replies.
+ *
+ * Flow:   session_relay_rcpt() -> backend_choose() -> tcp_connect() -> relay -> RCPT reply -> dialogue
+ * Touches: backend states in the segment (read; a failure only raises a flag that makes worker 0 probe).
+ * Keeps:  a backend's connection serves one client session; another backend is tried only while no recipient of the transaction is
+ *         accepted; the whole search ends 30 s after the recipient was let through.
+ * Source: POLICY section 5.
+ */
+#include "dataplane/worker/worker_impl.h"
+
+#include <stdio.h>
+
+#include "dataplane/base/bug.h"
+
+#define CMD_PIECE_OCTETS 2048
+#define TEXT_UNAVAILABLE "Mail server temporarily unavailable, please try again later"
+
+static uint32_t
+backend_index_of(const struct worker *w, uint32_t id)
+{
+	for (uint32_t i = 0; i < w->snapshot->n_backends; i++)
+		if (w->snapshot->backends[i].id == id)
+			return i;
+	return UINT32_MAX;
+}
+
+static void
+relay_put(struct worker *w, struct session *s)
+{
+	s->relay->next_free = w->free_relay;
+	w->free_relay = s->relay;
+	s->relay = NULL;
+}
+
+static void
+drop_backend(struct session *s, bool abort_it)
+{
+	if (s->backend.conn == NULL)
+		return;
+	if (abort_it)
+		tcp_abort(s->backend.conn);
+	else
+		tcp_close(s->backend.conn);
+	tcp_conn_set_user(s->backend.conn, NULL);
+	tcp_release(s->backend.conn);
+	s->backend.conn = NULL;
+}
+
+void
+session_relay_abort(struct worker *w, struct session *s)
+{
+	drop_backend(s, true);
+	if (s->relay != NULL)
+		relay_put(w, s);
+	s->message_open = false;
+}
+
+/* QUIT, then the backend closes; it gets BACKEND_LINGER_US for that. */
+void
+session_relay_quit(struct worker *w, struct session *s)
+{
+	if (s->relay == NULL || s->relay->quitting)
+		return;
+	if (s->backend.conn == NULL || relay_stage(s->relay->relay) < RELAY_STAGE_READY) {
+		session_relay_abort(w, s); /* not greeted yet: nothing to be polite to */
+		return;
+	}
+	s->relay->quitting = true;
+	if (s->client.conn == NULL)
+		s->linger_due_us = w->now_us + BACKEND_LINGER_US;
+	relay_quit(s->relay->relay, w->now_us);
+	session_relay_flush(w, s);
+}
+
+uint32_t
+session_relay_room(const struct session *s)
+{
+	if (s->backend.conn == NULL || relay_output_pending(s->relay->relay) > 0)
+		return 0;
+	return tcp_send_room(s->backend.conn);
+}
+
+void
+session_relay_flush(struct worker *w, struct session *s)
+{
+	uint8_t piece[CMD_PIECE_OCTETS];
+
+	(void)w;
+	while (s->relay != NULL && s->backend.conn != NULL && relay_output_pending(s->relay->relay) > 0) {
+		uint32_t room = MIN(tcp_send_room(s->backend.conn), (uint32_t)sizeof(piece));
+		struct buf_view v = { .ptr = piece };
+
+		if (room == 0)
+			return; /* TCP_EV_WRITABLE comes */
+		v.len_octets = relay_output(s->relay->relay, piece, room);
+		if (v.len_octets == 0)
+			return;
+		if (tcp_send(s->backend.conn, &v) != v.len_octets) {
+			counter_inc(w->counters, CTR_worker_body_cut);
+			drop_backend(s, true);
+			relay_disconnected(s->relay->relay, w->now_us);
+			return;
+		}
+	}
+}
+
+/* ---- choosing ---- */
+
+static const struct conf_pool *
+pool_of(struct worker *w, struct session *s, uint16_t *index)
+{
+	uint32_t listener;
+	const struct conf_listener *l = worker_listener_of(w, &s->flow, &listener);
+	uint16_t pool = s->answer.pool;
+
+	if (l == NULL)
+		return NULL;
+	if (pool == 0xffff || pool >= w->snapshot->n_pools || !(l->pools >> pool & 1))
+		pool = l->default_pool;
+	if (pool >= w->snapshot->n_pools)
+		return NULL;
+	*index = pool;
+	return &w->snapshot->pools[pool];
+}
+
+static void
+client_facts(const struct session *s, struct relay_client *c)
+{
+	*c = (struct relay_client){
+		.addrs = { .src = s->flow.remote, .dst = s->flow.local, .src_port = s->flow.remote_port, .dst_port = s->flow.local_port },
+		.ptr_state = s->verdict.ptr_state,
+		.ptr_confirmed = s->verdict.ptr_state == PTR_CONFIRMED || s->verdict.ptr_state == PTR_GENERIC,
+		.esmtp = smtp_session_is_esmtp(s->smtp),
+	};
+	snprintf(c->helo, sizeof(c->helo), "%s", smtp_session_helo(s->smtp));
+	snprintf(c->ptr_name, sizeof(c->ptr_name), "%s", s->ptr_name);
+	/* a name this session does not hold (the verdict came from the table, the answer is late) is no proof of absence */
+	if (c->ptr_name[0] == '\0' && c->ptr_state != PTR_NONE)
+		c->ptr_state = PTR_UNKNOWN;
+}
+
+static bool
+open_backend(struct worker *w, struct session *s, uint32_t index)
+{
+	const struct conf *conf = w->snapshot->conf;
+	struct session_relay *r = w->free_relay;
+	const struct conf_backend *b = &w->snapshot->backends[index];
+	struct relay_client client;
+	struct relay_backend facts;
+	struct ip_addr local;
+	uint16_t mtu;
+	int err;
+
+	if (r == NULL) {
+		counter_inc(w->counters, CTR_worker_relays_full);
+		return false;
+	}
+	if (net_source_for(w->net, &b->addr, &local, &mtu) != 0) {
+		counter_inc(w->counters, CTR_worker_backend_unroutable);
+		return false;
+	}
+	s->backend.conn = tcp_connect(w->tcp, &local, &b->addr, b->port, &s->backend, w->now_us, &err);
+	if (s->backend.conn == NULL) {
+		counter_inc(w->counters, CTR_worker_backend_no_port);
+		return false;
+	}
+	w->free_relay = r->next_free;
+	r->conf = *b;
+	r->conf_index = index;
+	r->opened_us = w->now_us;
+	r->quitting = false;
+	memcpy(r->our_name, conf->hostname, sizeof(r->our_name));
+	facts = (struct relay_backend){
+		.conf = *b,
+		.our_name = r->our_name,
+		.greeting_ms = conf->backend_greeting_ms,
+		.total_ms = conf->backend_total_ms,
+		.reply_ms = conf->backend_reply_ms,
+		.dot_s = conf->backend_dot_s,
+	};
+	client_facts(s, &client);
+	relay_init(r->relay, &facts, &client, w->now_us);
+	s->relay = r;
+	counter_inc(w->counters, CTR_relay_connects);
+	return true;
+}
+
+static void
+ask_backend(struct worker *w, struct session *s)
+{
+	const struct smtp_envelope *e = smtp_session_envelope(s->smtp);
+
+	s->wait = SESSION_WAIT_BACKEND_RCPT;
+	relay_rcpt(s->relay->relay, e->from.text, e->mail_params, e->rcpt.text, e->rcpt_params, e->needs, e->size_octets, w->now_us);
+	session_relay_flush(w, s);
+}
+
+/* The next backend of the pool that was not tried for this recipient; answers the client itself when there is none. */
+static void
+try_next(struct worker *w, struct session *s, const struct conf_pool *pool)
+{
+	const struct snapshot *snap = w->snapshot;
+	const struct smtp_envelope *e = smtp_session_envelope(s->smtp);
+	struct backend_state states[CONF_BACKENDS_MAX] = { 0 };
+	int index = -1;
+
+	for (uint32_t i = 0; i < snap->n_backends; i++) {
+		const struct backend_state *st = segment_backend(w->segment, snap->backends[i].id, false);
+
+		if (st != NULL)
+			states[i] = *st;
+	}
+	while (w->now_us < s->rcpt_us + snap->conf->backend_total_ms * UINT64_C(1000)) {
+		index = backend_choose(pool, snap->backends, states, snap->n_backends, s->tried, e->needs, e->size_octets,
+			(uint32_t)worker_random(w));
+		if (index < 0)
+			break;
+		s->tried |= UINT64_C(1) << index;
+		if (open_backend(w, s, (uint32_t)index)) {
+			ask_backend(w, s);
+			return;
+		}
+	}
+	s->answer.reason = index == -2 ? "backend-unable" : "backend-down";
+	session_answer_text(w, s, 451, "4.3.0", TEXT_UNAVAILABLE);
+}
+
+static bool
+relay_usable(const struct session *s, uint32_t backend_index)
+{
+	return s->relay != NULL && !s->relay->quitting && s->backend.conn != NULL && backend_index != UINT32_MAX &&
+		(relay_is_idle(s->relay->relay) || relay_has_transaction(s->relay->relay));
+}
+
+/* A recipient that policy let through. */
+void
+session_relay_rcpt(struct worker *w, struct session *s)
+{
+	uint16_t index = 0;
+	const struct conf_pool *pool = pool_of(w, s, &index);
+	uint32_t backend = s->relay != NULL ? backend_index_of(w, s->relay->conf.id) : UINT32_MAX;
+
+	s->wait = SESSION_WAIT_NONE;
+	if (pool == NULL || s->txn_failed) {
+		s->answer.reason = "backend-failed";
+		session_answer_text(w, s, 451, "4.3.0", TEXT_UNAVAILABLE);
+		return;
+	}
+	if (s->txn_has_pool && s->pool != index) {
+		s->answer.reason = "other-pool";
+		session_answer_text(w, s, 452, "4.5.3", "Too many recipients, please send this one separately");
+		return;
+	}
+	/* who hands the client's name over waits for it as long as anybody waits for DNS */
+	if (s->dns_asked && w->now_us < s->verdict_due_us && s->ptr_name[0] == '\0')
+		for (uint32_t b = 0; b < w->snapshot->n_backends; b++)
+			if (pool->backends >> b & 1 && w->snapshot->backends[b].client_address == CLIENT_ADDRESS_XCLIENT) {
+				s->wait = SESSION_WAIT_NAME;
+				return;
+			}
+	if (relay_usable(s, backend) && (s->txn_has_pool || pool->backends >> backend & 1)) {
+		ask_backend(w, s);
+		return;
+	}
+	if (s->relay != NULL)
+		session_relay_abort(w, s); /* of another pool, or broken: between transactions nothing is lost by it */
+	try_next(w, s, pool);
+}
+
+/* ---- what the backend said ---- */
+
+static void
+keep_null_rcpt(struct worker *w, struct session *s)
+{
+	const struct smtp_envelope *e = smtp_session_envelope(s->smtp);
+
+	if (e->from.len_octets != 0)
+		return;
+	if (s->null_rcpts == NULL) {
+		s->null_rcpts = w->free_null;
+		w->free_null = w->free_null->next_free;
+		s->null_rcpts->n = 0;
+	}
+	memcpy(s->null_rcpts->rcpt[s->null_rcpts->n++], e->rcpt.text, sizeof(e->rcpt.text));
+}
+
+/* Room to remember one more accepted recipient of a null-sender transaction. */
+static bool
+null_rcpt_fits(const struct worker *w, struct session *s)
+{
+	if (smtp_session_envelope(s->smtp)->from.len_octets != 0)
+		return true;
+	return s->null_rcpts != NULL ? s->null_rcpts->n < NULL_RCPTS_MAX : w->free_null != NULL;
+}
+
+static void
+rcpt_replied(struct worker *w, struct session *s)
+{
+	struct smtp_reply r = *relay_reply(s->relay->relay);
+
+	if (r.code >= 500)
+		session_rcpt_undo(w, s);
+	if (r.code / 100 == 2) {
+		uint16_t index = 0;
+
+		if (!null_rcpt_fits(w, s)) {
+			/* the backend took it, we cannot keep it: the transaction there is thrown away as a whole at DATA */
+			s->txn_failed = true;
+			counter_inc(w->counters, CTR_worker_envelopes_full);
+			session_answer_text(w, s, 452, "4.3.1", "Out of memory for recipients, please try again later");
+			return;
+		}
+		keep_null_rcpt(w, s);
+		pool_of(w, s, &index);
+		s->pool = index;
+		s->txn_has_pool = true;
+		s->rcpts_accepted++;
+		s->message_ref = s->answer.ref;
+		memcpy(s->message_backend, s->relay->conf.name, sizeof(s->message_backend));
+	}
+	session_answer_rcpt(w, s, &r);
+}
+
+static void
+suspect(struct worker *w, const struct session *s)
+{
+	uint32_t i = backend_index_of(w, s->relay->conf.id);
+
+	if (i != UINT32_MAX)
+		atomic_store_explicit(&w->shared->backend_suspect[i], 1, memory_order_relaxed);
+}
+
+/* The backend failed us. What the client hears depends on where its dialogue stands. */
+static void
+backend_failed(struct worker *w, struct session *s)
+{
+	const enum session_wait wait = s->wait;
+	const enum relay_stage stage = relay_stage(s->relay->relay);
+	struct smtp_reply r = *relay_reply(s->relay->relay);
+	char words[256];
+	struct smtp_env env;
+	uint16_t index = 0;
+	const struct conf_pool *pool;
+
+	counter_inc(w->counters, CTR_worker_backend_failures);
+	suspect(w, s);
+	snprintf(words, sizeof(words), "%s", relay_words(s->relay->relay));
+	if (s->client.conn == NULL && wait != SESSION_WAIT_BACKEND_DOT) {
+		session_relay_abort(w, s);
+		session_maybe_free(w, s);
+		return;
+	}
+	session_env(w, s, &env);
+	switch (wait) {
+	case SESSION_WAIT_BACKEND_RCPT:
+		session_relay_abort(w, s);
+		if (s->txn_has_pool) {
+			/* accepted recipients went down with it: every later command of this transaction is told so */
+			s->txn_failed = true;
+			s->answer.reason = "backend-failed";
+			session_answer_rcpt(w, s, &r);
+			return;
+		}
+		pool = pool_of(w, s, &index);
+		if (pool != NULL) {
+			s->wait = SESSION_WAIT_NONE;
+			try_next(w, s, pool);
+		} else {
+			session_answer_rcpt(w, s, &r);
+		}
+		return;
+	case SESSION_WAIT_BACKEND_DATA:
+		wlog_message(w, s, words, "failed", relay_stage_name(stage));
+		s->wait = SESSION_WAIT_NONE;
+		smtp_session_data_answer(s->smtp, &env, &r, w->now_us);
+		s->poke = true;
+		session_relay_abort(w, s);
+		return;
+	case SESSION_WAIT_BACKEND_DOT:
+		wlog_message(w, s, words, s->client_gone ? "unheard" : "failed", relay_stage_name(stage));
+		session_relay_abort(w, s);
+		if (s->client.conn == NULL) {
+			session_maybe_free(w, s);
+			return;
+		}
+		s->wait = SESSION_WAIT_NONE;
+		smtp_session_message_answer(s->smtp, &env, &r, w->now_us);
+		s->poke = true;
+		return;
+	case SESSION_WAIT_NONE:
+		if (smtp_session_state(s->smtp) == SMTP_ST_DATA || smtp_session_state(s->smtp) == SMTP_ST_CHUNK) {
+			wlog_message(w, s, words, "failed", relay_stage_name(stage));
+			smtp_session_data_failed(s->smtp, &env, &r, w->now_us);
+			s->poke = true;
+		} else if (s->txn_has_pool && smtp_session_state(s->smtp) == SMTP_ST_RCPT) {
+			s->txn_failed = true; /* between RCPT and DATA */
+		}
+		session_relay_abort(w, s);
+		return;
+	case SESSION_WAIT_CONNECT_VERDICT:
+	case SESSION_WAIT_GREET_PAUSE:
+	case SESSION_WAIT_VERDICT:
+	case SESSION_WAIT_NAME:
+		if (s->txn_has_pool)
+			s->txn_failed = true;
+		session_relay_abort(w, s);
+		return;
+	case SESSION_WAIT_CLOSE:
+		session_relay_abort(w, s);
+		session_maybe_free(w, s);
+		return;
+	}
+}
+
+static void
+message_replied(struct worker *w, struct session *s)
+{
+	struct smtp_reply r = *relay_reply(s->relay->relay);
+	char words[256];
+	struct smtp_env env;
+	const bool delivered = r.code / 100 == 2;
+
+	smtp_reply_words(&r, words, sizeof(words));
+	wlog_message(w, s, words, s->client_gone ? "unheard" : delivered ? "delivered" : r.code / 100 == 4 ? "deferred" : "refused", "DOT");
+	counter_inc(w->counters, delivered ? CTR_worker_messages_delivered : CTR_worker_messages_refused);
+	session_message_done(w, s, delivered);
+	s->message_open = false;
+	s->txn_has_pool = false;
+	s->wait = SESSION_WAIT_NONE;
+	if (s->client.conn == NULL) {
+		session_relay_quit(w, s);
+		session_maybe_free(w, s);
+		return;
+	}
+	session_env(w, s, &env);
+	smtp_session_message_answer(s->smtp, &env, &r, w->now_us);
+	s->poke = true;
+}
+
+static void
+data_replied(struct worker *w, struct session *s)
+{
+	struct smtp_reply r = *relay_reply(s->relay->relay);
+	struct smtp_env env;
+
+	session_env(w, s, &env);
+	s->wait = SESSION_WAIT_NONE;
+	if (r.code == 354 || (smtp_session_uses_bdat(s->smtp) && r.code / 100 == 2))
+		s->message_open = true;
+	else
+		s->txn_has_pool = false;
+	smtp_session_data_answer(s->smtp, &env, &r, w->now_us);
+	s->poke = true;
+}
+
+void
+session_relay_run(struct worker *w, struct session *s)
+{
+	for (uint32_t i = 0; s->live && s->relay != NULL && i < SESSION_PUMP_MAX; i++) {
+		const enum relay_action action = relay_next(s->relay->relay, w->now_us);
+
+		switch (action) {
+		case RELAY_ACTION_NONE:
+			session_relay_flush(w, s);
+			return;
+		case RELAY_ACTION_RCPT_REPLY:
+			if (s->wait == SESSION_WAIT_BACKEND_RCPT)
+				rcpt_replied(w, s);
+			continue;
+		case RELAY_ACTION_DATA_REPLY:
+			if (s->wait == SESSION_WAIT_BACKEND_DATA)
+				data_replied(w, s);
+			continue;
+		case RELAY_ACTION_MESSAGE_REPLY:
+			if (s->wait == SESSION_WAIT_BACKEND_DOT)
+				message_replied(w, s);
+			continue;
+		case RELAY_ACTION_FAILED:
+			backend_failed(w, s);
+			continue;
+		case RELAY_ACTION_CLOSED:
+			drop_backend(s, false);
+			relay_put(w, s);
+			session_maybe_free(w, s);
+			return;
+		}
+	}
+}
+
+void
+session_relay_event(struct worker *w, struct session *s, uint32_t events)
+{
+	struct buf_view v;
+
+	if (s->is_submission) {
+		session_splice_event(w, s, END_BACKEND, events);
+		if (s->live)
+			session_arm(w, s);
+		return;
+	}
+	if (events & TCP_EV_CONNECTED)
+		relay_connected(s->relay->relay, w->now_us);
+	while (s->relay != NULL && s->backend.conn != NULL && tcp_peek(s->backend.conn, &v, 1) > 0) {
+		uint32_t used = relay_input(s->relay->relay, &v, w->now_us);
+
+		if (used == 0)
+			break;
+		tcp_consume(s->backend.conn, used);
+	}
+	if (events & (TCP_EV_EOF | TCP_EV_RESET | TCP_EV_TIMEOUT | TCP_EV_REFUSED | TCP_EV_CLOSED)) {
+		drop_backend(s, (events & TCP_EV_EOF) == 0);
+		if (s->relay != NULL)
+			relay_disconnected(s->relay->relay, w->now_us);
+	}
+	session_relay_run(w, s);
+	if (s->live && s->client.conn != NULL)
+		session_pump(w, s);
+	else if (s->live)
+		session_maybe_free(w, s);
+}

@@ -1,0 +1,218 @@
+/*
+ * wlog.c - what happened, as fields on the event ring; control makes lines of them and writes the log.
+ *
+ * Flow:   session -> wlog_rcpt(), wlog_message(), wlog_session() -> event ring -> control/log
+ * Touches: the event ring.
+ * Keeps:  a full ring loses the line and counts it, never slows a session; lines of greylisted strangers are capped a second, the rest
+ *         counted in one summary line; no address of ours or theirs carries a secret.
+ * Source: POLICY section 8.
+ */
+#include "dataplane/worker/worker_impl.h"
+
+#include <string.h>
+
+#include "dataplane/base/bug.h"
+#include "dataplane/link/log_record.h"
+
+static struct link_event_log *
+begin(struct worker *w, enum link_log_kind kind)
+{
+	struct link_event_log *e = ring_reserve(w->event);
+
+	if (e == NULL) {
+		counter_inc(w->counters, CTR_worker_log_full);
+		return NULL;
+	}
+	log_record_start(e, kind, w->now_s);
+	e->head.worker = (uint16_t)w->conf.index;
+	e->head.dataplane_incarnation = w->segment->incarnation;
+	e->head.control_incarnation = w->segment->live->incarnation[SEGMENT_CONTROL];
+	return e;
+}
+
+static void
+text(struct link_event_log *e, enum link_log_field field, const char *value)
+{
+	if (value[0] != '\0')
+		log_record_put_text(e, field, value);
+}
+
+static void
+address(struct link_event_log *e, enum link_log_field field, const struct ip_addr *a)
+{
+	char out[IP_ADDR_TEXT_MAX_OCTETS];
+
+	text(e, field, ip_addr_format(a, out));
+}
+
+static const char *
+mode_name(uint8_t mode)
+{
+	return mode == MODE_OBSERVE ? "observe" : mode == MODE_SOFT ? "soft" : "enforce";
+}
+
+/* Passes, rejects and failures are never dropped for rate: only deferrals by the greylist count against the cap. */
+static bool
+grey_line_allowed(struct worker *w, const struct policy_answer *a)
+{
+	if (a->rule != RULE_GREYLIST || a->verdict != VERDICT_DEFER)
+		return true;
+	if (w->grey_second != w->now_s) {
+		wlog_flush(w);
+		w->grey_second = w->now_s;
+		w->grey_lines = 0;
+	}
+	if (w->grey_lines++ < w->snapshot->conf->log_grey_per_s / w->shared->n_workers + 1)
+		return true;
+	w->grey_dropped++;
+	counter_inc(w->counters, CTR_worker_log_grey_capped);
+	return false;
+}
+
+void
+wlog_rcpt(struct worker *w, struct session *s, const struct smtp_reply *r)
+{
+	const struct policy_answer *a = &s->answer;
+	const struct smtp_envelope *env = smtp_session_envelope(s->smtp);
+	struct link_event_log *e;
+	char words[256], ref[9];
+	uint32_t listener;
+
+	if (!grey_line_allowed(w, a) || (e = begin(w, LINK_LOG_RCPT)) == NULL)
+		return;
+	e->verdict = (uint8_t)(r->code / 100 == 2 ? VERDICT_PASS : r->code / 100 == 4 ? VERDICT_DEFER : VERDICT_REJECT);
+	e->rule = (uint8_t)a->rule;
+	e->ref = a->ref;
+	e->client = s->flow.remote;
+	worker_listener_of(w, &s->flow, &listener);
+	if (a->ref != 0)
+		text(e, LOG_ref, policy_ref_format(a->ref, ref));
+	text(e, LOG_listener, s->listener_name);
+	address(e, LOG_client, &s->flow.remote);
+	text(e, LOG_ptr, s->ptr_name);
+	text(e, LOG_ptr_state, policy_ptr_name((enum ptr_state)s->verdict.ptr_state));
+	text(e, LOG_helo, smtp_session_helo(s->smtp));
+	text(e, LOG_tls, smtp_session_is_tls(s->smtp) ? "yes" : "no");
+	log_record_put(e, LOG_from, env->from.text, env->from.len_octets);
+	log_record_put(e, LOG_rcpt, env->rcpt.text, env->rcpt.len_octets);
+	text(e, LOG_verdict, policy_verdict_name(a->verdict));
+	log_record_put_number(e, LOG_rule, a->rule);
+	text(e, LOG_reason, a->reason != NULL ? a->reason : "");
+	log_record_put_number(e, LOG_score, a->score);
+	text(e, LOG_mode, mode_name(w->snapshot->conf->mode));
+	text(e, LOG_would, policy_verdict_name(a->would));
+	if (a->wait_s != 0)
+		log_record_put_number(e, LOG_left_s, a->wait_s);
+	if (a->waited_s != 0)
+		log_record_put_number(e, LOG_waited_s, a->waited_s);
+	if (s->relay != NULL)
+		text(e, LOG_backend, s->relay->conf.name);
+	text(e, LOG_reply, smtp_reply_words(r, words, sizeof(words)));
+	if (s->relay != NULL && relay_words(s->relay->relay)[0] != '\0')
+		text(e, LOG_backend_reply, relay_words(s->relay->relay));
+	log_record_put_number(e, LOG_dns_ms, s->dns_ms);
+	ring_publish(w->event);
+}
+
+void
+wlog_message(struct worker *w, struct session *s, const char *words, const char *result, const char *stage)
+{
+	struct link_event_log *e = begin(w, LINK_LOG_MESSAGE);
+	char ref[9];
+
+	if (e == NULL)
+		return;
+	e->ref = s->message_ref;
+	e->client = s->flow.remote;
+	if (s->message_ref != 0)
+		text(e, LOG_ref, policy_ref_format(s->message_ref, ref));
+	text(e, LOG_listener, s->listener_name);
+	address(e, LOG_client, &s->flow.remote);
+	log_record_put(e, LOG_from, s->message_from, (uint32_t)strlen(s->message_from));
+	log_record_put_number(e, LOG_rcpts, s->rcpts_accepted);
+	log_record_put_number(e, LOG_octets, (int64_t)smtp_session_message_octets(s->smtp));
+	text(e, LOG_backend, s->message_backend);
+	text(e, LOG_backend_reply, words);
+	text(e, LOG_result, result);
+	text(e, LOG_stage, stage);
+	ring_publish(w->event);
+}
+
+void
+wlog_session(struct worker *w, struct session *s)
+{
+	struct link_event_log *e = begin(w, LINK_LOG_SESSION);
+
+	if (e == NULL)
+		return;
+	e->client = s->flow.remote;
+	text(e, LOG_listener, s->listener_name);
+	address(e, LOG_client, &s->flow.remote);
+	log_record_put_number(e, LOG_duration_s, (int64_t)((w->now_us - s->accepted_us) / 1000000));
+	log_record_put_number(e, LOG_msgs, s->is_submission ? 0 : smtp_session_messages(s->smtp));
+	log_record_put_number(e, LOG_octets, (int64_t)s->octets);
+	if (s->is_submission)
+		text(e, LOG_backend, s->message_backend);
+	text(e, LOG_end, s->end_reason);
+	ring_publish(w->event);
+}
+
+void
+wlog_notice(struct worker *w, const char *words)
+{
+	struct link_event_log *e = begin(w, LINK_LOG_NOTICE);
+
+	if (e == NULL)
+		return;
+	text(e, LOG_text, words);
+	ring_publish(w->event);
+}
+
+/* The summary line of the second that ended. */
+void
+wlog_flush(struct worker *w)
+{
+	struct link_event_log *e;
+
+	if (w->grey_dropped == 0 || w->grey_second == w->now_s)
+		return;
+	e = begin(w, LINK_LOG_NOTICE);
+	if (e == NULL)
+		return;
+	text(e, LOG_text, "greylisted recipients without a line of their own");
+	log_record_put_number(e, LOG_count, w->grey_dropped);
+	w->grey_dropped = 0;
+	ring_publish(w->event);
+}
+
+static uint16_t
+cut(const char *text_in)
+{
+	const size_t n = strlen(text_in);
+
+	return (uint16_t)MIN(n, (size_t)LINK_NAME_PART_MAX_OCTETS);
+}
+
+void
+wlog_name(struct worker *w, const struct policy_answer *a, const struct ip_addr *client, const char *from, const char *rcpt)
+{
+	struct link_event_name *e = ring_reserve(w->event);
+
+	if (e == NULL) {
+		counter_inc(w->counters, CTR_worker_names_lost);
+		return;
+	}
+	*e = (struct link_event_name){
+		.head = { .type = LINK_EVENT_NAME, .len_octets = sizeof(*e), .worker = (uint16_t)w->conf.index,
+			.dataplane_incarnation = w->segment->incarnation,
+			.control_incarnation = w->segment->live->incarnation[SEGMENT_CONTROL] },
+		.tag = a->tag,
+		.kind = VT_TRIPLET,
+		.sender_len = cut(from),
+		.rcpt_len = cut(rcpt),
+		.network = policy_client_network(client),
+	};
+	memcpy(e->text, from, e->sender_len);
+	memcpy(e->text + e->sender_len, rcpt, e->rcpt_len);
+	ring_publish(w->event);
+}

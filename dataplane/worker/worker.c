@@ -1,0 +1,580 @@
+/*
+ * worker.c - the turn of one lcore: what came in, what is due, what goes out.
+ *
+ * Flow:   port_io rx -> net_input -> tcp_input -> (tcp_ready -> session | relay | probe) -> tcp_output -> net_wrap -> port_io tx
+ * Touches: the segment's rings, counters and states; its port_io.
+ * Keeps:  every loop of a turn has a cap; what was collected goes out at the end of the turn (PITFALLS 23); a snapshot is changed
+ *         between turns only, and confirmed by worker_generation() after the change.
+ */
+#include "dataplane/worker/worker_impl.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "dataplane/base/bug.h"
+
+#define WHEEL_TICK_US        1000
+#define SYN_RING_ENTRIES     4096
+#define TIME_WAIT_MAX        65536
+#define SND_QUEUE_MAX_OCTETS (256u << 10)
+#define RCV_WND_MAX_OCTETS   (256u << 10)
+#define OOO_MAX_SEGS         256
+#define RCV_BUDGET_SHARE     2 /* offered windows may promise this many times the pool: a promise is rarely used up whole */
+
+/* xorshift128+: for ports, labels and spreading. What must be unpredictable is keyed by SipHash in its own module. */
+uint64_t
+worker_random(struct worker *w)
+{
+	uint64_t a = w->random_state[0];
+	const uint64_t b = w->random_state[1];
+
+	w->random_state[0] = b;
+	a ^= a << 23;
+	a ^= a >> 17;
+	a ^= b ^ (b >> 26);
+	w->random_state[1] = a;
+	return a + b;
+}
+
+const struct conf_listener *
+worker_listener_of(const struct worker *w, const struct flow *f, uint32_t *index)
+{
+	for (uint32_t i = 0; i < w->snapshot->n_listeners; i++) {
+		const struct conf_listener *l = &w->snapshot->listeners[i];
+
+		if (l->port != f->local_port)
+			continue;
+		for (uint32_t j = 0; j < l->n_addrs; j++)
+			if (ip_addr_equal(&l->addr[j], &f->local)) {
+				*index = i;
+				return l;
+			}
+	}
+	*index = LISTENER_NONE;
+	return NULL;
+}
+
+/* A listener that does not exist any more offers what needs no backend. */
+void
+worker_fill_env(struct worker *w, uint32_t listener, struct smtp_env *env)
+{
+	*env = (struct smtp_env){
+		.conf = w->snapshot->conf,
+		.ext = listener != LISTENER_NONE ? w->offer_ext[listener] : EXT_PIPELINING,
+		.size_octets = listener != LISTENER_NONE ? w->offer_size[listener] : 0,
+		.counters = w->counters,
+	};
+	if (env->conf->message_max_octets != 0 &&
+		(env->size_octets == 0 || env->conf->message_max_octets < env->size_octets))
+		env->size_octets = env->conf->message_max_octets;
+}
+
+/* What this data plane carries end to end so far; CHUNKING and BINARYMIME are not among it, so no backend's word can offer them. */
+#define EXT_CARRIED                                                                                                   \
+	(EXT_PIPELINING | EXT_SIZE | EXT_8BITMIME | EXT_SMTPUTF8 | EXT_DSN | EXT_ENHANCEDSTATUSCODES)
+
+static void
+renew_offers(struct worker *w)
+{
+	const struct snapshot *snap = w->snapshot;
+	struct backend_state states[CONF_BACKENDS_MAX] = { 0 };
+
+	if (w->now_us < w->offer_due_us)
+		return;
+	w->offer_due_us = w->now_us + OFFER_RENEW_US;
+	for (uint32_t i = 0; i < snap->n_backends; i++) {
+		const struct backend_state *s = segment_backend(w->segment, snap->backends[i].id, false);
+
+		if (s != NULL)
+			states[i] = *s;
+	}
+	for (uint32_t i = 0; i < snap->n_listeners; i++) {
+		backend_offer(&snap->listeners[i], snap->pools, snap->n_pools, snap->backends, states, snap->n_backends,
+			&w->offer_ext[i], &w->offer_size[i]);
+		w->offer_ext[i] &= EXT_CARRIED;
+	}
+}
+
+/* ---- snapshots ---- */
+
+static bool
+listens(const struct snapshot *snap, const struct ip_addr *addr, uint16_t port)
+{
+	for (uint32_t i = 0; i < snap->n_listeners; i++)
+		for (uint32_t j = 0; snap->listeners[i].port == port && j < snap->listeners[i].n_addrs; j++)
+			if (ip_addr_equal(&snap->listeners[i].addr[j], addr))
+				return true;
+	return false;
+}
+
+static void
+listen_changes(struct worker *w, const struct snapshot *from, const struct snapshot *to)
+{
+	for (uint32_t i = 0; from != NULL && i < from->n_listeners; i++)
+		for (uint32_t j = 0; j < from->listeners[i].n_addrs; j++)
+			if (!listens(to, &from->listeners[i].addr[j], from->listeners[i].port))
+				tcp_unlisten(w->tcp, &from->listeners[i].addr[j], from->listeners[i].port);
+	for (uint32_t i = 0; i < to->n_listeners; i++)
+		for (uint32_t j = 0; j < to->listeners[i].n_addrs; j++)
+			if (tcp_listen(w->tcp, &to->listeners[i].addr[j], to->listeners[i].port, i) == -ENOSPC)
+				counter_inc(w->counters, CTR_worker_listen_full);
+}
+
+static bool
+take_snapshot(struct worker *w)
+{
+	const struct snapshot *now = atomic_load_explicit(&w->shared->snapshot, memory_order_acquire);
+
+	if (now == w->snapshot)
+		return false;
+	listen_changes(w, w->snapshot, now);
+	w->snapshot = now;
+	w->offer_due_us = 0;
+	renew_offers(w);
+	atomic_store_explicit(&w->generation, now->generation, memory_order_release);
+	__atomic_store_n(&w->segment->live->snapshot_in_force[w->conf.index], now->generation, __ATOMIC_RELAXED);
+	return true;
+}
+
+void
+worker_publish(struct worker_shared *shared, const struct snapshot *snapshot)
+{
+	atomic_store_explicit(&shared->snapshot, snapshot, memory_order_release);
+}
+
+uint64_t
+worker_generation(const struct worker *w)
+{
+	return atomic_load_explicit(&w->generation, memory_order_acquire);
+}
+
+uint32_t
+worker_sessions(const struct worker *w)
+{
+	return atomic_load_explicit(&w->n_live_shared, memory_order_relaxed);
+}
+
+/* ---- start and end ---- */
+
+static size_t
+session_stride_octets(void)
+{
+	return (sizeof(struct session) + smtp_session_octets() + splice_octets() + 63) & ~(size_t)63;
+}
+
+static size_t
+relay_stride_octets(void)
+{
+	return (sizeof(struct session_relay) + relay_octets() + 63) & ~(size_t)63;
+}
+
+/* Pages of these pools are touched as sessions come, so a start costs no time and rest no memory. */
+static int
+create_pools(struct worker *w, uint32_t n)
+{
+	const uint32_t n_null = MAX(n / 16, 16u);
+	uint8_t *relays;
+
+	w->n_slots = n;
+	w->session_stride = session_stride_octets();
+	w->sessions_mem = calloc(n, w->session_stride);
+	w->relays_mem = calloc(n, relay_stride_octets());
+	w->nulls_mem = calloc(n_null, sizeof(*w->nulls_mem));
+	if (w->sessions_mem == NULL || w->relays_mem == NULL || w->nulls_mem == NULL)
+		return -ENOMEM;
+	/* free lists in order of address: linked last to first */
+	for (uint32_t i = n; i-- > 0;) {
+		struct session *s = (struct session *)(void *)((uint8_t *)w->sessions_mem + i * w->session_stride);
+
+		s->slot = i;
+		s->next_free = w->free_session;
+		w->free_session = s;
+	}
+	relays = w->relays_mem;
+	for (uint32_t i = n; i-- > 0;) {
+		struct session_relay *r = (struct session_relay *)(void *)(relays + i * relay_stride_octets());
+
+		r->relay = (struct relay *)(void *)(r + 1);
+		r->next_free = w->free_relay;
+		w->free_relay = r;
+	}
+	for (uint32_t i = n_null; i-- > 0;) {
+		w->nulls_mem[i].next_free = w->free_null;
+		w->free_null = &w->nulls_mem[i];
+	}
+	return 0;
+}
+
+static struct tcp_conf
+tcp_conf_of(const struct worker *w, const struct snapshot *snap)
+{
+	uint16_t mtu = 9000;
+	struct tcp_conf conf = {
+		.conns_max = snap->conf->sessions * 2 + PROBES_AT_ONCE,
+		.syn_ring_entries = SYN_RING_ENTRIES,
+		.time_wait_max = TIME_WAIT_MAX,
+		.rcv_wnd_max_octets = RCV_WND_MAX_OCTETS,
+		.rcv_budget_octets = (uint64_t)w->io->pool->n_bufs * w->io->pool->room_octets * RCV_BUDGET_SHARE,
+		.snd_queue_max_octets = SND_QUEUE_MAX_OCTETS,
+		.ooo_max_segs = OOO_MAX_SEGS,
+		.worker = w->conf.index,
+		.steering = &w->shared->steering,
+		.timestamp_offset = w->segment->live->tcp_timestamp_offset,
+	};
+
+	for (uint32_t i = 0; i < snap->n_ports; i++)
+		mtu = MIN(mtu, snap->ports[i].mtu);
+	conf.mtu = mtu;
+	memcpy(&conf.secret, w->conf.random, sizeof(conf.secret));
+	return conf;
+}
+
+uint64_t
+worker_memory_octets(const struct conf *conf)
+{
+	return (uint64_t)conf->sessions *
+		(session_stride_octets() + relay_stride_octets() + sizeof(struct null_rcpts) / 16 + 4 * sizeof(struct limits_cell));
+}
+
+struct worker *
+worker_create(const struct worker_conf *conf, uint64_t now_us, char *why, uint32_t why_octets)
+{
+	const struct snapshot *snap = atomic_load_explicit(&conf->shared->snapshot, memory_order_acquire);
+	struct worker *w = aligned_alloc(64, (sizeof(*w) + 63) & ~(size_t)63);
+	struct net_conf net_conf = { .n_ports = snap->n_ports, .steering = &conf->shared->steering, .worker = conf->index };
+	struct siphash_key limits_key;
+	struct tcp_conf tcp_conf;
+
+	if (w == NULL) {
+		snprintf(why, why_octets, "no memory for a worker");
+		return NULL;
+	}
+	memset(w, 0, sizeof(*w));
+	w->conf = *conf;
+	w->shared = conf->shared;
+	w->io = conf->io;
+	w->segment = conf->segment;
+	w->counters = &conf->segment->counters[conf->index];
+	w->event = &conf->segment->event[conf->index];
+	w->answer = &conf->segment->answer[conf->index];
+	w->now_us = now_us;
+	w->now_s = segment_policy_now_s(w->segment, now_us);
+	memcpy(w->random_state, conf->random + 16, sizeof(w->random_state));
+	w->random_state[0] |= 1; /* never all zero */
+	memcpy(&limits_key, conf->random + 8, sizeof(limits_key));
+	wheel_init(&w->wheel, WHEEL_TICK_US, now_us);
+	for (uint32_t i = 0; i < snap->n_ports; i++)
+		net_conf.port[i] = snap->ports[i];
+	tcp_conf = tcp_conf_of(w, snap);
+	if (create_pools(w, snap->conf->sessions) != 0 || limits_init(&w->limits, snap->conf->sessions, &limits_key) != 0 ||
+		(w->net = net_create(&net_conf, w->io->pool, w->counters, worker_random(w), now_us)) == NULL ||
+		(w->tcp = tcp_create(&tcp_conf, w->io->pool, w->counters, now_us)) == NULL) {
+		snprintf(why, why_octets, "no memory for %u sessions of a worker", snap->conf->sessions);
+		worker_destroy(w);
+		return NULL;
+	}
+	for (uint32_t i = 0; i < PROBES_AT_ONCE; i++)
+		w->probe[i].end = (struct end){ .kind = END_PROBE, .owner = &w->probe[i] };
+	take_snapshot(w);
+	return w;
+}
+
+void
+worker_destroy(struct worker *w)
+{
+	if (w == NULL)
+		return;
+	for (uint32_t i = 0; w->sessions_mem != NULL && i < w->n_slots; i++) {
+		struct session *s = (struct session *)(void *)((uint8_t *)w->sessions_mem + i * w->session_stride);
+
+		if (s->live)
+			buf_unref(w->io->pool, s->held.buf);
+	}
+	if (w->tcp != NULL)
+		tcp_destroy(w->tcp);
+	if (w->net != NULL)
+		net_destroy(w->net);
+	limits_fini(&w->limits);
+	free(w->sessions_mem);
+	free(w->relays_mem);
+	free(w->nulls_mem);
+	free(w);
+}
+
+/* ---- in ---- */
+
+static void
+input_frame(struct worker *w, struct port_frame *f, bool redirected)
+{
+	const struct net_frame frame = {
+		.view = f->view, .port_index = f->port_index, .l4_checksum = f->l4_checksum, .redirected = redirected
+	};
+	struct net_out out = { 0 };
+
+	switch (net_input(w->net, &frame, &out, w->now_us)) {
+	case NET_NONE:
+		break;
+	case NET_SEGMENT:
+		tcp_input(w->tcp, &out.seg, &frame, w->now_us);
+		break;
+	case NET_ICMP_ERROR:
+		tcp_icmp_error(w->tcp, &out.error, w->now_us);
+		break;
+	case NET_REDIRECT:
+		counter_inc(w->counters, CTR_port_redirect_out);
+		if (out.whole.buf == NULL) {
+			w->io->ops->redirect(w->io, out.owner, f); /* takes our reference */
+			return;
+		}
+		/* a datagram made whole from fragments goes in place of the last of them */
+		w->io->ops->redirect(w->io, out.owner, &(struct port_frame){ .view = out.whole, .port_index = f->port_index });
+		break;
+	}
+	buf_unref(w->io->pool, out.reassembled);
+	buf_unref(w->io->pool, f->view.buf);
+}
+
+static void
+tx_flush(struct worker *w)
+{
+	if (w->n_tx == 0)
+		return;
+	w->io->ops->tx(w->io, w->tx, w->n_tx);
+	w->n_tx = 0;
+}
+
+static bool
+input_frames(struct worker *w)
+{
+	bool worked = false;
+	uint32_t n;
+
+	for (uint32_t burst = 0; burst < RX_BURSTS_PER_TURN; burst++) {
+		n = w->io->ops->rx(w->io, w->rx, RX_BURST_MAX_SEGS);
+		for (uint32_t i = 0; i < n; i++)
+			input_frame(w, &w->rx[i], false);
+		worked |= n > 0;
+		if (n < RX_BURST_MAX_SEGS)
+			break;
+	}
+	n = w->io->ops->redirected(w->io, w->rx, RX_BURST_MAX_SEGS);
+	for (uint32_t i = 0; i < n; i++) {
+		counter_inc(w->counters, CTR_port_redirect_in);
+		input_frame(w, &w->rx[i], true);
+	}
+	return worked || n > 0;
+}
+
+static void
+exchange_neighbours(struct worker *w)
+{
+	struct net_neighbour n;
+
+	while (w->io->ops->neighbour_hear(w->io, &n))
+		net_neighbour_learn(w->net, &n, w->now_us);
+	while (net_neighbour_news(w->net, &n))
+		w->io->ops->neighbour_tell(w->io, &n);
+}
+
+/* An answer of another life of either daemon is dropped: its session numbers mean nothing here. */
+static bool
+drain_answers(struct worker *w)
+{
+	uint32_t n = 0;
+
+	for (; n < ANSWERS_PER_TURN; n++) {
+		union link_answer a;
+		const enum link_take taken = link_answer_take(w->answer, &a);
+
+		if (taken == LINK_EMPTY)
+			break;
+		if (taken == LINK_MALFORMED) {
+			counter_inc(w->counters, CTR_worker_answer_unknown);
+			continue;
+		}
+		if (a.head.dataplane_incarnation != w->segment->incarnation) {
+			counter_inc(w->counters, CTR_worker_answer_stale);
+			continue;
+		}
+		switch ((enum link_answer_type)a.head.type) {
+		case LINK_ANSWER_CLIENT:
+			session_verdict_answer(w, &a.client);
+			continue;
+		case LINK_ANSWER_PROBE:
+			probes_request(w, a.probe.backend_id, a.probe.relaytest != 0);
+			continue;
+		}
+		counter_inc(w->counters, CTR_worker_answer_unknown);
+	}
+	return n > 0;
+}
+
+/* ---- connections ---- */
+
+static void
+serve_end(struct worker *w, struct end *e, uint32_t events)
+{
+	switch (e->kind) {
+	case END_CLIENT:
+		session_client_event(w, e->owner, events);
+		break;
+	case END_BACKEND:
+		session_relay_event(w, e->owner, events);
+		break;
+	case END_PROBE:
+		probes_event(w, e->owner, events);
+		break;
+	}
+}
+
+static bool
+serve_connections(struct worker *w)
+{
+	uint32_t n = 0;
+
+	for (; n < READY_PER_TURN; n++) {
+		uint32_t events;
+		struct tcp_conn *c = tcp_ready(w->tcp, &events);
+		struct end *e;
+
+		if (c == NULL)
+			break;
+		if (events & TCP_EV_ACCEPTED) {
+			session_accept(w, c);
+			events &= ~(uint32_t)TCP_EV_ACCEPTED;
+		}
+		e = tcp_conn_user(c);
+		/* what session_accept() refused has no user and is released */
+		if (e != NULL && e->conn == c && events != 0)
+			serve_end(w, e, events);
+	}
+	return n > 0;
+}
+
+static bool
+serve_timers(struct worker *w)
+{
+	uint32_t n = 0;
+	struct wheel_node *node;
+
+	for (; n < TIMERS_PER_TURN && (node = wheel_pop(&w->wheel, w->now_us)) != NULL; n++)
+		session_timer(w, container_of_(node, struct session, timer));
+	return n > 0;
+}
+
+/* ---- out ---- */
+
+static struct frame *
+tx_slot(struct worker *w)
+{
+	if (w->n_tx == TX_BURST_FRAMES)
+		tx_flush(w);
+	return &w->tx[w->n_tx];
+}
+
+static bool
+output_segments(struct worker *w)
+{
+	bool worked = false;
+	uint32_t n;
+
+	while ((n = tcp_output(w->tcp, w->seg_out, TX_BURST_FRAMES, w->now_us)) > 0) {
+		worked = true;
+		for (uint32_t i = 0; i < n; i++) {
+			struct tcp_seg_out *o = &w->seg_out[i];
+			int rc = o->reply_to != NULL ?
+				net_wrap_reply(w->net, &o->frame, &o->flow, o->tcp_header_octets, o->reply_to, w->now_us) :
+				net_wrap(w->net, &o->frame, &o->flow, o->tcp_header_octets, w->now_us);
+
+			if (rc == 0) {
+				*tx_slot(w) = o->frame;
+				w->n_tx++;
+			}
+		}
+		tx_flush(w); /* payload views are lent until the next call into tcp */
+	}
+	return worked;
+}
+
+static bool
+output_own_frames(struct worker *w)
+{
+	bool worked = false;
+	uint32_t n;
+
+	while ((n = net_output(w->net, w->tx, TX_BURST_FRAMES, w->now_us)) > 0) {
+		worked = true;
+		w->n_tx = n;
+		w->io->ops->tx(w->io, w->tx, n);
+		w->n_tx = 0;
+		for (uint32_t i = 0; i < n; i++)
+			for (uint32_t j = 0; j < w->tx[i].n_views; j++)
+				buf_unref(w->io->pool, w->tx[i].view[j].buf);
+	}
+	return worked;
+}
+
+/* ---- drain ---- */
+
+#define DRAIN_SLOTS_PER_TURN 256
+
+static void
+drain_some(struct worker *w)
+{
+	if (atomic_load_explicit(&w->shared->drain, memory_order_relaxed) == 0)
+		return;
+	if (!w->draining) {
+		w->draining = true;
+		tcp_accepting(w->tcp, false);
+	}
+	for (uint32_t i = 0; i < MIN((uint32_t)DRAIN_SLOTS_PER_TURN, w->n_slots); i++) {
+		struct session *s;
+
+		w->drain_cursor = (w->drain_cursor + 1) % w->n_slots;
+		s = (struct session *)(void *)((uint8_t *)w->sessions_mem + w->drain_cursor * w->session_stride);
+		if (s->live)
+			session_drain(w, s);
+	}
+}
+
+/* ---- the turn ---- */
+
+bool
+worker_turn(struct worker *w, uint64_t now_us)
+{
+	bool worked;
+
+	w->now_us = now_us;
+	w->now_s = segment_policy_now_s(w->segment, now_us);
+	worked = take_snapshot(w);
+	renew_offers(w);
+	exchange_neighbours(w);
+	worked |= input_frames(w);
+	worked |= drain_answers(w);
+	worked |= serve_timers(w);
+	if (w->conf.index == 0)
+		probes_run(w);
+	drain_some(w);
+	worked |= serve_connections(w);
+	worked |= output_segments(w);
+	/* An ACK of this turn may have told the session that there is room again: the next turn serves it at once. */
+	worked |= output_own_frames(w);
+	w->io->ops->flush(w->io);
+	wlog_flush(w);
+	if (worked)
+		counter_inc(w->counters, CTR_worker_turns_busy);
+	return worked;
+}
+
+uint64_t
+worker_deadline_us(const struct worker *w)
+{
+	uint64_t due = MIN(tcp_deadline_us(w->tcp), net_deadline_us(w->net));
+
+	due = MIN(due, wheel_deadline_us(&w->wheel));
+	due = MIN(due, w->offer_due_us);
+	if (w->conf.index == 0)
+		due = MIN(due, probes_deadline_us(w));
+	return due;
+}

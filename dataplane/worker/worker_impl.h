@@ -1,0 +1,234 @@
+/*
+ * worker_impl.h - what the files of this folder share: the worker, its sessions and its ends of connections.
+ *
+ * Keeps:  a connection's user pointer is a struct end, whose kind tells whose it is; a session is free when both its ends are gone;
+ *         a session holds no pointer into a snapshot across turns (names and addresses are copied, lists are looked up anew).
+ */
+#ifndef GREYLINE_WORKER_WORKER_IMPL_H
+#define GREYLINE_WORKER_WORKER_IMPL_H
+
+#include "dataplane/base/wheel.h"
+#include "dataplane/net/net.h"
+#include "dataplane/policy/policy.h"
+#include "dataplane/relay/backend.h"
+#include "dataplane/relay/relay.h"
+#include "dataplane/relay/splice.h"
+#include "dataplane/smtp/smtp_session.h"
+#include "dataplane/tcp/tcp.h"
+#include "dataplane/tls/stream.h"
+#include "dataplane/worker/limits.h"
+#include "dataplane/worker/worker.h"
+
+#define TX_BURST_FRAMES        32
+#define RX_BURSTS_PER_TURN     4     /* then everything is answered before more is taken */
+#define READY_PER_TURN         512   /* connections served in a turn */
+#define ANSWERS_PER_TURN       256
+#define TIMERS_PER_TURN        256
+#define SESSION_PUMP_MAX       64    /* steps one session may take in a turn */
+#define CLOSE_LINGER_US        1000000  /* after 221: who closes first keeps TIME-WAIT, so the client gets a second */
+#define BACKEND_LINGER_US      5000000  /* after QUIT: the backend closes first */
+#define NULL_RCPTS_MAX         100   /* accepted recipients of a null-sender transaction; beyond: 452 */
+#define PROBES_AT_ONCE         8
+#define LISTENER_NONE          0xffffffffu
+
+enum end_kind { END_CLIENT, END_BACKEND, END_PROBE };
+
+/* One end of a connection, as its user pointer. */
+struct end {
+	enum end_kind kind;
+	struct tcp_conn *conn; /* NULL: none */
+	void *owner;           /* struct session or struct probe */
+};
+
+enum session_wait {
+#define SESSION_WAITS(X)                                                                                              \
+	X(NONE)            /* the client speaks */                                                                    \
+	X(CONNECT_VERDICT) /* the banner waits for the client's verdict (reject_at = connect) */                      \
+	X(GREET_PAUSE)     /* the banner waits */                                                                     \
+	X(VERDICT)         /* a recipient waits for the client's verdict */                                           \
+	X(NAME)            /* a recipient waits for the client's name, which XCLIENT hands over */                    \
+	X(BACKEND_RCPT)    /* a recipient waits for the backend */                                                    \
+	X(BACKEND_DATA)    /* DATA waits for the backend */                                                           \
+	X(BACKEND_DOT)     /* the end of data waits for the backend */                                                \
+	X(CLOSE)           /* the last reply is on its way; the client closes */
+#define X(name) SESSION_WAIT_##name,
+	SESSION_WAITS(X)
+#undef X
+};
+
+/* The accepted recipients of a null-sender transaction, kept until DATA. */
+struct null_rcpts {
+	struct null_rcpts *next_free;
+	uint32_t n;
+	char rcpt[NULL_RCPTS_MAX][SMTP_PATH_MAX_OCTETS + 1];
+};
+
+/* The backend's side of a session. */
+struct session_relay {
+	struct session_relay *next_free;
+	struct conf_backend conf;      /* copied at connect */
+	char our_name[CONF_HOST_OCTETS];
+	uint32_t conf_index;           /* its index then */
+	uint64_t opened_us;
+	bool quitting;
+	struct relay *relay;           /* behind this struct, relay_octets() */
+};
+
+struct session {
+	struct session *next_free;
+	uint32_t slot;
+	bool live;
+	uint8_t wait;                  /* enum session_wait */
+	bool client_eof, client_gone;  /* FIN seen; connection over */
+	bool is_submission;
+	bool dns_asked;
+	bool message_open;             /* octets of a message went to the backend, no final answer yet */
+	bool txn_failed;               /* the backend of this transaction failed after it had accepted a recipient */
+	bool txn_has_pool;
+	bool counted;                  /* in the limits */
+	bool backend_eof;              /* submission: the backend's FIN was seen */
+	bool poke;                     /* the dialogue was answered: it may have more to do without new octets */
+	uint64_t number;               /* unique in the worker's life; low 24 bits are the slot */
+	struct flow flow;
+	char listener_name[CONF_NAME_OCTETS];
+	struct end client, backend;
+	struct stream *stream;
+	struct buf_view held;          /* plain octets the dialogue has not taken; one reference */
+	struct wheel_node timer;
+	uint64_t accepted_us, verdict_due_us, linger_due_us, pause_due_us;
+	uint64_t asked_us;
+	uint32_t dns_ms;
+	struct client_verdict verdict;
+	char ptr_name[256];
+	/* the recipient under judgement */
+	struct policy_answer answer;
+	uint64_t rcpt_us;              /* when it was let through */
+	uint64_t tried;                /* backends by bit */
+	uint16_t pool;                 /* of this transaction where txn_has_pool */
+	struct null_rcpts *null_rcpts;
+	struct session_relay *relay;
+	uint64_t octets;               /* of all messages */
+	uint32_t rcpts_accepted;       /* of this transaction */
+	char message_from[SMTP_PATH_MAX_OCTETS + 1];
+	char message_backend[CONF_NAME_OCTETS];
+	uint64_t message_ref;
+	const char *end_reason;        /* constant word for the log */
+	uint64_t spliced[SPLICE_WAYS], splice_acked[SPLICE_WAYS];
+	struct splice *splice;         /* submission: behind the session, splice_octets() */
+	struct smtp_session *smtp;     /* behind the session, smtp_session_octets() */
+};
+
+struct probe {
+	struct end end;
+	bool active;
+	struct backend_probe probe;
+};
+
+struct probe_schedule {
+	uint32_t id;
+	bool relaytest; /* asked for by the operator */
+	uint64_t next_us;
+};
+
+struct worker {
+	struct worker_conf conf;
+	struct worker_shared *shared;
+	struct port_io *io;
+	struct segment *segment;
+	struct counters *counters;
+	const struct snapshot *snapshot; /* in force in this turn */
+	_Atomic uint64_t generation;
+	struct net *net;
+	struct tcp *tcp;
+	struct wheel wheel;
+	struct limits limits;
+	struct ring *event, *answer;
+	uint64_t now_us;
+	uint32_t now_s;                  /* policy time */
+	uint64_t deadline_us;
+	uint64_t next_number;
+	uint32_t offer_ext[CONF_LISTENERS_MAX]; /* derived from the backends' states, renewed every OFFER_RENEW_US */
+	uint64_t offer_size[CONF_LISTENERS_MAX];
+	uint64_t offer_due_us;
+	struct session *sessions_mem;    /* slots of session_stride octets */
+	size_t session_stride;
+	uint32_t n_slots, n_live;
+	_Atomic uint32_t n_live_shared;
+	struct session *free_session;
+	void *relays_mem;
+	struct session_relay *free_relay;
+	struct null_rcpts *nulls_mem, *free_null;
+	uint32_t drain_cursor;
+	bool draining;
+	struct probe probe[PROBES_AT_ONCE];
+	struct probe_schedule schedule[CONF_BACKENDS_MAX];
+	uint64_t random_state[2];
+	uint64_t grey_second;            /* policy second and count of log lines for greylisted strangers */
+	uint32_t grey_lines, grey_dropped;
+	struct frame tx[TX_BURST_FRAMES];
+	uint32_t n_tx;
+	struct port_frame rx[RX_BURST_MAX_SEGS];
+	struct tcp_seg_out seg_out[TX_BURST_FRAMES];
+};
+
+#define OFFER_RENEW_US 1000000
+
+/* worker.c */
+uint64_t worker_random(struct worker *w);
+const struct conf_listener *worker_listener_of(const struct worker *w, const struct flow *f, uint32_t *index);
+void worker_fill_env(struct worker *w, uint32_t listener, struct smtp_env *env);
+
+/* session.c: a client's session */
+void session_accept(struct worker *w, struct tcp_conn *conn);
+void session_client_event(struct worker *w, struct session *s, uint32_t events);
+void session_timer(struct worker *w, struct session *s);
+void session_arm(struct worker *w, struct session *s);
+void session_pump(struct worker *w, struct session *s);
+void session_drain(struct worker *w, struct session *s);
+void session_env(struct worker *w, const struct session *s, struct smtp_env *env);
+void session_answer_rcpt(struct worker *w, struct session *s, const struct smtp_reply *r);
+void session_answer_text(struct worker *w, struct session *s, uint16_t code, const char *enhanced, const char *text);
+void session_client_lost(struct worker *w, struct session *s, const char *why);
+void session_maybe_free(struct worker *w, struct session *s);
+bool session_limits_ok(struct worker *w, struct session *s);
+
+/* session_judge.c: the client's verdict and the recipient's */
+void session_ask_verdict(struct worker *w, struct session *s);
+void session_verdict_answer(struct worker *w, const struct link_answer_client *a);
+void session_verdict_late(struct worker *w, struct session *s);
+void session_rcpt(struct worker *w, struct session *s);
+void session_data_null_sender(struct worker *w, struct session *s, uint32_t *wait_s, uint64_t *ref);
+bool session_connect_refused(struct worker *w, struct session *s, bool *waits);
+void session_message_done(struct worker *w, struct session *s, bool delivered);
+void session_rcpt_undo(struct worker *w, struct session *s);
+
+/* session_relay.c: the backend's side */
+void session_relay_rcpt(struct worker *w, struct session *s);
+void session_relay_event(struct worker *w, struct session *s, uint32_t events);
+void session_relay_run(struct worker *w, struct session *s);
+void session_relay_quit(struct worker *w, struct session *s);
+void session_relay_abort(struct worker *w, struct session *s);
+void session_relay_flush(struct worker *w, struct session *s);
+uint32_t session_relay_room(const struct session *s);
+
+/* session_splice.c: submission */
+void session_splice_begin(struct worker *w, struct session *s);
+void session_splice_event(struct worker *w, struct session *s, enum end_kind from, uint32_t events);
+void session_splice_timer(struct worker *w, struct session *s);
+uint64_t session_splice_deadline_us(const struct session *s);
+
+/* probes.c: worker 0 asks the backends */
+void probes_run(struct worker *w);
+void probes_event(struct worker *w, struct probe *p, uint32_t events);
+void probes_request(struct worker *w, uint32_t backend_id, bool relaytest);
+uint64_t probes_deadline_us(const struct worker *w);
+
+/* wlog.c: log lines as events */
+void wlog_rcpt(struct worker *w, struct session *s, const struct smtp_reply *r);
+void wlog_message(struct worker *w, struct session *s, const char *words, const char *result, const char *stage);
+void wlog_session(struct worker *w, struct session *s);
+void wlog_notice(struct worker *w, const char *text);
+void wlog_flush(struct worker *w);
+void wlog_name(struct worker *w, const struct policy_answer *a, const struct ip_addr *client, const char *from, const char *rcpt);
+
+#endif

@@ -1,0 +1,581 @@
+/*
+ * peers.c - the simulator's backend, control and configuration.
+ *
+ * Keeps:  the backend shares no code with the relay: its parsing is naive on purpose.
+ */
+#include "tests/sim/peers.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dataplane/base/bug.h"
+#include "dataplane/link/log_record.h"
+#include "dataplane/table/name_set.h"
+#include "dataplane/table/prefix.h"
+
+/* ---- backend ---- */
+
+struct fake_conn {
+	struct sim_conn *c;
+	struct fake_mta *m;
+	struct fake_conn *next;
+	bool header_done, in_data, greeted;
+	size_t data_start;
+	uint64_t ready_us;
+	struct fake_message msg;
+	char out[8192];
+	size_t out_octets;
+};
+
+static struct fake_conn *conns; /* of all fakes in this process */
+
+void
+fake_mta_start(struct fake_mta *m, struct sim *sim, struct sim_host *host, const char *addr, uint16_t port,
+	enum conf_client_address client_address)
+{
+	m->sim = sim;
+	m->host = host;
+	m->client_address = client_address;
+	BUG_ON(sim_listen(host, addr, port) != 0);
+}
+
+static void
+say(struct fake_conn *f, const char *text)
+{
+	const size_t n = strlen(text);
+
+	BUG_ON(f->out_octets + n > sizeof(f->out));
+	memcpy(f->out + f->out_octets, text, n);
+	f->out_octets += n;
+}
+
+/* True when the stage went wrong as told, so that the caller does nothing more. */
+static bool
+fails(struct fake_conn *f, enum fake_fail how)
+{
+	switch (how) {
+	case FAKE_OK:
+		return false;
+	case FAKE_SILENT:
+		return true;
+	case FAKE_CLOSE:
+		sim_close(f->c);
+		return true;
+	case FAKE_RESET:
+		sim_abort(f->c);
+		return true;
+	case FAKE_421:
+		say(f, "421 4.3.2 shutting down\r\n");
+		return true;
+	case FAKE_4XX:
+		say(f, "450 4.2.0 not now\r\n");
+		return true;
+	case FAKE_5XX:
+		say(f, "550 5.1.0 never\r\n");
+		return true;
+	case FAKE_NONSENSE:
+		say(f, "what?\r\n");
+		return true;
+	}
+	return false;
+}
+
+static void
+copy_arg(char *out, size_t room, const char *line, const char *key)
+{
+	const char *at = strstr(line, key);
+	size_t n = 0;
+
+	out[0] = '\0';
+	if (at == NULL)
+		return;
+	at += strlen(key);
+	while (at[n] != '\0' && at[n] != ' ' && at[n] != '>' && n + 1 < room) {
+		out[n] = at[n];
+		n++;
+	}
+	out[n] = '\0';
+}
+
+static void
+banner(struct fake_conn *f)
+{
+	char line[512];
+
+	if (f->greeted || fails(f, f->m->at_banner)) {
+		f->greeted = true;
+		return;
+	}
+	f->greeted = true;
+	snprintf(line, sizeof(line), "220 %s\r\n", f->m->banner != NULL ? f->m->banner : "mta.example ESMTP");
+	say(f, line);
+}
+
+static bool
+header(struct fake_conn *f)
+{
+	const uint8_t *in = f->c->in;
+	const size_t n = f->c->in_octets;
+	static const uint8_t sig[12] = { 0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a };
+	struct ip_addr a;
+
+	if (f->m->client_address == CLIENT_ADDRESS_PROXY_V1) {
+		const uint8_t *nl = n > 0 ? memchr(in, '\n', n) : NULL;
+		char kind[8], src[64];
+
+		if (nl == NULL)
+			return false;
+		BUG_ON(sscanf((const char *)in, "PROXY %7s %63s", kind, src) != 2);
+		snprintf(f->msg.client, sizeof(f->msg.client), "%s", src);
+		f->c->in_seen = (size_t)(nl + 1 - in);
+	} else if (f->m->client_address == CLIENT_ADDRESS_PROXY_V2) {
+		size_t len;
+
+		if (n < 16 || n < 16 + (len = (size_t)in[14] << 8 | in[15]))
+			return false;
+		BUG_ON(memcmp(in, sig, 12) != 0);
+		if (in[12] == 0x21 && in[13] == 0x11) {
+			a = ip_addr_v4((uint32_t)in[16] << 24 | (uint32_t)in[17] << 16 | (uint32_t)in[18] << 8 | in[19]);
+			ip_addr_format(&a, f->msg.client);
+		} else if (in[12] == 0x21 && in[13] == 0x21) {
+			memcpy(a.octet, in + 16, 16);
+			ip_addr_format(&a, f->msg.client);
+		}
+		f->c->in_seen = 16 + len;
+	}
+	return true;
+}
+
+static void
+end_message(struct fake_conn *f, size_t end)
+{
+	struct fake_mta *m = f->m;
+	struct fake_message *to;
+
+	f->in_data = false;
+	if (fails(f, m->at_dot))
+		return;
+	BUG_ON(m->n_messages == FAKE_MESSAGES_MAX);
+	to = &m->message[m->n_messages++];
+	*to = f->msg;
+	to->octets = end - f->data_start;
+	to->data = malloc(to->octets + 1);
+	BUG_ON(to->data == NULL);
+	memcpy(to->data, f->c->in + f->data_start, to->octets);
+	f->msg.n_to = 0;
+	say(f, "250 2.0.0 Ok: queued as SIM1\r\n");
+}
+
+static void
+command(struct fake_conn *f, const char *line)
+{
+	struct fake_mta *m = f->m;
+	char reply[1024];
+
+	if (strncasecmp(line, "EHLO", 4) == 0 || strncasecmp(line, "HELO", 4) == 0) {
+		if (fails(f, m->at_ehlo))
+			return;
+		snprintf(f->msg.helo, sizeof(f->msg.helo), "%s", line + 5);
+		snprintf(reply, sizeof(reply), "250-mta.example\r\n%s%s250 ENHANCEDSTATUSCODES\r\n", m->ext != NULL ? m->ext : "",
+			m->client_address == CLIENT_ADDRESS_XCLIENT ? "250-XCLIENT NAME ADDR PORT PROTO HELO REVERSE_NAME\r\n" : "");
+		say(f, reply);
+	} else if (strncasecmp(line, "XCLIENT", 7) == 0) {
+		copy_arg(f->msg.client, sizeof(f->msg.client), line, " ADDR=");
+		copy_arg(f->msg.name, sizeof(f->msg.name), line, " NAME=");
+		say(f, "220 mta.example ESMTP\r\n");
+	} else if (strncasecmp(line, "MAIL", 4) == 0) {
+		if (fails(f, m->at_mail))
+			return;
+		copy_arg(f->msg.from, sizeof(f->msg.from), line, "<");
+		f->msg.n_to = 0;
+		say(f, "250 2.1.0 Ok\r\n");
+	} else if (strncasecmp(line, "RCPT", 4) == 0) {
+		char to[512];
+
+		if (fails(f, m->at_rcpt))
+			return;
+		copy_arg(to, sizeof(to), line, "<");
+		if (m->unknown_rcpt != NULL && strcmp(to, m->unknown_rcpt) == 0) {
+			say(f, "550 5.1.1 User unknown in virtual mailbox table\r\n");
+			return;
+		}
+		if (strstr(to, ".invalid") != NULL && !m->open_relay) {
+			say(f, "554 5.7.1 Relay access denied\r\n");
+			return;
+		}
+		if (f->msg.n_to < 8)
+			snprintf(f->msg.to[f->msg.n_to], sizeof(f->msg.to[0]), "%s", to);
+		f->msg.n_to++;
+		say(f, "250 2.1.5 Ok\r\n");
+	} else if (strncasecmp(line, "DATA", 4) == 0) {
+		if (fails(f, m->at_data))
+			return;
+		say(f, "354 End data with <CR><LF>.<CR><LF>\r\n");
+		f->in_data = true;
+		f->data_start = f->c->in_seen;
+		if (m->at_body != FAKE_OK)
+			fails(f, m->at_body);
+	} else if (strncasecmp(line, "RSET", 4) == 0) {
+		f->msg.n_to = 0;
+		say(f, "250 2.0.0 Ok\r\n");
+	} else if (strncasecmp(line, "QUIT", 4) == 0) {
+		m->n_quits++;
+		say(f, "221 2.0.0 Bye\r\n");
+		f->c->close_after_out = true;
+	} else {
+		say(f, "500 5.5.2 what?\r\n");
+	}
+}
+
+/* CRLF.CRLF at or after from - 2 (the CRLF of the DATA line counts); the octets it ends at, 0 when there is none yet. */
+static size_t
+find_dot(const struct sim_conn *c, size_t from)
+{
+	for (size_t i = from; i + 3 <= c->in_octets; i++)
+		if (memcmp(c->in + i, ".\r\n", 3) == 0 && memcmp(c->in + i - 2, "\r\n", 2) == 0)
+			return i + 3;
+	return 0;
+}
+
+static void
+serve(struct fake_conn *f)
+{
+	struct sim_conn *c = f->c;
+
+	if (!f->header_done) {
+		if (!header(f))
+			return;
+		f->header_done = true;
+	}
+	banner(f);
+	for (;;) {
+		if (c->tcp == NULL)
+			return;
+		if (f->in_data) {
+			/* look again only from a little before what is new */
+			size_t end = find_dot(c, MAX(f->data_start, c->in_seen > 4 ? c->in_seen - 4 : 0));
+
+			if (end == 0) {
+				c->in_seen = MAX(c->in_octets, f->data_start);
+				return;
+			}
+			c->in_seen = end;
+			end_message(f, end);
+			continue;
+		}
+		{
+			const uint8_t *at = c->in + c->in_seen;
+			const uint8_t *nl = c->in_octets > c->in_seen ? memchr(at, '\n', c->in_octets - c->in_seen) : NULL;
+			char line[4096];
+			size_t n;
+
+			if (nl == NULL)
+				return;
+			n = (size_t)(nl - at);
+			BUG_ON(n == 0 || at[n - 1] != '\r' || n >= sizeof(line)); /* the relay must end lines by CRLF */
+			memcpy(line, at, n - 1);
+			line[n - 1] = '\0';
+			c->in_seen += n + 1;
+			command(f, line);
+		}
+	}
+}
+
+void
+fake_mta_step(struct fake_mta *m)
+{
+	struct sim_conn *c;
+	const uint64_t now = sim_now_us(m->sim);
+
+	while ((c = sim_accept(m->host)) != NULL) {
+		struct fake_conn *f = calloc(1, sizeof(*f));
+
+		BUG_ON(f == NULL);
+		f->c = c;
+		f->m = m;
+		f->next = conns;
+		conns = f;
+		m->n_conns++;
+		if (m->at_connect != FAKE_OK)
+			fails(f, m->at_connect);
+	}
+	for (struct fake_conn *f = conns; f != NULL; f = f->next) {
+		if (f->m != m || f->c->tcp == NULL)
+			continue;
+		if (f->out_octets == 0 && m->at_connect == FAKE_OK) {
+			serve(f);
+			f->ready_us = now + m->delay_us;
+		}
+		if (f->out_octets > 0 && now >= f->ready_us && f->c->tcp != NULL && f->c->out_octets == 0) {
+			/* the sim borrows what it sends until it is sent: it is small enough for one go */
+			sim_send(f->c, f->out, f->out_octets);
+			BUG_ON(f->c->out_octets != 0);
+			f->out_octets = 0;
+		}
+		if ((f->c->eof || f->c->reset) && f->in_data) {
+			m->n_aborted_in_data++;
+			f->in_data = false;
+		}
+		if (f->c->eof && f->c->out_octets == 0)
+			sim_close(f->c);
+	}
+	/* a reset connection is gone from the host: count it, too */
+	for (struct fake_conn *f = conns; f != NULL; f = f->next)
+		if (f->m == m && f->c->tcp == NULL && f->in_data) {
+			m->n_aborted_in_data++;
+			f->in_data = false;
+		}
+}
+
+void
+fake_mta_stop(struct fake_mta *m)
+{
+	struct fake_conn **at = &conns;
+
+	while (*at != NULL) {
+		struct fake_conn *f = *at;
+
+		if (f->m == m) {
+			*at = f->next;
+			free(f);
+		} else {
+			at = &f->next;
+		}
+	}
+	for (uint32_t i = 0; i < m->n_messages; i++)
+		free(m->message[i].data);
+	m->n_messages = 0;
+}
+
+/* ---- control ---- */
+
+static void
+keep_log(struct fake_control *c, const struct link_event_log *e)
+{
+	char *line = c->log[c->n_log++ % ARRAY_LEN(c->log)];
+	size_t n = (size_t)snprintf(line, sizeof(c->log[0]), "kind=%u", e->kind);
+	struct log_field f;
+
+	BUG_ON(!log_record_valid(e));
+	for (bool more = log_record_first(e, &f); more; more = log_record_next(e, &f))
+		n += (size_t)snprintf(line + n, sizeof(c->log[0]) - n, " %s=%.*s", log_field_name(f.id), (int)MIN(f.len_octets, 300u),
+			(const char *)f.octets);
+}
+
+static void
+answer(struct fake_control *c, const struct link_answer_client *a, uint16_t worker)
+{
+	struct link_answer_client *to = ring_reserve(&sim_segment(c->sim)->answer[worker]);
+
+	if (to == NULL)
+		return;
+	*to = *a;
+	ring_publish(&sim_segment(c->sim)->answer[worker]);
+}
+
+static void
+question(struct fake_control *c, const struct link_event_client *e)
+{
+	struct link_answer_client a = {
+		.head = e->head,
+		.session = e->session,
+		.client = e->client,
+		.verdict = c->verdict,
+	};
+
+	c->n_questions++;
+	a.head.type = LINK_ANSWER_CLIENT;
+	a.head.len_octets = sizeof(a);
+	a.verdict.known = CLIENT_KNOWN;
+	if (c->ptr != NULL) {
+		a.ptr_len = (uint16_t)strlen(c->ptr);
+		memcpy(a.ptr, c->ptr, a.ptr_len);
+	}
+	if (c->silent)
+		return;
+	if (c->delay_us == 0) {
+		answer(c, &a, e->head.worker);
+		return;
+	}
+	BUG_ON(c->n_held == ARRAY_LEN(c->held));
+	c->held[c->n_held].due_us = sim_now_us(c->sim) + c->delay_us;
+	c->held[c->n_held].worker = e->head.worker;
+	c->held[c->n_held++].a = a;
+}
+
+void
+fake_control_step(struct fake_control *c)
+{
+	for (uint32_t i = 0; i < CONF_WORKERS_MAX; i++) {
+		const void *record;
+
+		while ((record = ring_front(&sim_segment(c->sim)->event[i])) != NULL) {
+			const struct link_head *head = record;
+
+			if (head->type == LINK_EVENT_CLIENT)
+				question(c, record);
+			else if (head->type == LINK_EVENT_LOG)
+				keep_log(c, record);
+			ring_release(&sim_segment(c->sim)->event[i]);
+		}
+	}
+	for (uint32_t i = 0; i < c->n_held;) {
+		if (c->held[i].due_us > sim_now_us(c->sim)) {
+			i++;
+			continue;
+		}
+		answer(c, &c->held[i].a, c->held[i].worker);
+		c->held[i] = c->held[--c->n_held];
+	}
+}
+
+const char *
+fake_control_find(const struct fake_control *c, const char *text)
+{
+	for (uint32_t i = c->n_log; i-- > 0 && i + ARRAY_LEN(c->log) >= c->n_log;)
+		if (strstr(c->log[i % ARRAY_LEN(c->log)], text) != NULL)
+			return c->log[i % ARRAY_LEN(c->log)];
+	return "";
+}
+
+/* ---- configuration ---- */
+
+static void
+port_init(struct conf_port *p, const char *name, uint8_t n, const char *v4, const char *v6)
+{
+	snprintf(p->name, sizeof(p->name), "%s", name);
+	snprintf(p->device, sizeof(p->device), "sim%u", n);
+	p->mtu = 1500;
+	memcpy(p->mac, (uint8_t[]){ 2, 0, 0, 0, n, 1 }, 6);
+	p->n_addrs = 2;
+	BUG_ON(ip_addr_parse(v4, &p->addr[0].addr) != 0 || ip_addr_parse(v6, &p->addr[1].addr) != 0);
+	p->addr[0].prefix_bits = 96 + 24;
+	p->addr[1].prefix_bits = 64;
+}
+
+static void
+backend_init(struct conf_backend *b, const char *name, uint16_t port, enum conf_client_address how, uint32_t id)
+{
+	*b = (struct conf_backend){ .port = port, .client_address = (uint8_t)how, .id = id };
+	snprintf(b->name, sizeof(b->name), "%s", name);
+	BUG_ON(ip_addr_parse("198.18.1.3", &b->addr) != 0);
+}
+
+static void
+listener_init(struct conf_listener *l, const char *name, enum conf_role role, uint16_t port, uint64_t pools, uint16_t default_pool)
+{
+	*l = (struct conf_listener){ .role = (uint8_t)role, .port = port, .pools = pools, .default_pool = default_pool, .n_addrs = 2 };
+	snprintf(l->name, sizeof(l->name), "%s", name);
+	BUG_ON(ip_addr_parse("198.18.0.2", &l->addr[0]) != 0 || ip_addr_parse("2001:db8:0:1::2", &l->addr[1]) != 0);
+}
+
+void
+sim_conf_init(struct sim_config *c)
+{
+	memset(c, 0, sizeof(*c));
+	c->conf = (struct conf){
+		.hostname = "gw.example",
+		.mode = MODE_ENFORCE,
+		.ptr_missing = EFFECT_REJECT,
+		.grey_block_s = 240,
+		.grey_pass_s = 21600,
+		.grey_expire_s = 36 * 86400,
+		.grey_lapse_memory_s = 7 * 86400,
+		.grey_window_max_s = 4 * 86400,
+		.grey_auto_after = 5,
+		.grey_source_budget = 1000,
+		.dnsbl_reject_threshold = 5,
+		.dnsbl_grey_threshold = 1,
+		.dns_deadline_ms = 2000,
+		.client_fresh_s = 43200,
+		.trap_s = 86400,
+		.command_timeout_s = 300,
+		.data_timeout_s = 180,
+		.session_max_s = 3600,
+		.rcpts_max = 100,
+		.commands_max = 1000,
+		.errors_max = 20,
+		.messages_max = 100,
+		.backend_connect_ms = 10000,
+		.backend_greeting_ms = 10000,
+		.backend_total_ms = 30000,
+		.backend_reply_ms = 35000,
+		.backend_dot_s = 600,
+		.backend_probe_s = 30,
+		.backend_relaytest_s = 86400,
+		.drain_s = 60,
+		.log_grey_per_s = 1000,
+		.workers = 1,
+		.sessions = 1024,
+		.memory_mb = 64,
+	};
+	port_init(&c->port[0], "wan", 0, "198.18.0.2", "2001:db8:0:1::2");
+	port_init(&c->port[1], "lan", 1, "198.18.1.2", "2001:db8:0:2::2");
+	backend_init(&c->backend[0], "mta", 25, CLIENT_ADDRESS_PROXY_V2, 11);
+	backend_init(&c->backend[1], "mta-x", 2525, CLIENT_ADDRESS_XCLIENT, 12);
+	backend_init(&c->backend[2], "mta-v1", 24, CLIENT_ADDRESS_PROXY_V1, 13);
+	backend_init(&c->backend[3], "submit", 587, CLIENT_ADDRESS_PROXY_V2, 14);
+	c->backend[3].is_submission = 1;
+	c->n_backends = 4;
+	snprintf(c->pool[0].name, sizeof(c->pool[0].name), "default");
+	c->pool[0].backends = 1 << 0;
+	snprintf(c->pool[1].name, sizeof(c->pool[1].name), "second");
+	c->pool[1].backends = 1 << 1;
+	snprintf(c->pool[2].name, sizeof(c->pool[2].name), "submission");
+	c->pool[2].backends = 1 << 3;
+	listener_init(&c->listener[0], "mx", ROLE_MX, 25, 3, 0);
+	listener_init(&c->listener[1], "submission", ROLE_SUBMISSION, 587, 1 << 2, 2);
+	snprintf(c->zone[0].name, sizeof(c->zone[0].name), "bl.example");
+}
+
+static void
+list_part(struct sim_config *c, enum snapshot_section section, uint32_t i, const char *entry)
+{
+	size_t n;
+
+	if (entry == NULL)
+		return;
+	if (section == SNAPSHOT_CLIENT_ALLOW || section == SNAPSHOT_CLIENT_DENY) {
+		struct prefix_entry e;
+
+		BUG_ON(prefix_parse(entry, &e) != 0);
+		n = prefix_table_build(c->lists[i], sizeof(c->lists[i]), &e, 1, 1);
+	} else {
+		const struct name_set_entry e = { .name = entry, .len_octets = (uint32_t)strlen(entry), .value = 1 };
+
+		n = name_set_build(c->lists[i], sizeof(c->lists[i]), &e, 1, 1);
+	}
+	BUG_ON(n == 0);
+	c->part[section] = (struct snapshot_part){ c->lists[i], n };
+}
+
+const struct snapshot_part *
+sim_conf_parts(struct sim_config *c)
+{
+	static const char eal[] = "";
+	static const char path[] = "/nowhere";
+	const struct name_set_entry domains[] = {
+		{ "example.org", 11, UINT64_C(0xffff) << 32 | 1 },
+		{ "example.net", 11, UINT64_C(1) << 32 | 1 },
+	};
+	size_t n = name_set_build(c->domains, sizeof(c->domains), domains, 2, 7);
+
+	BUG_ON(n == 0);
+	memset(c->part, 0, sizeof(c->part));
+	c->part[SNAPSHOT_CONF] = (struct snapshot_part){ &c->conf, sizeof(c->conf) };
+	c->part[SNAPSHOT_PORTS] = (struct snapshot_part){ c->port, sizeof(c->port) };
+	c->part[SNAPSHOT_LISTENERS] = (struct snapshot_part){ c->listener, sizeof(c->listener) };
+	c->part[SNAPSHOT_POOLS] = (struct snapshot_part){ c->pool, sizeof(c->pool) };
+	c->part[SNAPSHOT_BACKENDS] = (struct snapshot_part){ c->backend, c->n_backends * sizeof(c->backend[0]) };
+	c->part[SNAPSHOT_ZONES] = (struct snapshot_part){ c->zone, sizeof(c->zone) };
+	c->part[SNAPSHOT_EAL_ARGS] = (struct snapshot_part){ eal, sizeof(eal) };
+	c->part[SNAPSHOT_SEGMENT_PATH] = (struct snapshot_part){ path, sizeof(path) };
+	c->part[SNAPSHOT_DOMAINS] = (struct snapshot_part){ c->domains, n };
+	list_part(c, SNAPSHOT_CLIENT_ALLOW, 0, c->client_allow);
+	list_part(c, SNAPSHOT_CLIENT_DENY, 1, c->client_deny);
+	list_part(c, SNAPSHOT_RCPT_DENY, 2, c->rcpt_deny);
+	list_part(c, SNAPSHOT_RCPT_NO_GREY, 3, c->rcpt_no_grey);
+	return c->part;
+}

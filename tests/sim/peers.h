@@ -1,0 +1,97 @@
+/*
+ * peers.h - a backend and a control process as a test plays them in the simulator, and a configuration to start from.
+ *
+ * The backend is a small MTA of its own (not our relay's mirror): it reads PROXY or XCLIENT, speaks SMTP line by line, and can be told
+ * to fail at any stage. It keeps what it got octet for octet.
+ */
+#ifndef GREYLINE_TESTS_SIM_PEERS_H
+#define GREYLINE_TESTS_SIM_PEERS_H
+
+#include "tests/sim/sim.h"
+
+#define FAKE_MESSAGES_MAX 4096
+
+struct fake_message {
+	char from[512], to[8][512];
+	uint32_t n_to;
+	char client[64], helo[256], name[256]; /* from the PROXY header or XCLIENT */
+	uint8_t *data;                         /* with the final CRLF.CRLF as received */
+	size_t octets;
+};
+
+enum fake_fail { /* what the backend does when the named stage comes */
+	FAKE_OK,
+	FAKE_SILENT,
+	FAKE_CLOSE,
+	FAKE_RESET,
+	FAKE_421,
+	FAKE_4XX,
+	FAKE_5XX,
+	FAKE_NONSENSE,
+};
+
+struct fake_mta {
+	struct sim *sim;
+	struct sim_host *host;
+	enum conf_client_address client_address;
+	const char *banner;         /* without code; NULL: "mta.example ESMTP" */
+	const char *ext;            /* EHLO lines, e.g. "250-SIZE 50000000\r\n250-8BITMIME\r\n"; XCLIENT is added by itself */
+	enum fake_fail at_connect, at_banner, at_ehlo, at_mail, at_rcpt, at_data, at_body, at_dot;
+	const char *unknown_rcpt;   /* answered 550 */
+	bool open_relay;
+	uint64_t delay_us;          /* before each reply */
+	struct fake_message message[FAKE_MESSAGES_MAX];
+	uint32_t n_messages;
+	uint32_t n_conns, n_quits, n_aborted_in_data;
+};
+
+/* Listens on addr:port of host; call fake_mta_step() in each step. */
+void fake_mta_start(struct fake_mta *m, struct sim *sim, struct sim_host *host, const char *addr, uint16_t port,
+	enum conf_client_address client_address);
+void fake_mta_step(struct fake_mta *m);
+void fake_mta_stop(struct fake_mta *m);
+
+/* Control as the test plays it: answers questions as told, keeps log lines as "key=value ..." text. */
+struct fake_control {
+	struct sim *sim;
+	struct client_verdict verdict; /* the answer */
+	const char *ptr;
+	bool silent;                   /* answers nothing */
+	uint64_t delay_us;
+	uint32_t n_questions;
+	char log[64][4096];            /* the last lines, a ring */
+	uint32_t n_log;
+	struct {
+		uint64_t due_us;
+		struct link_answer_client a;
+		uint16_t worker;
+	} held[64];
+	uint32_t n_held;
+};
+
+void fake_control_step(struct fake_control *c);
+/* The last log line that holds text; "" when none. */
+const char *fake_control_find(const struct fake_control *c, const char *text);
+
+/*
+ * A configuration with one mx listener on 198.18.0.2:25 and 2001:db8:0:1::2, one submission listener on port 587, domains example.org and
+ * example.net (second pool), backends on 198.18.1.3 port 25 (proxy_v2), 2525 (xclient), 24 (proxy_v1), 587 (submission). The memory
+ * is the caller's, filled by sim_conf_init(), changed as the test needs, made into parts by sim_conf_parts().
+ */
+struct sim_config {
+	struct conf conf;
+	struct conf_port port[2];
+	struct conf_listener listener[2];
+	struct conf_pool pool[3];
+	struct conf_backend backend[4];
+	struct conf_zone zone[1];
+	uint32_t n_backends;
+	const char *client_allow, *client_deny, *rcpt_deny, *rcpt_no_grey; /* one entry each, NULL: none */
+	_Alignas(8) uint8_t domains[4096], lists[4][4096];
+	struct snapshot_part part[SNAPSHOT_SECTION_N];
+};
+
+void sim_conf_init(struct sim_config *c);
+const struct snapshot_part *sim_conf_parts(struct sim_config *c);
+
+#endif

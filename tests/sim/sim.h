@@ -1,0 +1,88 @@
+/*
+ * sim.h - a whole gateway and its peers in one thread and virtual time: the second implementation of the port.
+ *
+ * Flow:   test -> sim_step() -> hosts and workers take turns -> wire -> ...
+ * Keeps:  everything follows from the seed; time moves only in sim_step(); the wire loses, duplicates, reorders and delays as told; a
+ *         frame reaches any worker of the gateway, as a NIC without our steering would deliver it.
+ *
+ * Hosts are net and tcp of our own with an address each; what they say is the test's. Control is the test, too: it reads the event rings
+ * and writes answers and snapshots.
+ */
+#ifndef GREYLINE_TESTS_SIM_SIM_H
+#define GREYLINE_TESTS_SIM_SIM_H
+
+#include "dataplane/base/conf.h"
+#include "dataplane/link/segment.h"
+#include "dataplane/link/snapshot.h"
+#include "dataplane/net/net.h"
+#include "dataplane/tcp/tcp.h"
+#include "dataplane/worker/worker.h"
+
+#define SIM_HOSTS_MAX   16
+#define SIM_STREAM_ROOM (48u << 20)
+
+struct sim;
+struct sim_host;
+
+/* What the wire does to each frame; probabilities in a thousand. */
+struct sim_wire {
+	uint32_t loss, duplicate, reorder;
+	uint64_t delay_us, jitter_us;
+};
+
+/* A connection of a host. */
+struct sim_conn {
+	struct sim_host *host;
+	struct tcp_conn *tcp; /* NULL when gone */
+	bool connected, eof, reset, refused, timed_out, closed, accepted;
+	uint8_t *in;          /* everything received so far */
+	size_t in_octets, in_room, in_seen; /* seen: up to where the test has looked */
+	const uint8_t *out;   /* what is still to be sent; borrowed until sent */
+	size_t out_octets;
+	bool close_after_out;
+	void *user;
+};
+
+struct sim_conf {
+	uint64_t seed;
+	uint32_t n_workers;
+	struct sim_wire wire;
+	const struct snapshot_part *parts; /* SNAPSHOT_SECTION_N; NULL: sim_default_parts() */
+};
+
+struct sim *sim_create(const struct sim_conf *conf);
+void sim_destroy(struct sim *sim); /* aborts when a buffer leaked */
+
+uint64_t sim_now_us(const struct sim *sim);
+uint64_t sim_random(struct sim *sim);
+struct worker *sim_worker(struct sim *sim, uint32_t i);
+struct segment *sim_segment(struct sim *sim);
+struct sim_wire *sim_wire_of(struct sim *sim);
+void sim_rehash(struct sim *sim); /* a new indirection table is NOT applied by workers: only the arrival lcore changes */
+
+/* Replaces the configuration while sessions run. */
+void sim_publish(struct sim *sim, const struct snapshot_part *parts);
+
+/* A host on port 0 (wan) or 1 (lan). */
+struct sim_host *sim_host_add(struct sim *sim, uint32_t port, const char *addr, const char *addr6);
+int sim_listen(struct sim_host *h, const char *addr, uint16_t port);
+struct sim_conn *sim_connect(struct sim_host *h, const char *local, const char *remote, uint16_t port);
+/* The next accepted connection nobody has taken; NULL when none. */
+struct sim_conn *sim_accept(struct sim_host *h);
+void sim_send(struct sim_conn *c, const void *data, size_t octets); /* borrowed until it is sent */
+void sim_close(struct sim_conn *c);
+void sim_abort(struct sim_conn *c);
+void sim_host_pause(struct sim_host *h, bool paused); /* answers nothing */
+
+/* One step: delivers what is due, lets everyone take a turn, moves time to the next thing due (at most max_us). */
+void sim_step(struct sim *sim, uint64_t max_us);
+/* Steps until done answers true; false when limit_us of virtual time passed before. */
+bool sim_until(struct sim *sim, uint64_t limit_us, bool (*done)(void *arg), void *arg);
+void sim_run(struct sim *sim, uint64_t for_us);
+
+/* Called in each step: backends and control played by the test. */
+void sim_on_step(struct sim *sim, void (*fn)(struct sim *sim, void *arg), void *arg);
+
+uint64_t sim_frames(const struct sim *sim);
+
+#endif
