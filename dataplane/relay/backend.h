@@ -12,11 +12,13 @@
 #include <stdint.h>
 
 #include "dataplane/base/conf.h"
+#include "dataplane/relay/ehlo.h"
 #include "dataplane/relay/relay.h"
 
 #define BACKEND_FAILURES_DOWN        3        /* in a row */
 #define BACKEND_PROBE_GREETING_US    10000000
 #define BACKEND_PROBE_TOTAL_US       30000000
+#define BACKEND_PROBE_QUIT_US        2000000  /* for the answer to QUIT: the result stands already */
 #define BACKEND_PROBE_SILENT_TLS_US  1000000  /* port 465 says nothing before the handshake: alive when it stays open so long */
 #define BACKEND_RELAYTEST_CLIENT4    0xc0000201u /* 192.0.2.1 (RFC 5737) */
 
@@ -53,6 +55,10 @@ struct backend_probe {
 	struct smtp_reply_parser parser;
 	uint8_t out[1024];
 	uint32_t out_len, out_sent;
+	uint8_t result;            /* enum probe_result, see backend.c */
+	bool helo;                 /* it does not know EHLO */
+	uint16_t src_port;         /* of the client told to it */
+	struct ehlo ehlo;
 	uint64_t end_us;           /* of the whole probe */
 	bool client_refused;       /* the relay test's client was turned away before RCPT: no relay, and no news of extensions */
 	struct counters *counters; /* set by the caller after backend_probe_start(); NULL: not counted */

@@ -128,7 +128,6 @@ relay_init(struct relay *r, const struct relay_backend *b, const struct relay_cl
 	r->stall_us = b->body_stall_s != 0 ? (uint64_t)b->body_stall_s * 1000000 : r->dot_us;
 	r->phase_us = now_us;
 	r->setup_end_us = now_us + r->total_us;
-	count(r, CTR_relay_connects);
 }
 
 /* --- how it ends --- */
@@ -871,6 +870,8 @@ relay_input(struct relay *r, const struct buf_view *in, uint64_t now_us)
 			break;
 		}
 		relay_handle_reply(r, now_us);
+		if (r->stage == RELAY_STAGE_BODY && v.len_octets > 0)
+			r->early = true; /* came with the 354: whenever it is read, it does not answer the end */
 		if (r->stage == RELAY_STAGE_READY || r->stage == RELAY_STAGE_QUIT)
 			smtp_reply_parser_init(&r->parser);
 	}
@@ -1192,7 +1193,7 @@ relay_words(const struct relay *r)
 enum relay_stage
 relay_stage(const struct relay *r)
 {
-	return (enum relay_stage)r->at;
+	return r->stage == RELAY_STAGE_CLOSED ? (enum relay_stage)r->at : (enum relay_stage)r->stage;
 }
 
 uint32_t
@@ -1204,7 +1205,8 @@ relay_ext(const struct relay *r)
 bool
 relay_is_idle(const struct relay *r)
 {
-	return r->stage == RELAY_STAGE_READY && r->n_accepted == 0 && !r->want_rcpt;
+	/* a recipient asked for during RSET is held until its answer */
+	return (r->stage == RELAY_STAGE_READY || r->stage == RELAY_STAGE_RSET) && r->n_accepted == 0 && !r->want_rcpt && !r->want_quit;
 }
 
 bool

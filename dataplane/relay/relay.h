@@ -40,7 +40,7 @@ struct relay_backend {
 	uint32_t body_stall_s;         /* no octet of the message could be handed over for so long; 0: dot_s */
 	bool probe_works;              /* backend_state: probed and BACKEND_UP. Only then a 5xx to EHLO with the client's name is the
 	                                * client's fault and passed at RCPT (POLICY section 5) */
-	struct counters *counters;     /* of the worker, outlives the relay; NULL: not counted */
+	struct counters *counters;     /* of the worker, outlives the relay; NULL: not counted. relay.connects is the worker's to count */
 };
 
 enum relay_stage { /* where a failure happened, for log and status */
@@ -103,7 +103,7 @@ uint32_t relay_input(struct relay *r, const struct buf_view *in, uint64_t now_us
 uint32_t relay_output(struct relay *r, uint8_t *out, uint32_t n);
 uint32_t relay_output_pending(const struct relay *r);
 
-/* What happened; each is given once. Call with nothing changed but the time to run time-outs. */
+/* What happened; each is given once. relay_stage() then tells where it happened. Call with nothing changed but the time to run time-outs. */
 enum relay_action relay_next(struct relay *r, uint64_t now_us);
 uint64_t relay_deadline_us(const struct relay *r);
 
@@ -114,9 +114,9 @@ bool relay_must_abort(const struct relay *r);
 
 const struct smtp_reply *relay_reply(const struct relay *r); /* the reply for the client; lends until the next call */
 const char *relay_words(const struct relay *r);              /* the backend's own words (first line, printable), for the log */
-enum relay_stage relay_stage(const struct relay *r);
+enum relay_stage relay_stage(const struct relay *r);         /* what is under way; when over, where it ended */
 uint32_t relay_ext(const struct relay *r);                   /* EHLO keywords the backend gave */
-bool relay_is_idle(const struct relay *r);                   /* connected, greeted, no transaction */
+bool relay_is_idle(const struct relay *r);                   /* connected, greeted, no transaction: takes a recipient */
 bool relay_has_transaction(const struct relay *r);           /* a recipient is accepted */
 
 #endif

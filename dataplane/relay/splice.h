@@ -18,9 +18,9 @@
 #include "dataplane/smtp/proxy_header.h"
 
 #define SPLICE_FLIGHT_MAX_OCTETS 65536      /* of each way */
-#define SPLICE_IDLE_US           360000000  /* no octet either way; RFC 5321 section 4.5.3.2.7 asks 5 minutes of an MTA, which ends first */
-#define SPLICE_HALF_IDLE_US      60000000   /* the same after one side has ended */
-#define SPLICE_STALL_US          120000000  /* octets in flight and none acknowledged */
+#define SPLICE_IDLE_US           660000000  /* no octet either way: beyond the 10 minutes an answer to a message may take (RFC 1047) */
+#define SPLICE_HALF_IDLE_US      60000000   /* the same after the backend has ended */
+#define SPLICE_STALL_US          120000000  /* octets of a way in flight and none acknowledged */
 
 /* What a client on a plain port may be told when no backend took it and no octet was passed: an MTA's own words for that. */
 #define SPLICE_UNAVAILABLE_REPLY "421 4.3.2 Mail server temporarily unavailable\r\n"
@@ -59,7 +59,7 @@ struct splice_limits { /* 0: the default */
 struct splice; /* struct is in splice_impl.h for who embeds it */
 
 uint32_t splice_octets(void);
-/* Borrows all; counters may be NULL, else outlive the splice. */
+/* Borrows all; limits may be NULL (all defaults); counters may be NULL, else outlive the splice. */
 void splice_init(struct splice *s, const struct conf_backend *backend, const struct proxy_addrs *addrs,
 	const struct splice_limits *limits, struct counters *counters, uint64_t now_us);
 
