@@ -456,11 +456,11 @@ port_init(struct conf_port *p, const char *name, uint8_t n, const char *v4, cons
 }
 
 static void
-backend_init(struct conf_backend *b, const char *name, uint16_t port, enum conf_client_address how, uint32_t id)
+backend_init(struct conf_backend *b, const char *name, const char *addr, uint16_t port, enum conf_client_address how, uint32_t id)
 {
 	*b = (struct conf_backend){ .port = port, .client_address = (uint8_t)how, .id = id };
 	snprintf(b->name, sizeof(b->name), "%s", name);
-	BUG_ON(ip_addr_parse("198.18.1.3", &b->addr) != 0);
+	BUG_ON(ip_addr_parse(addr, &b->addr) != 0);
 }
 
 static void
@@ -513,10 +513,10 @@ sim_conf_init(struct sim_config *c)
 	};
 	port_init(&c->port[0], "wan", 0, "198.18.0.2", "2001:db8:0:1::2");
 	port_init(&c->port[1], "lan", 1, "198.18.1.2", "2001:db8:0:2::2");
-	backend_init(&c->backend[0], "mta", 25, CLIENT_ADDRESS_PROXY_V2, 11);
-	backend_init(&c->backend[1], "mta-x", 2525, CLIENT_ADDRESS_XCLIENT, 12);
-	backend_init(&c->backend[2], "mta-v1", 24, CLIENT_ADDRESS_PROXY_V1, 13);
-	backend_init(&c->backend[3], "submit", 587, CLIENT_ADDRESS_PROXY_V2, 14);
+	backend_init(&c->backend[0], "mta", "198.18.1.3", 25, CLIENT_ADDRESS_PROXY_V2, 11);
+	backend_init(&c->backend[1], "mta-x", "198.18.1.4", 2525, CLIENT_ADDRESS_XCLIENT, 12);
+	backend_init(&c->backend[2], "mta-v1", "198.18.1.5", 24, CLIENT_ADDRESS_PROXY_V1, 13);
+	backend_init(&c->backend[3], "submit", "198.18.1.6", 587, CLIENT_ADDRESS_PROXY_V2, 14);
 	c->backend[3].is_submission = 1;
 	c->n_backends = 4;
 	snprintf(c->pool[0].name, sizeof(c->pool[0].name), "default");

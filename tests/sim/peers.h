@@ -75,7 +75,7 @@ const char *fake_control_find(const struct fake_control *c, const char *text);
 
 /*
  * A configuration with one mx listener on 198.18.0.2:25 and 2001:db8:0:1::2, one submission listener on port 587, domains example.org and
- * example.net (second pool), backends on 198.18.1.3 port 25 (proxy_v2), 2525 (xclient), 24 (proxy_v1), 587 (submission). The memory
+ * example.net (second pool), backends on 198.18.1.3 port 25 (proxy_v2), .4 port 2525 (xclient), .5 port 24 (proxy_v1), .6 port 587 (submission). The memory
  * is the caller's, filled by sim_conf_init(), changed as the test needs, made into parts by sim_conf_parts().
  */
 struct sim_config {

@@ -637,6 +637,12 @@ sim_segment(struct sim *sim)
 	return &sim->segment;
 }
 
+struct worker_shared *
+sim_shared(struct sim *sim)
+{
+	return &sim->shared;
+}
+
 struct sim_wire *
 sim_wire_of(struct sim *sim)
 {

@@ -57,6 +57,7 @@ uint64_t sim_now_us(const struct sim *sim);
 uint64_t sim_random(struct sim *sim);
 struct worker *sim_worker(struct sim *sim, uint32_t i);
 struct segment *sim_segment(struct sim *sim);
+struct worker_shared *sim_shared(struct sim *sim);
 struct sim_wire *sim_wire_of(struct sim *sim);
 void sim_rehash(struct sim *sim); /* a new indirection table is NOT applied by workers: only the arrival lcore changes */
 

@@ -1,0 +1,218 @@
+/*
+ * scene.c - see scene.h.
+ */
+#include "tests/sim/scene.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dataplane/base/bug.h"
+
+#define REPLY_LIMIT_US UINT64_C(700000000)
+
+static void
+step(struct sim *sim, void *arg)
+{
+	struct scene *s = arg;
+
+	(void)sim;
+	fake_mta_step(&s->mta);
+	fake_mta_step(&s->mta_x);
+	fake_mta_step(&s->mta_v1);
+	fake_mta_step(&s->submit);
+	fake_control_step(&s->control);
+}
+
+void
+scene_conf(struct scene *s)
+{
+	memset(s, 0, sizeof(*s));
+	sim_conf_init(&s->config);
+	s->control.verdict = (struct client_verdict){ .ptr_state = PTR_CONFIRMED, .zone = ZONE_NONE };
+	s->control.ptr = "mail.sender.example";
+	s->mta.ext = "250-PIPELINING\r\n250-SIZE 50000000\r\n250-8BITMIME\r\n250-DSN\r\n";
+	s->mta_x.ext = s->mta_v1.ext = s->mta.ext;
+}
+
+void
+scene_start(struct scene *s, uint64_t seed, uint32_t n_workers, struct sim_wire wire)
+{
+	struct sim_conf conf = { .seed = seed, .n_workers = n_workers, .wire = wire };
+
+	s->config.conf.workers = n_workers;
+	conf.parts = sim_conf_parts(&s->config);
+	s->sim = sim_create(&conf);
+	s->client = sim_host_add(s->sim, 0, CLIENT4, CLIENT6);
+	s->lan = sim_host_add(s->sim, 1, "198.18.1.3", "2001:db8:0:2::3");
+	fake_mta_start(&s->mta, s->sim, s->lan, "198.18.1.3", 25, CLIENT_ADDRESS_PROXY_V2);
+	/* a host has one list of accepted connections: each fake gets a host of its own on the same address space */
+	fake_mta_start(&s->mta_x, s->sim, sim_host_add(s->sim, 1, "198.18.1.4", NULL), "198.18.1.4", 2525, CLIENT_ADDRESS_XCLIENT);
+	fake_mta_start(&s->mta_v1, s->sim, sim_host_add(s->sim, 1, "198.18.1.5", NULL), "198.18.1.5", 24, CLIENT_ADDRESS_PROXY_V1);
+	fake_mta_start(&s->submit, s->sim, sim_host_add(s->sim, 1, "198.18.1.6", NULL), "198.18.1.6", 587, CLIENT_ADDRESS_PROXY_V2);
+	s->control.sim = s->sim;
+	sim_on_step(s->sim, step, s);
+}
+
+void
+scene_end(struct scene *s)
+{
+	fake_mta_stop(&s->mta);
+	fake_mta_stop(&s->mta_x);
+	fake_mta_stop(&s->mta_v1);
+	fake_mta_stop(&s->submit);
+	sim_destroy(s->sim);
+}
+
+static bool
+all_probed(void *arg)
+{
+	struct scene *s = arg;
+
+	for (uint32_t i = 0; i < s->config.n_backends; i++) {
+		const struct backend_state *st = segment_backend(sim_segment(s->sim), s->config.backend[i].id, false);
+
+		if (st == NULL || st->health == BACKEND_UNPROBED)
+			return false;
+	}
+	return true;
+}
+
+void
+scene_settle(struct scene *s)
+{
+	if (!sim_until(s->sim, 60000000, all_probed, s)) {
+		fprintf(stderr, "backends were not probed\n");
+		abort();
+	}
+	sim_run(s->sim, 2000000); /* offers follow within a second */
+}
+
+struct waiting {
+	struct scene *s;
+	struct sim_conn *c;
+};
+
+/* One whole reply into s->reply; false while it is not there. */
+static bool
+take_reply(void *arg)
+{
+	struct waiting *w = arg;
+	struct sim_conn *c = w->c;
+	size_t at = c->in_seen;
+
+	for (;;) {
+		const uint8_t *line = c->in + at;
+		const uint8_t *nl = c->in_octets > at ? memchr(line, '\n', c->in_octets - at) : NULL;
+
+		if (nl == NULL)
+			return c->tcp == NULL || c->eof;
+		at += (size_t)(nl + 1 - line);
+		if (nl - line >= 3 && (nl - line == 3 || line[3] != '-')) {
+			const size_t n = MIN(at - c->in_seen, sizeof(w->s->reply) - 1);
+
+			memcpy(w->s->reply, c->in + c->in_seen, n);
+			w->s->reply[n] = '\0';
+			c->in_seen = at;
+			return true;
+		}
+	}
+}
+
+int
+scene_reply_within(struct scene *s, struct sim_conn *c, uint64_t limit_us)
+{
+	struct waiting w = { s, c };
+
+	s->reply[0] = '\0';
+	if (!sim_until(s->sim, limit_us, take_reply, &w))
+		return 0;
+	return atoi(s->reply);
+}
+
+int
+scene_reply(struct scene *s, struct sim_conn *c)
+{
+	return scene_reply_within(s, c, REPLY_LIMIT_US);
+}
+
+static bool
+all_sent(void *arg)
+{
+	struct sim_conn *c = arg;
+
+	return c->out_octets == 0 || c->tcp == NULL;
+}
+
+int
+scene_chat(struct scene *s, struct sim_conn *c, const char *line)
+{
+	char out[8192];
+	const int n = snprintf(out, sizeof(out), "%s\r\n", line);
+
+	BUG_ON(n < 0 || (size_t)n >= sizeof(out));
+	if (c->tcp == NULL)
+		return 0;
+	sim_send(c, out, (size_t)n);
+	sim_until(s->sim, REPLY_LIMIT_US, all_sent, c);
+	return scene_reply(s, c);
+}
+
+struct sim_conn *
+scene_open(struct scene *s, const char *from, const char *to)
+{
+	struct sim_conn *c = sim_connect(s->client, from, to, 25);
+
+	scene_reply(s, c);
+	return c;
+}
+
+int
+scene_rcpt(struct scene *s, struct sim_conn *c, const char *from, const char *to)
+{
+	char line[1024];
+	int code;
+
+	if ((code = scene_chat(s, c, "EHLO client.example")) != 250)
+		return code;
+	snprintf(line, sizeof(line), "MAIL FROM:<%s>", from);
+	if ((code = scene_chat(s, c, line)) != 250)
+		return code;
+	snprintf(line, sizeof(line), "RCPT TO:<%s>", to);
+	return scene_chat(s, c, line);
+}
+
+void
+scene_quit(struct scene *s, struct sim_conn *c)
+{
+	char last[sizeof(s->reply)];
+
+	memcpy(last, s->reply, sizeof(last));
+	scene_chat(s, c, "QUIT");
+	sim_close(c);
+	sim_run(s->sim, 100000);
+	memcpy(s->reply, last, sizeof(last)); /* the reply a test looks at is the one before */
+}
+
+int
+scene_deliver(struct scene *s, const char *client, const char *from, const char *to, const char *body)
+{
+	struct sim_conn *c = scene_open(s, client, strchr(client, ':') != NULL ? GATEWAY6 : GATEWAY4);
+	int code = scene_rcpt(s, c, from, to);
+
+	if (code == 250 && (code = scene_chat(s, c, "DATA")) == 354) {
+		snprintf(s->message, sizeof(s->message), "%s.", body);
+		code = scene_chat(s, c, s->message);
+	}
+	scene_quit(s, c);
+	return code;
+}
+
+int
+scene_wait_s(const struct scene *s)
+{
+	const char *at = strstr(s->reply, "try again in ");
+	int n;
+
+	return at != NULL && sscanf(at, "try again in %d seconds", &n) == 1 ? n : -1;
+}

@@ -1,0 +1,46 @@
+/*
+ * scene.h - a test's stage: simulator, a client host, the fakes, and the words to hold a dialogue with.
+ */
+#ifndef GREYLINE_TESTS_SIM_SCENE_H
+#define GREYLINE_TESTS_SIM_SCENE_H
+
+#include "tests/sim/peers.h"
+
+#define CLIENT4     "198.18.0.10"
+#define GATEWAY4    "198.18.0.2"
+#define CLIENT6     "2001:db8:0:1::10"
+#define GATEWAY6    "2001:db8:0:1::2"
+
+struct scene {
+	struct sim *sim;
+	struct sim_config config;
+	struct sim_host *client, *lan;
+	struct fake_mta mta, mta_x, mta_v1, submit;
+	struct fake_control control;
+	char reply[8192];         /* the last one, whole */
+	char message[4096];       /* room for scene_deliver() */
+};
+
+/* config may be changed between scene_conf() and scene_start(). */
+void scene_conf(struct scene *s);
+void scene_start(struct scene *s, uint64_t seed, uint32_t n_workers, struct sim_wire wire);
+void scene_end(struct scene *s);
+/* Runs until every backend was probed. */
+void scene_settle(struct scene *s);
+
+/* Opens a connection and takes the banner; NULL-safe others below work on what it gives. */
+struct sim_conn *scene_open(struct scene *s, const char *from, const char *to);
+/* Sends line (CRLF is added) and waits for one whole reply; answers its code, 0 when the connection ended or nothing came in limit. */
+int scene_chat(struct scene *s, struct sim_conn *c, const char *line);
+/* Waits for one more reply. */
+int scene_reply(struct scene *s, struct sim_conn *c);
+int scene_reply_within(struct scene *s, struct sim_conn *c, uint64_t limit_us);
+/* EHLO, MAIL, RCPT: the code of RCPT. */
+int scene_rcpt(struct scene *s, struct sim_conn *c, const char *from, const char *to);
+/* A whole delivery in a session of its own: the code of RCPT, or of the message where RCPT was 250. */
+int scene_deliver(struct scene *s, const char *client, const char *from, const char *to, const char *body);
+/* N of "try again in N seconds" of the last reply; -1 when there is none. */
+int scene_wait_s(const struct scene *s);
+void scene_quit(struct scene *s, struct sim_conn *c);
+
+#endif

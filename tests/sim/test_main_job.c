@@ -1,0 +1,802 @@
+/*
+ * test_main_job.c - a whole worker from segments to segments, in virtual time: greylist, reject, relay, and every backend failure.
+ *
+ * The client, the backend and control are played by the test (scene.h). Names of POLICY sections stand in the tests.
+ */
+#include "tests/check.h"
+#include "tests/sim/scene.h"
+
+#include <stdlib.h>
+
+static const struct sim_wire clean = { .delay_us = 500 };
+static const char body[] = "Subject: hello\r\n\r\nfirst line\r\n..dotted\r\nlast\r\n";
+static const char body_wire[] = "Subject: hello\r\n\r\nfirst line\r\n..dotted\r\nlast\r\n.\r\n";
+
+static void
+start(struct scene *s)
+{
+	scene_conf(s);
+	scene_start(s, 1, 1, clean);
+	scene_settle(s);
+}
+
+/* Lets the triplet through the greylist. */
+static void
+make_white(struct scene *s, const char *client, const char *from, const char *to)
+{
+	CHECK_EQ("first attempt", scene_deliver(s, client, from, to, body), 451);
+	sim_run(s->sim, 241000000);
+	CHECK_EQ("retry", scene_deliver(s, client, from, to, body), 250);
+}
+
+/* ---- POLICY section 3 ---- */
+
+static void
+test_stranger_is_greylisted_counts_down_and_passes(void **state)
+{
+	static struct scene s;
+	const struct fake_message *m;
+
+	(void)state;
+	start(&s);
+	CHECK_EQ("first", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 451);
+	CHECK_STR("text", s.reply, "451 4.7.1 Greylisted, please try again in 240 seconds\r\n");
+	sim_run(s.sim, 100000000);
+	CHECK_EQ("early", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 451);
+	CHECK_TRUE("counts down", scene_wait_s(&s) > 0 && scene_wait_s(&s) < 142);
+	sim_run(s.sim, (uint64_t)scene_wait_s(&s) * 1000000);
+	CHECK_EQ("retry exactly when told", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 250);
+	CHECK_EQ("messages at the backend", s.mta.n_messages, 1);
+	m = &s.mta.message[0];
+	CHECK_OCTETS("octets", m->data, m->octets, body_wire, sizeof(body_wire) - 1);
+	CHECK_STR("client by PROXY", m->client, CLIENT4);
+	CHECK_STR("from", m->from, "a@sender.example");
+	CHECK_STR("to", m->to[0], "u@example.org");
+	CHECK_EQ("the next passes at once", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 250);
+	CHECK_TRUE("logged with queue id", strstr(fake_control_find(&s.control, "result=delivered"), "queued as SIM1") != NULL);
+	scene_end(&s);
+}
+
+static void
+test_ipv6_client_is_served_alike(void **state)
+{
+	static struct scene s;
+
+	(void)state;
+	start(&s);
+	make_white(&s, CLIENT6, "a@sender.example", "u@example.org");
+	CHECK_STR("client by PROXY", s.mta.message[0].client, CLIENT6);
+	scene_end(&s);
+}
+
+static void
+test_a_changed_block_acts_in_the_next_reply(void **state)
+{
+	static struct scene s;
+
+	(void)state;
+	start(&s);
+	CHECK_EQ("first", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 451);
+	CHECK_EQ("block", scene_wait_s(&s), 240);
+	s.config.conf.grey_block_s = 60;
+	sim_publish(s.sim, sim_conf_parts(&s.config));
+	CHECK_EQ("again", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 451);
+	CHECK_TRUE("existing record", scene_wait_s(&s) <= 60 && scene_wait_s(&s) > 50);
+	scene_end(&s);
+}
+
+static void
+test_null_sender_gets_the_backends_answer_and_is_deferred_at_data(void **state)
+{
+	static struct scene s;
+	struct sim_conn *c;
+
+	(void)state;
+	start(&s);
+	s.mta.unknown_rcpt = "nobody@example.org";
+	c = scene_open(&s, CLIENT4, GATEWAY4);
+	CHECK_EQ("call-out is told the truth", scene_rcpt(&s, c, "", "nobody@example.org"), 550);
+	CHECK_EQ("known user", scene_chat(&s, c, "RCPT TO:<u@example.org>"), 250);
+	CHECK_EQ("DATA is deferred", scene_chat(&s, c, "DATA"), 451);
+	CHECK_EQ("with the wait", scene_wait_s(&s), 240);
+	scene_quit(&s, c);
+	CHECK_EQ("the backend saw no DATA", s.mta.n_messages, 0);
+	sim_run(s.sim, 241000000);
+	CHECK_EQ("later it passes", scene_deliver(&s, CLIENT4, "", "u@example.org", body), 250);
+	scene_end(&s);
+}
+
+static void
+test_data_after_nothing_but_deferrals_is_451(void **state)
+{
+	static struct scene s;
+	struct sim_conn *c;
+
+	(void)state;
+	start(&s);
+	c = scene_open(&s, CLIENT4, GATEWAY4);
+	CHECK_EQ("grey", scene_rcpt(&s, c, "a@sender.example", "u@example.org"), 451);
+	CHECK_EQ("DATA", scene_chat(&s, c, "DATA"), 451);
+	scene_quit(&s, c);
+	scene_end(&s);
+}
+
+static void
+test_known_and_new_recipient_in_one_message(void **state)
+{
+	static struct scene s;
+	struct sim_conn *c;
+
+	(void)state;
+	start(&s);
+	make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
+	c = scene_open(&s, CLIENT4, GATEWAY4);
+	CHECK_EQ("known", scene_rcpt(&s, c, "a@sender.example", "u@example.org"), 250);
+	CHECK_EQ("new", scene_chat(&s, c, "RCPT TO:<v@example.org>"), 451);
+	CHECK_EQ("DATA", scene_chat(&s, c, "DATA"), 354);
+	CHECK_EQ("message", scene_chat(&s, c, "x\r\n."), 250);
+	scene_quit(&s, c);
+	CHECK_EQ("delivered once", s.mta.n_messages, 2);
+	CHECK_EQ("to one", s.mta.message[1].n_to, 1);
+	scene_end(&s);
+}
+
+/* ---- POLICY sections 2 and 4 ---- */
+
+static void
+test_listed_client_is_rejected_but_postmaster_is_reached(void **state)
+{
+	static struct scene s;
+	struct sim_conn *c;
+
+	(void)state;
+	start(&s);
+	s.control.verdict = (struct client_verdict){ .ptr_state = PTR_CONFIRMED, .zone = 0, .score = 5 };
+	CHECK_EQ("listed", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 554);
+	CHECK_TRUE("text", strstr(s.reply, "554 5.7.1 Sending address not accepted due to spam filter; bl.example (") == s.reply);
+	c = scene_open(&s, CLIENT4, GATEWAY4);
+	CHECK_EQ("postmaster", scene_rcpt(&s, c, "a@sender.example", "postmaster@example.org"), 250);
+	CHECK_EQ("another in the same session", scene_chat(&s, c, "RCPT TO:<u@example.org>"), 554);
+	scene_quit(&s, c);
+	scene_end(&s);
+}
+
+static void
+test_no_reverse_dns_is_rejected_a_dns_failure_is_not(void **state)
+{
+	static struct scene s;
+
+	(void)state;
+	start(&s);
+	s.control.ptr = NULL;
+	s.control.verdict = (struct client_verdict){ .ptr_state = PTR_NONE, .zone = ZONE_NONE };
+	CHECK_EQ("none", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 554);
+	CHECK_TRUE("reason", strstr(s.reply, "spam filter; no reverse DNS (") != NULL);
+	s.control.verdict = (struct client_verdict){ .ptr_state = PTR_TEMPERR, .zone = ZONE_NONE };
+	CHECK_EQ("temporary error", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 451);
+	scene_end(&s);
+}
+
+static void
+test_relaying_is_denied_before_anything_else(void **state)
+{
+	static struct scene s;
+
+	(void)state;
+	start(&s);
+	s.control.silent = true;
+	CHECK_EQ("other domain", scene_deliver(&s, CLIENT4, "a@sender.example", "u@elsewhere.example", body), 550);
+	CHECK_STR("text", s.reply, "550 5.7.1 Relaying denied\r\n");
+	CHECK_EQ("source route", scene_deliver(&s, CLIENT4, "a@sender.example", "@example.org:u@elsewhere.example", body), 550);
+	CHECK_EQ("percent hack is a local part of ours", scene_deliver(&s, CLIENT4, "a@sender.example", "u%elsewhere.example@example.org", body), 451);
+	scene_end(&s);
+}
+
+static void
+test_550_of_the_backend_is_its_own_and_undoes_the_record(void **state)
+{
+	static struct scene s;
+
+	(void)state;
+	start(&s);
+	s.mta.unknown_rcpt = "nobody@example.org";
+	CHECK_EQ("first", scene_deliver(&s, CLIENT4, "a@sender.example", "nobody@example.org", body), 451);
+	sim_run(s.sim, 241000000);
+	CHECK_EQ("the MTA's word", scene_deliver(&s, CLIENT4, "a@sender.example", "nobody@example.org", body), 550);
+	CHECK_STR("unchanged", s.reply, "550 5.1.1 User unknown in virtual mailbox table\r\n");
+	scene_end(&s);
+}
+
+static void
+test_dead_dns_delays_by_the_deadline_and_refuses_nobody(void **state)
+{
+	static struct scene s;
+	struct sim_conn *c;
+	uint64_t before;
+
+	(void)state;
+	start(&s);
+	s.control.silent = true;
+	c = scene_open(&s, CLIENT4, GATEWAY4);
+	before = sim_now_us(s.sim);
+	CHECK_EQ("grey, not refused", scene_rcpt(&s, c, "a@sender.example", "u@example.org"), 451);
+	CHECK_TRUE("within the deadline", sim_now_us(s.sim) - before < 2100000);
+	scene_quit(&s, c);
+	sim_run(s.sim, 241000000);
+	CHECK_EQ("passes", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 250);
+	CHECK_TRUE("counted", counter_read(&sim_segment(s.sim)->counters[0], CTR_worker_verdicts_late) > 0);
+	scene_end(&s);
+}
+
+static void
+test_a_late_answer_counts_at_the_next_recipient(void **state)
+{
+	static struct scene s;
+	struct sim_conn *c;
+
+	(void)state;
+	start(&s);
+	s.control.delay_us = 3000000;
+	s.control.verdict = (struct client_verdict){ .ptr_state = PTR_CONFIRMED, .zone = 0, .score = 9 };
+	c = scene_open(&s, CLIENT4, GATEWAY4);
+	CHECK_EQ("decided without", scene_rcpt(&s, c, "a@sender.example", "u@example.org"), 451);
+	sim_run(s.sim, 2000000);
+	CHECK_EQ("decided with it", scene_chat(&s, c, "RCPT TO:<v@example.org>"), 554);
+	scene_quit(&s, c);
+	scene_end(&s);
+}
+
+static void
+test_reject_at_connect_refuses_by_banner(void **state)
+{
+	static struct scene s;
+	struct sim_conn *c;
+
+	(void)state;
+	scene_conf(&s);
+	s.config.conf.reject_at = REJECT_AT_CONNECT;
+	s.control.verdict = (struct client_verdict){ .ptr_state = PTR_CONFIRMED, .zone = 0, .score = 9 };
+	scene_start(&s, 1, 1, clean);
+	scene_settle(&s);
+	c = scene_open(&s, CLIENT4, GATEWAY4);
+	CHECK_EQ("banner", atoi(s.reply), 554);
+	CHECK_EQ("only QUIT", scene_chat(&s, c, "EHLO x"), 503);
+	CHECK_EQ("QUIT", scene_chat(&s, c, "QUIT"), 221);
+	scene_end(&s);
+}
+
+/* ---- POLICY section 7 ---- */
+
+static void
+test_modes(void **state)
+{
+	static struct scene s;
+
+	(void)state;
+	scene_conf(&s);
+	s.config.conf.mode = MODE_OBSERVE;
+	s.control.verdict = (struct client_verdict){ .ptr_state = PTR_CONFIRMED, .zone = 0, .score = 9 };
+	scene_start(&s, 1, 1, clean);
+	scene_settle(&s);
+	CHECK_EQ("observe lets a listed client in", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 250);
+	CHECK_TRUE("and says so", strstr(fake_control_find(&s.control, "would=reject"), "verdict=pass") != NULL);
+	CHECK_EQ("relaying stays denied", scene_deliver(&s, CLIENT4, "a@sender.example", "u@elsewhere.example", body), 550);
+	s.config.conf.mode = MODE_SOFT;
+	sim_publish(s.sim, sim_conf_parts(&s.config));
+	CHECK_EQ("soft makes 451 of it", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 451);
+	scene_end(&s);
+}
+
+/* ---- POLICY section 5 ---- */
+
+static void
+test_backend_failures_before_the_data_are_451_and_leave_the_record_white(void **state)
+{
+	static const struct {
+		const char *label;
+		size_t field;
+		enum fake_fail how;
+	} rows[] = {
+		{ "closes at once", offsetof(struct fake_mta, at_connect), FAKE_CLOSE },
+		{ "resets at once", offsetof(struct fake_mta, at_connect), FAKE_RESET },
+		{ "says nothing", offsetof(struct fake_mta, at_banner), FAKE_SILENT },
+		{ "421 banner", offsetof(struct fake_mta, at_banner), FAKE_421 },
+		{ "554 banner", offsetof(struct fake_mta, at_banner), FAKE_5XX },
+		{ "nonsense banner", offsetof(struct fake_mta, at_banner), FAKE_NONSENSE },
+		{ "4xx to EHLO", offsetof(struct fake_mta, at_ehlo), FAKE_4XX },
+		{ "EHLO unanswered", offsetof(struct fake_mta, at_ehlo), FAKE_SILENT },
+		{ "421 to MAIL", offsetof(struct fake_mta, at_mail), FAKE_421 },
+		{ "closes at MAIL", offsetof(struct fake_mta, at_mail), FAKE_CLOSE },
+		{ "resets at RCPT", offsetof(struct fake_mta, at_rcpt), FAKE_RESET },
+		{ "421 to RCPT", offsetof(struct fake_mta, at_rcpt), FAKE_421 },
+		{ "nonsense to RCPT", offsetof(struct fake_mta, at_rcpt), FAKE_NONSENSE },
+		{ "silent at RCPT", offsetof(struct fake_mta, at_rcpt), FAKE_SILENT },
+		{ "closes at DATA", offsetof(struct fake_mta, at_data), FAKE_CLOSE },
+		{ "421 to DATA", offsetof(struct fake_mta, at_data), FAKE_421 },
+	};
+	static struct scene s;
+
+	(void)state;
+	start(&s);
+	make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		enum fake_fail *at = (enum fake_fail *)(void *)((char *)&s.mta + rows[i].field);
+
+		*at = rows[i].how;
+		CHECK_EQ(rows[i].label, scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 451);
+		CHECK_TRUE(rows[i].label, scene_wait_s(&s) == -1); /* our failure, not the greylist's */
+		*at = FAKE_OK;
+		sim_run(s.sim, 90000000);
+		CHECK_EQ(rows[i].label, scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 250);
+	}
+	scene_end(&s);
+}
+
+static void
+test_backend_killed_inside_data_is_451_after_the_dot(void **state)
+{
+	static const struct {
+		const char *label;
+		size_t field;
+		enum fake_fail how;
+		int want;
+	} rows[] = {
+		{ "closes inside DATA", offsetof(struct fake_mta, at_body), FAKE_CLOSE, 451 },
+		{ "resets inside DATA", offsetof(struct fake_mta, at_body), FAKE_RESET, 451 },
+		{ "answers inside DATA", offsetof(struct fake_mta, at_body), FAKE_5XX, 550 },
+		{ "closes after the dot", offsetof(struct fake_mta, at_dot), FAKE_CLOSE, 451 },
+		{ "resets after the dot", offsetof(struct fake_mta, at_dot), FAKE_RESET, 451 },
+		{ "421 to the dot", offsetof(struct fake_mta, at_dot), FAKE_421, 451 },
+		{ "its own 4xx", offsetof(struct fake_mta, at_dot), FAKE_4XX, 450 },
+		{ "its own 5xx", offsetof(struct fake_mta, at_dot), FAKE_5XX, 550 },
+		{ "nonsense", offsetof(struct fake_mta, at_dot), FAKE_NONSENSE, 451 },
+		{ "silence for ten minutes", offsetof(struct fake_mta, at_dot), FAKE_SILENT, 451 },
+	};
+	static struct scene s;
+	uint32_t before;
+
+	(void)state;
+	start(&s);
+	make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		enum fake_fail *at = (enum fake_fail *)(void *)((char *)&s.mta + rows[i].field);
+		struct sim_conn *c = scene_open(&s, CLIENT4, GATEWAY4);
+		int code;
+
+		before = s.mta.n_messages;
+		*at = rows[i].how;
+		CHECK_EQ(rows[i].label, scene_rcpt(&s, c, "a@sender.example", "u@example.org"), 250);
+		CHECK_EQ(rows[i].label, scene_chat(&s, c, "DATA"), 354);
+		sim_run(s.sim, 1000000);
+		code = scene_chat(&s, c, "line one\r\nline two\r\n.");
+		if (code != rows[i].want && !(rows[i].how == FAKE_5XX && code == 451))
+			CHECK_EQ(rows[i].label, code, rows[i].want);
+		CHECK_EQ(rows[i].label, s.mta.n_messages, before);
+		CHECK_EQ("the session goes on", scene_chat(&s, c, "NOOP"), 250);
+		*at = FAKE_OK;
+		scene_quit(&s, c);
+		sim_run(s.sim, 90000000);
+		CHECK_EQ(rows[i].label, scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 250);
+		CHECK_EQ("delivered once", s.mta.n_messages, before + 1);
+	}
+	scene_end(&s);
+}
+
+static void
+test_client_gone_inside_data_aborts_the_backend(void **state)
+{
+	static const struct { const char *label; bool reset; } rows[] = { { "FIN", false }, { "RST", true } };
+	static struct scene s;
+
+	(void)state;
+	start(&s);
+	make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct sim_conn *c = scene_open(&s, CLIENT4, GATEWAY4);
+		const uint32_t aborted = s.mta.n_aborted_in_data, messages = s.mta.n_messages, quits = s.mta.n_quits;
+
+		CHECK_EQ(rows[i].label, scene_rcpt(&s, c, "a@sender.example", "u@example.org"), 250);
+		CHECK_EQ(rows[i].label, scene_chat(&s, c, "DATA"), 354);
+		sim_send(c, "half a mess\r\n.", 14);
+		sim_run(s.sim, 100000);
+		if (rows[i].reset)
+			sim_abort(c);
+		else
+			sim_close(c);
+		sim_run(s.sim, 5000000);
+		CHECK_EQ(rows[i].label, s.mta.n_aborted_in_data, aborted + 1);
+		CHECK_EQ(rows[i].label, s.mta.n_messages, messages);
+		CHECK_EQ(rows[i].label, s.mta.n_quits, quits);
+		CHECK_EQ("nothing is left open", worker_sessions(sim_worker(s.sim, 0)), 0);
+	}
+	scene_end(&s);
+}
+
+static void
+test_client_gone_after_the_dot_is_unheard_but_delivered(void **state)
+{
+	static struct scene s;
+	struct sim_conn *c;
+
+	(void)state;
+	start(&s);
+	make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
+	s.mta.delay_us = 3000000;
+	c = scene_open(&s, CLIENT4, GATEWAY4);
+	CHECK_EQ("rcpt", scene_rcpt(&s, c, "a@sender.example", "u@example.org"), 250);
+	CHECK_EQ("data", scene_chat(&s, c, "DATA"), 354);
+	sim_send(c, "x\r\n.\r\n", 6);
+	sim_run(s.sim, 100000);
+	sim_abort(c);
+	sim_run(s.sim, 20000000);
+	CHECK_EQ("the backend has it", s.mta.n_messages, 2);
+	CHECK_TRUE("logged", fake_control_find(&s.control, "result=unheard")[0] != '\0');
+	CHECK_EQ("nothing is left open", worker_sessions(sim_worker(s.sim, 0)), 0);
+	scene_end(&s);
+}
+
+static void
+test_recipients_of_another_pool_come_separately(void **state)
+{
+	static struct scene s;
+	struct sim_conn *c;
+
+	(void)state;
+	start(&s);
+	make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
+	CHECK_EQ("grey", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.net", body), 451);
+	sim_run(s.sim, 241000000);
+	c = scene_open(&s, CLIENT4, GATEWAY4);
+	CHECK_EQ("first pool", scene_rcpt(&s, c, "a@sender.example", "u@example.org"), 250);
+	CHECK_EQ("second pool", scene_chat(&s, c, "RCPT TO:<u@example.net>"), 452);
+	CHECK_STR("code", strstr(s.reply, "452 4.5.3") == s.reply ? "452 4.5.3" : s.reply, "452 4.5.3");
+	CHECK_EQ("data", scene_chat(&s, c, "DATA"), 354);
+	CHECK_EQ("message", scene_chat(&s, c, "x\r\n."), 250);
+	CHECK_EQ("next transaction", scene_chat(&s, c, "MAIL FROM:<a@sender.example>"), 250);
+	CHECK_EQ("its record had advanced", scene_chat(&s, c, "RCPT TO:<u@example.net>"), 250);
+	CHECK_EQ("data", scene_chat(&s, c, "DATA"), 354);
+	CHECK_EQ("message", scene_chat(&s, c, "x\r\n."), 250);
+	scene_quit(&s, c);
+	CHECK_EQ("at the second", s.mta_x.n_messages, 1);
+	CHECK_STR("client by XCLIENT", s.mta_x.message[0].client, CLIENT4);
+	CHECK_STR("name by XCLIENT", s.mta_x.message[0].name, "mail.sender.example");
+	scene_end(&s);
+}
+
+static void
+test_another_backend_of_the_pool_is_tried(void **state)
+{
+	static struct scene s;
+
+	(void)state;
+	scene_conf(&s);
+	s.config.pool[0].backends = 1 << 0 | 1 << 2; /* mta and mta-v1 */
+	scene_start(&s, 3, 1, clean);
+	scene_settle(&s);
+	make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
+	s.mta.at_connect = FAKE_RESET;
+	for (uint32_t i = 0; i < 6; i++)
+		CHECK_EQ("the other one takes it", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 250);
+	CHECK_TRUE("client by PROXY v1", strcmp(s.mta_v1.message[s.mta_v1.n_messages - 1].client, CLIENT4) == 0);
+	scene_end(&s);
+}
+
+static void
+test_open_relay_and_loop_are_taken_out_of_service(void **state)
+{
+	static struct scene s;
+
+	(void)state;
+	scene_conf(&s);
+	s.mta.open_relay = true;
+	s.mta_x.banner = "gw.example ESMTP";
+	scene_start(&s, 1, 1, clean);
+	scene_settle(&s);
+	CHECK_EQ("open relay", segment_backend(sim_segment(s.sim), 11, false)->health, BACKEND_OPEN_RELAY);
+	CHECK_TRUE("names mynetworks", strstr(segment_backend(sim_segment(s.sim), 11, false)->words, "mynetworks") != NULL);
+	CHECK_EQ("ourselves", segment_backend(sim_segment(s.sim), 12, false)->health, BACKEND_LOOP);
+	CHECK_EQ("first", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 451);
+	sim_run(s.sim, 241000000);
+	CHECK_EQ("no service", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 451);
+	CHECK_EQ("nothing relayed", s.mta.n_messages, 0);
+	scene_end(&s);
+}
+
+static void
+test_ehlo_offers_what_all_backends_have(void **state)
+{
+	static struct scene s;
+	struct sim_conn *c;
+
+	(void)state;
+	scene_conf(&s);
+	s.mta_x.ext = "250-PIPELINING\r\n250-SIZE 1000\r\n250-SMTPUTF8\r\n250-AUTH PLAIN\r\n250-VRFY\r\n250-CHUNKING\r\n";
+	scene_start(&s, 1, 1, clean);
+	scene_settle(&s);
+	c = scene_open(&s, CLIENT4, GATEWAY4);
+	CHECK_EQ("EHLO", scene_chat(&s, c, "EHLO client.example"), 250);
+	CHECK_TRUE("PIPELINING is ours", strstr(s.reply, "PIPELINING\r\n") != NULL);
+	CHECK_TRUE("the largest SIZE", strstr(s.reply, "SIZE 50000000\r\n") != NULL);
+	CHECK_TRUE("only one has 8BITMIME", strstr(s.reply, "8BITMIME") == NULL);
+	CHECK_TRUE("only one has SMTPUTF8", strstr(s.reply, "SMTPUTF8") == NULL);
+	CHECK_TRUE("never", strstr(s.reply, "AUTH") == NULL && strstr(s.reply, "VRFY") == NULL && strstr(s.reply, "XCLIENT") == NULL);
+	scene_quit(&s, c);
+	scene_end(&s);
+}
+
+static void
+test_rset_between_messages_resets_the_backend(void **state)
+{
+	static struct scene s;
+	struct sim_conn *c;
+
+	(void)state;
+	start(&s);
+	make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
+	make_white(&s, CLIENT4, "a@sender.example", "v@example.org");
+	c = scene_open(&s, CLIENT4, GATEWAY4);
+	CHECK_EQ("rcpt", scene_rcpt(&s, c, "a@sender.example", "u@example.org"), 250);
+	CHECK_EQ("RSET", scene_chat(&s, c, "RSET"), 250);
+	CHECK_EQ("mail", scene_chat(&s, c, "MAIL FROM:<a@sender.example>"), 250);
+	CHECK_EQ("rcpt", scene_chat(&s, c, "RCPT TO:<v@example.org>"), 250);
+	CHECK_EQ("data", scene_chat(&s, c, "DATA"), 354);
+	CHECK_EQ("message", scene_chat(&s, c, "x\r\n."), 250);
+	scene_quit(&s, c);
+	CHECK_EQ("one recipient", s.mta.message[s.mta.n_messages - 1].n_to, 1);
+	CHECK_STR("the second", s.mta.message[s.mta.n_messages - 1].to[0], "v@example.org");
+	scene_end(&s);
+}
+
+static void
+test_a_pipelined_burst_keeps_the_order_of_replies(void **state)
+{
+	static const char burst[] =
+		"EHLO client.example\r\nMAIL FROM:<a@sender.example>\r\nRCPT TO:<u@example.org>\r\nRCPT TO:<new@example.org>\r\n"
+		"RCPT TO:<u@elsewhere.example>\r\nNOOP\r\nDATA\r\n";
+	static const int want[] = { 250, 250, 250, 451, 550, 250, 354 };
+	static struct scene s;
+	struct sim_conn *c;
+
+	(void)state;
+	start(&s);
+	make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
+	s.mta.delay_us = 200000;
+	s.control.delay_us = 300000;
+	c = scene_open(&s, CLIENT4, GATEWAY4);
+	sim_send(c, burst, sizeof(burst) - 1);
+	for (size_t i = 0; i < ARRAY_LEN(want); i++)
+		CHECK_EQ("reply", scene_reply(&s, c), want[i]);
+	CHECK_EQ("message", scene_chat(&s, c, "x\r\n."), 250);
+	scene_quit(&s, c);
+	scene_end(&s);
+}
+
+/* ---- submission ---- */
+
+static void
+test_submission_is_spliced_behind_a_proxy_header(void **state)
+{
+	static struct scene s;
+	struct sim_conn *c;
+
+	(void)state;
+	start(&s);
+	c = sim_connect(s.client, CLIENT4, GATEWAY4, 587);
+	CHECK_EQ("the MTA's own banner", scene_reply(&s, c), 220);
+	CHECK_TRUE("its words", strstr(s.reply, "mta.example") != NULL);
+	CHECK_EQ("EHLO", scene_chat(&s, c, "EHLO client.example"), 250);
+	CHECK_EQ("MAIL", scene_chat(&s, c, "MAIL FROM:<a@example.org>"), 250);
+	CHECK_EQ("RCPT anywhere: the MTA's business", scene_chat(&s, c, "RCPT TO:<x@elsewhere.example>"), 250);
+	CHECK_EQ("DATA", scene_chat(&s, c, "DATA"), 354);
+	CHECK_EQ("message", scene_chat(&s, c, "x\r\n."), 250);
+	CHECK_EQ("QUIT", scene_chat(&s, c, "QUIT"), 221);
+	sim_run(s.sim, 1000000);
+	sim_close(c);
+	sim_run(s.sim, 5000000);
+	CHECK_EQ("questions", s.control.n_questions, 0);
+	CHECK_STR("client by PROXY", s.submit.message[0].client, CLIENT4);
+	CHECK_EQ("nothing is left open", worker_sessions(sim_worker(s.sim, 0)), 0);
+	scene_end(&s);
+}
+
+/* ---- time, drain, reload ---- */
+
+static void
+test_drain_says_421_to_idle_sessions_and_lets_messages_finish(void **state)
+{
+	static struct scene s;
+	struct sim_conn *idle, *busy;
+	struct worker_shared *shared;
+
+	(void)state;
+	start(&s);
+	make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
+	idle = scene_open(&s, CLIENT4, GATEWAY4);
+	busy = scene_open(&s, CLIENT4, GATEWAY4);
+	CHECK_EQ("rcpt", scene_rcpt(&s, busy, "a@sender.example", "u@example.org"), 250);
+	CHECK_EQ("data", scene_chat(&s, busy, "DATA"), 354);
+	shared = sim_shared(s.sim);
+	atomic_store(&shared->drain, 1);
+	CHECK_EQ("idle is told", scene_reply(&s, idle), 421);
+	sim_close(idle);
+	CHECK_EQ("the message finishes", scene_chat(&s, busy, "x\r\n."), 250);
+	CHECK_EQ("then it is told", scene_reply(&s, busy), 421);
+	sim_close(busy);
+	sim_run(s.sim, 10000000);
+	CHECK_EQ("all gone", worker_sessions(sim_worker(s.sim, 0)), 0);
+	scene_end(&s);
+}
+
+static void
+test_silent_clients_are_ended(void **state)
+{
+	static struct scene s;
+	struct sim_conn *c;
+
+	(void)state;
+	start(&s);
+	c = scene_open(&s, CLIENT4, GATEWAY4);
+	CHECK_EQ("EHLO", scene_chat(&s, c, "EHLO client.example"), 250);
+	CHECK_EQ("421 after the command time-out", scene_reply_within(&s, c, 400000000), 421);
+	sim_run(s.sim, 10000000);
+	CHECK_EQ("all gone", worker_sessions(sim_worker(s.sim, 0)), 0);
+	scene_end(&s);
+}
+
+static void
+test_too_many_sessions_of_one_address_are_told_421(void **state)
+{
+	static struct scene s;
+	struct sim_conn *a, *b;
+
+	(void)state;
+	scene_conf(&s);
+	s.config.conf.client_sessions_max = 1;
+	scene_start(&s, 1, 1, clean);
+	scene_settle(&s);
+	a = scene_open(&s, CLIENT4, GATEWAY4);
+	CHECK_EQ("first", atoi(s.reply), 220);
+	b = scene_open(&s, CLIENT4, GATEWAY4);
+	CHECK_EQ("second", atoi(s.reply), 421);
+	sim_close(b);
+	scene_quit(&s, a);
+	sim_run(s.sim, 3000000);
+	a = scene_open(&s, CLIENT4, GATEWAY4);
+	CHECK_EQ("room again", atoi(s.reply), 220);
+	scene_end(&s);
+}
+
+/* ---- large mail, lossy wire, several workers ---- */
+
+static void
+carry(const char *label, uint64_t seed, uint32_t n_workers, struct sim_wire wire, size_t octets, const char *client)
+{
+	static struct scene s;
+	uint8_t *mail = malloc(octets + 5);
+	size_t n = 0;
+	uint64_t x = seed * 2654435761u + 1;
+	struct sim_conn *c;
+	const struct fake_message *m;
+
+	BUG_ON(mail == NULL);
+	while (n < octets) {
+		/* lines of many lengths, some that begin with dots (stuffed), some with octets above 127 */
+		size_t len = (x = x * UINT64_C(6364136223846793005) + 1442695040888963407u) >> 33;
+
+		len = MIN(len % 1200, octets - n);
+		if (len < 4)
+			len = MIN((size_t)4, octets - n);
+		memset(mail + n, (int)(33 + (x >> 40) % 200), len);
+		for (size_t i = 0; i < len; i++)
+			if (mail[n + i] == '\r' || mail[n + i] == '\n' || mail[n + i] == '.')
+				mail[n + i] = 'a';
+		if (len >= 4 && (x >> 20) % 4 == 0)
+			mail[n] = mail[n + 1] = '.';
+		n += len;
+		mail[n - 1] = '\n';
+		if (len > 1)
+			mail[n - 2] = '\r';
+		else if (n > 2)
+			mail[n - 1] = 'x';
+	}
+	memcpy(mail + n - 2, "\r\n", 2);
+	memcpy(mail + n, ".\r\n", 3);
+	scene_conf(&s);
+	s.config.conf.grey_block_s = 1;
+	s.config.conf.data_timeout_s = 1800;
+	scene_start(&s, seed, n_workers, wire);
+	scene_settle(&s);
+	CHECK_EQ(label, scene_deliver(&s, client, "a@sender.example", "u@example.org", "x\r\n"), 451);
+	sim_run(s.sim, 5000000);
+	c = scene_open(&s, client, strchr(client, ':') != NULL ? GATEWAY6 : GATEWAY4);
+	CHECK_EQ(label, scene_rcpt(&s, c, "a@sender.example", "u@example.org"), 250);
+	CHECK_EQ(label, scene_chat(&s, c, "DATA"), 354);
+	sim_send(c, mail, n + 3);
+	CHECK_EQ(label, scene_reply_within(&s, c, UINT64_C(3600000000)), 250);
+	CHECK_EQ(label, s.mta.n_messages, 1);
+	m = &s.mta.message[0];
+	CHECK_OCTETS(label, m->data, m->octets, mail, n + 3);
+	scene_quit(&s, c);
+	scene_end(&s);
+	free(mail);
+}
+
+static void
+test_large_mail_arrives_octet_for_octet(void **state)
+{
+	static const struct sim_wire lossy = { .loss = 10, .duplicate = 5, .reorder = 10, .delay_us = 5000, .jitter_us = 1000 };
+
+	(void)state;
+	carry("20 MB, clean", 11, 1, clean, 20u << 20, CLIENT4);
+	carry("20 MB, lossy", 12, 1, lossy, 20u << 20, CLIENT4);
+	carry("2 MB, lossy, two workers, IPv6", 13, 2, lossy, 2u << 20, CLIENT6);
+	carry("2 MB, clean, three workers", 14, 3, clean, 2u << 20, CLIENT4);
+}
+
+static void
+test_many_sessions_over_two_workers_with_a_changing_arrival_lcore(void **state)
+{
+	static struct scene s;
+	struct sim_conn *c[64];
+
+	(void)state;
+	scene_conf(&s);
+	scene_start(&s, 21, 2, (struct sim_wire){ .delay_us = 300, .jitter_us = 200, .loss = 5, .reorder = 20 });
+	scene_settle(&s);
+	for (size_t i = 0; i < ARRAY_LEN(c); i++)
+		c[i] = sim_connect(s.client, CLIENT4, GATEWAY4, 25);
+	for (size_t i = 0; i < ARRAY_LEN(c); i++)
+		CHECK_EQ("banner", scene_reply(&s, c[i]), 220);
+	for (size_t i = 0; i < ARRAY_LEN(c); i++) {
+		sim_rehash(s.sim);
+		CHECK_EQ("grey", scene_rcpt(&s, c[i], "a@sender.example", "u@example.org"), 451);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(c); i++) {
+		CHECK_EQ("QUIT", scene_chat(&s, c[i], "QUIT"), 221);
+		sim_close(c[i]);
+	}
+	sim_run(s.sim, 10000000);
+	CHECK_EQ("all gone", worker_sessions(sim_worker(s.sim, 0)) + worker_sessions(sim_worker(s.sim, 1)), 0);
+	CHECK_TRUE("both had some", counter_read(&sim_segment(s.sim)->counters[0], CTR_worker_sessions_begun) > 0 &&
+		counter_read(&sim_segment(s.sim)->counters[1], CTR_worker_sessions_begun) > 0);
+	scene_end(&s);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_stranger_is_greylisted_counts_down_and_passes),
+		cmocka_unit_test(test_ipv6_client_is_served_alike),
+		cmocka_unit_test(test_a_changed_block_acts_in_the_next_reply),
+		cmocka_unit_test(test_null_sender_gets_the_backends_answer_and_is_deferred_at_data),
+		cmocka_unit_test(test_data_after_nothing_but_deferrals_is_451),
+		cmocka_unit_test(test_known_and_new_recipient_in_one_message),
+		cmocka_unit_test(test_listed_client_is_rejected_but_postmaster_is_reached),
+		cmocka_unit_test(test_no_reverse_dns_is_rejected_a_dns_failure_is_not),
+		cmocka_unit_test(test_relaying_is_denied_before_anything_else),
+		cmocka_unit_test(test_550_of_the_backend_is_its_own_and_undoes_the_record),
+		cmocka_unit_test(test_dead_dns_delays_by_the_deadline_and_refuses_nobody),
+		cmocka_unit_test(test_a_late_answer_counts_at_the_next_recipient),
+		cmocka_unit_test(test_reject_at_connect_refuses_by_banner),
+		cmocka_unit_test(test_modes),
+		cmocka_unit_test(test_backend_failures_before_the_data_are_451_and_leave_the_record_white),
+		cmocka_unit_test(test_backend_killed_inside_data_is_451_after_the_dot),
+		cmocka_unit_test(test_client_gone_inside_data_aborts_the_backend),
+		cmocka_unit_test(test_client_gone_after_the_dot_is_unheard_but_delivered),
+		cmocka_unit_test(test_recipients_of_another_pool_come_separately),
+		cmocka_unit_test(test_another_backend_of_the_pool_is_tried),
+		cmocka_unit_test(test_open_relay_and_loop_are_taken_out_of_service),
+		cmocka_unit_test(test_ehlo_offers_what_all_backends_have),
+		cmocka_unit_test(test_rset_between_messages_resets_the_backend),
+		cmocka_unit_test(test_a_pipelined_burst_keeps_the_order_of_replies),
+		cmocka_unit_test(test_submission_is_spliced_behind_a_proxy_header),
+		cmocka_unit_test(test_drain_says_421_to_idle_sessions_and_lets_messages_finish),
+		cmocka_unit_test(test_silent_clients_are_ended),
+		cmocka_unit_test(test_too_many_sessions_of_one_address_are_told_421),
+		cmocka_unit_test(test_large_mail_arrives_octet_for_octet),
+		cmocka_unit_test(test_many_sessions_over_two_workers_with_a_changing_arrival_lcore),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
