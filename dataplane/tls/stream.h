@@ -23,11 +23,12 @@ struct stream;
 struct stream_ops {
 	/*
 	 * Wire to plain. Borrows wire (len 0: only look whether something is held). Writes at most one view to *plain, lent
-	 * until the next call on this stream (len 0: nothing yet). Returns the wire octets consumed. Call again while
-	 * octets were consumed or a view came out.
+	 * until the next unwrap of this stream (len 0: nothing yet; a view without buf must be copied to be kept longer). Who
+	 * cannot use all of a view keeps the rest and does not unwrap before it is used up: identity alone may be asked again.
+	 * Returns the wire octets consumed. Call again while octets were consumed or a view came out.
 	 */
 	uint32_t (*unwrap)(struct stream *s, const struct buf_view *wire, struct buf_view *plain, uint64_t now_us);
-	/* Plain to wire, likewise. With plain len 0 it gives what it has to say by itself (handshake, close_notify). */
+	/* Plain to wire, likewise (lent until the next wrap). With plain len 0 it gives what it has to say by itself (handshake, close_notify). */
 	uint32_t (*wrap)(struct stream *s, const struct buf_view *plain, struct buf_view *wire, uint64_t now_us);
 	/* No more plain octets will come: what ends the stream (close_notify) comes out of wrap. */
 	void (*shutdown)(struct stream *s);
