@@ -197,6 +197,10 @@ def huge_back(t):
                 t.equal("%s: sha256" % label, got.hexdigest(), digest)
         finally:
             t.lab.net.lossy(0)
+            try:
+                listener.shutdown(socket.SHUT_RDWR)     # wakes accept(), which would hold the port
+            except OSError:
+                pass
             listener.close()
             t.lab.start("mta")
             t.wait("the MTA", lambda: t.lab.banner("mta", a.BACKEND4, a.MTA_PORT_PLAIN))

@@ -265,8 +265,12 @@ class Demo:
 
     def postfix(self, row):
         raw = self.maildir.raw(self.postfix_word.encode(), wait_s=40)
-        with open(self.lab.path("log", "sender.log")) as f:
-            lines = [line.strip() for line in f if "postfix/smtp" in line and " to=<" in line]
+
+        def told():
+            with open(self.lab.path("log", "sender.log")) as f:
+                return [line.strip() for line in f if "postfix/smtp" in line and " to=<" in line]
+        self._again(lambda: any("status=sent" in line for line in told()), 3)
+        lines = told()
         row.sent = "sendmail on the client's side, relayhost = the gateway"
         row.reply = "; ".join(re.sub(r".*status=", "", line) for line in lines)
         need(len(raw) == 1, "%d copies in the MTA" % len(raw))

@@ -1,8 +1,8 @@
 """A small supervisor: starts the services of one lab, restarts what dies, answers on a Unix socket.
 
 Flow:   lab up writes services.json and starts this program detached; lab down says "quit" on the socket.
-Keeps:  run/NAME.pid names the process to kill for "NAME died"; a service that dies is back at once (a service that
-        keeps dying young is started at most once a second).
+Keeps:  run/NAME.pid names the process to kill for "NAME died"; a service that dies is back at once (one that keeps
+        dying young is started five times a second).
 
 A service with `root` runs chrooted there, in mount and PID namespaces of its own that end with it: nothing stays
 mounted, and killing it kills everything it started, as a crashed host would.
@@ -18,8 +18,8 @@ import sys
 import time
 
 FIRST_PAUSE_S = 0.02
-LAST_PAUSE_S = 1.0
-YOUNG_S = 2.0           # a life shorter than this doubles the pause before the next
+LAST_PAUSE_S = 0.2      # the promise of the gateway's return counts on this
+YOUNG_S = 0.2           # a life shorter than this doubles the pause before the next
 STOP_S = 5.0            # from SIGTERM to SIGKILL
 
 
