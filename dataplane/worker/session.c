@@ -638,12 +638,15 @@ session_timer(struct worker *w, struct session *s)
 			smtp_session_shut(s->smtp, &env, "Session time limit reached", w->now_us)) {
 			begin_close(w, s, "session-limit");
 		} else if (w->now_us >= smtp_session_deadline_us(s->smtp, &env)) {
-			const bool in_message = wants_body_room(s);
+			const uint32_t room = wants_body_room(s) && s->relay != NULL ? session_relay_room(s) : UINT32_MAX;
 
-			smtp_session_input(s->smtp, &env, &nothing, 0, body, &n_body, &action, w->now_us);
-			if (in_message && s->relay != NULL)
-				session_relay_abort(w, s); /* silence inside a message: the backend must not take half of it */
+			/* inside a message without room the silence is the backend's: no action, the period starts anew */
+			smtp_session_input(s->smtp, &env, &nothing, room, body, &n_body, &action, w->now_us);
 			act(w, s, action);
+			if (action == SMTP_ACTION_ABORT) { /* the backend must not take half a message; CLOSE follows */
+				smtp_session_input(s->smtp, &env, &nothing, room, body, &n_body, &action, w->now_us);
+				act(w, s, action);
+			}
 			if (action == SMTP_ACTION_CLOSE)
 				s->end_reason = "client-silent";
 		}
