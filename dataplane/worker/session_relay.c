@@ -76,7 +76,7 @@ session_relay_quit(struct worker *w, struct session *s)
 uint32_t
 session_relay_room(const struct session *s)
 {
-	if (s->backend.conn == NULL || relay_output_pending(s->relay->relay) > 0)
+	if (s->backend.conn == NULL || !relay_wants_body(s->relay->relay))
 		return 0;
 	return tcp_send_room(s->backend.conn);
 }
@@ -141,7 +141,7 @@ client_facts(const struct session *s, struct relay_client *c)
 }
 
 static bool
-open_backend(struct worker *w, struct session *s, uint32_t index)
+open_backend(struct worker *w, struct session *s, uint32_t index, bool probe_works)
 {
 	const struct conf *conf = w->snapshot->conf;
 	struct session_relay *r = w->free_relay;
@@ -174,14 +174,18 @@ open_backend(struct worker *w, struct session *s, uint32_t index)
 	facts = (struct relay_backend){
 		.conf = *b,
 		.our_name = r->our_name,
+		.connect_ms = conf->backend_connect_ms,
 		.greeting_ms = conf->backend_greeting_ms,
 		.total_ms = conf->backend_total_ms,
 		.reply_ms = conf->backend_reply_ms,
 		.dot_s = conf->backend_dot_s,
+		.probe_works = probe_works,
+		.counters = w->counters,
 	};
 	client_facts(s, &client);
 	relay_init(r->relay, &facts, &client, w->now_us);
 	s->relay = r;
+	s->backend_opens++;
 	counter_inc(w->counters, CTR_relay_connects);
 	return true;
 }
@@ -217,7 +221,7 @@ try_next(struct worker *w, struct session *s, const struct conf_pool *pool)
 		if (index < 0)
 			break;
 		s->tried |= UINT64_C(1) << index;
-		if (open_backend(w, s, (uint32_t)index)) {
+		if (open_backend(w, s, (uint32_t)index, states[index].probed && states[index].health == BACKEND_UP)) {
 			ask_backend(w, s);
 			return;
 		}
@@ -230,7 +234,7 @@ static bool
 relay_usable(const struct session *s, uint32_t backend_index)
 {
 	return s->relay != NULL && !s->relay->quitting && s->backend.conn != NULL && backend_index != UINT32_MAX &&
-		(relay_is_idle(s->relay->relay) || relay_has_transaction(s->relay->relay));
+		relay_stage(s->relay->relay) >= RELAY_STAGE_READY && relay_stage(s->relay->relay) < RELAY_STAGE_QUIT;
 }
 
 /* A recipient that policy let through. */
@@ -454,44 +458,99 @@ data_replied(struct worker *w, struct session *s)
 	s->poke = true;
 }
 
+/* The connection was lost between two transactions: a recipient that waits is asked again, over a new one, unseen. */
+static void
+backend_closed(struct worker *w, struct session *s)
+{
+	const bool waits = s->wait == SESSION_WAIT_BACKEND_RCPT;
+
+	drop_backend(s, relay_must_abort(s->relay->relay));
+	relay_put(w, s);
+	if (!waits) {
+		session_maybe_free(w, s);
+		return;
+	}
+	if (s->client.conn == NULL) {
+		session_maybe_free(w, s);
+		return;
+	}
+	s->tried = 0;
+	session_relay_rcpt(w, s);
+}
+
+static void
+message_or_body_replied(struct worker *w, struct session *s)
+{
+	if (s->wait == SESSION_WAIT_BACKEND_DOT)
+		message_replied(w, s);
+	else
+		backend_failed(w, s); /* it answered inside the data: its words are given after the client's dot */
+}
+
+/* Gives the backend's octets to the relay; true when some were taken. */
+static bool
+feed(struct worker *w, struct session *s)
+{
+	struct buf_view v;
+	bool fed = false;
+
+	while (s->backend.conn != NULL && tcp_peek(s->backend.conn, &v, 1) > 0) {
+		const uint32_t used = relay_input(s->relay->relay, &v, w->now_us);
+
+		if (used == 0)
+			break;
+		tcp_consume(s->backend.conn, used);
+		fed = true;
+	}
+	return fed;
+}
+
+/* True when it did something. */
+static bool
+take_action(struct worker *w, struct session *s)
+{
+	switch (relay_next(s->relay->relay, w->now_us)) {
+	case RELAY_ACTION_NONE:
+		return false;
+	case RELAY_ACTION_RCPT_REPLY:
+		if (s->wait == SESSION_WAIT_BACKEND_RCPT)
+			rcpt_replied(w, s);
+		return true;
+	case RELAY_ACTION_DATA_REPLY:
+		if (s->wait == SESSION_WAIT_BACKEND_DATA)
+			data_replied(w, s);
+		return true;
+	case RELAY_ACTION_MESSAGE_REPLY:
+		message_or_body_replied(w, s);
+		return true;
+	case RELAY_ACTION_FAILED:
+		backend_failed(w, s);
+		return true;
+	case RELAY_ACTION_CLOSED:
+		backend_closed(w, s);
+		return true;
+	}
+	return false;
+}
+
 void
 session_relay_run(struct worker *w, struct session *s)
 {
-	for (uint32_t i = 0; s->live && s->relay != NULL && i < SESSION_PUMP_MAX; i++) {
-		const enum relay_action action = relay_next(s->relay->relay, w->now_us);
+	bool moved = true;
 
-		switch (action) {
-		case RELAY_ACTION_NONE:
-			session_relay_flush(w, s);
-			return;
-		case RELAY_ACTION_RCPT_REPLY:
-			if (s->wait == SESSION_WAIT_BACKEND_RCPT)
-				rcpt_replied(w, s);
-			continue;
-		case RELAY_ACTION_DATA_REPLY:
-			if (s->wait == SESSION_WAIT_BACKEND_DATA)
-				data_replied(w, s);
-			continue;
-		case RELAY_ACTION_MESSAGE_REPLY:
-			if (s->wait == SESSION_WAIT_BACKEND_DOT)
-				message_replied(w, s);
-			continue;
-		case RELAY_ACTION_FAILED:
-			backend_failed(w, s);
-			continue;
-		case RELAY_ACTION_CLOSED:
-			drop_backend(s, false);
-			relay_put(w, s);
-			session_maybe_free(w, s);
-			return;
-		}
+	for (uint32_t i = 0; moved && s->live && s->relay != NULL && i < SESSION_PUMP_MAX; i++) {
+		moved = feed(w, s);
+		moved |= take_action(w, s);
 	}
+	if (s->live)
+		session_relay_flush(w, s);
 }
 
 void
 session_relay_event(struct worker *w, struct session *s, uint32_t events)
 {
-	struct buf_view v;
+	const uint64_t number = s->number;
+	const uint32_t opens = s->backend_opens;
 
 	if (s->is_submission) {
 		session_splice_event(w, s, END_BACKEND, events);
@@ -501,19 +560,14 @@ session_relay_event(struct worker *w, struct session *s, uint32_t events)
 	}
 	if (events & TCP_EV_CONNECTED)
 		relay_connected(s->relay->relay, w->now_us);
-	while (s->relay != NULL && s->backend.conn != NULL && tcp_peek(s->backend.conn, &v, 1) > 0) {
-		uint32_t used = relay_input(s->relay->relay, &v, w->now_us);
-
-		if (used == 0)
-			break;
-		tcp_consume(s->backend.conn, used);
-	}
-	if (events & (TCP_EV_EOF | TCP_EV_RESET | TCP_EV_TIMEOUT | TCP_EV_REFUSED | TCP_EV_CLOSED)) {
-		drop_backend(s, (events & TCP_EV_EOF) == 0);
-		if (s->relay != NULL)
-			relay_disconnected(s->relay->relay, w->now_us);
-	}
 	session_relay_run(w, s);
+	/* an end comes after the octets before it; by then s may be free, or its connection another one */
+	if (s->live && s->relay != NULL && s->backend.conn != NULL && s->number == number && s->backend_opens == opens &&
+		events & (TCP_EV_EOF | TCP_EV_RESET | TCP_EV_TIMEOUT | TCP_EV_REFUSED | TCP_EV_CLOSED)) {
+		drop_backend(s, (events & TCP_EV_EOF) == 0);
+		relay_disconnected(s->relay->relay, w->now_us);
+		session_relay_run(w, s);
+	}
 	if (s->live && s->client.conn != NULL)
 		session_pump(w, s);
 	else if (s->live)

@@ -104,6 +104,7 @@ struct session {
 	struct policy_answer answer;
 	uint64_t rcpt_us;              /* when it was let through */
 	uint64_t tried;                /* backends by bit */
+	uint32_t backend_opens;        /* connections to backends so far: tells an old one's event from a new one's */
 	uint16_t pool;                 /* of this transaction where txn_has_pool */
 	struct null_rcpts *null_rcpts;
 	struct session_relay *relay;
