@@ -230,13 +230,31 @@ worth(const struct vt_entry *e, const struct vt_ages *ages)
 	return WORTH_EXPIRED; /* a kind nobody writes: damage */
 }
 
+/* A free slot of the emptier bucket: with two choices almost every bucket finds room at the load the table is sized for. */
+static struct vt_seen *
+choose_free(struct vt_seen *seen, unsigned n)
+{
+	struct vt_seen *first[2] = { NULL, NULL };
+	unsigned n_free[2] = { 0, 0 };
+
+	for (unsigned i = n; i-- > 0;) {
+		if (vt_kind(&seen[i].e) != VT_FREE)
+			continue;
+		first[i / VT_SLOTS] = &seen[i];
+		n_free[i / VT_SLOTS]++;
+	}
+	return n_free[1] > n_free[0] ? first[1] : first[0];
+}
+
 /* The slot to insert into: free, else the least worth and among those the oldest. NULL: nothing may go. */
 static struct vt_seen *
 choose_slot(struct vt_seen *seen, unsigned n, const struct vt_ages *ages)
 {
-	struct vt_seen *best = NULL;
+	struct vt_seen *best = choose_free(seen, n);
 	enum vt_worth best_worth = WORTH_KEEP;
 
+	if (best != NULL)
+		return best;
 	for (unsigned i = 0; i < n; i++) {
 		const enum vt_worth w = worth(&seen[i].e, ages);
 
