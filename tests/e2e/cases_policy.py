@@ -341,22 +341,35 @@ def forged_log(t):
 
 @case("log lines have the fields of POLICY section 8")
 def log_fields(t):
-    mark, source, sender, word = t.log.mark(), t.allowed(2), t.sender(), t.word("log")
+    mark, source, sender, word = t.log.mark(), t.stranger(), t.sender(), t.word("log")
+    t.make_known(source, sender, "alice@example.org")
     attempt = t.deliver(source, sender, "alice@example.org", t.content(word))
     t.check(attempt.accepted, str(attempt))
-    for kind, fields in (
-            ("rcpt", "ref listener client ptr ptr_state helo tls from rcpt verdict rule reason score mode would left_s "
-                     "waited_s backend reply dns_ms"),
-            ("message", "ref from rcpts octets backend backend_reply result stage"),
-            ("session", "client duration_s msgs octets end")):
-        want = {"from": sender} if kind != "session" else {"client": source}
-        entries = t.log.find(kind, mark, **want)
-        t.check(entries, "a %s line" % kind)
-        missing = [f for f in fields.split() if f not in entries[-1]]
-        t.check(not missing, "%s lacks %s: %s" % (kind, " ".join(missing), entries[-1].line))
+    t.equal("message lines", len(t.wait("two messages", lambda: t.log.find("message", mark, **{"from": sender})[1:])), 1)
+    rcpt = t.log.find("rcpt", mark, **{"from": sender})
+    t.equal("rcpt lines", [e["verdict"] for e in rcpt], ["defer", "pass", "pass"])
+    always = "ref listener client ptr ptr_state helo tls from rcpt verdict rule score mode would reply dns_ms"
+    for entry, more in ((rcpt[0], " left_s"), (rcpt[1], " waited_s backend"), (rcpt[2], " backend")):
+        missing = [f for f in (always + more).split() if f not in entry]
+        t.check(not missing, "rcpt lacks %s: %s" % (" ".join(missing), entry.line))
+        t.equal("fields of %s" % entry.line, (entry["rcpt"], entry["client"], entry["rule"], entry["mode"], entry["helo"]),
+                ("alice@example.org", source, "12", "enforce", "client.lab.example"))
+    t.equal("left_s", rcpt[0]["left_s"], str(BLOCK_S))
+    t.check(BLOCK_S <= int(rcpt[1]["waited_s"]) <= BLOCK_S + 3, "waited_s: %s" % rcpt[1].line)
     message = t.log.find("message", mark, **{"from": sender})[-1]
+    missing = [f for f in "ref from rcpts octets backend backend_reply result stage".split() if f not in message]
+    t.check(not missing, "message lacks %s: %s" % (" ".join(missing), message.line))
+    t.equal("octets", message["octets"], str(len(t.content(word))))
     queue_id = re.search(r"queued as (\w+)", attempt.final.text).group(1)
     t.check(queue_id in message["backend_reply"], "the MTA's queue id in backend_reply: %s" % message.line)
+    session = t.wait("three sessions", lambda: t.log.find("session", mark, client=source)[2:])[0]
+    missing = [f for f in "client duration_s msgs octets end".split() if f not in session]
+    t.check(not missing, "session lacks %s: %s" % (" ".join(missing), session.line))
+    t.equal("msgs", session["msgs"], "1")
+    refused = t.deliver(t.client("noptr"), t.sender(), "alice@example.org", b"").last
+    entry = t.log.find("rcpt", mark, client=t.client("noptr"), verdict="reject")[-1]
+    t.equal("rule and reason", (entry["rule"], entry["reason"]), ("8", "no reverse DNS"))
+    t.check(entry["ref"] in refused.text, "the reference of the reply: %s" % entry.line)
 
 
 @case("five hundred idle sessions, and mail flows beside them")

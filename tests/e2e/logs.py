@@ -9,20 +9,17 @@ FIELD = re.compile(r'(?:^|\s)([a-z_0-9]+)=("(?:[^"\\]|\\.)*"|\S*)')
 def _unquoted(value):
     if value.startswith('"') and value.endswith('"') and len(value) >= 2:
         value = value[1:-1]
-        value = re.sub(r"\\x([0-9a-fA-F]{2})", lambda m: chr(int(m.group(1), 16)), value)
-        value = re.sub(r"\\(.)", r"\1", value)
+        value = re.sub(r"\\(?:x([0-9a-f]{2})|(.))", lambda m: chr(int(m.group(1), 16)) if m.group(1) else m.group(2), value)
     return value
 
 
 class Entry(dict):
-    """One line: its fields, and `kind` (rcpt, message, session, ...)."""
+    """One line: its fields, and `kind` (rcpt, message, session, notice)."""
 
     def __init__(self, line):
         self.line = line.rstrip("\n")
         super().__init__((key, _unquoted(value)) for key, value in FIELD.findall(self.line))
-        words = self.line.split(" ")
-        bare = [w for w in words[:4] if re.fullmatch(r"(rcpt|message|session|summary|daemon)", w)]
-        self.kind = bare[0] if bare else self.get("event") or self.get("type") or self.get("kind") or ""
+        self.kind = self.get("kind", "")
 
 
 class Log:
