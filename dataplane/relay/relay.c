@@ -840,8 +840,11 @@ relay_input(struct relay *r, const struct buf_view *in, uint64_t now_us)
 	while (v.len_octets > 0 && r->stage != RELAY_STAGE_CLOSED) {
 		enum smtp_reply_result result;
 
-		if (r->action != RELAY_ACTION_NONE && r->stage != RELAY_STAGE_READY)
-			return in->len_octets - v.len_octets; /* the worker has an answer to give first */
+		if (r->action != RELAY_ACTION_NONE && r->stage != RELAY_STAGE_READY) {
+			/* The worker has an answer to give first. What is here before the message's end does not answer it. */
+			r->early = r->early || r->stage == RELAY_STAGE_BODY;
+			return in->len_octets - v.len_octets;
+		}
 		if (r->stage == RELAY_STAGE_READY || r->stage == RELAY_STAGE_CONNECT) {
 			/* Nothing was asked. Its first line is told to the log where it came whole; behind an answer that the
 			 * worker has not seen yet it stays unread. */
@@ -870,8 +873,6 @@ relay_input(struct relay *r, const struct buf_view *in, uint64_t now_us)
 			break;
 		}
 		relay_handle_reply(r, now_us);
-		if (r->stage == RELAY_STAGE_BODY && v.len_octets > 0)
-			r->early = true; /* came with the 354: whenever it is read, it does not answer the end */
 		if (r->stage == RELAY_STAGE_READY || r->stage == RELAY_STAGE_QUIT)
 			smtp_reply_parser_init(&r->parser);
 	}
