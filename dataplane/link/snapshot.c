@@ -287,8 +287,8 @@ check_head(const struct check *c, size_t octets)
 static bool
 check_conf(const struct check *c, struct snapshot *s)
 {
-	const void *p;
-	uint32_t n;
+	const void *p = NULL;
+	uint32_t n = 0;
 	const struct conf *conf;
 
 	if (!section_array(c, SNAPSHOT_CONF, "conf", sizeof(struct conf), 1, &p, &n))
@@ -312,7 +312,7 @@ check_conf(const struct check *c, struct snapshot *s)
 static bool
 check_ports(const struct check *c, struct snapshot *s)
 {
-	const void *p;
+	const void *p = NULL;
 
 	if (!section_array(c, SNAPSHOT_PORTS, "ports", sizeof(struct conf_port), CONF_PORTS_MAX, &p, &s->n_ports))
 		return false;
@@ -344,7 +344,7 @@ bits_below(uint64_t bits, uint32_t n)
 static bool
 check_listeners(const struct check *c, struct snapshot *s)
 {
-	const void *p;
+	const void *p = NULL;
 
 	if (!section_array(c, SNAPSHOT_LISTENERS, "listeners", sizeof(struct conf_listener), CONF_LISTENERS_MAX, &p,
 		    &s->n_listeners))
@@ -366,7 +366,7 @@ check_listeners(const struct check *c, struct snapshot *s)
 static bool
 check_pools(const struct check *c, struct snapshot *s)
 {
-	const void *p;
+	const void *p = NULL;
 
 	if (!section_array(c, SNAPSHOT_POOLS, "pools", sizeof(struct conf_pool), CONF_POOLS_MAX, &p, &s->n_pools))
 		return false;
@@ -390,7 +390,7 @@ check_pools(const struct check *c, struct snapshot *s)
 static bool
 check_zones(const struct check *c, struct snapshot *s)
 {
-	const void *p;
+	const void *p = NULL;
 
 	if (!section_array(c, SNAPSHOT_ZONES, "zones", sizeof(struct conf_zone), CONF_ZONES_MAX, &p, &s->n_zones))
 		return false;

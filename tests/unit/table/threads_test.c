@@ -1,0 +1,242 @@
+/*
+ * threads_test.c - four threads over one table, rings and snapshots being swapped: what ThreadSanitizer looks at.
+ *
+ * Flow:   thread 0 is control: it stores dirty buckets and consumes events; threads 1 and 2 are workers: table, events, answers, the
+ *         snapshot in force; thread 3 is the data plane's main thread: it maps a new snapshot, publishes one pointer, and unmaps the
+ *         old one when every worker has passed a turn. The invariants are those of kill_test.c.
+ * Touches: anonymous memory, a folder of its own under TMPDIR. About 3 s. Suite tsan: run in every build, meant for -Db_sanitize=thread.
+ */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "dataplane/base/bug.h"
+#include "dataplane/table/source_budget.h"
+#include "tests/unit/link/snapshot_parts.h"
+#include "tests/unit/table/shared_ops.h"
+
+#define RUN_S   3
+#define WORKERS 2
+#define TAKE    32
+
+struct world {
+	struct verdict_table table;
+	struct ring event[WORKERS][2], answer[WORKERS][2]; /* a handle for each side, as each process has its own */
+	struct source_budget_cell *budget;
+	const struct snapshot *snapshot;
+	uint64_t passed[WORKERS]; /* generation a worker has seen at the start of its turn */
+	uint32_t stop;
+	uint64_t turns[WORKERS], swaps, consumed[WORKERS + 1], stored;
+	char folder[256];
+};
+
+static struct world world;
+
+static void
+fail(const char *what)
+{
+	fprintf(stderr, "FAILED: %s\n", what);
+	exit(1);
+}
+
+static bool
+stopped(void)
+{
+	return __atomic_load_n(&world.stop, __ATOMIC_ACQUIRE) != 0;
+}
+
+static void
+check(const char *wrong)
+{
+	if (wrong != NULL)
+		fail(wrong);
+}
+
+static void *
+control_run(void *arg)
+{
+	uint64_t rng = 77;
+	uint32_t cursor = 0, buckets[TAKE];
+
+	(void)arg;
+	while (!stopped()) {
+		for (unsigned i = 0; i < 20; i++)
+			check(ops_table_step(&world.table, &rng));
+		for (unsigned w = 0; w < WORKERS; w++) {
+			check(ops_consume(&world.event[w][1], 16, &world.consumed[WORKERS]));
+			ops_produce(&world.answer[w][0], 8);
+		}
+		const uint32_t n = verdict_table_take_dirty(&world.table, &cursor, buckets, TAKE);
+
+		for (uint32_t i = 0; i < n; i++) {
+			struct vt_entry e[4];
+
+			verdict_table_read_bucket(&world.table, buckets[i], e);
+			for (unsigned k = 0; k < 4; k++)
+				check(vt_kind(&e[k]) != VT_FREE ? ops_fault(&e[k]) : NULL);
+		}
+		verdict_table_committed(&world.table, buckets, n);
+		world.stored += n;
+	}
+	return NULL;
+}
+
+/* A turn begins with the snapshot pointer and holds it to the turn's end, never longer. */
+static void
+worker_turn(unsigned me, uint64_t *rng)
+{
+	const struct snapshot *s = __atomic_load_n(&world.snapshot, __ATOMIC_ACQUIRE);
+	const struct ip_addr client = ip_addr_v4(0xc0000200 + (uint32_t)(ops_random(rng) % 512));
+	struct prefix_entry e;
+	uint64_t value;
+
+	__atomic_store_n(&world.passed[me], s->generation, __ATOMIC_RELEASE);
+	if (prefix_table_find(s->client_allow, &client, &e) != ((ip_addr_to_v4(&client) & 0xffffff00) == 0xc0000200))
+		fail("a network list answers wrong");
+	if (!name_set_find_domain(s->domains, "mail.example.net", 16, &value) || s->conf->grey_block_s != (uint32_t)s->generation)
+		fail("a snapshot that is not whole");
+	for (unsigned i = 0; i < 20; i++)
+		check(ops_table_step(&world.table, rng));
+	ops_produce(&world.event[me][0], 1 + (unsigned)(ops_random(rng) % 4));
+	check(ops_consume(&world.answer[me][1], 8, &world.consumed[me]));
+	source_budget_take(world.budget, &ops_key, &client, 100, 7200);
+	world.turns[me]++;
+}
+
+static void *
+worker_run(void *arg)
+{
+	const unsigned me = (unsigned)(uintptr_t)arg;
+	uint64_t rng = 1000 + me;
+
+	while (!stopped())
+		worker_turn(me, &rng);
+	return NULL;
+}
+
+static void
+snapshot_make(struct snapshot *out, uint64_t generation)
+{
+	static struct snapshot_parts parts;
+	char path[300], why[128];
+
+	snapshot_parts_init(&parts);
+	parts.conf.grey_block_s = (uint32_t)generation;
+	snprintf(path, sizeof(path), "%s/policy.snapshot", world.folder);
+	if (snapshot_write(path, generation, parts.part) != 0 || snapshot_map(out, path, why, sizeof(why)) != 0)
+		fail("a snapshot cannot be made");
+}
+
+static bool
+all_passed(uint64_t generation)
+{
+	for (unsigned w = 0; w < WORKERS; w++) {
+		if (__atomic_load_n(&world.passed[w], __ATOMIC_ACQUIRE) < generation)
+			return false;
+	}
+	return true;
+}
+
+static void *
+main_run(void *arg)
+{
+	struct snapshot kept[2];
+	unsigned in_force = 0;
+
+	(void)arg;
+	kept[0] = *world.snapshot;
+	for (uint64_t generation = 2; !stopped(); generation++) {
+		snapshot_make(&kept[!in_force], generation);
+		__atomic_store_n(&world.snapshot, &kept[!in_force], __ATOMIC_RELEASE);
+		while (!all_passed(generation) && !stopped())
+			usleep(100);
+		if (stopped())
+			break;
+		snapshot_unmap(&kept[in_force]);
+		in_force = !in_force;
+		world.swaps++;
+	}
+	return NULL;
+}
+
+static void *
+memory(uint64_t octets)
+{
+	void *p = aligned_alloc(64, (octets + 63) & ~UINT64_C(63));
+
+	BUG_ON(p == NULL);
+	memset(p, 0, octets);
+	return p;
+}
+
+static void
+set_up(void)
+{
+	static struct snapshot first;
+	const char *tmp = getenv("TMPDIR");
+
+	snprintf(world.folder, sizeof(world.folder), "%s/greyline-threads-XXXXXX", tmp != NULL ? tmp : "/tmp");
+	BUG_ON(mkdtemp(world.folder) == NULL);
+	verdict_table_bind(&world.table, memory(verdict_table_octets(OPS_BUCKETS)), OPS_BUCKETS, &ops_key);
+	world.budget = memory(SOURCE_BUDGET_CELLS * sizeof(struct source_budget_cell));
+	for (unsigned w = 0; w < WORKERS; w++) {
+		void *up = memory(ring_octets(OPS_RECORD_OCTETS, OPS_RECORDS)), *down = memory(ring_octets(OPS_RECORD_OCTETS, OPS_RECORDS));
+
+		for (unsigned side = 0; side < 2; side++) {
+			ring_bind(&world.event[w][side], up, OPS_RECORD_OCTETS, OPS_RECORDS);
+			ring_bind(&world.answer[w][side], down, OPS_RECORD_OCTETS, OPS_RECORDS);
+		}
+	}
+	for (unsigned i = 0; i < OPS_KEPT; i++) {
+		const struct vt_entry e = ops_entry(ops_tag(i), VT_TRIPLET, VT_WHITE, OPS_NOW_S);
+
+		BUG_ON(verdict_table_put(&world.table, NULL, &e, &ops_ages, NULL) != VT_PUT_DONE);
+	}
+	snapshot_make(&first, 1);
+	world.snapshot = &first;
+}
+
+static int
+judge(void)
+{
+	struct vt_counts n;
+	char why[128], path[300];
+
+	snprintf(path, sizeof(path), "%s/policy.snapshot", world.folder);
+	unlink(path);
+	rmdir(world.folder);
+	if (verdict_table_check(&world.table, why, sizeof(why)) != 0)
+		fail(why);
+	verdict_table_count(&world.table, &n);
+	if (n.by_kind[VT_CLAIM] != 0)
+		fail("a claim is left though nobody was killed");
+	for (unsigned w = 0; w < WORKERS; w++) {
+		if (world.turns[w] == 0 || world.consumed[w] == 0)
+			fail("a worker did nothing");
+	}
+	if (world.swaps == 0 || world.stored == 0 || world.consumed[WORKERS] == 0)
+		fail("control or main did nothing");
+	printf("turns %llu %llu, snapshots swapped %llu, events %llu, buckets stored %llu\n", (unsigned long long)world.turns[0],
+		(unsigned long long)world.turns[1], (unsigned long long)world.swaps, (unsigned long long)world.consumed[WORKERS],
+		(unsigned long long)world.stored);
+	return 0;
+}
+
+int
+main(void)
+{
+	pthread_t thread[4];
+
+	set_up();
+	BUG_ON(pthread_create(&thread[0], NULL, control_run, NULL) != 0);
+	BUG_ON(pthread_create(&thread[1], NULL, worker_run, (void *)(uintptr_t)0) != 0);
+	BUG_ON(pthread_create(&thread[2], NULL, worker_run, (void *)(uintptr_t)1) != 0);
+	BUG_ON(pthread_create(&thread[3], NULL, main_run, NULL) != 0);
+	sleep(RUN_S);
+	__atomic_store_n(&world.stop, 1, __ATOMIC_RELEASE);
+	for (unsigned i = 0; i < 4; i++)
+		pthread_join(thread[i], NULL);
+	return judge();
+}
