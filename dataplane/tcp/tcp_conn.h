@@ -1,0 +1,299 @@
+/*
+ * tcp_conn.h - the states of a connection, its variables and what always holds for them. Internal to tcp.
+ *
+ * Keeps:  snd_una <= snd_nxt <= snd_max. snd_end is the number after the last octet queued; our FIN, once asked for, has the
+ *         number snd_end. The send queue holds [snd_una, snd_end) without SYN and FIN.
+ *         rcv_nxt <= rcv_adv: rcv_adv is the highest right edge ever offered and never moves back.
+ *         A connection is on at most one FIFO and one wheel node (rtx and delayed ACK share it).
+ *         In TCP_CLOSED it is in no table, on no timer, and holds nothing but octets still to be read.
+ * Source: RFC 9293 section 3.3.1 and 3.3.2.
+ */
+#ifndef GREYLINE_TCP_TCP_CONN_H
+#define GREYLINE_TCP_TCP_CONN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "dataplane/base/wheel.h"
+#include "dataplane/tcp/tcp.h"
+#include "dataplane/tcp/tcp_listen.h"
+#include "dataplane/tcp/tcp_piece.h"
+#include "dataplane/tcp/tcp_reply.h"
+#include "dataplane/tcp/tcp_sack.h"
+#include "dataplane/tcp/tcp_table.h"
+#include "dataplane/tcp/tcp_time_wait.h"
+#include "dataplane/tcp/tcp_wire.h"
+
+/* LISTEN and the passive side of SYN-RECEIVED live in tcp_listen, TIME-WAIT in tcp_time_wait: neither has a block. */
+#define TCP_STATES(X)                                                                                                 \
+	X(CLOSED)                                                                                                     \
+	X(SYN_SENT)                                                                                                   \
+	X(SYN_RECEIVED) /* of a simultaneous open */                                                                  \
+	X(ESTABLISHED)                                                                                                \
+	X(FIN_WAIT_1)                                                                                                 \
+	X(FIN_WAIT_2)                                                                                                 \
+	X(CLOSE_WAIT)                                                                                                 \
+	X(CLOSING)                                                                                                    \
+	X(LAST_ACK)
+
+enum tcp_state {
+#define X(name) TCP_STATE_##name,
+	TCP_STATES(X)
+#undef X
+	TCP_STATE_N
+};
+
+const char *tcp_state_name(enum tcp_state state);
+
+#define TCP_MSS_DEFAULT_V4   536  /* RFC 9293 section 3.7.1 */
+#define TCP_MSS_DEFAULT_V6   1220
+#define TCP_MSS_MIN          64   /* an MSS option below this counts as this: a peer must not make us send header storms */
+#define TCP_PMTU_MIN_V4      552  /* PITFALLS 20: nothing smaller is believed */
+#define TCP_PMTU_MIN_V6      1280
+#define TCP_TS_OPTION_OCTETS 12
+
+#define TCP_RTO_INITIAL_US   1000000u  /* RFC 6298 (2.1) */
+/* RFC 6298 (2.4) wants at least 1 s. 300 ms lies above every delayed ACK timer in use (200 ms), and a mail session of
+ * twenty segments that loses one should not cost a second each time. Linux has 200 ms. */
+#define TCP_RTO_MIN_US       300000u
+#define TCP_RTO_MAX_US       60000000u /* (2.5) */
+#define TCP_RTO_AFTER_SYN_US 3000000u  /* (5.7) where the SYN was retransmitted */
+#define TCP_RTX_MAX          10        /* give up after so many in a row: at least 150 s (RFC 1122 section 4.2.3.5: 100 s) */
+#define TCP_SYN_RTX_MAX      6         /* 127 s */
+#define TCP_PROBES_MAX       10        /* window probes in a row without any answer */
+#define TCP_PROBE_MIN_US     10000u    /* tail loss probe: not sooner (RFC 8985 section 7.2 has no floor; our tick is 2 ms) */
+#define TCP_PEER_DELACK_US   200000u   /* worst delayed ACK of a peer (RFC 8985 section 7.2) */
+#define TCP_DELACK_US        40000u
+#define TCP_IW_SEGS          10        /* RFC 6928 */
+#define TCP_IW_OCTETS        14600u
+#define TCP_CWND_MAX_OCTETS  (UINT32_C(1) << 30)
+#define TCP_CHALLENGE_US     500000u   /* one challenge ACK of a connection in so long: no counter shared over connections to spy on */
+#define TCP_EXPIRIES_PER_TURN 256
+#define TCP_TICK_US          2000u
+#define TCP_FIN_WAIT_2_US    UINT64_C(60000000)
+#define TCP_CLOSE_WAIT_US    UINT64_C(900000000) /* above the 600 s a backend may take after the final dot */
+#define TCP_ORPHAN_US        UINT64_C(60000000)
+#define TCP_ORPHAN_DISCARD_OCTETS 65536u /* what arrives after tcp_release() is acknowledged up to so much: an RST at once
+					  * would take our last reply out of the peer's receive buffer */
+#define TCP_PAWS_IDLE_US     (UINT64_C(24) * 86400 * 1000000) /* RFC 7323 section 5.5 */
+#define TCP_RCV_WSCALE       5  /* 65535 << 5 holds the largest rcv_wnd_max_octets */
+#define TCP_SACK_RECENT      4
+#define TCP_INDEX_NONE       UINT32_MAX
+#define TCP_NEVER            UINT64_MAX
+#define TCP_STARVED_PER_TURN 16
+#define TCP_STARVED_RETRY_US 20000u
+
+enum tcp_timer {
+	TCP_TIMER_NONE,
+	TCP_TIMER_RTO,
+	TCP_TIMER_PROBE,   /* tail loss probe, in place of the RTO that follows it */
+	TCP_TIMER_PERSIST,
+};
+
+/* Lists of connections by index. */
+struct tcp_link {
+	uint32_t next, prev; /* TCP_INDEX_NONE at the ends */
+};
+
+struct tcp_list {
+	uint32_t head, tail;
+	uint32_t n;
+};
+
+enum tcp_fifo {
+	TCP_FIFO_NONE,
+	TCP_FIFO_FIN_WAIT_2,
+	TCP_FIFO_CLOSE_WAIT,
+	TCP_FIFO_ORPHAN,
+	TCP_FIFO_N
+};
+
+enum tcp_list_id {
+	TCP_LIST_OUT,     /* has something to send, or may have */
+	TCP_LIST_READY,   /* has news for the layer above */
+	TCP_LIST_STARVED, /* waits for memory: a refused tcp_send() or a window held back */
+	TCP_LIST_N
+};
+
+struct tcp_conn {
+	struct flow flow;
+	uint32_t index;
+	struct tcp *tcp;
+	void *user;
+	uint32_t tag;
+	uint32_t events; /* enum tcp_event not yet told */
+	struct wheel_node timer;
+	struct tcp_link link[TCP_LIST_N];
+	struct tcp_link fifo_link;
+	uint64_t fifo_start_us;
+	uint64_t rtx_due_us;   /* TCP_NEVER: not running */
+	uint64_t delack_due_us;
+	uint64_t hash;
+
+	uint8_t state;      /* enum tcp_state; written by tcp_set_state() alone */
+	uint8_t fifo;       /* enum tcp_fifo */
+	uint8_t timer_kind; /* enum tcp_timer */
+	uint8_t on_list;    /* bit for each enum tcp_list_id */
+	uint8_t snd_wscale, rcv_wscale;
+	uint8_t backoff;    /* RTO and persist: doublings */
+	uint8_t rtx_count;  /* retransmissions or unanswered probes in a row */
+	uint8_t dupacks;
+	uint8_t n_sack_recent;
+	bool ts_ok : 1, sack_ok : 1, is_client : 1, released : 1;
+	bool syn_due : 1;      /* a SYN or SYN-ACK is to be sent */
+	bool rst_due : 1;      /* an RST is to be sent, then the block may go */
+	bool rst_with_ack : 1;
+	bool fin_queued : 1, fin_in : 1 /* the peer's FIN is in order */, fin_known : 1 /* out of order: rcv_fin_seq */;
+	bool ack_now : 1, probe_due : 1, tail_probe_due : 1, tail_probed : 1;
+	bool in_recovery : 1, rtx_due : 1, rtt_timing : 1, syn_retransmitted : 1;
+	bool send_refused : 1, eof_told : 1, wnd_withheld : 1, ts_seen : 1;
+	bool in_table : 1;
+	bool acked_all_due : 1; /* something was written since TCP_EV_ACKED_ALL */
+
+	/* send side, RFC 9293 section 3.3.1 */
+	uint32_t iss, snd_una, snd_nxt, snd_max, snd_end;
+	uint32_t snd_wnd, snd_wl1, snd_wl2, snd_wnd_max;
+	uint32_t mss;          /* octets of payload in a segment, options taken off */
+	uint32_t mss_limit;    /* from the peer's option and the path, before options */
+	uint32_t cwnd, ssthresh, cwnd_acked;
+	uint32_t recover, high_rxt;
+	uint32_t srtt_us, rttvar_us, rto_us;
+	uint32_t rtt_seq;
+	uint64_t rtt_start_us;
+	struct tcp_queue snd_queue;
+	struct tcp_piece *snd_cursor; /* a piece at or before what was sent last; NULL: start at the head */
+	struct tcp_scoreboard *sb;
+
+	/* receive side */
+	uint32_t irs, rcv_nxt, rcv_adv, rcv_limit;
+	uint32_t rcv_acked;    /* rcv_nxt as of our last ACK */
+	uint32_t rcv_readable;
+	uint32_t rcv_fin_seq;
+	uint32_t rcv_mss;      /* the largest segment seen: what "full" means for delayed ACKs */
+	uint32_t ts_recent;
+	uint32_t rcv_charged;  /* of the budget over all connections */
+	uint32_t discarded;    /* octets dropped after tcp_release() */
+	uint64_t ts_recent_us;
+	uint64_t challenged_us;
+	struct tcp_queue rcv_queue;
+	struct tcp_piece *ooo;
+	uint32_t n_ooo;
+	uint32_t sack_recent[TCP_SACK_RECENT];
+};
+
+struct tcp {
+	struct tcp_conf conf;
+	struct buf_pool *pool;
+	struct counters *counters;
+	uint64_t now_us;
+	bool accepting;
+	bool pressure; /* buffers are short: sampled once each time the clock moves */
+
+	struct tcp_conn *conns;
+	uint32_t free_head; /* chain through link[0].next */
+	uint32_t n_conns;
+	struct tcp_table table;
+	struct wheel wheel;
+	struct tcp_list list[TCP_LIST_N];
+	struct tcp_list fifo[TCP_FIFO_N];
+	struct tcp_pieces pieces;
+	struct tcp_scoreboard *scoreboards, *sb_free;
+	uint64_t rcv_offered_octets; /* held and offered, over all connections */
+	uint64_t starved_retry_us;
+	uint32_t port_counter;
+
+	struct tcp_listen listen;
+	struct tcp_time_wait time_wait;
+	struct tcp_replies replies;
+	uint32_t turn_expiries; /* since tcp_output() last had nothing to say: a turn calls it several times */
+};
+
+/* A received segment with what the states ask of it. Trimmed as it goes. */
+struct tcp_seg_in {
+	struct tcp_hdr h;
+	struct buf *buf; /* of the payload; borrowed */
+	uint64_t now_us;
+	uint32_t seq, len; /* SEG.SEQ and SEG.LEN after trimming */
+	bool fin;
+};
+
+static inline bool
+tcp_flow_equal(const struct flow *a, const struct flow *b)
+{
+	return a->local_port == b->local_port && a->remote_port == b->remote_port && ip_addr_equal(&a->remote, &b->remote) &&
+	       ip_addr_equal(&a->local, &b->local);
+}
+
+/* tcp.c */
+uint64_t tcp_flow_hash(const struct tcp *tcp, const struct flow *flow);
+struct tcp_conn *tcp_conn_find(const struct tcp *tcp, const struct flow *flow, uint64_t hash);
+/* Gives a zeroed block in TCP_CLOSED, in the table; NULL: no block or place. */
+struct tcp_conn *tcp_conn_get(struct tcp *tcp, const struct flow *flow, uint64_t hash);
+/* Frees the block when nobody needs it: call at the end of every entry, never in the middle. */
+void tcp_conn_reap(struct tcp_conn *c);
+void tcp_set_state(struct tcp_conn *c, enum tcp_state state);
+/* Ends c: everything but readable octets is dropped. event: told to the user, 0 for none. */
+void tcp_conn_end(struct tcp_conn *c, uint32_t event);
+/* As tcp_conn_end(), with an RST to the peer. */
+void tcp_conn_reset(struct tcp_conn *c, uint32_t event);
+/* Both sides are closed and the peer may still repeat its FIN: leaves a TIME-WAIT record behind. */
+void tcp_conn_time_wait(struct tcp_conn *c);
+void tcp_event(struct tcp_conn *c, uint32_t events);
+void tcp_list_add(struct tcp *tcp, enum tcp_list_id id, struct tcp_conn *c);
+void tcp_list_del(struct tcp *tcp, enum tcp_list_id id, struct tcp_conn *c);
+void tcp_fifo_put(struct tcp_conn *c, enum tcp_fifo fifo);
+uint32_t tcp_mss_of_mtu(const struct flow *flow, uint32_t mtu);
+void tcp_set_mss(struct tcp_conn *c, uint32_t mss_limit);
+uint32_t tcp_initial_window(const struct tcp *tcp);
+void tcp_conn_init_send(struct tcp_conn *c, uint32_t iss);
+void tcp_conn_init_rcv(struct tcp_conn *c, uint32_t irs, uint32_t wnd);
+void tcp_init_cwnd(struct tcp_conn *c);
+uint32_t tcp_ts_now(const struct tcp *tcp, uint64_t now_us);
+void tcp_clock(struct tcp *tcp, uint64_t now_us);
+struct tcp_scoreboard *tcp_scoreboard_get(struct tcp *tcp);
+void tcp_scoreboard_put(struct tcp *tcp, struct tcp_scoreboard *sb);
+
+/* tcp_input.c */
+void tcp_conn_input(struct tcp_conn *c, struct tcp_seg_in *s);
+/* A segment as it arrives, header parsed. */
+struct tcp_seg_in tcp_seg_of(const struct tcp_hdr *h, struct buf *buf, uint64_t now_us);
+void tcp_challenge_ack(struct tcp_conn *c);
+void tcp_rtt_sample(struct tcp_conn *c, uint32_t rtt_us);
+
+/* tcp_output.c */
+bool tcp_conn_output(struct tcp_conn *c, struct tcp_seg_out *out);
+/* Moves rcv_adv as far as memory and silly-window rules allow and returns the window for the header. */
+uint16_t tcp_rcv_window(struct tcp_conn *c);
+/* Brings the connection's share of the receive budget up to date. */
+void tcp_rcv_charge(struct tcp_conn *c);
+/* Whether consuming has opened the window so much that the peer should hear of it. */
+bool tcp_window_update_due(const struct tcp_conn *c);
+static inline void
+tcp_want_output(struct tcp_conn *c)
+{
+	tcp_list_add(c->tcp, TCP_LIST_OUT, c);
+}
+
+/* tcp_timer.c */
+void tcp_timer_set(struct tcp_conn *c, enum tcp_timer kind, uint64_t due_us);
+void tcp_timer_stop(struct tcp_conn *c);
+void tcp_timer_arm_rto(struct tcp_conn *c);
+void tcp_timer_arm_persist(struct tcp_conn *c);
+void tcp_delack_set(struct tcp_conn *c, uint64_t due_us);
+void tcp_timers_run(struct tcp *tcp, uint64_t now_us);
+uint64_t tcp_timers_deadline_us(const struct tcp *tcp);
+uint32_t tcp_rto_us(const struct tcp_conn *c);
+
+static inline bool
+tcp_fin_sent(const struct tcp_conn *c)
+{
+	return c->fin_queued && c->snd_max == c->snd_end + 1;
+}
+
+static inline bool
+tcp_fin_acked(const struct tcp_conn *c)
+{
+	return c->fin_queued && c->snd_una == c->snd_end + 1;
+}
+
+#endif

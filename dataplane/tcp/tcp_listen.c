@@ -1,0 +1,517 @@
+/*
+ * tcp_listen.c - LISTEN and the passive SYN-RECEIVED.
+ *
+ * Pure:   see the header.
+ * Keeps:  the four stages are FIFOs: an entry goes through them in the order it came, so each list is sorted by time.
+ *
+ * LISTEN:       a SYN is answered by a SYN-ACK and remembered; an ACK must complete one; all else gets an RST or nothing.
+ * SYN-RECEIVED: (an entry) a repeated SYN is answered again; another SYN takes its place; the ACK makes the connection;
+ *               an RST at RCV.NXT forgets it.
+ */
+#include "dataplane/tcp/tcp_listen.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "dataplane/base/bug.h"
+#include "dataplane/base/seq.h"
+#include "dataplane/tcp/tcp_conn.h"
+
+static const uint64_t stage_us[TCP_SYN_STAGES] = { 1000000, 3000000, 7000000, 15000000 };
+
+/* What a cookie can say of an MSS; the next lower one is used. The last is for jumbo frames. */
+static const uint16_t cookie_mss[8] = { TCP_MSS_MIN, 536, 1220, 1360, 1440, 1452, 1460, 8940 };
+
+bool
+tcp_listen_create(struct tcp_listen *l, uint32_t entries)
+{
+	*l = (struct tcp_listen){ .max = entries, .free = TCP_INDEX_NONE };
+	for (uint32_t i = 0; i < TCP_SYN_STAGES; i++)
+		l->stage[i] = (struct tcp_syn_list){ TCP_INDEX_NONE, TCP_INDEX_NONE };
+	l->entry = calloc(entries > 0 ? entries : 1, sizeof(l->entry[0]));
+	if (l->entry == NULL || !tcp_table_create(&l->table, entries))
+		return false;
+	for (uint32_t i = 0; i < entries; i++) {
+		l->entry[i].next = l->free;
+		l->free = i;
+	}
+	return true;
+}
+
+void
+tcp_listen_destroy(struct tcp_listen *l)
+{
+	free(l->entry);
+	tcp_table_destroy(&l->table);
+}
+
+static const struct tcp_listener *
+listener_find(const struct tcp_listen *l, const struct flow *flow)
+{
+	for (uint32_t i = 0; i < TCP_LISTENERS_MAX && l->n_listeners > 0; i++) {
+		const struct tcp_listener *x = &l->listener[i];
+
+		if (x->used && x->port == flow->local_port && ip_addr_equal(&x->addr, &flow->local))
+			return x;
+	}
+	return NULL;
+}
+
+int
+tcp_listen(struct tcp *tcp, const struct ip_addr *addr, uint16_t port, uint32_t tag)
+{
+	struct tcp_listen *l = &tcp->listen;
+	const struct flow as_flow = { .local = *addr, .local_port = port };
+
+	if (listener_find(l, &as_flow) != NULL)
+		return -EEXIST;
+	for (uint32_t i = 0; i < TCP_LISTENERS_MAX; i++) {
+		if (l->listener[i].used)
+			continue;
+		l->listener[i] = (struct tcp_listener){ .addr = *addr, .port = port, .tag = tag, .used = true };
+		l->n_listeners++;
+		return 0;
+	}
+	return -ENOSPC;
+}
+
+int
+tcp_unlisten(struct tcp *tcp, const struct ip_addr *addr, uint16_t port)
+{
+	struct tcp_listen *l = &tcp->listen;
+
+	for (uint32_t i = 0; i < TCP_LISTENERS_MAX; i++) {
+		struct tcp_listener *x = &l->listener[i];
+
+		if (!x->used || x->port != port || !ip_addr_equal(&x->addr, addr))
+			continue;
+		x->used = false;
+		l->n_listeners--;
+		return 0;
+	}
+	return -ENOENT;
+}
+
+/* --- the cookie: 2 bits of time, 8 bits of options under a mask, 22 bits of hash --- */
+
+static uint64_t
+cookie_hash(const struct tcp *tcp, const struct flow *flow, uint32_t irs, uint64_t slot, uint32_t options)
+{
+	struct siphash_state s;
+	const uint64_t salted = slot << 16 | (uint64_t)options;
+
+	siphash_init(&s, &tcp->conf.secret);
+	siphash_update(&s, "cookie", 6);
+	siphash_update(&s, flow->local.octet, sizeof(flow->local.octet));
+	siphash_update(&s, flow->remote.octet, sizeof(flow->remote.octet));
+	siphash_update(&s, &flow->local_port, sizeof(flow->local_port));
+	siphash_update(&s, &flow->remote_port, sizeof(flow->remote_port));
+	siphash_update(&s, &irs, sizeof(irs));
+	siphash_update(&s, &salted, sizeof(salted));
+	return siphash_final(&s);
+}
+
+static uint32_t
+options_pack(const struct tcp_syn_options *opt)
+{
+	uint32_t mss = 0;
+
+	while (mss + 1 < ARRAY_LEN(cookie_mss) && cookie_mss[mss + 1] <= opt->mss)
+		mss++;
+	return mss << 5 | (uint32_t)(opt->wscale > TCP_WSCALE_MAX ? 15 : opt->wscale) << 1 | opt->sack;
+}
+
+#define COOKIE_MASK_OF 0x8000u /* marks the hash that gives the mask of the options: no options look like it */
+
+uint32_t
+tcp_cookie_make(const struct tcp *tcp, const struct flow *flow, uint32_t irs, const struct tcp_syn_options *opt, uint64_t now_us)
+{
+	const uint64_t slot = now_us / TCP_COOKIE_SLOT_US;
+	const uint32_t options = options_pack(opt);
+	const uint32_t mask = (uint32_t)cookie_hash(tcp, flow, irs, slot, COOKIE_MASK_OF) & 0xff;
+	const uint32_t mac = (uint32_t)cookie_hash(tcp, flow, irs, slot, options) & 0x3fffff;
+
+	return (uint32_t)(slot & 3) << 30 | (options ^ mask) << 22 | mac;
+}
+
+bool
+tcp_cookie_check(const struct tcp *tcp, const struct flow *flow, uint32_t irs, uint32_t cookie, struct tcp_syn_options *opt,
+	uint64_t now_us)
+{
+	const uint64_t slot_now = now_us / TCP_COOKIE_SLOT_US;
+
+	for (uint64_t age = 0; age < 2 && age <= slot_now; age++) {
+		const uint64_t slot = slot_now - age;
+		uint32_t options;
+
+		if ((slot & 3) != cookie >> 30)
+			continue;
+		options = (cookie >> 22 & 0xff) ^ ((uint32_t)cookie_hash(tcp, flow, irs, slot, COOKIE_MASK_OF) & 0xff);
+		if (((uint32_t)cookie_hash(tcp, flow, irs, slot, options) & 0x3fffff) != (cookie & 0x3fffff))
+			return false;
+		*opt = (struct tcp_syn_options){ .mss = cookie_mss[options >> 5], .sack = options & 1 };
+		opt->wscale = (options >> 1 & 15) == 15 ? TCP_WSCALE_NONE : (uint8_t)(options >> 1 & 15);
+		return true;
+	}
+	return false;
+}
+
+/* --- the ring --- */
+
+static void
+stage_push(struct tcp_listen *l, uint32_t i)
+{
+	struct tcp_syn_list *s = &l->stage[l->entry[i].stage];
+
+	l->entry[i].next = TCP_INDEX_NONE;
+	l->entry[i].prev = s->tail;
+	if (s->tail != TCP_INDEX_NONE)
+		l->entry[s->tail].next = i;
+	else
+		s->head = i;
+	s->tail = i;
+}
+
+static void
+stage_del(struct tcp_listen *l, uint32_t i)
+{
+	const struct tcp_syn_entry *e = &l->entry[i];
+	struct tcp_syn_list *s = &l->stage[e->stage];
+
+	if (e->prev != TCP_INDEX_NONE)
+		l->entry[e->prev].next = e->next;
+	else
+		s->head = e->next;
+	if (e->next != TCP_INDEX_NONE)
+		l->entry[e->next].prev = e->prev;
+	else
+		s->tail = e->prev;
+}
+
+static struct tcp_syn_entry *
+entry_find(const struct tcp_listen *l, const struct flow *flow, uint64_t hash)
+{
+	uint32_t at = 0, i;
+
+	while ((i = tcp_table_next(&l->table, hash, &at)) != TCP_TABLE_NONE)
+		if (tcp_flow_equal(&l->entry[i].flow, flow))
+			return &l->entry[i];
+	return NULL;
+}
+
+static struct tcp_syn_entry *
+entry_get(struct tcp_listen *l, uint64_t hash)
+{
+	uint32_t i = l->free;
+
+	if (i == TCP_INDEX_NONE || !tcp_table_insert(&l->table, hash, i))
+		return NULL;
+	l->free = l->entry[i].next;
+	l->entry[i] = (struct tcp_syn_entry){ .hash = hash };
+	stage_push(l, i);
+	l->n++;
+	return &l->entry[i];
+}
+
+static void
+entry_del(struct tcp_listen *l, struct tcp_syn_entry *e)
+{
+	uint32_t i = (uint32_t)(e - l->entry);
+
+	tcp_table_remove(&l->table, e->hash, i);
+	stage_del(l, i);
+	e->next = l->free;
+	l->free = i;
+	l->n--;
+}
+
+/* --- SYN --- */
+
+static void
+send_syn_ack(struct tcp *tcp, const struct tcp_syn_entry *e, const struct net_frame *frame)
+{
+	struct tcp_hdr h = {
+		.seq = e->iss, .ack = e->irs + 1, .flags = TCP_SYN | TCP_ACK,
+		.wnd = e->wnd, /* never scaled in a SYN (RFC 7323 section 2.2) */
+		.mss = (uint16_t)tcp_mss_of_mtu(&e->flow, tcp->conf.mtu),
+		.wscale = e->opt.wscale == TCP_WSCALE_NONE ? TCP_WSCALE_NONE : TCP_RCV_WSCALE,
+		.sack_permitted = e->opt.sack, .has_ts = e->opt.ts,
+		.tsval = tcp_ts_now(tcp, tcp->now_us), .tsecr = e->tsval,
+	};
+
+	tcp_reply_add(tcp, &e->flow, &h, frame);
+}
+
+static struct tcp_syn_options
+syn_options(const struct tcp_hdr *h, const struct flow *flow)
+{
+	struct tcp_syn_options o = { .mss = h->mss, .wscale = h->wscale, .sack = h->sack_permitted, .ts = h->has_ts };
+
+	if (o.mss == 0)
+		o.mss = ip_addr_is_v4(&flow->local) ? TCP_MSS_DEFAULT_V4 : TCP_MSS_DEFAULT_V6;
+	o.mss = MAX(o.mss, TCP_MSS_MIN);
+	return o;
+}
+
+/* PITFALLS 16. Directed broadcasts and other addresses of ours are net's to know. */
+static bool
+is_possible_peer(const struct flow *flow)
+{
+	const struct ip_addr *r = &flow->remote;
+
+	if (flow->remote_port == 0 || flow->local_port == 0 || ip_addr_equal(r, &flow->local))
+		return false;
+	if (ip_addr_is_v4(r)) {
+		uint32_t a = ip_addr_to_v4(r);
+
+		return a >> 24 != 0 && a >> 24 != 127 && a >> 28 < 0xe; /* this net, loopback, multicast and up */
+	}
+	return !ip_addr_is_zero(r) && r->octet[0] != 0xff;
+}
+
+static bool
+may_accept(struct tcp *tcp)
+{
+	if (tcp->accepting && tcp->n_conns < tcp->conf.conns_max)
+		return true;
+	counter_inc(tcp->counters, CTR_tcp_syn_refused);
+	return false;
+}
+
+static void
+on_syn(struct tcp *tcp, const struct tcp_listener *x, struct tcp_syn_entry *e, const struct flow *flow, const struct tcp_hdr *h,
+	uint64_t hash, const struct net_frame *frame)
+{
+	struct tcp_listen *l = &tcp->listen;
+	struct tcp_syn_entry forgotten = { 0 };
+
+	counter_inc(tcp->counters, CTR_tcp_syn_in);
+	if ((h->flags & TCP_FIN) != 0) {
+		counter_inc(tcp->counters, CTR_tcp_drop_flags);
+		return;
+	}
+	if (e != NULL && e->irs == h->seq) {
+		counter_inc(tcp->counters, CTR_tcp_syn_repeated);
+		if (h->has_ts)
+			e->tsval = h->tsval;
+		send_syn_ack(tcp, e, frame);
+		return;
+	}
+	if (!may_accept(tcp))
+		return;
+	if (e != NULL) {
+		/* A new incarnation, or a forger: the ACK to the old SYN-ACK still completes its cookie. */
+		counter_inc(tcp->counters, CTR_tcp_syn_replaced);
+		l->cookies_until_us = tcp->now_us + 2 * TCP_COOKIE_SLOT_US;
+		entry_del(l, e);
+	}
+	e = entry_get(l, hash);
+	if (e == NULL) {
+		counter_inc(tcp->counters, CTR_tcp_cookie_sent);
+		l->cookies_until_us = tcp->now_us + 2 * TCP_COOKIE_SLOT_US;
+		e = &forgotten;
+	}
+	e->flow = *flow;
+	e->start_us = tcp->now_us;
+	e->irs = h->seq;
+	e->opt = syn_options(h, flow);
+	e->iss = tcp_cookie_make(tcp, flow, h->seq, &e->opt, tcp->now_us);
+	e->tsval = h->tsval;
+	e->tag = x->tag;
+	e->wnd = (uint16_t)tcp_initial_window(tcp);
+	send_syn_ack(tcp, e, frame);
+}
+
+/* --- the ACK --- */
+
+/* A connection in ESTABLISHED for a handshake that is complete; NULL: no memory. */
+static struct tcp_conn *
+establish(struct tcp *tcp, const struct tcp_syn_entry *e, const struct tcp_hdr *h)
+{
+	struct tcp_conn *c = tcp->conf.conns_max == tcp->n_conns ? NULL : tcp_conn_get(tcp, &e->flow, e->hash);
+
+	if (c == NULL) {
+		counter_inc(tcp->counters, CTR_tcp_accept_no_block);
+		return NULL;
+	}
+	c->tag = e->tag;
+	c->ts_ok = e->opt.ts;
+	c->sack_ok = e->opt.sack;
+	c->snd_wscale = e->opt.wscale == TCP_WSCALE_NONE ? 0 : e->opt.wscale;
+	c->rcv_wscale = e->opt.wscale == TCP_WSCALE_NONE ? 0 : TCP_RCV_WSCALE;
+	c->ts_recent = e->tsval;
+	c->ts_recent_us = tcp->now_us;
+	tcp_conn_init_send(c, e->iss);
+	c->snd_una = c->snd_nxt = c->snd_max = e->iss + 1;
+	tcp_conn_init_rcv(c, e->irs, e->wnd);
+	tcp_set_mss(c, MIN(e->opt.mss, tcp_mss_of_mtu(&e->flow, tcp->conf.mtu)));
+	tcp_init_cwnd(c);
+	c->snd_wnd = c->snd_wnd_max = (uint32_t)h->wnd << c->snd_wscale;
+	c->snd_wl1 = h->seq;
+	c->snd_wl2 = h->ack;
+	tcp_set_state(c, TCP_STATE_ESTABLISHED);
+	counter_inc(tcp->counters, CTR_tcp_accepted);
+	tcp_event(c, TCP_EV_ACCEPTED);
+	return c;
+}
+
+/* Whether the segment that completes the handshake of e may be its peer's: sequence and timestamp. */
+static bool
+is_of_entry(struct tcp *tcp, const struct tcp_syn_entry *e, const struct tcp_hdr *h)
+{
+	if (!seq_in(h->seq, e->irs + 1, e->irs + 1 + e->wnd + 1)) {
+		counter_inc(tcp->counters, CTR_tcp_drop_sequence);
+		return false;
+	}
+	if (e->opt.ts && !h->has_ts) {
+		counter_inc(tcp->counters, CTR_tcp_drop_no_timestamp);
+		return false;
+	}
+	if (e->opt.ts && seq_lt(h->tsval, e->tsval)) {
+		counter_inc(tcp->counters, CTR_tcp_drop_paws);
+		return false;
+	}
+	return true;
+}
+
+static void
+first_rtt(struct tcp_conn *c, const struct tcp_syn_entry *e, const struct tcp_hdr *h)
+{
+	const struct tcp *tcp = c->tcp;
+	const uint32_t age_ms = tcp_ts_now(tcp, tcp->now_us) - h->tsecr;
+
+	if (c->ts_ok && age_ms < 60000)
+		tcp_rtt_sample(c, age_ms * 1000);
+	else if (e->stage == 0 && e->start_us != 0)
+		tcp_rtt_sample(c, (uint32_t)MIN(tcp->now_us - e->start_us, UINT64_C(60000000)));
+	else if (e->stage != 0)
+		c->rto_us = TCP_RTO_AFTER_SYN_US;
+}
+
+/* True: h completed a handshake, the connection has it now. */
+static bool
+complete(struct tcp *tcp, struct tcp_syn_entry *e, struct tcp_syn_entry *in_ring, const struct net_seg *seg, const struct tcp_hdr *h)
+{
+	struct tcp_conn *c = establish(tcp, e, h);
+	struct tcp_seg_in s = tcp_seg_of(h, seg->tcp.buf, tcp->now_us);
+
+	if (c == NULL)
+		return false; /* a remembered entry stays: the client repeats its ACK when our SYN-ACK comes again */
+	first_rtt(c, e, h);
+	if (in_ring != NULL)
+		entry_del(&tcp->listen, in_ring);
+	tcp_conn_input(c, &s);
+	tcp_conn_reap(c);
+	return true;
+}
+
+static void
+on_ack(struct tcp *tcp, const struct tcp_listener *x, struct tcp_syn_entry *e, const struct net_seg *seg, const struct tcp_hdr *h,
+	uint64_t hash, const struct net_frame *frame)
+{
+	struct tcp_syn_entry from_cookie = { .flow = seg->flow, .hash = hash, .irs = h->seq - 1, .iss = h->ack - 1 };
+
+	if (e != NULL && h->ack == e->iss + 1) {
+		if (is_of_entry(tcp, e, h))
+			complete(tcp, e, e, seg, h);
+		return;
+	}
+	if (x != NULL && tcp->now_us < tcp->listen.cookies_until_us) {
+		if (tcp_cookie_check(tcp, &seg->flow, from_cookie.irs, from_cookie.iss, &from_cookie.opt, tcp->now_us)) {
+			from_cookie.opt.ts = h->has_ts;
+			from_cookie.tsval = h->tsval;
+			from_cookie.tag = x->tag;
+			from_cookie.wnd = (uint16_t)tcp_initial_window(tcp);
+			if (complete(tcp, &from_cookie, e, seg, h))
+				counter_inc(tcp->counters, CTR_tcp_cookie_good);
+			return;
+		}
+		counter_inc(tcp->counters, CTR_tcp_cookie_bad);
+		/* Data ahead of a lost first segment cannot prove its cookie, for the peer's ISN is not in it. The lost
+		 * segment comes again and can: silence here, where RFC 9293 has an RST. */
+		if (h->payload_octets > 0)
+			return;
+	} else {
+		counter_inc(tcp->counters, CTR_tcp_drop_no_conn);
+	}
+	tcp_reply_rst(tcp, &seg->flow, h, frame);
+}
+
+void
+tcp_listen_input(struct tcp *tcp, const struct net_seg *seg, const struct tcp_hdr *h, uint64_t hash, const struct net_frame *frame)
+{
+	struct tcp_syn_entry *e = entry_find(&tcp->listen, &seg->flow, hash);
+	const struct tcp_listener *x = listener_find(&tcp->listen, &seg->flow);
+
+	if (!is_possible_peer(&seg->flow)) {
+		counter_inc(tcp->counters, CTR_tcp_drop_address);
+		return;
+	}
+	/* RFC 9293 section 3.10.7.2, first: check for an RST */
+	if ((h->flags & TCP_RST) != 0) {
+		if (e != NULL && h->seq == e->irs + 1)
+			entry_del(&tcp->listen, e);
+		return;
+	}
+	/* second: check for an ACK */
+	if ((h->flags & (TCP_ACK | TCP_SYN)) == TCP_ACK) {
+		on_ack(tcp, x, e, seg, h, hash, frame);
+		return;
+	}
+	/* third: check for a SYN */
+	if ((h->flags & (TCP_ACK | TCP_SYN)) == TCP_SYN && x != NULL) {
+		on_syn(tcp, x, e, &seg->flow, h, hash, frame);
+		return;
+	}
+	/* fourth: anything else. A listener drops what has neither SYN nor ACK; a closed port resets it (section 3.10.7.1). */
+	counter_inc(tcp->counters, CTR_tcp_drop_no_conn);
+	if (x == NULL || (h->flags & TCP_ACK) != 0)
+		tcp_reply_rst(tcp, &seg->flow, h, frame);
+}
+
+/* --- time --- */
+
+static void
+entry_due(struct tcp *tcp, uint32_t i)
+{
+	struct tcp_listen *l = &tcp->listen;
+	struct tcp_syn_entry *e = &l->entry[i];
+
+	if (e->stage == TCP_SYN_STAGES - 1) {
+		counter_inc(tcp->counters, CTR_tcp_syn_expired);
+		entry_del(l, e);
+		return;
+	}
+	stage_del(l, i);
+	e->stage++;
+	stage_push(l, i);
+	counter_inc(tcp->counters, CTR_tcp_syn_ack_again);
+	send_syn_ack(tcp, e, NULL);
+}
+
+uint32_t
+tcp_listen_expire(struct tcp *tcp, uint64_t now_us, uint32_t max)
+{
+	struct tcp_listen *l = &tcp->listen;
+	uint32_t n = 0;
+
+	for (uint32_t s = 0; s < TCP_SYN_STAGES; s++) {
+		while (n < max && l->stage[s].head != TCP_INDEX_NONE &&
+		       l->entry[l->stage[s].head].start_us + stage_us[s] <= now_us) {
+			entry_due(tcp, l->stage[s].head);
+			n++;
+		}
+	}
+	return n;
+}
+
+uint64_t
+tcp_listen_deadline_us(const struct tcp_listen *l)
+{
+	uint64_t due = TCP_NEVER;
+
+	for (uint32_t s = 0; s < TCP_SYN_STAGES; s++)
+		if (l->stage[s].head != TCP_INDEX_NONE)
+			due = MIN(due, l->entry[l->stage[s].head].start_us + stage_us[s]);
+	return due;
+}

@@ -1,0 +1,84 @@
+/*
+ * tcp_listen.h - LISTEN and the passive SYN-RECEIVED: the ring of SYNs and the cookie.
+ *
+ * Flow:   tcp_input (no connection) -> tcp_listen_input() -> SYN-ACK;  its ACK -> a connection in ESTABLISHED
+ * Pure:   memory is allocated at creation; a SYN of a stranger costs an entry of the ring or nothing.
+ * Keeps:  the ISN of every SYN-ACK is a keyed cookie, remembered or not, so a repeated SYN gets the same ISN and what the
+ *         ring forgot is still understood. The ring holds at most syn_ring_entries; no connection block before the third ACK.
+ * Source: RFC 4987 section 3.6, RFC 6528, RFC 9293 section 3.10.7.2.
+ */
+#ifndef GREYLINE_TCP_TCP_LISTEN_H
+#define GREYLINE_TCP_TCP_LISTEN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "dataplane/net/net.h"
+#include "dataplane/tcp/tcp_table.h"
+#include "dataplane/tcp/tcp_wire.h"
+
+#define TCP_LISTENERS_MAX 64
+#define TCP_SYN_STAGES    4 /* SYN-ACK again after 1, 3 and 7 s, forgotten after 15 s */
+#define TCP_COOKIE_SLOT_US UINT64_C(64000000) /* a cookie holds for this to twice this */
+
+struct tcp;
+struct tcp_seg_in;
+
+struct tcp_listener {
+	struct ip_addr addr;
+	uint16_t port;
+	uint32_t tag;
+	bool used;
+};
+
+/* What a SYN told: exact in the ring, rounded in a cookie. */
+struct tcp_syn_options {
+	uint16_t mss;   /* as the peer's option says, or the default of its family */
+	uint8_t wscale; /* TCP_WSCALE_NONE: not offered */
+	bool sack, ts;
+};
+
+struct tcp_syn_entry {
+	struct flow flow;
+	uint64_t hash;
+	uint64_t start_us;
+	uint32_t irs, iss, tsval;
+	uint32_t tag;
+	uint32_t next, prev; /* of its stage */
+	struct tcp_syn_options opt;
+	uint16_t wnd;        /* as offered */
+	uint8_t stage;
+};
+
+struct tcp_syn_list {
+	uint32_t head, tail;
+};
+
+struct tcp_listen {
+	struct tcp_listener listener[TCP_LISTENERS_MAX];
+	uint32_t n_listeners;
+	struct tcp_syn_entry *entry;
+	struct tcp_table table;
+	struct tcp_syn_list stage[TCP_SYN_STAGES];
+	uint32_t max, n, free;
+	uint64_t cookies_until_us; /* an ACK may complete a cookie until then; before the first cookie: never */
+};
+
+bool tcp_listen_create(struct tcp_listen *l, uint32_t entries);
+void tcp_listen_destroy(struct tcp_listen *l);
+
+/* A segment that belongs to no connection and no TIME-WAIT record. An answer, if any, is queued; an ACK that completes a handshake
+ * makes a connection and is processed there. */
+void tcp_listen_input(struct tcp *tcp, const struct net_seg *seg, const struct tcp_hdr *h, uint64_t hash,
+	const struct net_frame *frame);
+
+/* An ICMP error about a SYN-ACK of ours: nothing but a counter may come of it. */
+uint32_t tcp_listen_expire(struct tcp *tcp, uint64_t now_us, uint32_t max);
+uint64_t tcp_listen_deadline_us(const struct tcp_listen *l);
+
+/* The cookie, for tests: what tcp_cookie_make() carries comes back from tcp_cookie_check() rounded down. */
+uint32_t tcp_cookie_make(const struct tcp *tcp, const struct flow *flow, uint32_t irs, const struct tcp_syn_options *opt, uint64_t now_us);
+bool tcp_cookie_check(const struct tcp *tcp, const struct flow *flow, uint32_t irs, uint32_t cookie, struct tcp_syn_options *opt,
+	uint64_t now_us);
+
+#endif

@@ -1,0 +1,560 @@
+/*
+ * tcp_output.c - what to send now: retransmissions, probes, new data, FIN, a pure ACK, in this order.
+ *
+ * Flow:   tcp_output -> tcp_conn_output(), one segment a call -> net_wrap
+ * Pure:   see tcp.h. Payload is attached as views of the send queue, never copied.
+ * Keeps:  nothing beyond SND.UNA + SND.WND is sent but a window probe's one octet and a FIN; whatever is in flight has a
+ *         running timer; what cannot be sent for want of window has the persist timer.
+ * Source: RFC 9293 section 3.8.6 (windows, silly window), RFC 5681, 6582, 6675 (recovery), RFC 8985 section 7 (tail probe).
+ */
+#include "dataplane/base/bug.h"
+#include "dataplane/base/seq.h"
+#include "dataplane/tcp/tcp_conn.h"
+#include "dataplane/tcp/tcp_ooo.h"
+
+#define OUTPUT_BURST_SEGS 16 /* of one connection before the next has its turn */
+
+/* --- the window we offer --- */
+
+static uint32_t
+rcv_limit(const struct tcp_conn *c)
+{
+	return MIN(c->rcv_limit, UINT32_C(65535) << c->rcv_wscale);
+}
+
+/* The right edge we would offer if memory were no question. */
+static uint32_t
+wanted_edge(const struct tcp_conn *c)
+{
+	const uint32_t limit = rcv_limit(c);
+
+	return c->rcv_nxt + (limit > c->rcv_readable ? limit - c->rcv_readable : 0);
+}
+
+static uint32_t
+own_mss(const struct tcp_conn *c)
+{
+	return tcp_mss_of_mtu(&c->flow, c->tcp->conf.mtu);
+}
+
+/* What the connection holds or may be sent is charged to the budget of all. */
+void
+tcp_rcv_charge(struct tcp_conn *c)
+{
+	const uint32_t charge = c->rcv_adv - c->rcv_nxt + c->rcv_readable;
+
+	c->tcp->rcv_offered_octets += charge;
+	c->tcp->rcv_offered_octets -= c->rcv_charged;
+	c->rcv_charged = charge;
+}
+
+static void
+withhold(struct tcp_conn *c, enum counter why)
+{
+	counter_inc(c->tcp->counters, why);
+	c->wnd_withheld = true;
+	tcp_list_add(c->tcp, TCP_LIST_STARVED, c);
+}
+
+/* Moves the right edge by up to grow octets: as far as budget and buffers go. */
+static void
+grow_window(struct tcp_conn *c, uint32_t grow)
+{
+	const struct tcp *tcp = c->tcp;
+	const uint64_t left = tcp->conf.rcv_budget_octets > tcp->rcv_offered_octets ?
+		tcp->conf.rcv_budget_octets - tcp->rcv_offered_octets : 0;
+
+	if (tcp->pressure) {
+		withhold(c, CTR_tcp_rcv_pressure);
+		return;
+	}
+	if (grow > left) {
+		withhold(c, CTR_tcp_rcv_budget);
+		grow = (uint32_t)left;
+	}
+	c->rcv_adv += grow;
+	tcp_rcv_charge(c);
+}
+
+uint16_t
+tcp_rcv_window(struct tcp_conn *c)
+{
+	const uint32_t edge = wanted_edge(c), unit = UINT32_C(1) << c->rcv_wscale;
+	uint32_t wnd;
+
+	/* RFC 9293 section 3.8.6.2.2: move the edge by a segment or half of the buffer, or not at all */
+	if (!c->fin_in && !c->released && seq_gt(edge, c->rcv_adv) &&
+	    edge - c->rcv_adv >= MAX(1, MIN(rcv_limit(c) / 2, own_mss(c))))
+		grow_window(c, edge - c->rcv_adv);
+	wnd = c->rcv_adv - c->rcv_nxt;
+	/* Scaling drops low bits: up where we may offer that much, so that the edge does not seem to move back (RFC 7323 section
+	 * 2.4), else down: rounding up each time would creep beyond every limit. */
+	if (wnd % unit != 0 && seq_leq(c->rcv_nxt + (wnd / unit + 1) * unit, edge) && !c->fin_in && !c->released) {
+		wnd = (wnd / unit + 1) * unit;
+		c->rcv_adv = c->rcv_nxt + wnd;
+		tcp_rcv_charge(c);
+	}
+	return (uint16_t)MIN(wnd >> c->rcv_wscale, 65535u);
+}
+
+bool
+tcp_window_update_due(const struct tcp_conn *c)
+{
+	const uint32_t edge = wanted_edge(c), half = rcv_limit(c) / 2;
+	uint32_t grow;
+
+	if (c->fin_in || c->released || !seq_gt(edge, c->rcv_adv))
+		return false;
+	grow = edge - c->rcv_adv;
+	return grow >= MAX(1, MIN(half, 2 * own_mss(c))) && (c->rcv_adv - c->rcv_nxt <= half || grow >= half);
+}
+
+/* --- building a segment --- */
+
+static void
+header(struct tcp_conn *c, struct tcp_seg_out *out, struct tcp_hdr *h)
+{
+	out->flow = c->flow;
+	out->reply_to = NULL;
+	out->frame.hdr_len_octets = 0;
+	out->tcp_header_octets = tcp_hdr_build(out->frame.hdr + FRAME_TCP_OFFSET, &c->flow, h);
+	counter_inc(c->tcp->counters, CTR_tcp_out_segs);
+}
+
+/* The piece that holds seq. The cursor makes a walk from the head rare. */
+static struct tcp_piece *
+find_piece(struct tcp_conn *c, uint32_t seq)
+{
+	struct tcp_piece *p = c->snd_cursor != NULL && seq_leq(c->snd_cursor->seq, seq) ? c->snd_cursor : c->snd_queue.head;
+
+	while (p != NULL && seq_leq(p->seq + p->len_octets, seq))
+		p = p->next;
+	c->snd_cursor = p;
+	return p;
+}
+
+/* Attaches up to len octets from seq. Returns how many: fewer where there are more pieces than views. */
+static uint32_t
+attach(struct tcp_conn *c, struct frame *frame, uint32_t seq, uint32_t len)
+{
+	const struct tcp_piece *p = len > 0 ? find_piece(c, seq) : NULL;
+	uint32_t n = 0;
+
+	frame->n_views = 0;
+	for (; p != NULL && n < len && frame->n_views < FRAME_VIEWS_MAX; p = p->next) {
+		const uint32_t skip = seq + n - p->seq;
+		const uint32_t part = MIN(p->len_octets - skip, len - n);
+
+		frame->view[frame->n_views++] = (struct buf_view){ .ptr = p->ptr + skip, .len_octets = part, .buf = p->buf };
+		n += part;
+	}
+	BUG_ON(n == 0 && len > 0); /* the queue holds all of [snd_una, snd_end) */
+	return n;
+}
+
+/*
+ * A segment with ACK and up to len octets from seq, FIN behind them where fin and all of them fit. Returns the octets of
+ * payload. Whatever ACK was owed is paid.
+ */
+static uint32_t
+emit(struct tcp_conn *c, struct tcp_seg_out *out, uint32_t seq, uint32_t len, bool fin)
+{
+	struct tcp *tcp = c->tcp;
+	struct tcp_hdr h = { .seq = seq, .ack = c->rcv_nxt, .flags = TCP_ACK, .wscale = TCP_WSCALE_NONE };
+	const uint32_t n = attach(c, &out->frame, seq, len);
+
+	if (n == len && fin)
+		h.flags |= TCP_FIN;
+	if (n > 0 && seq + n == c->snd_end)
+		h.flags |= TCP_PSH;
+	h.wnd = tcp_rcv_window(c);
+	if (c->ts_ok) {
+		h.has_ts = true;
+		h.tsval = tcp_ts_now(tcp, tcp->now_us);
+		h.tsecr = c->ts_recent;
+	}
+	if (n == 0 && c->sack_ok && c->ooo != NULL) /* beside text they would make the segment too long */
+		h.n_sack = (uint8_t)tcp_ooo_blocks(c, h.sack, c->ts_ok ? 3 : 4);
+	header(c, out, &h);
+	counter_add(tcp->counters, CTR_tcp_out_octets, n);
+	c->ack_now = false;
+	c->rcv_acked = c->rcv_nxt;
+	tcp_delack_set(c, TCP_NEVER);
+	return n;
+}
+
+static bool
+emit_rst(struct tcp_conn *c, struct tcp_seg_out *out)
+{
+	struct tcp_hdr h = { .seq = c->snd_nxt, .flags = TCP_RST, .wscale = TCP_WSCALE_NONE };
+
+	if (!c->rst_due)
+		return false;
+	c->rst_due = false;
+	if (c->rst_with_ack) {
+		h.flags |= TCP_ACK;
+		h.ack = c->rcv_nxt;
+	}
+	out->frame.n_views = 0;
+	header(c, out, &h);
+	return true;
+}
+
+static bool
+emit_syn(struct tcp_conn *c, struct tcp_seg_out *out)
+{
+	struct tcp *tcp = c->tcp;
+	const bool answer = c->state == TCP_STATE_SYN_RECEIVED;
+	struct tcp_hdr h = {
+		.seq = c->iss, .flags = answer ? TCP_SYN | TCP_ACK : TCP_SYN, .ack = answer ? c->rcv_nxt : 0,
+		.wnd = (uint16_t)MIN(c->rcv_adv - c->rcv_nxt, 65535u), /* never scaled in a SYN (RFC 7323 section 2.2) */
+		.mss = (uint16_t)own_mss(c), .sack_permitted = c->sack_ok, .has_ts = c->ts_ok,
+		.wscale = !answer || c->rcv_wscale != 0 ? TCP_RCV_WSCALE : TCP_WSCALE_NONE,
+		.tsval = tcp_ts_now(tcp, tcp->now_us), .tsecr = answer ? c->ts_recent : 0,
+	};
+
+	if (!c->syn_due)
+		return false;
+	c->syn_due = false;
+	c->ack_now = false;
+	if (c->snd_max == c->iss) {
+		c->rtt_timing = true;
+		c->rtt_seq = c->iss;
+		c->rtt_start_us = tcp->now_us;
+	} else if (c->rtx_count > 0) {
+		counter_inc(tcp->counters, CTR_tcp_retransmit);
+	}
+	c->snd_nxt = c->snd_max = c->iss + 1;
+	out->frame.n_views = 0;
+	header(c, out, &h);
+	tcp_timer_arm_rto(c);
+	return true;
+}
+
+/* --- what may be sent --- */
+
+static bool
+has_sacked(const struct tcp_conn *c)
+{
+	return c->sb != NULL && c->sb->n > 0;
+}
+
+static uint32_t
+unsent_octets(const struct tcp_conn *c)
+{
+	return seq_lt(c->snd_nxt, c->snd_end) ? c->snd_end - c->snd_nxt : 0;
+}
+
+static uint32_t
+usable_window(const struct tcp_conn *c)
+{
+	const uint32_t edge = c->snd_una + c->snd_wnd;
+
+	return seq_gt(edge, c->snd_nxt) ? edge - c->snd_nxt : 0;
+}
+
+/* Octets the network holds of ours, as far as we know. */
+static uint32_t
+pipe_octets(const struct tcp_conn *c)
+{
+	const uint32_t sent = c->snd_nxt - c->snd_una;
+
+	if (!has_sacked(c))
+		return sent;
+	if (c->snd_nxt != c->snd_max) /* after a time-out: what was sent again and is not yet acknowledged */
+		return sent - tcp_scoreboard_octets(c->sb, c->snd_una, c->snd_nxt);
+	return tcp_scoreboard_pipe(c->sb, c->snd_una, c->snd_max, c->in_recovery ? c->high_rxt : c->snd_una, c->mss);
+}
+
+static uint32_t
+cwnd_room(const struct tcp_conn *c)
+{
+	const uint32_t pipe = pipe_octets(c);
+	uint32_t cwnd = c->cwnd;
+
+	if (!c->in_recovery && !has_sacked(c))
+		cwnd += MIN(c->dupacks, 2u) * c->mss; /* limited transmit (RFC 3042); with SACK the pipe has it */
+	return cwnd > pipe ? cwnd - pipe : 0;
+}
+
+static bool
+may_send_new(const struct tcp_conn *c)
+{
+	return unsent_octets(c) > 0 && usable_window(c) >= MIN(unsent_octets(c), c->mss);
+}
+
+/* After a segment that occupies sequence space was emitted at snd_nxt. */
+static void
+sent_next(struct tcp_conn *c, uint32_t len, bool fin)
+{
+	const uint32_t seq = c->snd_nxt;
+
+	if (seq_lt(seq, c->snd_max)) {
+		counter_inc(c->tcp->counters, CTR_tcp_retransmit);
+	} else if (!c->rtt_timing && !c->ts_ok) {
+		c->rtt_timing = true;
+		c->rtt_seq = seq;
+		c->rtt_start_us = c->tcp->now_us;
+	}
+	c->snd_nxt += len + fin;
+	c->snd_max = seq_max(c->snd_max, c->snd_nxt);
+	if (c->timer_kind != TCP_TIMER_RTO)
+		tcp_timer_arm_rto(c);
+}
+
+/* Sends up to len octets again from seq; a FIN that was sent goes with the last of them. Returns the octets of payload. */
+static uint32_t
+resend(struct tcp_conn *c, struct tcp_seg_out *out, uint32_t seq, uint32_t len)
+{
+	const bool fin = tcp_fin_sent(c) && seq + len == c->snd_end;
+
+	counter_inc(c->tcp->counters, CTR_tcp_retransmit);
+	return emit(c, out, seq, len, fin);
+}
+
+/* --- one kind of segment after another --- */
+
+/* NewReno: the first hole, once for each duplicate or partial ACK that asked for it. */
+static bool
+recover_newreno(struct tcp_conn *c, struct tcp_seg_out *out)
+{
+	if (!c->rtx_due)
+		return false;
+	c->rtx_due = false;
+	resend(c, out, c->snd_una, MIN(c->mss, seq_lt(c->snd_una, c->snd_end) ? c->snd_end - c->snd_una : 0));
+	if (c->timer_kind == TCP_TIMER_NONE)
+		tcp_timer_arm_rto(c);
+	return true;
+}
+
+/* RFC 6675 section 4, NextSeg(): a lost hole, else new data, else any hole. */
+static bool
+recover_sack(struct tcp_conn *c, struct tcp_seg_out *out)
+{
+	uint32_t start, end;
+	bool lost;
+
+	if (!c->rtx_due && cwnd_room(c) < c->mss)
+		return false;
+	if (!tcp_scoreboard_hole(c->sb, seq_max(c->high_rxt, c->snd_una), c->mss, &start, &end, &lost) ||
+	    seq_geq(start, c->snd_end) || (!lost && !c->rtx_due && may_send_new(c))) {
+		c->rtx_due = false;
+		return false;
+	}
+	c->rtx_due = false;
+	end = seq_min(end, c->snd_end);
+	c->high_rxt = start + resend(c, out, start, MIN(c->mss, end - start));
+	if (c->timer_kind == TCP_TIMER_NONE)
+		tcp_timer_arm_rto(c);
+	return true;
+}
+
+static bool
+send_recovery(struct tcp_conn *c, struct tcp_seg_out *out)
+{
+	if (!c->in_recovery || c->snd_una == c->snd_max)
+		return false;
+	return has_sacked(c) ? recover_sack(c, out) : recover_newreno(c, out);
+}
+
+/* RFC 8985 section 7.3: new data if the window lets it, else the last segment again. */
+static bool
+send_tail_probe(struct tcp_conn *c, struct tcp_seg_out *out)
+{
+	const uint32_t end = seq_min(c->snd_max, c->snd_end);
+	uint32_t len;
+
+	if (!c->tail_probe_due)
+		return false;
+	c->tail_probe_due = false;
+	if (c->snd_una == c->snd_max)
+		return false;
+	counter_inc(c->tcp->counters, CTR_tcp_tail_probe);
+	c->tail_probed = true;
+	if (may_send_new(c) && c->snd_nxt == c->snd_max) {
+		len = MIN(unsent_octets(c), c->mss);
+		sent_next(c, emit(c, out, c->snd_nxt, len, false), false);
+	} else {
+		len = seq_lt(c->snd_una, end) ? MIN(end - c->snd_una, c->mss) : 0;
+		resend(c, out, end - len, len);
+	}
+	tcp_timer_arm_rto(c);
+	return true;
+}
+
+/* Persist: RFC 9293 section 3.8.6.1. Not held back by cwnd nor by the rules against silly windows. */
+static bool
+send_window_probe(struct tcp_conn *c, struct tcp_seg_out *out)
+{
+	const uint32_t wnd = usable_window(c);
+
+	if (!c->probe_due)
+		return false;
+	c->probe_due = false;
+	if (unsent_octets(c) == 0)
+		return false;
+	counter_inc(c->tcp->counters, CTR_tcp_window_probe);
+	if (wnd > 0) {
+		sent_next(c, emit(c, out, c->snd_nxt, MIN(MIN(unsent_octets(c), wnd), c->mss), false), false);
+		return true;
+	}
+	/* One octet beyond the window. SND.NXT stays: the octet counts as sent only if it is acknowledged. */
+	emit(c, out, c->snd_nxt, 1, false);
+	c->snd_max = seq_max(c->snd_max, c->snd_nxt + 1);
+	tcp_timer_arm_persist(c);
+	return true;
+}
+
+/* After a time-out, SND.NXT moves over what the peer reported since. Returns the octets until the next such range. */
+static uint32_t
+skip_sacked(struct tcp_conn *c)
+{
+	uint32_t until = UINT32_MAX;
+
+	if (!has_sacked(c) || c->snd_nxt == c->snd_max)
+		return until;
+	for (uint32_t i = 0; i < c->sb->n; i++) {
+		const struct tcp_sack_block *r = &c->sb->r[i];
+
+		if (seq_leq(r->start, c->snd_nxt) && seq_lt(c->snd_nxt, r->end))
+			c->snd_nxt = r->end;
+		else if (seq_gt(r->start, c->snd_nxt))
+			return r->start - c->snd_nxt;
+	}
+	return until;
+}
+
+/* Silly-window avoidance of the sender, RFC 9293 section 3.8.6.2.1: part of a segment that is there in whole is sent only
+ * when it is half of the largest window ever seen. */
+static bool
+is_silly(const struct tcp_conn *c, uint32_t len, uint32_t wish)
+{
+	return len < wish && len < c->snd_wnd_max / 2 && c->snd_nxt == c->snd_max;
+}
+
+static bool
+send_next(struct tcp_conn *c, struct tcp_seg_out *out)
+{
+	const uint32_t until_sacked = skip_sacked(c);
+	const uint32_t wish = MIN(MIN(unsent_octets(c), c->mss), until_sacked);
+	const uint32_t len = MIN(wish, usable_window(c));
+	const bool fin_next = c->fin_queued && seq_leq(c->snd_nxt, c->snd_end) && c->snd_nxt + len == c->snd_end;
+
+	if (wish == 0 && !fin_next)
+		return false;
+	if (wish > 0 && (len == 0 || is_silly(c, len, wish))) {
+		if (c->timer_kind == TCP_TIMER_NONE)
+			tcp_timer_arm_persist(c);
+		return false;
+	}
+	if (len > 0 && cwnd_room(c) < len && c->snd_nxt != c->snd_una)
+		return false;
+	{
+		/* emit() may take fewer octets than asked where they lie in many pieces; the FIN then waits */
+		uint32_t n = emit(c, out, c->snd_nxt, len, fin_next);
+
+		sent_next(c, n, fin_next && n == len);
+	}
+	return true;
+}
+
+static bool
+send_ack(struct tcp_conn *c, struct tcp_seg_out *out)
+{
+	if (!c->ack_now)
+		return false;
+	emit(c, out, c->snd_nxt, 0, false);
+	return true;
+}
+
+static bool
+output_synchronised(struct tcp_conn *c, struct tcp_seg_out *out)
+{
+	/* SACK blocks go out in an ACK of their own, before data that has no room for them */
+	if (c->ooo != NULL && c->sack_ok && send_ack(c, out))
+		return true;
+	return send_recovery(c, out) || send_tail_probe(c, out) || send_window_probe(c, out) || send_next(c, out) ||
+	       send_ack(c, out);
+}
+
+bool
+tcp_conn_output(struct tcp_conn *c, struct tcp_seg_out *out)
+{
+	switch ((enum tcp_state)c->state) {
+	case TCP_STATE_CLOSED:
+		return emit_rst(c, out);
+	case TCP_STATE_SYN_SENT:
+	case TCP_STATE_SYN_RECEIVED:
+		return emit_syn(c, out);
+	case TCP_STATE_ESTABLISHED:
+	case TCP_STATE_FIN_WAIT_1:
+	case TCP_STATE_FIN_WAIT_2:
+	case TCP_STATE_CLOSE_WAIT:
+	case TCP_STATE_CLOSING:
+	case TCP_STATE_LAST_ACK:
+		return output_synchronised(c, out);
+	case TCP_STATE_N:
+		break;
+	}
+	BUG_ON(true);
+	return false;
+}
+
+/* Connections that waited for memory, a few each turn. */
+static void
+feed_starved(struct tcp *tcp)
+{
+	if (tcp->list[TCP_LIST_STARVED].n == 0 || tcp->now_us < tcp->starved_retry_us)
+		return;
+	tcp->starved_retry_us = tcp->now_us + TCP_STARVED_RETRY_US;
+	if (tcp->pressure)
+		return;
+	for (uint32_t i = 0; i < TCP_STARVED_PER_TURN && tcp->list[TCP_LIST_STARVED].n > 0; i++) {
+		struct tcp_conn *c = &tcp->conns[tcp->list[TCP_LIST_STARVED].head];
+
+		tcp_list_del(tcp, TCP_LIST_STARVED, c);
+		counter_inc(tcp->counters, CTR_tcp_starved);
+		if (c->send_refused && tcp_send_room(c) > 0) {
+			c->send_refused = false;
+			tcp_event(c, TCP_EV_WRITABLE);
+		}
+		if (c->wnd_withheld && c->state != TCP_STATE_CLOSED) {
+			c->wnd_withheld = false;
+			if (tcp_window_update_due(c)) {
+				c->ack_now = true; /* the peer waits for it: a window update is not lost */
+				tcp_want_output(c);
+			}
+		}
+	}
+}
+
+uint32_t
+tcp_output(struct tcp *tcp, struct tcp_seg_out *out, uint32_t n, uint64_t now_us)
+{
+	struct tcp_list *todo = &tcp->list[TCP_LIST_OUT];
+	uint32_t have = 0;
+
+	tcp_clock(tcp, now_us);
+	tcp_reply_release(tcp);
+	tcp_timers_run(tcp, now_us);
+	feed_starved(tcp);
+	while (have < n && tcp_reply_output(tcp, &out[have]))
+		have++;
+	while (have < n && todo->n > 0) {
+		struct tcp_conn *c = &tcp->conns[todo->head];
+		uint32_t k = 0;
+
+		tcp_list_del(tcp, TCP_LIST_OUT, c);
+		while (have < n && k < OUTPUT_BURST_SEGS && tcp_conn_output(c, &out[have])) {
+			have++;
+			k++;
+		}
+		if (have == n || k == OUTPUT_BURST_SEGS)
+			tcp_want_output(c); /* it may have more: behind the others */
+		else
+			tcp_conn_reap(c);
+	}
+	if (have == 0)
+		tcp->turn_expiries = 0;
+	return have;
+}

@@ -1,0 +1,170 @@
+/*
+ * tcp_piece.c - queues of octets in buffers.
+ *
+ * Pure:   see the header.
+ * Keeps:  the compact buffer is held by one reference of its own while it has room; every piece in it holds another.
+ */
+#include "dataplane/tcp/tcp_piece.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "dataplane/base/bug.h"
+
+bool
+tcp_pieces_create(struct tcp_pieces *p, struct buf_pool *pool, uint32_t n)
+{
+	*p = (struct tcp_pieces){ .pool = pool, .n = n, .n_free = n };
+	p->all = calloc(n, sizeof(p->all[0]));
+	if (p->all == NULL)
+		return false;
+	for (uint32_t i = 0; i < n; i++) {
+		p->all[i].next = p->free;
+		p->free = &p->all[i];
+	}
+	return true;
+}
+
+void
+tcp_pieces_destroy(struct tcp_pieces *p)
+{
+	if (p->all == NULL)
+		return;
+	BUG_ON(p->n_free != p->n);
+	buf_unref(p->pool, p->compact);
+	free(p->all);
+	p->all = NULL;
+}
+
+/* Makes room for at least one octet in the compact buffer. */
+static bool
+compact_ready(struct tcp_pieces *p)
+{
+	if (p->compact_left_octets > 0)
+		return true;
+	buf_unref(p->pool, p->compact);
+	p->compact = buf_alloc(p->pool, p->pool->room_octets, &p->compact_at);
+	p->compact_left_octets = p->compact != NULL ? p->pool->room_octets : 0;
+	return p->compact != NULL;
+}
+
+static uint32_t
+compact_copy(struct tcp_pieces *p, const uint8_t *ptr, uint32_t len_octets)
+{
+	uint32_t n = MIN(len_octets, p->compact_left_octets);
+
+	if (n == 0)
+		return 0;
+	memcpy(p->compact_at, ptr, n);
+	p->compact_at += n;
+	p->compact_left_octets -= n;
+	return n;
+}
+
+struct tcp_piece *
+tcp_piece_make(struct tcp_pieces *p, uint32_t seq, const struct buf_view *v)
+{
+	struct tcp_piece *piece = p->free;
+	const bool compact = tcp_piece_is_compact(v);
+
+	if (piece == NULL || (compact && !compact_ready(p)))
+		return NULL;
+	p->free = piece->next;
+	p->n_free--;
+	*piece = (struct tcp_piece){ .seq = seq };
+	if (compact) {
+		piece->ptr = p->compact_at;
+		piece->buf = p->compact;
+		piece->len_octets = compact_copy(p, v->ptr, v->len_octets);
+	} else {
+		piece->ptr = v->ptr;
+		piece->buf = v->buf;
+		piece->len_octets = MIN(v->len_octets, TCP_PIECE_MAX_OCTETS);
+	}
+	buf_ref(p->pool, piece->buf);
+	return piece;
+}
+
+uint32_t
+tcp_piece_extend(struct tcp_pieces *p, struct tcp_piece *last, const struct buf_view *v)
+{
+	uint32_t n;
+
+	if (last == NULL || last->buf != p->compact || last->ptr + last->len_octets != p->compact_at ||
+	    !tcp_piece_is_compact(v) || last->len_octets >= TCP_PIECE_MAX_OCTETS)
+		return 0;
+	n = compact_copy(p, v->ptr, v->len_octets);
+	last->len_octets += n;
+	return n;
+}
+
+void
+tcp_piece_drop(struct tcp_pieces *p, struct tcp_piece *piece)
+{
+	buf_unref(p->pool, piece->buf);
+	piece->buf = NULL;
+	piece->next = p->free;
+	p->free = piece;
+	p->n_free++;
+}
+
+uint32_t
+tcp_queue_append(struct tcp_pieces *p, struct tcp_queue *q, uint32_t seq, const struct buf_view *v)
+{
+	struct buf_view rest = *v;
+
+	while (rest.len_octets > 0) {
+		uint32_t n = tcp_piece_extend(p, q->tail, &rest);
+
+		if (n == 0) {
+			struct tcp_piece *piece = tcp_piece_make(p, seq, &rest);
+
+			if (piece == NULL)
+				break;
+			n = piece->len_octets;
+			tcp_queue_push(q, piece);
+		}
+		seq += n;
+		rest.ptr += n;
+		rest.len_octets -= n;
+	}
+	return v->len_octets - rest.len_octets;
+}
+
+void
+tcp_queue_push(struct tcp_queue *q, struct tcp_piece *piece)
+{
+	piece->next = NULL;
+	if (q->tail != NULL)
+		q->tail->next = piece;
+	else
+		q->head = piece;
+	q->tail = piece;
+}
+
+void
+tcp_queue_drop(struct tcp_pieces *p, struct tcp_queue *q, uint32_t octets)
+{
+	while (octets > 0 && q->head != NULL) {
+		struct tcp_piece *piece = q->head;
+
+		if (octets < piece->len_octets) {
+			piece->ptr += octets;
+			piece->len_octets -= octets;
+			piece->seq += octets;
+			return;
+		}
+		octets -= piece->len_octets;
+		q->head = piece->next;
+		if (q->head == NULL)
+			q->tail = NULL;
+		tcp_piece_drop(p, piece);
+	}
+}
+
+void
+tcp_queue_clear(struct tcp_pieces *p, struct tcp_queue *q)
+{
+	while (q->head != NULL)
+		tcp_queue_drop(p, q, q->head->len_octets);
+}

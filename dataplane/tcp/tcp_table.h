@@ -1,0 +1,41 @@
+/*
+ * tcp_table.h - from a flow's keyed hash to a connection's index.
+ *
+ * Flow:   tcp_input -> tcp_table_find() -> the connection
+ * Pure:   memory is allocated at creation; entries are numbers, the caller compares flows.
+ * Keeps:  a bucket is one cache line; an entry lies in one of two buckets, both functions of its hash alone, and is never
+ *         moved. Both full: the insert is refused, never another entry lost.
+ */
+#ifndef GREYLINE_TCP_TCP_TABLE_H
+#define GREYLINE_TCP_TCP_TABLE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define TCP_TABLE_BUCKET_SLOTS 8
+#define TCP_TABLE_NONE         UINT32_MAX
+
+struct tcp_table_bucket {
+	_Alignas(64) uint32_t tag[TCP_TABLE_BUCKET_SLOTS];
+	uint32_t index_plus_1[TCP_TABLE_BUCKET_SLOTS]; /* 0: free */
+};
+
+struct tcp_table {
+	struct tcp_table_bucket *bucket;
+	uint32_t mask;
+	uint32_t n;
+};
+
+/* Room for at least entries_max at a load of a half. Allocates; false when memory is short. */
+bool tcp_table_create(struct tcp_table *t, uint32_t entries_max);
+void tcp_table_destroy(struct tcp_table *t);
+
+/* False: both buckets are full. */
+bool tcp_table_insert(struct tcp_table *t, uint64_t hash, uint32_t index);
+/* Removes index, which was inserted with hash. */
+void tcp_table_remove(struct tcp_table *t, uint64_t hash, uint32_t index);
+
+/* The next candidate for hash: *at starts as 0 and moves on; TCP_TABLE_NONE after the last. */
+uint32_t tcp_table_next(const struct tcp_table *t, uint64_t hash, uint32_t *at);
+
+#endif

@@ -1,0 +1,188 @@
+/*
+ * tcp_wire.c - the TCP header and its options.
+ *
+ * Pure:   see the header.
+ * Source: RFC 9293 section 3.2: kind 0 ends the list, kind 1 is padding, every other kind has a length that counts
+ *         kind and length; a kind met twice counts once, the first.
+ */
+#include "dataplane/tcp/tcp_wire.h"
+
+#include <string.h>
+
+#include "dataplane/base/bug.h"
+#include "dataplane/base/octets.h"
+
+enum option_kind {
+	OPT_END = 0,
+	OPT_NOP = 1,
+	OPT_MSS = 2,
+	OPT_WSCALE = 3,
+	OPT_SACK_PERMITTED = 4,
+	OPT_SACK = 5,
+	OPT_TIMESTAMP = 8,
+};
+
+static void
+parse_sack(struct tcp_hdr *h, struct octets body)
+{
+	if (h->n_sack != 0 || body.len_octets % 8 != 0)
+		return;
+	while (body.len_octets > 0 && h->n_sack < TCP_SACK_BLOCKS_MAX) {
+		struct tcp_sack_block *b = &h->sack[h->n_sack++];
+
+		b->start = octets_u32(&body);
+		b->end = octets_u32(&body);
+	}
+}
+
+/* One option with the octets behind its length. Options of a wrong length are unknown options. */
+static void
+parse_option(struct tcp_hdr *h, uint8_t kind, struct octets body)
+{
+	if (kind == OPT_MSS && body.len_octets == 2 && h->mss == 0) {
+		h->mss = octets_u16(&body);
+	} else if (kind == OPT_WSCALE && body.len_octets == 1 && h->wscale == TCP_WSCALE_NONE) {
+		h->wscale = octets_u8(&body);
+		if (h->wscale > TCP_WSCALE_MAX)
+			h->wscale = TCP_WSCALE_MAX;
+	} else if (kind == OPT_SACK_PERMITTED && body.len_octets == 0) {
+		h->sack_permitted = true;
+	} else if (kind == OPT_SACK) {
+		parse_sack(h, body);
+	} else if (kind == OPT_TIMESTAMP && body.len_octets == 8 && !h->has_ts) {
+		h->has_ts = true;
+		h->tsval = octets_u32(&body);
+		h->tsecr = octets_u32(&body);
+	}
+}
+
+/* At most 40 rounds: every round takes an octet. */
+static void
+parse_options(struct tcp_hdr *h, struct octets o)
+{
+	while (o.len_octets > 0) {
+		uint8_t kind = octets_u8(&o);
+		uint8_t len;
+		const uint8_t *body;
+
+		if (kind == OPT_END)
+			return;
+		if (kind == OPT_NOP)
+			continue;
+		len = octets_u8(&o);
+		if (o.failed || len < 2 || (body = octets_take(&o, len - 2u)) == NULL) {
+			h->options_broken = true;
+			return;
+		}
+		parse_option(h, kind, octets_of(body, len - 2u));
+	}
+}
+
+bool
+tcp_hdr_parse(struct tcp_hdr *h, const uint8_t *ptr, uint32_t len_octets)
+{
+	struct octets o = octets_of(ptr, len_octets);
+	uint8_t offset;
+
+	*h = (struct tcp_hdr){ .wscale = TCP_WSCALE_NONE };
+	octets_take(&o, 4); /* ports: net has read them */
+	h->seq = octets_u32(&o);
+	h->ack = octets_u32(&o);
+	offset = octets_u8(&o);
+	h->flags = octets_u8(&o) & 0x3f;
+	h->wnd = octets_u16(&o);
+	octets_take(&o, 4); /* checksum: verified before; urgent pointer: urgent data is read in line (RFC 6093) */
+	h->header_octets = (uint8_t)((offset >> 4) * 4);
+	if (o.failed || h->header_octets < TCP_HEADER_MIN_OCTETS || h->header_octets > len_octets)
+		return false;
+	parse_options(h, octets_of(ptr + TCP_HEADER_MIN_OCTETS, h->header_octets - TCP_HEADER_MIN_OCTETS));
+	h->payload = ptr + h->header_octets;
+	h->payload_octets = len_octets - h->header_octets;
+	return true;
+}
+
+static uint8_t *
+build_timestamp(uint8_t *p, const struct tcp_hdr *h)
+{
+	p = put_u8(p, OPT_TIMESTAMP);
+	p = put_u8(p, 10);
+	p = put_u32(p, h->tsval);
+	return put_u32(p, h->tsecr);
+}
+
+/* In the order Linux has, for middleboxes that know no other: MSS, SACK permitted, timestamps, window scale. */
+static uint8_t *
+build_syn_options(uint8_t *p, const struct tcp_hdr *h)
+{
+	p = put_u8(p, OPT_MSS);
+	p = put_u8(p, 4);
+	p = put_u16(p, h->mss);
+	if (h->sack_permitted) {
+		if (!h->has_ts) {
+			p = put_u8(p, OPT_NOP);
+			p = put_u8(p, OPT_NOP);
+		}
+		p = put_u8(p, OPT_SACK_PERMITTED);
+		p = put_u8(p, 2);
+	} else if (h->has_ts) {
+		p = put_u8(p, OPT_NOP);
+		p = put_u8(p, OPT_NOP);
+	}
+	if (h->has_ts)
+		p = build_timestamp(p, h);
+	if (h->wscale != TCP_WSCALE_NONE) {
+		p = put_u8(p, OPT_NOP);
+		p = put_u8(p, OPT_WSCALE);
+		p = put_u8(p, 3);
+		p = put_u8(p, h->wscale);
+	}
+	return p;
+}
+
+static uint8_t *
+build_sack(uint8_t *p, const uint8_t *end, const struct tcp_hdr *h)
+{
+	uint32_t fit = (uint32_t)(end - p) < 4 ? 0 : ((uint32_t)(end - p) - 4) / 8;
+	uint32_t n = MIN(fit, h->n_sack);
+
+	if (n == 0)
+		return p;
+	p = put_u8(p, OPT_NOP);
+	p = put_u8(p, OPT_NOP);
+	p = put_u8(p, OPT_SACK);
+	p = put_u8(p, (uint8_t)(2 + 8 * n));
+	for (uint32_t i = 0; i < n; i++) {
+		p = put_u32(p, h->sack[i].start);
+		p = put_u32(p, h->sack[i].end);
+	}
+	return p;
+}
+
+uint32_t
+tcp_hdr_build(uint8_t *out, const struct flow *flow, const struct tcp_hdr *h)
+{
+	uint8_t *p = out + TCP_HEADER_MIN_OCTETS;
+	uint32_t n;
+
+	if ((h->flags & TCP_SYN) != 0) {
+		p = build_syn_options(p, h);
+	} else {
+		if (h->has_ts) {
+			p = put_u8(p, OPT_NOP);
+			p = put_u8(p, OPT_NOP);
+			p = build_timestamp(p, h);
+		}
+		p = build_sack(p, out + TCP_HEADER_MAX_OCTETS, h);
+	}
+	n = (uint32_t)(p - out);
+	BUG_ON(n % 4 != 0 || n > TCP_HEADER_MAX_OCTETS);
+	p = put_u16(out, flow->local_port);
+	p = put_u16(p, flow->remote_port);
+	p = put_u32(p, h->seq);
+	p = put_u32(p, h->ack);
+	p = put_u8(p, (uint8_t)(n / 4 << 4));
+	p = put_u8(p, h->flags);
+	p = put_u16(p, h->wnd);
+	put_u32(p, 0); /* checksum and urgent pointer */
+	return n;
+}

@@ -1,0 +1,70 @@
+/*
+ * tcp_wire.h - the TCP header and its options: octets to numbers and back.
+ *
+ * Flow:   tcp_input -> tcp_hdr_parse() -> the states;  tcp_output -> tcp_hdr_build() -> net_wrap (checksum)
+ * Pure:   octets in, numbers out; no state.
+ * Keeps:  never reads beyond the segment; an option list that is broken ends at the break, what came before it counts.
+ * Source: RFC 9293 section 3.1 and 3.2, RFC 7323 section 2.2 and 3.2, RFC 2018 section 2 and 3.
+ */
+#ifndef GREYLINE_TCP_TCP_WIRE_H
+#define GREYLINE_TCP_TCP_WIRE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "dataplane/net/flow.h"
+
+#define TCP_HEADER_MIN_OCTETS 20
+#define TCP_HEADER_MAX_OCTETS 60
+#define TCP_SACK_BLOCKS_MAX   4  /* what fits 40 octets of options (RFC 2018 section 3) */
+#define TCP_WSCALE_MAX        14 /* RFC 7323 section 2.3: larger values count as 14 */
+#define TCP_WSCALE_NONE       0xff
+
+enum tcp_flag {
+	TCP_FIN = 0x01,
+	TCP_SYN = 0x02,
+	TCP_RST = 0x04,
+	TCP_PSH = 0x08,
+	TCP_ACK = 0x10,
+	TCP_URG = 0x20,
+};
+
+struct tcp_sack_block {
+	uint32_t start, end; /* [start, end) */
+};
+
+struct tcp_hdr {
+	uint32_t seq, ack;
+	uint16_t wnd; /* as on the wire, not scaled */
+	uint8_t flags; /* enum tcp_flag; the ECN bits are left out: we decline ECN */
+	uint8_t header_octets;
+	uint16_t mss;          /* 0: option absent */
+	uint8_t wscale;        /* TCP_WSCALE_NONE: option absent */
+	uint8_t n_sack;
+	bool sack_permitted;
+	bool has_ts;
+	bool options_broken;
+	uint32_t tsval, tsecr;
+	struct tcp_sack_block sack[TCP_SACK_BLOCKS_MAX];
+	const uint8_t *payload; /* borrowed from the segment */
+	uint32_t payload_octets;
+};
+
+/* Octets of sequence space: payload, SYN and FIN (RFC 9293: SEG.LEN). */
+static inline uint32_t
+tcp_hdr_seg_len(const struct tcp_hdr *h)
+{
+	return h->payload_octets + ((h->flags & TCP_SYN) != 0) + ((h->flags & TCP_FIN) != 0);
+}
+
+/* Parses a segment of len_octets. False where header or data offset do not fit into it. */
+bool tcp_hdr_parse(struct tcp_hdr *h, const uint8_t *ptr, uint32_t len_octets);
+
+/*
+ * Writes the header for a segment we send: ports of flow (local is the source), everything of h but its payload. The
+ * checksum stays zero for net. out has room for TCP_HEADER_MAX_OCTETS; SACK blocks that do not fit are left out.
+ * Returns the header's octets.
+ */
+uint32_t tcp_hdr_build(uint8_t *out, const struct flow *flow, const struct tcp_hdr *h);
+
+#endif
