@@ -1,0 +1,271 @@
+/*
+ * port_mbuf.c - buffers over mbufs, and frames to and from mbufs.
+ *
+ * Flow:   buf_alloc() and its sisters of a worker -> here;  port_dpdk.c -> frames
+ * Touches: mempools.
+ * Keeps:  struct buf is struct rte_mbuf. A payload view is attached to a sent frame by an indirect mbuf, which holds a reference to the
+ *         buffer until the device is done with it; the buffer's own octets and lengths are never written after it was shared.
+ *         What other lcores freed into their caches counts as used: available() errs on the safe side.
+ */
+#include "dataplane/port/port_impl.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include <rte_errno.h>
+#include <rte_lcore.h>
+
+#include "dataplane/base/bug.h"
+
+static struct rte_mbuf *
+mbuf_of(struct buf *buf)
+{
+	return (struct rte_mbuf *)buf;
+}
+
+static struct buf *
+port_buf_alloc(struct buf_pool *pool, uint32_t room_octets, uint8_t **data)
+{
+	struct port_pool *p = (struct port_pool *)pool;
+	struct rte_mbuf *m;
+
+	if (room_octets > pool->room_octets)
+		return NULL;
+	m = rte_pktmbuf_alloc(p->mp);
+	if (m == NULL)
+		return NULL;
+	*data = rte_pktmbuf_mtod(m, uint8_t *);
+	return (struct buf *)m;
+}
+
+static void
+port_buf_ref(struct buf_pool *pool, struct buf *buf)
+{
+	(void)pool;
+	rte_mbuf_refcnt_update(mbuf_of(buf), 1);
+}
+
+static void
+port_buf_unref(struct buf_pool *pool, struct buf *buf)
+{
+	(void)pool; /* the mbuf knows where it came from, which may be another worker's pool */
+	rte_pktmbuf_free(mbuf_of(buf));
+}
+
+static uint32_t
+port_buf_available(const struct buf_pool *pool)
+{
+	const struct port_pool *p = (const struct port_pool *)pool;
+	const struct rte_mempool_cache *cache = rte_mempool_default_cache(p->mp, rte_lcore_id());
+
+	return rte_mempool_get_ops(p->mp->ops_index)->get_count(p->mp) + (cache != NULL ? cache->len : 0);
+}
+
+static const struct buf_ops port_buf_ops = {
+	.alloc = port_buf_alloc,
+	.ref = port_buf_ref,
+	.unref = port_buf_unref,
+	.available = port_buf_available,
+};
+
+int
+port_pool_init(struct port_pool *p, uint32_t worker, uint32_t n_bufs, uint32_t room_octets)
+{
+	char name[RTE_MEMPOOL_NAMESIZE];
+
+	static_assert(offsetof(struct port_pool, pool) == 0, "ops get the pool");
+	snprintf(name, sizeof(name), "gl_buf_%u", worker);
+	p->mp = rte_pktmbuf_pool_create(name, n_bufs, PORT_POOL_CACHE, 0, (uint16_t)(RTE_PKTMBUF_HEADROOM + room_octets),
+		(int)rte_socket_id());
+	if (p->mp == NULL)
+		return -rte_errno;
+	snprintf(name, sizeof(name), "gl_clone_%u", worker);
+	p->clones = rte_pktmbuf_pool_create(name, RTE_MIN(n_bufs, (uint32_t)PORT_CLONES_MAX), PORT_POOL_CACHE, 0, 0, (int)rte_socket_id());
+	if (p->clones == NULL) {
+		port_pool_fini(p);
+		return -rte_errno;
+	}
+	p->pool = (struct buf_pool){ .ops = &port_buf_ops, .room_octets = room_octets, .n_bufs = n_bufs };
+	return 0;
+}
+
+void
+port_pool_fini(struct port_pool *p)
+{
+	rte_mempool_free(p->clones);
+	rte_mempool_free(p->mp);
+	*p = (struct port_pool){ 0 };
+}
+
+/* ---- to send ---- */
+
+static void
+copy_views(struct rte_mbuf *m, const struct frame *f)
+{
+	for (uint32_t i = 0; i < f->n_views; i++) {
+		char *at = rte_pktmbuf_append(m, (uint16_t)f->view[i].len_octets);
+
+		memcpy(at, f->view[i].ptr, f->view[i].len_octets);
+	}
+}
+
+/* A view as an mbuf of its own: an indirect one where it has a buffer, else a copy. */
+static struct rte_mbuf *
+mbuf_of_view(struct port_pool *p, const struct buf_view *v)
+{
+	struct rte_mbuf *m;
+
+	if (v->buf != NULL && v->len_octets <= UINT16_MAX) {
+		m = rte_pktmbuf_alloc(p->clones);
+		if (m == NULL)
+			return NULL;
+		rte_pktmbuf_attach(m, mbuf_of(v->buf));
+		m->data_off = (uint16_t)(v->ptr - (const uint8_t *)m->buf_addr);
+		m->data_len = (uint16_t)v->len_octets;
+		m->pkt_len = v->len_octets;
+		return m;
+	}
+	if (v->len_octets > p->pool.room_octets)
+		return NULL;
+	m = rte_pktmbuf_alloc(p->mp);
+	if (m != NULL)
+		memcpy(rte_pktmbuf_append(m, (uint16_t)v->len_octets), v->ptr, v->len_octets);
+	return m;
+}
+
+static bool
+chain_views(struct port_pool *p, struct rte_mbuf *head, const struct frame *f)
+{
+	struct rte_mbuf *last = head;
+
+	for (uint32_t i = 0; i < f->n_views; i++) {
+		struct rte_mbuf *m;
+
+		if (f->view[i].len_octets == 0)
+			continue;
+		m = mbuf_of_view(p, &f->view[i]);
+		if (m == NULL)
+			return false;
+		last->next = m;
+		last = m;
+		head->nb_segs++;
+		head->pkt_len += m->data_len;
+	}
+	return true;
+}
+
+struct rte_mbuf *
+port_mbuf_of_frame(struct port_pool *p, const struct frame *f, bool may_chain)
+{
+	uint32_t payload_octets = 0;
+	struct rte_mbuf *m;
+
+	for (uint32_t i = 0; i < f->n_views; i++)
+		payload_octets += f->view[i].len_octets;
+	m = rte_pktmbuf_alloc(p->mp);
+	if (m == NULL)
+		return NULL;
+	memcpy(rte_pktmbuf_append(m, f->hdr_len_octets), f->hdr, f->hdr_len_octets);
+	if (payload_octets <= PORT_COPY_OCTETS || !may_chain) {
+		if (payload_octets <= rte_pktmbuf_tailroom(m)) {
+			copy_views(m, f);
+			return m;
+		}
+	} else if (chain_views(p, m, f)) {
+		return m;
+	}
+	rte_pktmbuf_free(m);
+	return NULL;
+}
+
+/* ---- received ---- */
+
+/* DPDK's four states (PITFALLS 28): NONE is "not in the packet, but the data is sound", as virtio says of its host's frames. */
+static uint8_t
+l4_checksum_of(const struct rte_mbuf *m)
+{
+	switch (m->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) {
+	case RTE_MBUF_F_RX_L4_CKSUM_GOOD:
+	case RTE_MBUF_F_RX_L4_CKSUM_NONE:
+		return 1;
+	case RTE_MBUF_F_RX_L4_CKSUM_BAD:
+		return 2;
+	default: /* RTE_MBUF_F_RX_L4_CKSUM_UNKNOWN */
+		return 0;
+	}
+}
+
+/* A frame that came in several mbufs, in one of ours. NULL: no buffer or too long. Takes m. */
+static struct rte_mbuf *
+in_one(struct port_pool *p, struct rte_mbuf *m)
+{
+	struct rte_mbuf *one = m->pkt_len <= p->pool.room_octets ? rte_pktmbuf_alloc(p->mp) : NULL;
+
+	if (one != NULL) {
+		char *at = rte_pktmbuf_append(one, (uint16_t)m->pkt_len);
+		const void *data = rte_pktmbuf_read(m, 0, m->pkt_len, at);
+
+		if (data != at)
+			memcpy(at, data, m->pkt_len);
+		one->ol_flags = m->ol_flags;
+		one->hash = m->hash;
+		one->vlan_tci = m->vlan_tci;
+	}
+	rte_pktmbuf_free(m);
+	return one;
+}
+
+bool
+port_frame_of_mbuf(struct port_pool *p, struct rte_mbuf *m, uint8_t port_index, bool hash_is_ours, struct port_frame *out)
+{
+	/* a driver may take a VLAN tag off (af_packet does): then the frame only looks untagged */
+	if ((m->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) != 0 && (m->vlan_tci & 0x0fff) != 0) {
+		rte_pktmbuf_free(m);
+		return false;
+	}
+	if (m->nb_segs > 1) {
+		m = in_one(p, m);
+		if (m == NULL)
+			return false;
+	}
+	*out = (struct port_frame){ .port_index = port_index, .l4_checksum = l4_checksum_of(m),
+		.view = { .ptr = rte_pktmbuf_mtod(m, const uint8_t *), .len_octets = m->pkt_len, .buf = (struct buf *)m } };
+	if (hash_is_ours && (m->ol_flags & RTE_MBUF_F_RX_RSS_HASH) != 0) {
+		out->has_hash = true;
+		out->hash = m->hash.rss;
+	}
+	return true;
+}
+
+/* Beside the octets a ring carries the port, the checksum's state and the hash: in a field only transmission would use. */
+#define PACK_PORT_SHIFT  0
+#define PACK_CSUM_SHIFT  8
+#define PACK_HASH_SHIFT  16
+#define PACK_VALUE_SHIFT 32
+
+struct rte_mbuf *
+port_mbuf_pack(const struct port_frame *f)
+{
+	struct rte_mbuf *m = mbuf_of(f->view.buf);
+
+	HOT_BUG_ON(m == NULL || rte_mbuf_refcnt_read(m) != 1 || m->nb_segs != 1);
+	m->data_off = (uint16_t)(f->view.ptr - (const uint8_t *)m->buf_addr);
+	m->data_len = (uint16_t)f->view.len_octets;
+	m->pkt_len = f->view.len_octets;
+	m->tx_offload = (uint64_t)f->port_index << PACK_PORT_SHIFT | (uint64_t)f->l4_checksum << PACK_CSUM_SHIFT |
+			(uint64_t)f->has_hash << PACK_HASH_SHIFT | (uint64_t)f->hash << PACK_VALUE_SHIFT;
+	return m;
+}
+
+void
+port_mbuf_unpack(struct rte_mbuf *m, struct port_frame *out)
+{
+	const uint64_t packed = m->tx_offload;
+
+	m->tx_offload = 0;
+	*out = (struct port_frame){
+		.view = { .ptr = rte_pktmbuf_mtod(m, const uint8_t *), .len_octets = m->pkt_len, .buf = (struct buf *)m },
+		.port_index = (uint8_t)(packed >> PACK_PORT_SHIFT), .l4_checksum = (uint8_t)(packed >> PACK_CSUM_SHIFT),
+		.has_hash = (packed >> PACK_HASH_SHIFT & 1) != 0, .hash = (uint32_t)(packed >> PACK_VALUE_SHIFT) };
+}
