@@ -175,9 +175,11 @@ def cold_start(t):
     source, sender = t.stranger(), t.sender()
     t.make_known(source, sender, "alice@example.org")
     time.sleep(2)
+    segments = t.lab.segments()
+    t.check(segments, "there is a segment in /dev/shm")
     t.lab.stop("dataplane")
     t.lab.stop("control")
-    for path in t.lab._segments():
+    for path in segments:
         shutil.rmtree(path, ignore_errors=True)
     t.lab.start("control")
     t.lab.start("dataplane")

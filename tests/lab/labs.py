@@ -261,6 +261,7 @@ class Lab:
 
     def down(self):
         """Leaves nothing behind, whatever is there; answers what could not be removed."""
+        segments = self.segments()
         pid = self._supervisor_pid()
         if pid:
             try:
@@ -275,7 +276,7 @@ class Lab:
             except ProcessLookupError:
                 pass
         self._wait_gone(left, 5)
-        for segment in self._segments():
+        for segment in segments:
             shutil.rmtree(segment, ignore_errors=True)
         self.net.down()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -304,17 +305,19 @@ class Lab:
                 return
             time.sleep(0.02)
 
-    def _segments(self):
-        """Shared segment folders of this lab in /dev/shm: those whose path the gateway's files name."""
+    def segments(self):
+        """Folders of this lab in /dev/shm: those the daemons have mapped, and those the snapshot names."""
+        places = ["/proc/%d/maps" % self.pid(service) for service in ("control", "dataplane")]
+        if os.path.isdir(self.run_dir):
+            places += [os.path.join(self.run_dir, name) for name in os.listdir(self.run_dir)]
         found = set()
-        for folder in (self.run_dir, self.path("log")):
-            if not os.path.isdir(folder):
-                continue
-            for name in os.listdir(folder):
-                path = os.path.join(folder, name)
-                if os.path.isfile(path) and not name.endswith(".log"):
+        for path in places:
+            if os.path.isfile(path):
+                try:
                     with open(path, "rb") as f:
-                        found.update(re.findall(rb"/dev/shm/greyline-[0-9a-zA-Z_.-]+", f.read(1 << 20)))
+                        found.update(re.findall(rb"/dev/shm/greyline-[0-9a-zA-Z_.-]+", f.read()))
+                except OSError:
+                    continue            # the process ended meanwhile
         return [path.decode() for path in found if os.path.isdir(path)]
 
 
