@@ -205,15 +205,16 @@ smtp_path_parse(struct smtp_str text, struct smtp_path *out, struct smtp_str *re
 	struct cursor c = { text.ptr, text.ptr + text.len_octets };
 	const char *start, *domain = NULL, *end;
 	enum smtp_path_result result;
-	bool brackets;
+	bool brackets, route;
 
 	while (peek(&c) == ' ' || peek(&c) == '\t')
 		c.p++;
 	brackets = eat(&c, '<');
-	if (brackets && peek(&c) == '@' && !parse_source_route(&c))
+	route = brackets && peek(&c) == '@';
+	if (route && !parse_source_route(&c))
 		return SMTP_PATH_SYNTAX;
 	start = c.p;
-	if (!(brackets && peek(&c) == '>')) {
+	if (!brackets || route || peek(&c) != '>') {
 		if (!parse_local(&c))
 			return SMTP_PATH_SYNTAX;
 		if (eat(&c, '@')) {

@@ -25,6 +25,7 @@
 #include "dataplane/smtp/smtp_session.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "dataplane/base/bug.h"
@@ -409,7 +410,8 @@ text_input(struct smtp_session *s, const struct smtp_env *env, const struct buf_
 	struct smtp_data_out out = { body, *n_body, SMTP_BODY_VIEWS_MAX, room_octets };
 	const uint32_t lf = s->data.n_bare_lf, cr = s->data.n_bare_cr, nul = s->data.n_nul;
 	const uint32_t used = smtp_data_input(&s->data, in, &out);
-	const uint64_t limit = env->conf->message_max_octets;
+	const uint64_t cap = env->conf->message_max_octets;
+	uint32_t more = 3; /* dot and CRLF of the end may have been counted, until it is seen */
 
 	*n_body = out.n;
 	s->message_octets += used;
@@ -420,11 +422,13 @@ text_input(struct smtp_session *s, const struct smtp_env *env, const struct buf_
 		counter_add(env->counters, CTR_smtp_bare_cr_octets, s->data.n_bare_cr - cr);
 	if (s->data.n_nul != nul)
 		counter_add(env->counters, CTR_smtp_early_nul_octets, s->data.n_nul - nul);
-	if (s->data.at == SMTP_DATA_END)
-		s->message_octets -= MIN(s->message_octets, 3u); /* dot and CRLF are not the message's */
+	if (s->data.at == SMTP_DATA_END) {
+		s->message_octets -= MIN(s->message_octets, 3u);
+		more = 0;
+	}
 	if (s->data.broken)
 		refuse_body(s, env, CTR_smtp_bare_refused, 550, "5.5.2", "Message holds a bare CR, LF or NUL");
-	else if (limit > 0 && s->message_octets > limit)
+	else if (cap > 0 && s->message_octets > cap && s->message_octets - cap > more)
 		refuse_body(s, env, CTR_smtp_too_large, 552, "5.3.4", "Message size exceeds fixed limit");
 	else if (s->data.at == SMTP_DATA_END)
 		body_done(s);
@@ -474,11 +478,11 @@ static void
 time_out(struct smtp_session *s, const struct smtp_env *env)
 {
 	const bool data = s->state == SMTP_ST_DATA || s->state == SMTP_ST_SWALLOW;
-	struct smtp_reply r;
+	char text[CONF_HOST_OCTETS + 32];
 
 	counter_inc(env->counters, data ? CTR_smtp_timeouts_data : CTR_smtp_timeouts_command);
-	smtp_reply_setf(&r, 421, "4.4.2", "%s timeout exceeded", env->conf->hostname);
-	smtp_close(s, 421, "4.4.2", r.text + strlen("421 4.4.2 "), SMTP_ACTION_CLOSE);
+	snprintf(text, sizeof(text), "%s timeout exceeded", env->conf->hostname);
+	smtp_close(s, 421, "4.4.2", text, SMTP_ACTION_CLOSE);
 }
 
 static uint32_t

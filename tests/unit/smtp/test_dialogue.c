@@ -11,9 +11,9 @@
  *   start              greets at once (what most do: the first line that is not "set" implies it)
  *   pause              begins with the greet pause;  greet ends it
  *   refuse CODE TEXT   greets with a refusal
- *   C: LINE            the client sends LINE and CRLF; escapes \r \n \0 \t \\ \xHH
+ *   C: LINE            the client sends LINE and CRLF; escapes \r \n \0 \t \\ \xHH \{N:c} (c N times)
  *   c: OCTETS          the same without CRLF
- *   repeat N C: LINE   N times
+ *   repeat N LINE      LINE of the dialogue N times
  *   S: LINE            the next line to the client is this
  *   S-none             nothing more is there for the client
  *   A: KIND CODE TEXT  answers what is awaited, which must be KIND: rcpt, data, chunk, message
@@ -65,6 +65,7 @@ struct play {
 	bool begun;
 	const char *file, *name;
 	unsigned line;
+	char text[OCTETS_MAX];
 };
 
 __attribute__((format(printf, 2, 3), noreturn)) static void
@@ -164,46 +165,43 @@ begin(struct play *p, const char *how)
 	run(p);
 }
 
-/* Unescapes in place; returns octets. */
+/* Unescapes text to out (OCTETS_MAX); returns octets. */
 static uint32_t
-unescape(char *text)
+unescape(const struct play *p, const char *text, char *out)
 {
-	char *to = text;
-	const char *from = text;
+	char *to = out;
 
-	while (*from != '\0') {
-		if (*from != '\\' || from[1] == '\0') {
-			*to++ = *from++;
-			continue;
-		}
-		from++;
-		switch (*from) {
-		case 'r':
-			*to++ = '\r';
-			break;
-		case 'n':
-			*to++ = '\n';
-			break;
-		case 't':
-			*to++ = '\t';
-			break;
-		case '0':
-			*to++ = '\0';
-			break;
-		case 'x': {
-			char hex[3] = { from[1], from[2], '\0' };
+	while (*text != '\0') {
+		unsigned long n = 1;
+		char c = *text++;
 
-			*to++ = (char)strtoul(hex, NULL, 16);
-			from += 2;
-			break;
+		if (c == '\\') {
+			c = *text++;
+			if (c == 'r') {
+				c = '\r';
+			} else if (c == 'n') {
+				c = '\n';
+			} else if (c == 't') {
+				c = '\t';
+			} else if (c == '0') {
+				c = '\0';
+			} else if (c == 'x') {
+				const char hex[3] = { text[0], text[1], '\0' };
+
+				c = (char)strtoul(hex, NULL, 16);
+				text += 2;
+			} else if (c == '{') {
+				n = strtoul(text, (char **)(uintptr_t)&text, 10);
+				c = text[1];
+				text += 3;
+			}
 		}
-		default:
-			*to++ = *from;
-			break;
-		}
-		from++;
+		if (n >= OCTETS_MAX - (unsigned long)(to - out))
+			failed(p, "too many octets for the runner");
+		memset(to, c, n);
+		to += n;
 	}
-	return (uint32_t)(to - text);
+	return (uint32_t)(to - out);
 }
 
 static uint32_t
@@ -372,9 +370,9 @@ want_yes(struct play *p, const char *what, bool got, const char *want)
 }
 
 static void
-do_send(struct play *p, char *text, bool crlf)
+do_send(struct play *p, const char *text, bool crlf)
 {
-	push(p, &p->in, text, unescape(text));
+	push(p, &p->in, p->text, unescape(p, text, p->text));
 	if (crlf)
 		push(p, &p->in, "\r\n", 2);
 	run(p);
@@ -409,11 +407,14 @@ do_line(struct play *p, char *verb, char *rest)
 		do_send(p, rest, verb[0] == 'C');
 	} else if (strcmp(verb, "repeat") == 0) {
 		unsigned long n = strtoul(rest, &rest, 10);
-		char copy[4096];
+		char copy[4096], *what;
 
-		for (rest += strlen(" C: "); n > 0; n--) {
-			snprintf(copy, sizeof(copy), "%s", rest);
-			do_send(p, copy, true);
+		for (; n > 0; n--) {
+			snprintf(copy, sizeof(copy), "%s", rest + 1);
+			what = copy + strcspn(copy, " ");
+			if (*what == ' ')
+				*what++ = '\0';
+			do_line(p, copy, what);
 		}
 	} else if (strcmp(verb, "S:") == 0) {
 		want_line(p, rest);
@@ -434,7 +435,7 @@ do_line(struct play *p, char *verb, char *rest)
 		if (p->next_action < p->n_actions)
 			failed(p, "action %s is left", action_names[p->action[p->next_action]]);
 	} else if (strcmp(verb, "B:") == 0) {
-		want_body(p, rest, unescape(rest));
+		want_body(p, p->text, unescape(p, rest, p->text));
 	} else if (strcmp(verb, "room") == 0) {
 		p->room = (uint32_t)strtoul(rest, NULL, 10);
 		run(p);
