@@ -28,7 +28,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	BUG_ON((in[0] == '\0') != (a[0] == '\0') && strchr(in, '@') == NULL);
 	triplet_normalise_rcpt(in, b);
 	BUG_ON(triplet_tag(&key, &network, a, b) == 0);
-	/* a canonical address is its own */
 	triplet_canonical(b, a);
 	BUG_ON(strlen(a) > TRIPLET_PATH_MAX_OCTETS);
 	triplet_normalise_domain(in, a);

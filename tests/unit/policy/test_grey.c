@@ -230,6 +230,10 @@ test_grey_window_doubles_to_its_cap(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
 		CHECK_EQ(rows[i].label, grey_window_s(&conf, rows[i].lapsed), rows[i].want_s);
+
+	const struct grey_conf long_pass = { .block_s = 240, .pass_s = 7 * DAY_S, .window_max_s = 4 * DAY_S };
+
+	CHECK_EQ("a window set longer than the cap stays", grey_window_s(&long_pass, 2), 7 * DAY_S);
 }
 
 static void

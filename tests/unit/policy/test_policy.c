@@ -401,6 +401,12 @@ test_trap_defers_for_its_time(void **state)
 	CHECK_ANSWER("the last second", w, VERDICT_DEFER, RULE_TRAP, 451);
 	rcpt_at(w, NOW_S + DAY_S);
 	CHECK_ANSWER("over", w, VERDICT_DEFER, RULE_GREYLIST, 451);
+	const struct vt_entry e = { .tag = 1, .time_s = NOW_S, .aux = 1, .kind_state = vt_kind_state(VT_TRAP, VT_NONE) };
+	uint32_t left_s = 0;
+
+	CHECK_TRUE("active", policy_trap_is_active(&w->conf, &e, NOW_S + 3599, &left_s));
+	CHECK_EQ("what is left", left_s, 1);
+	CHECK_TRUE("over in the same second as told", !policy_trap_is_active(&w->conf, &e, NOW_S + 3600, &left_s));
 	from_client(w, "192.0.2.11");
 	w->q.now_s = NOW_S;
 	rcpt(w);
@@ -583,6 +589,19 @@ test_wait_only_while_the_answer_could_change_something(void **state)
 }
 
 static void
+test_wait_for_a_name_where_nothing_else_is_asked(void **state)
+{
+	static const char *const bob[] = { "bob@example.org", NULL };
+	struct world *w = *state;
+
+	w->ctx.n_zones = 0;
+	w->conf.ptr_missing = EFFECT_NOTHING;
+	w->ctx.rcpt_no_grey = names(w, bob, NULL);
+	w->q.verdict.known = CLIENT_UNASKED;
+	CHECK_EQ("the name may be denied", rcpt(w)->verdict, VERDICT_WAIT);
+}
+
+static void
 test_late_verdict_has_no_effect(void **state)
 {
 	struct world *w = *state;
@@ -591,6 +610,7 @@ test_late_verdict_has_no_effect(void **state)
 	rcpt(w);
 	CHECK_ANSWER("half of an answer refuses nobody", w, VERDICT_DEFER, RULE_GREYLIST, 451);
 	CHECK_EQ("nor doubles", w->a.wait_s, BLOCK_S);
+	CHECK_EQ("nor judges", client_judge(&w->conf, &w->q.verdict).effect, EFFECT_NOTHING);
 }
 
 /* --- rule 10 */
@@ -1042,6 +1062,29 @@ test_auto_allow_is_lost(void **state)
 }
 
 static void
+test_auto_allow_renews_and_expires(void **state)
+{
+	struct world *w = *state;
+	const uint32_t earned_s = NOW_S + 4 * 3600;
+
+	earn(w, NOW_S);
+	deliver(w, "a@one.example", earned_s + 30 * DAY_S);
+	CHECK_EQ("a delivered message renews it", rule_for_new_sender(w, earned_s + 60 * DAY_S), RULE_AUTO_ALLOW);
+	CHECK_EQ("expired", rule_for_new_sender(w, earned_s + 66 * DAY_S), RULE_GREYLIST);
+	deliver(w, "a@one.example", earned_s + 66 * DAY_S);
+	CHECK_EQ("one message does not bring it back", rule_for_new_sender(w, earned_s + 66 * DAY_S), RULE_GREYLIST);
+	earn(w, earned_s + 67 * DAY_S);
+	CHECK_EQ("five do", rule_for_new_sender(w, earned_s + 67 * DAY_S + 4 * 3600), RULE_AUTO_ALLOW);
+
+	/* a record of a clock that was far ahead */
+	w->q.now_s = NOW_S;
+	w->q.from = "somebody@else.example";
+	CHECK_EQ("counts as now", rcpt(w)->rule, RULE_AUTO_ALLOW);
+	CHECK_EQ("and is set to now, so that it expires", rule_for_new_sender(w, NOW_S + 36 * DAY_S), RULE_GREYLIST);
+	CHECK_EQ("the table's ages say so, too", policy_ages(&w->conf, NOW_S).auto_s, 36 * DAY_S);
+}
+
+static void
 test_auto_allow_of_a_listed_client_is_not_used(void **state)
 {
 	struct world *w = *state;
@@ -1300,6 +1343,7 @@ main(void)
 		WORLD_TEST(test_client_verdict_rows),
 		WORLD_TEST(test_client_reply_is_exact),
 		WORLD_TEST(test_wait_only_while_the_answer_could_change_something),
+		WORLD_TEST(test_wait_for_a_name_where_nothing_else_is_asked),
 		WORLD_TEST(test_late_verdict_has_no_effect),
 		WORLD_TEST(test_opted_out_recipients_meet_no_greylist),
 		WORLD_TEST(test_greylist_reply_is_exact),
@@ -1320,6 +1364,7 @@ main(void)
 		WORLD_TEST(test_auto_allow_counts_one_an_hour_and_one_per_domain),
 		WORLD_TEST(test_auto_allow_counts_only_what_may_count),
 		WORLD_TEST(test_auto_allow_is_lost),
+		WORLD_TEST(test_auto_allow_renews_and_expires),
 		WORLD_TEST(test_auto_allow_of_a_listed_client_is_not_used),
 		WORLD_TEST(test_modes),
 		WORLD_TEST(test_observe_makes_the_triplet_white),

@@ -29,6 +29,8 @@ static const struct row sender_rows[] = {
 	{ "U-label in capitals", "user@B\xc3\x9c""CHER.example", "user@xn--bcher-kva.example" },
 	{ "A-label in capitals", "user@XN--BCHER-KVA.example", "user@xn--bcher-kva.example" },
 	{ "octets that are no UTF-8 stay", "user@b\xff""d.example", "user@b\xff""d.example" },
+	{ "U-label decomposed", "user@bu\xcc\x88""cher.example", "user@xn--bcher-kva.example" },
+	{ "sharp s is no ss", "user@fa\xc3\x9f.example", "user@xn--fa-hia.example" },
 	{ "a final dot goes", "user@example.org.", "user@example.org" },
 	{ "no domain", "postmaster", "postmaster" },
 
@@ -42,6 +44,7 @@ static const struct row sender_rows[] = {
 	{ "digits at a letter are a name", "user1@example.org", "user1@example.org" },
 	{ "a year of birth is a name", "john1985@example.org", "john1985@example.org" },
 	{ "a number alone is a name", "13800138000@example.org", "13800138000@example.org" },
+	{ "a short mixed word is a name", "x-a1b2c3-y@example.org", "x-a1b2c3-y@example.org" },
 	{ "unique token", "bounces-4f3a9c01b7-news@example.org", "bounces-#-news@example.org" },
 	{ "unique tokens of a mailer", "010001890a1b2c3d-7d1e0f4a9b3c-000000@mail.example.org", "#-#-#@mail.example.org" },
 
