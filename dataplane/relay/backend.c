@@ -63,8 +63,8 @@ nth_of(uint64_t set, uint32_t spread)
 }
 
 int
-backend_choose(const struct conf_pool *pool, const struct conf_backend *backends, const struct backend_state *states,
-	uint32_t n_backends, uint64_t tried, uint32_t needs, uint64_t size_octets, uint32_t spread)
+backend_choose(const struct conf_pool *pool, const struct backend_state *states, uint32_t n_backends,
+	uint64_t tried, uint32_t needs, uint64_t size_octets, uint32_t spread)
 {
 	/* by preference: up, never asked, down */
 	uint64_t able[3] = { 0 }, small[3] = { 0 };
@@ -75,7 +75,7 @@ backend_choose(const struct conf_pool *pool, const struct conf_backend *backends
 		const uint64_t bit = UINT64_C(1) << i;
 		const int rank = s->health == BACKEND_UP ? 0 : s->health == BACKEND_UNPROBED ? 1 : 2;
 
-		if ((pool->backends & bit) == 0 || backends[i].is_submission)
+		if ((pool->backends & bit) == 0)
 			continue;
 		if ((tried & bit) != 0 || !is_in_service(s)) {
 			other_takes_size |= takes_needs(s, needs) && takes_size(s, size_octets);

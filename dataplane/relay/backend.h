@@ -24,12 +24,12 @@
 
 /*
  * The next backend of a pool to try: not in tried (a bit each), in service, and able to carry needs and size_octets. Spread by spread
- * (a hash). A pool whose backends are all down is tried all the same (a probe may be late). states[i] belongs to backends[i].
+ * (a hash). A pool whose backends are all down is tried all the same (a probe may be late). states[i] belongs to backend i.
  * -1: none left; -2: none is able. Where all of the pool take too little for size_octets one of them is answered, so that the relay says
  * 554 5.3.4; where only one that is down or out of service takes it, -2: that is our failure, not the message's.
  */
-int backend_choose(const struct conf_pool *pool, const struct conf_backend *backends, const struct backend_state *states,
-	uint32_t n_backends, uint64_t tried, uint32_t needs, uint64_t size_octets, uint32_t spread);
+int backend_choose(const struct conf_pool *pool, const struct backend_state *states, uint32_t n_backends, uint64_t tried, uint32_t needs,
+	uint64_t size_octets, uint32_t spread);
 
 /* What a listener offers in EHLO, of all backends it can route to (POLICY section 5): ext and the largest SIZE. */
 void backend_offer(const struct conf_listener *l, const struct conf_pool *pools, uint32_t n_pools,

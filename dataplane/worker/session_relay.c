@@ -216,7 +216,7 @@ try_next(struct worker *w, struct session *s, const struct conf_pool *pool)
 			states[i] = *st;
 	}
 	while (w->now_us < s->rcpt_us + snap->conf->backend_total_ms * UINT64_C(1000)) {
-		index = backend_choose(pool, snap->backends, states, snap->n_backends, s->tried, e->needs, e->size_octets,
+		index = backend_choose(pool, states, snap->n_backends, s->tried, e->needs, e->size_octets,
 			(uint32_t)worker_random(w));
 		if (index < 0)
 			break;

@@ -33,7 +33,7 @@ open_next(struct worker *w, struct session *s)
 			states[i] = *st;
 	}
 	for (;;) {
-		const int index = backend_choose(&snap->pools[l->default_pool], snap->backends, states, snap->n_backends, s->tried, 0, 0,
+		const int index = backend_choose(&snap->pools[l->default_pool], states, snap->n_backends, s->tried, 0, 0,
 			(uint32_t)worker_random(w));
 		const struct conf_backend *b;
 		struct ip_addr local;

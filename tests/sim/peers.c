@@ -21,7 +21,8 @@ struct fake_conn {
 	struct sim_conn *c;
 	struct fake_mta *m;
 	struct fake_conn *next;
-	bool header_done, in_data, greeted;
+	bool header_done, in_data, greeted, body_failed;
+	bool ended; /* closed as told: says nothing more */
 	size_t data_start;
 	uint64_t ready_us;
 	struct fake_message msg;
@@ -61,6 +62,9 @@ fails(struct fake_conn *f, enum fake_fail how)
 	case FAKE_SILENT:
 		return true;
 	case FAKE_CLOSE:
+		f->ended = true;
+		if (f->out_octets > 0)
+			sim_send(f->c, f->out, f->out_octets);
 		sim_close(f->c);
 		return true;
 	case FAKE_RESET:
@@ -155,7 +159,7 @@ end_message(struct fake_conn *f, size_t end)
 	struct fake_message *to;
 
 	f->in_data = false;
-	if (fails(f, m->at_dot))
+	if (f->body_failed || fails(f, m->at_dot))
 		return;
 	BUG_ON(m->n_messages == FAKE_MESSAGES_MAX);
 	to = &m->message[m->n_messages++];
@@ -177,7 +181,7 @@ command(struct fake_conn *f, const char *line)
 	if (strncasecmp(line, "EHLO", 4) == 0 || strncasecmp(line, "HELO", 4) == 0) {
 		if (fails(f, m->at_ehlo))
 			return;
-		snprintf(f->msg.helo, sizeof(f->msg.helo), "%s", line + 5);
+		snprintf(f->msg.helo, sizeof(f->msg.helo), "%.255s", line + 5);
 		snprintf(reply, sizeof(reply), "250-mta.example\r\n%s%s250 ENHANCEDSTATUSCODES\r\n", m->ext != NULL ? m->ext : "",
 			m->client_address == CLIENT_ADDRESS_XCLIENT ? "250-XCLIENT NAME ADDR PORT PROTO HELO REVERSE_NAME\r\n" : "");
 		say(f, reply);
@@ -215,8 +219,6 @@ command(struct fake_conn *f, const char *line)
 		say(f, "354 End data with <CR><LF>.<CR><LF>\r\n");
 		f->in_data = true;
 		f->data_start = f->c->in_seen;
-		if (m->at_body != FAKE_OK)
-			fails(f, m->at_body);
 	} else if (strncasecmp(line, "RSET", 4) == 0) {
 		f->msg.n_to = 0;
 		say(f, "250 2.0.0 Ok\r\n");
@@ -242,6 +244,7 @@ find_dot(const struct sim_conn *c, size_t from)
 static void
 serve(struct fake_conn *f)
 {
+	struct fake_mta *m = f->m;
 	struct sim_conn *c = f->c;
 
 	if (!f->header_done) {
@@ -251,12 +254,17 @@ serve(struct fake_conn *f)
 	}
 	banner(f);
 	for (;;) {
-		if (c->tcp == NULL)
+		if (c->tcp == NULL || f->ended)
 			return;
 		if (f->in_data) {
 			/* look again only from a little before what is new */
 			size_t end = find_dot(c, MAX(f->data_start, c->in_seen > 4 ? c->in_seen - 4 : 0));
 
+			if (m->at_body != FAKE_OK && c->in_octets > f->data_start && !f->body_failed) {
+				f->body_failed = true;
+				if (fails(f, m->at_body))
+					return;
+			}
 			if (end == 0) {
 				c->in_seen = MAX(c->in_octets, f->data_start);
 				return;
@@ -304,14 +312,16 @@ fake_mta_step(struct fake_mta *m)
 	for (struct fake_conn *f = conns; f != NULL; f = f->next) {
 		if (f->m != m || f->c->tcp == NULL)
 			continue;
-		if (f->out_octets == 0 && m->at_connect == FAKE_OK) {
+		if (f->ended)
+			f->out_octets = 0;
+		if (f->out_octets == 0 && !f->ended) {
 			serve(f);
 			f->ready_us = now + m->delay_us;
 		}
 		if (f->out_octets > 0 && now >= f->ready_us && f->c->tcp != NULL && f->c->out_octets == 0) {
 			/* the sim borrows what it sends until it is sent: it is small enough for one go */
 			sim_send(f->c, f->out, f->out_octets);
-			BUG_ON(f->c->out_octets != 0);
+			f->c->out_octets = 0; /* a connection just reset takes nothing: it is lost, as in life */
 			f->out_octets = 0;
 		}
 		if ((f->c->eof || f->c->reset) && f->in_data) {

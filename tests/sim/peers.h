@@ -9,7 +9,7 @@
 
 #include "tests/sim/sim.h"
 
-#define FAKE_MESSAGES_MAX 4096
+#define FAKE_MESSAGES_MAX 128
 
 struct fake_message {
 	char from[512], to[8][512];

@@ -9,24 +9,25 @@
 #include <stdlib.h>
 
 static const struct sim_wire clean = { .delay_us = 500 };
+static struct scene s; /* one at a time */
 static const char body[] = "Subject: hello\r\n\r\nfirst line\r\n..dotted\r\nlast\r\n";
 static const char body_wire[] = "Subject: hello\r\n\r\nfirst line\r\n..dotted\r\nlast\r\n.\r\n";
 
 static void
-start(struct scene *s)
+start(void)
 {
-	scene_conf(s);
-	scene_start(s, 1, 1, clean);
-	scene_settle(s);
+	scene_conf(&s);
+	scene_start(&s, 1, 1, clean);
+	scene_settle(&s);
 }
 
 /* Lets the triplet through the greylist. */
 static void
-make_white(struct scene *s, const char *client, const char *from, const char *to)
+make_white(const char *client, const char *from, const char *to)
 {
-	CHECK_EQ("first attempt", scene_deliver(s, client, from, to, body), 451);
-	sim_run(s->sim, 241000000);
-	CHECK_EQ("retry", scene_deliver(s, client, from, to, body), 250);
+	CHECK_EQ("first attempt", scene_deliver(&s, client, from, to, body), 451);
+	sim_run(s.sim, 241000000);
+	CHECK_EQ("retry", scene_deliver(&s, client, from, to, body), 250);
 }
 
 /* ---- POLICY section 3 ---- */
@@ -34,11 +35,10 @@ make_white(struct scene *s, const char *client, const char *from, const char *to
 static void
 test_stranger_is_greylisted_counts_down_and_passes(void **state)
 {
-	static struct scene s;
 	const struct fake_message *m;
 
 	(void)state;
-	start(&s);
+	start();
 	CHECK_EQ("first", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 451);
 	CHECK_STR("text", s.reply, "451 4.7.1 Greylisted, please try again in 240 seconds\r\n");
 	sim_run(s.sim, 100000000);
@@ -60,11 +60,10 @@ test_stranger_is_greylisted_counts_down_and_passes(void **state)
 static void
 test_ipv6_client_is_served_alike(void **state)
 {
-	static struct scene s;
 
 	(void)state;
-	start(&s);
-	make_white(&s, CLIENT6, "a@sender.example", "u@example.org");
+	start();
+	make_white(CLIENT6, "a@sender.example", "u@example.org");
 	CHECK_STR("client by PROXY", s.mta.message[0].client, CLIENT6);
 	scene_end(&s);
 }
@@ -72,10 +71,9 @@ test_ipv6_client_is_served_alike(void **state)
 static void
 test_a_changed_block_acts_in_the_next_reply(void **state)
 {
-	static struct scene s;
 
 	(void)state;
-	start(&s);
+	start();
 	CHECK_EQ("first", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 451);
 	CHECK_EQ("block", scene_wait_s(&s), 240);
 	s.config.conf.grey_block_s = 60;
@@ -88,11 +86,10 @@ test_a_changed_block_acts_in_the_next_reply(void **state)
 static void
 test_null_sender_gets_the_backends_answer_and_is_deferred_at_data(void **state)
 {
-	static struct scene s;
 	struct sim_conn *c;
 
 	(void)state;
-	start(&s);
+	start();
 	s.mta.unknown_rcpt = "nobody@example.org";
 	c = scene_open(&s, CLIENT4, GATEWAY4);
 	CHECK_EQ("call-out is told the truth", scene_rcpt(&s, c, "", "nobody@example.org"), 550);
@@ -109,11 +106,10 @@ test_null_sender_gets_the_backends_answer_and_is_deferred_at_data(void **state)
 static void
 test_data_after_nothing_but_deferrals_is_451(void **state)
 {
-	static struct scene s;
 	struct sim_conn *c;
 
 	(void)state;
-	start(&s);
+	start();
 	c = scene_open(&s, CLIENT4, GATEWAY4);
 	CHECK_EQ("grey", scene_rcpt(&s, c, "a@sender.example", "u@example.org"), 451);
 	CHECK_EQ("DATA", scene_chat(&s, c, "DATA"), 451);
@@ -124,12 +120,11 @@ test_data_after_nothing_but_deferrals_is_451(void **state)
 static void
 test_known_and_new_recipient_in_one_message(void **state)
 {
-	static struct scene s;
 	struct sim_conn *c;
 
 	(void)state;
-	start(&s);
-	make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
+	start();
+	make_white(CLIENT4, "a@sender.example", "u@example.org");
 	c = scene_open(&s, CLIENT4, GATEWAY4);
 	CHECK_EQ("known", scene_rcpt(&s, c, "a@sender.example", "u@example.org"), 250);
 	CHECK_EQ("new", scene_chat(&s, c, "RCPT TO:<v@example.org>"), 451);
@@ -146,11 +141,10 @@ test_known_and_new_recipient_in_one_message(void **state)
 static void
 test_listed_client_is_rejected_but_postmaster_is_reached(void **state)
 {
-	static struct scene s;
 	struct sim_conn *c;
 
 	(void)state;
-	start(&s);
+	start();
 	s.control.verdict = (struct client_verdict){ .ptr_state = PTR_CONFIRMED, .zone = 0, .score = 5 };
 	CHECK_EQ("listed", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 554);
 	CHECK_TRUE("text", strstr(s.reply, "554 5.7.1 Sending address not accepted due to spam filter; bl.example (") == s.reply);
@@ -164,10 +158,9 @@ test_listed_client_is_rejected_but_postmaster_is_reached(void **state)
 static void
 test_no_reverse_dns_is_rejected_a_dns_failure_is_not(void **state)
 {
-	static struct scene s;
 
 	(void)state;
-	start(&s);
+	start();
 	s.control.ptr = NULL;
 	s.control.verdict = (struct client_verdict){ .ptr_state = PTR_NONE, .zone = ZONE_NONE };
 	CHECK_EQ("none", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 554);
@@ -180,10 +173,9 @@ test_no_reverse_dns_is_rejected_a_dns_failure_is_not(void **state)
 static void
 test_relaying_is_denied_before_anything_else(void **state)
 {
-	static struct scene s;
 
 	(void)state;
-	start(&s);
+	start();
 	s.control.silent = true;
 	CHECK_EQ("other domain", scene_deliver(&s, CLIENT4, "a@sender.example", "u@elsewhere.example", body), 550);
 	CHECK_STR("text", s.reply, "550 5.7.1 Relaying denied\r\n");
@@ -195,10 +187,9 @@ test_relaying_is_denied_before_anything_else(void **state)
 static void
 test_550_of_the_backend_is_its_own_and_undoes_the_record(void **state)
 {
-	static struct scene s;
 
 	(void)state;
-	start(&s);
+	start();
 	s.mta.unknown_rcpt = "nobody@example.org";
 	CHECK_EQ("first", scene_deliver(&s, CLIENT4, "a@sender.example", "nobody@example.org", body), 451);
 	sim_run(s.sim, 241000000);
@@ -210,12 +201,11 @@ test_550_of_the_backend_is_its_own_and_undoes_the_record(void **state)
 static void
 test_dead_dns_delays_by_the_deadline_and_refuses_nobody(void **state)
 {
-	static struct scene s;
 	struct sim_conn *c;
 	uint64_t before;
 
 	(void)state;
-	start(&s);
+	start();
 	s.control.silent = true;
 	c = scene_open(&s, CLIENT4, GATEWAY4);
 	before = sim_now_us(s.sim);
@@ -231,11 +221,10 @@ test_dead_dns_delays_by_the_deadline_and_refuses_nobody(void **state)
 static void
 test_a_late_answer_counts_at_the_next_recipient(void **state)
 {
-	static struct scene s;
 	struct sim_conn *c;
 
 	(void)state;
-	start(&s);
+	start();
 	s.control.delay_us = 3000000;
 	s.control.verdict = (struct client_verdict){ .ptr_state = PTR_CONFIRMED, .zone = 0, .score = 9 };
 	c = scene_open(&s, CLIENT4, GATEWAY4);
@@ -249,7 +238,6 @@ test_a_late_answer_counts_at_the_next_recipient(void **state)
 static void
 test_reject_at_connect_refuses_by_banner(void **state)
 {
-	static struct scene s;
 	struct sim_conn *c;
 
 	(void)state;
@@ -270,7 +258,6 @@ test_reject_at_connect_refuses_by_banner(void **state)
 static void
 test_modes(void **state)
 {
-	static struct scene s;
 
 	(void)state;
 	scene_conf(&s);
@@ -314,11 +301,10 @@ test_backend_failures_before_the_data_are_451_and_leave_the_record_white(void **
 		{ "closes at DATA", offsetof(struct fake_mta, at_data), FAKE_CLOSE },
 		{ "421 to DATA", offsetof(struct fake_mta, at_data), FAKE_421 },
 	};
-	static struct scene s;
 
 	(void)state;
-	start(&s);
-	make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
+	start();
+	make_white(CLIENT4, "a@sender.example", "u@example.org");
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		enum fake_fail *at = (enum fake_fail *)(void *)((char *)&s.mta + rows[i].field);
 
@@ -352,12 +338,11 @@ test_backend_killed_inside_data_is_451_after_the_dot(void **state)
 		{ "nonsense", offsetof(struct fake_mta, at_dot), FAKE_NONSENSE, 451 },
 		{ "silence for ten minutes", offsetof(struct fake_mta, at_dot), FAKE_SILENT, 451 },
 	};
-	static struct scene s;
 	uint32_t before;
 
 	(void)state;
-	start(&s);
-	make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
+	start();
+	make_white(CLIENT4, "a@sender.example", "u@example.org");
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		enum fake_fail *at = (enum fake_fail *)(void *)((char *)&s.mta + rows[i].field);
 		struct sim_conn *c = scene_open(&s, CLIENT4, GATEWAY4);
@@ -386,11 +371,10 @@ static void
 test_client_gone_inside_data_aborts_the_backend(void **state)
 {
 	static const struct { const char *label; bool reset; } rows[] = { { "FIN", false }, { "RST", true } };
-	static struct scene s;
 
 	(void)state;
-	start(&s);
-	make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
+	start();
+	make_white(CLIENT4, "a@sender.example", "u@example.org");
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		struct sim_conn *c = scene_open(&s, CLIENT4, GATEWAY4);
 		const uint32_t aborted = s.mta.n_aborted_in_data, messages = s.mta.n_messages, quits = s.mta.n_quits;
@@ -415,12 +399,11 @@ test_client_gone_inside_data_aborts_the_backend(void **state)
 static void
 test_client_gone_after_the_dot_is_unheard_but_delivered(void **state)
 {
-	static struct scene s;
 	struct sim_conn *c;
 
 	(void)state;
-	start(&s);
-	make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
+	start();
+	make_white(CLIENT4, "a@sender.example", "u@example.org");
 	s.mta.delay_us = 3000000;
 	c = scene_open(&s, CLIENT4, GATEWAY4);
 	CHECK_EQ("rcpt", scene_rcpt(&s, c, "a@sender.example", "u@example.org"), 250);
@@ -438,12 +421,11 @@ test_client_gone_after_the_dot_is_unheard_but_delivered(void **state)
 static void
 test_recipients_of_another_pool_come_separately(void **state)
 {
-	static struct scene s;
 	struct sim_conn *c;
 
 	(void)state;
-	start(&s);
-	make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
+	start();
+	make_white(CLIENT4, "a@sender.example", "u@example.org");
 	CHECK_EQ("grey", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.net", body), 451);
 	sim_run(s.sim, 241000000);
 	c = scene_open(&s, CLIENT4, GATEWAY4);
@@ -466,14 +448,13 @@ test_recipients_of_another_pool_come_separately(void **state)
 static void
 test_another_backend_of_the_pool_is_tried(void **state)
 {
-	static struct scene s;
 
 	(void)state;
 	scene_conf(&s);
 	s.config.pool[0].backends = 1 << 0 | 1 << 2; /* mta and mta-v1 */
 	scene_start(&s, 3, 1, clean);
 	scene_settle(&s);
-	make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
+	make_white(CLIENT4, "a@sender.example", "u@example.org");
 	s.mta.at_connect = FAKE_RESET;
 	for (uint32_t i = 0; i < 6; i++)
 		CHECK_EQ("the other one takes it", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 250);
@@ -484,7 +465,6 @@ test_another_backend_of_the_pool_is_tried(void **state)
 static void
 test_open_relay_and_loop_are_taken_out_of_service(void **state)
 {
-	static struct scene s;
 
 	(void)state;
 	scene_conf(&s);
@@ -505,7 +485,6 @@ test_open_relay_and_loop_are_taken_out_of_service(void **state)
 static void
 test_ehlo_offers_what_all_backends_have(void **state)
 {
-	static struct scene s;
 	struct sim_conn *c;
 
 	(void)state;
@@ -527,13 +506,12 @@ test_ehlo_offers_what_all_backends_have(void **state)
 static void
 test_rset_between_messages_resets_the_backend(void **state)
 {
-	static struct scene s;
 	struct sim_conn *c;
 
 	(void)state;
-	start(&s);
-	make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
-	make_white(&s, CLIENT4, "a@sender.example", "v@example.org");
+	start();
+	make_white(CLIENT4, "a@sender.example", "u@example.org");
+	make_white(CLIENT4, "a@sender.example", "v@example.org");
 	c = scene_open(&s, CLIENT4, GATEWAY4);
 	CHECK_EQ("rcpt", scene_rcpt(&s, c, "a@sender.example", "u@example.org"), 250);
 	CHECK_EQ("RSET", scene_chat(&s, c, "RSET"), 250);
@@ -554,12 +532,11 @@ test_a_pipelined_burst_keeps_the_order_of_replies(void **state)
 		"EHLO client.example\r\nMAIL FROM:<a@sender.example>\r\nRCPT TO:<u@example.org>\r\nRCPT TO:<new@example.org>\r\n"
 		"RCPT TO:<u@elsewhere.example>\r\nNOOP\r\nDATA\r\n";
 	static const int want[] = { 250, 250, 250, 451, 550, 250, 354 };
-	static struct scene s;
 	struct sim_conn *c;
 
 	(void)state;
-	start(&s);
-	make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
+	start();
+	make_white(CLIENT4, "a@sender.example", "u@example.org");
 	s.mta.delay_us = 200000;
 	s.control.delay_us = 300000;
 	c = scene_open(&s, CLIENT4, GATEWAY4);
@@ -576,11 +553,10 @@ test_a_pipelined_burst_keeps_the_order_of_replies(void **state)
 static void
 test_submission_is_spliced_behind_a_proxy_header(void **state)
 {
-	static struct scene s;
 	struct sim_conn *c;
 
 	(void)state;
-	start(&s);
+	start();
 	c = sim_connect(s.client, CLIENT4, GATEWAY4, 587);
 	CHECK_EQ("the MTA's own banner", scene_reply(&s, c), 220);
 	CHECK_TRUE("its words", strstr(s.reply, "mta.example") != NULL);
@@ -604,13 +580,12 @@ test_submission_is_spliced_behind_a_proxy_header(void **state)
 static void
 test_drain_says_421_to_idle_sessions_and_lets_messages_finish(void **state)
 {
-	static struct scene s;
 	struct sim_conn *idle, *busy;
 	struct worker_shared *shared;
 
 	(void)state;
-	start(&s);
-	make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
+	start();
+	make_white(CLIENT4, "a@sender.example", "u@example.org");
 	idle = scene_open(&s, CLIENT4, GATEWAY4);
 	busy = scene_open(&s, CLIENT4, GATEWAY4);
 	CHECK_EQ("rcpt", scene_rcpt(&s, busy, "a@sender.example", "u@example.org"), 250);
@@ -630,11 +605,10 @@ test_drain_says_421_to_idle_sessions_and_lets_messages_finish(void **state)
 static void
 test_silent_clients_are_ended(void **state)
 {
-	static struct scene s;
 	struct sim_conn *c;
 
 	(void)state;
-	start(&s);
+	start();
 	c = scene_open(&s, CLIENT4, GATEWAY4);
 	CHECK_EQ("EHLO", scene_chat(&s, c, "EHLO client.example"), 250);
 	CHECK_EQ("421 after the command time-out", scene_reply_within(&s, c, 400000000), 421);
@@ -646,7 +620,6 @@ test_silent_clients_are_ended(void **state)
 static void
 test_too_many_sessions_of_one_address_are_told_421(void **state)
 {
-	static struct scene s;
 	struct sim_conn *a, *b;
 
 	(void)state;
@@ -671,7 +644,6 @@ test_too_many_sessions_of_one_address_are_told_421(void **state)
 static void
 carry(const char *label, uint64_t seed, uint32_t n_workers, struct sim_wire wire, size_t octets, const char *client)
 {
-	static struct scene s;
 	uint8_t *mail = malloc(octets + 5);
 	size_t n = 0;
 	uint64_t x = seed * 2654435761u + 1;
@@ -736,7 +708,6 @@ test_large_mail_arrives_octet_for_octet(void **state)
 static void
 test_many_sessions_over_two_workers_with_a_changing_arrival_lcore(void **state)
 {
-	static struct scene s;
 	struct sim_conn *c[64];
 
 	(void)state;
