@@ -463,8 +463,8 @@ is_port_resting(const struct tcp *tcp, const struct flow *flow, uint64_t hash)
 
 	if (r == NULL)
 		return false;
-	/* RFC 6191: a later timestamp is a new connection to the peer; two ticks for its clock of another grain */
-	return !r->ts_ok || !seq_gt(tcp_ts_now(tcp, tcp->now_us), r->our_ts + 1);
+	/* RFC 6191: a later timestamp is a new connection to the peer. A second, for clocks of another grain. */
+	return !r->ts_ok || !seq_gt(tcp_ts_now(tcp, tcp->now_us), r->our_ts + 1000);
 }
 
 /* An unpredictable port of ours that is free: RFC 6056 section 3.3.3 in steps of an odd number. False: none found in time. */

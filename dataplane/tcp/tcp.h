@@ -72,7 +72,7 @@ enum tcp_event {
 	TCP_EV_CONNECTED = 1 << 1, /* our connect was answered */
 	TCP_EV_READABLE = 1 << 2,  /* octets wait that were not there before */
 	TCP_EV_WRITABLE = 1 << 3,  /* room grew in a queue that had refused octets */
-	TCP_EV_EOF = 1 << 4,       /* the peer's FIN, after the last readable octet */
+	TCP_EV_EOF = 1 << 4,       /* the peer's FIN, told once the last octet before it was consumed */
 	TCP_EV_ACKED_ALL = 1 << 5, /* everything written so far was acknowledged */
 	TCP_EV_CLOSED = 1 << 6,    /* both sides closed in order */
 	TCP_EV_RESET = 1 << 7,     /* by the peer */
@@ -105,7 +105,8 @@ uint32_t tcp_unacked_octets(const struct tcp_conn *c); /* queued and not yet ack
 
 /* FIN after what is queued. Reading goes on. */
 void tcp_close(struct tcp_conn *c);
-/* RST now; what is queued is dropped. */
+/* RST now; what is queued is dropped. No event follows; tcp_release() is still due, as after every end (CLOSED, RESET, TIMEOUT,
+ * REFUSED): readable octets stay readable until then. */
 void tcp_abort(struct tcp_conn *c);
 /* The caller forgets c: no more events. A connection not closed yet is closed; what still arrives is acknowledged and dropped
  * within limits (RST if data arrives that nobody reads). c is not valid after this call. */

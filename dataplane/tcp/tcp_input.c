@@ -329,7 +329,8 @@ on_ack_advance(struct tcp_conn *c, const struct tcp_seg_in *s)
 
 	take_rtt(c, s);
 	if (c->snd_queue.head != NULL && seq_gt(data_end, c->snd_una)) {
-		c->snd_cursor = NULL;
+		if (c->snd_cursor != NULL && seq_leq(c->snd_cursor->seq + c->snd_cursor->len_octets, data_end))
+			c->snd_cursor = NULL; /* it goes with what is acknowledged */
 		tcp_queue_drop(&c->tcp->pieces, &c->snd_queue, data_end - c->snd_una);
 	}
 	c->snd_una = s->h.ack;
@@ -357,6 +358,7 @@ on_ack_advance(struct tcp_conn *c, const struct tcp_seg_in *s)
 			partial_ack(c, acked);
 	} else {
 		grow_cwnd(c, acked, flight_before);
+		c->recover = seq_max(c->recover, c->snd_una); /* follows, so that it never seems to lie ahead after 2 GiB */
 	}
 	/* RFC 6298 (5.2) and (5.3): this restarts the timer, no other ACK does */
 	if (c->snd_una == c->snd_max)

@@ -62,7 +62,8 @@ tcp_ooo_insert(struct tcp_conn *c, uint32_t seq, const struct buf_view *v)
 	struct buf_view rest = *v;
 	bool kept = false;
 
-	if (c->tcp->pressure) {
+	/* what is in order must never want for a piece because of what is not */
+	if (c->tcp->pressure || c->tcp->pieces.n_free < c->tcp->pieces.n / 4) {
 		counter_inc(c->tcp->counters, CTR_tcp_ooo_shed);
 		return TCP_OOO_DROPPED;
 	}

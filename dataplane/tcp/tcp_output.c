@@ -500,31 +500,40 @@ tcp_conn_output(struct tcp_conn *c, struct tcp_seg_out *out)
 	return false;
 }
 
-/* Connections that waited for memory, a few each turn. */
+static void
+feed(struct tcp_conn *c)
+{
+	counter_inc(c->tcp->counters, CTR_tcp_starved);
+	if (c->send_refused && tcp_send_room(c) > 0) {
+		c->send_refused = false;
+		tcp_event(c, TCP_EV_WRITABLE);
+	}
+	if (!c->wnd_withheld)
+		return;
+	c->wnd_withheld = false;
+	if (tcp_window_update_due(c)) {
+		c->ack_now = true; /* the peer waits for it: a window update is not lost */
+		tcp_want_output(c);
+	}
+}
+
+/* Connections that waited for memory, a few each time, and only while there is some: one look for all of them each 20 ms, not a
+ * timer for each. */
 static void
 feed_starved(struct tcp *tcp)
 {
 	if (tcp->list[TCP_LIST_STARVED].n == 0 || tcp->now_us < tcp->starved_retry_us)
 		return;
 	tcp->starved_retry_us = tcp->now_us + TCP_STARVED_RETRY_US;
-	if (tcp->pressure)
-		return;
 	for (uint32_t i = 0; i < TCP_STARVED_PER_TURN && tcp->list[TCP_LIST_STARVED].n > 0; i++) {
 		struct tcp_conn *c = &tcp->conns[tcp->list[TCP_LIST_STARVED].head];
+		const bool budget = tcp->rcv_offered_octets + 2 * own_mss(c) <= tcp->conf.rcv_budget_octets;
 
 		tcp_list_del(tcp, TCP_LIST_STARVED, c);
-		counter_inc(tcp->counters, CTR_tcp_starved);
-		if (c->send_refused && tcp_send_room(c) > 0) {
-			c->send_refused = false;
-			tcp_event(c, TCP_EV_WRITABLE);
-		}
-		if (c->wnd_withheld && c->state != TCP_STATE_CLOSED) {
-			c->wnd_withheld = false;
-			if (tcp_window_update_due(c)) {
-				c->ack_now = true; /* the peer waits for it: a window update is not lost */
-				tcp_want_output(c);
-			}
-		}
+		if (tcp->pressure || (c->wnd_withheld && !budget))
+			tcp_list_add(tcp, TCP_LIST_STARVED, c);
+		else
+			feed(c);
 	}
 }
 

@@ -106,6 +106,12 @@ tcp_piece_drop(struct tcp_pieces *p, struct tcp_piece *piece)
 	piece->next = p->free;
 	p->free = piece;
 	p->n_free++;
+	if (p->n_free < p->n)
+		return;
+	/* nobody holds octets: nor do we */
+	buf_unref(p->pool, p->compact);
+	p->compact = NULL;
+	p->compact_left_octets = 0;
 }
 
 uint32_t
