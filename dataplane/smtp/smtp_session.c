@@ -674,6 +674,8 @@ smtp_session_data_answer(struct smtp_session *s, const struct smtp_env *env, con
 void
 smtp_session_data_failed(struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *r, uint64_t now_us)
 {
+	/* a question that was not told yet is answered by this */
+	s->pending &= (uint16_t) ~(1u << SMTP_ACTION_DATA | 1u << SMTP_ACTION_CHUNK_END | 1u << SMTP_ACTION_BODY_END);
 	switch (state_of(s)) {
 	case SMTP_ST_DATA:
 		swallow_rest(s, env, r);
@@ -754,14 +756,27 @@ smtp_session_shut(struct smtp_session *s, const struct smtp_env *env, const char
 
 /* --- output --- */
 
+struct buf_view
+smtp_session_output_peek(const struct smtp_session *s)
+{
+	return (struct buf_view){ .ptr = s->out + s->out_at, .len_octets = s->out_octets };
+}
+
+void
+smtp_session_output_drop(struct smtp_session *s, uint32_t n)
+{
+	BUG_ON(n > s->out_octets);
+	s->out_octets = (uint16_t)(s->out_octets - n);
+	s->out_at = s->out_octets > 0 ? (uint16_t)(s->out_at + n) : 0;
+}
+
 uint32_t
 smtp_session_output(struct smtp_session *s, uint8_t *out, uint32_t n)
 {
 	n = MIN(n, (uint32_t)s->out_octets);
 	if (n > 0)
 		memcpy(out, s->out + s->out_at, n);
-	s->out_octets = (uint16_t)(s->out_octets - n);
-	s->out_at = s->out_octets > 0 ? (uint16_t)(s->out_at + n) : 0;
+	smtp_session_output_drop(s, n);
 	return n;
 }
 

@@ -142,6 +142,9 @@ bool smtp_session_shut(struct smtp_session *s, const struct smtp_env *env, const
 
 /* Octets to send to the client: copies at most n to out, returns how many. */
 uint32_t smtp_session_output(struct smtp_session *s, uint8_t *out, uint32_t n);
+/* The same without a copy: what is queued, lent until the next call, and dropping the first n octets of it. */
+struct buf_view smtp_session_output_peek(const struct smtp_session *s);
+void smtp_session_output_drop(struct smtp_session *s, uint32_t n);
 uint32_t smtp_session_output_pending(const struct smtp_session *s);
 
 /* When silence ends the session (command or data time-out); run by smtp_session_input() with no octets. UINT64_MAX: never,

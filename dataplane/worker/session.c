@@ -14,8 +14,8 @@
 
 #include "dataplane/base/bug.h"
 
-#define OUT_PIECE_OCTETS  2048
-#define OUT_MARGIN_OCTETS 512 /* room a stream may need for framing */
+#define OUT_PIECE_OCTETS    2048
+#define OUT_ROOM_MIN_OCTETS 20480 /* a whole record of a stream with its framing; less room waits for TCP_EV_WRITABLE */
 
 static struct session *
 session_get(struct worker *w)
@@ -121,44 +121,31 @@ session_env(struct worker *w, const struct session *s, struct smtp_env *env)
 	worker_fill_env(w, listener, env);
 }
 
-/* Gives what the dialogue has to say to the connection, as far as there is room. */
+/* One step out: what the dialogue says, or what the stream says by itself. True when something moved. */
+static bool
+push_client(struct worker *w, struct session *s)
+{
+	const struct buf_view plain = smtp_session_output_peek(s->smtp);
+	struct buf_view wire;
+	const uint32_t used = stream_wrap(s->stream, &plain, &wire, w->now_us);
+
+	if (wire.len_octets > 0 && tcp_send(s->client.conn, &wire) != wire.len_octets) {
+		/* the room was looked at before: the pool is empty */
+		counter_inc(w->counters, CTR_worker_reply_cut);
+		session_client_lost(w, s, "no-buffer");
+		return false;
+	}
+	smtp_session_output_drop(s->smtp, used);
+	return used > 0 || wire.len_octets > 0;
+}
+
+/* Gives what there is to say to the connection, as far as there is room. */
 static void
 flush_client(struct worker *w, struct session *s)
 {
-	uint8_t piece[OUT_PIECE_OCTETS];
-
-	while (s->client.conn != NULL && smtp_session_output_pending(s->smtp) > 0) {
-		const uint32_t room = tcp_send_room(s->client.conn);
-		struct buf_view plain = { .ptr = piece }, wire;
-		uint32_t used;
-
-		if (room <= OUT_MARGIN_OCTETS)
-			return; /* TCP_EV_WRITABLE comes */
-		plain.len_octets = smtp_session_output(s->smtp, piece, MIN(room - OUT_MARGIN_OCTETS, (uint32_t)sizeof(piece)));
-		do {
-			used = stream_wrap(s->stream, &plain, &wire, w->now_us);
-			plain.ptr += used;
-			plain.len_octets -= used;
-			if (wire.len_octets > 0 && tcp_send(s->client.conn, &wire) != wire.len_octets) {
-				counter_inc(w->counters, CTR_worker_reply_cut);
-				session_client_lost(w, s, "no-buffer");
-				return;
-			}
-		} while (used > 0 || wire.len_octets > 0);
-	}
-}
-
-/* What the stream says by itself. */
-static void
-flush_stream(struct worker *w, struct session *s)
-{
-	struct buf_view nothing = { 0 }, wire;
-
-	while (s->client.conn != NULL && tcp_send_room(s->client.conn) > 0) {
-		stream_wrap(s->stream, &nothing, &wire, w->now_us);
-		if (wire.len_octets == 0 || tcp_send(s->client.conn, &wire) != wire.len_octets)
+	while (s->client.conn != NULL && tcp_send_room(s->client.conn) >= OUT_ROOM_MIN_OCTETS)
+		if (!push_client(w, s))
 			return;
-	}
 }
 
 /* The client's connection is over for us: nothing of it is used any more. */
@@ -219,6 +206,10 @@ begin_close(struct worker *w, struct session *s, const char *why)
 static void
 finish_close(struct worker *w, struct session *s)
 {
+	s->stream->ops->shutdown(s->stream);
+	flush_client(w, s);
+	if (!s->live || s->client.conn == NULL)
+		return;
 	s->linger_due_us = s->relay != NULL ? w->now_us + BACKEND_LINGER_US : 0;
 	drop_client(w, s, false);
 	session_maybe_free(w, s);
@@ -454,10 +445,9 @@ session_pump(struct worker *w, struct session *s)
 	}
 	if (!s->live)
 		return;
-	flush_stream(w, s);
 	if (s->stream->failed)
 		session_client_lost(w, s, "stream");
-	if (s->live && s->client_eof && s->client.conn != NULL)
+	if (s->live && (s->client_eof || s->stream->peer_eof) && s->client.conn != NULL)
 		client_eof(w, s);
 	if (s->live)
 		session_arm(w, s);
@@ -549,7 +539,7 @@ session_accept(struct worker *w, struct tcp_conn *conn)
 	s->flow = *tcp_conn_flow(conn);
 	s->client.conn = conn;
 	s->accepted_us = w->now_us;
-	s->stream = stream_identity();
+	s->stream = w->conf.stream_create != NULL ? w->conf.stream_create(w->conf.stream_arg) : stream_identity();
 	memcpy(s->listener_name, l->name, sizeof(s->listener_name));
 	tcp_conn_set_user(conn, &s->client);
 	if (l->role == ROLE_SUBMISSION) {

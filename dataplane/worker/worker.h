@@ -19,6 +19,7 @@
 #include "dataplane/link/snapshot.h"
 #include "dataplane/net/flow.h"
 #include "dataplane/port/port.h"
+#include "dataplane/tls/stream.h"
 
 struct worker;
 
@@ -36,6 +37,8 @@ struct worker_conf {
 	struct worker_shared *shared;
 	struct port_io *io;
 	struct segment *segment; /* attached; borrowed for life */
+	struct stream *(*stream_create)(void *arg); /* of each client session; NULL: identity */
+	void *stream_arg;
 	uint8_t random[32];      /* fresh from the system (the simulator's seed there) */
 };
 

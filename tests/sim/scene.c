@@ -8,6 +8,32 @@
 #include <string.h>
 
 #include "dataplane/base/bug.h"
+#include "dataplane/tls/stream_test.h"
+
+static struct stream_test *framed[512]; /* of this scene; freed at its end */
+static uint32_t n_framed;
+
+/* Records of odd sizes, late by some milliseconds: what TLS will do to the dialogue, and a little more. */
+static struct stream *
+framed_stream(bool is_client)
+{
+	static const uint32_t record_octets[] = { 1, 7, 100, 1400, STREAM_TEST_RECORD_MAX_OCTETS };
+	struct stream_test *t = malloc(sizeof(*t));
+	const struct stream_test_conf conf = { .record_octets = record_octets[n_framed % ARRAY_LEN(record_octets)], .delay_us = 3000,
+		.handshake_octets = 700, .is_client = is_client };
+
+	BUG_ON(t == NULL || n_framed == ARRAY_LEN(framed));
+	framed[n_framed++] = t;
+	stream_test_init(t, &conf);
+	return &t->stream;
+}
+
+static struct stream *
+framed_server(void *arg)
+{
+	(void)arg;
+	return framed_stream(false);
+}
 
 #define REPLY_LIMIT_US UINT64_C(700000000)
 
@@ -40,6 +66,8 @@ scene_start(struct scene *s, uint64_t seed, uint32_t n_workers, struct sim_wire 
 {
 	struct sim_conf conf = { .seed = seed, .n_workers = n_workers, .wire = wire };
 
+	if (s->framed)
+		conf.stream_create = framed_server;
 	s->config.conf.workers = n_workers;
 	conf.parts = sim_conf_parts(&s->config);
 	s->sim = sim_create(&conf);
@@ -62,6 +90,8 @@ scene_end(struct scene *s)
 	fake_mta_stop(&s->mta_v1);
 	fake_mta_stop(&s->submit);
 	sim_destroy(s->sim);
+	while (n_framed > 0)
+		free(framed[--n_framed]);
 }
 
 static bool
@@ -162,6 +192,9 @@ struct sim_conn *
 scene_open(struct scene *s, const char *from, const char *to)
 {
 	struct sim_conn *c = sim_connect(s->client, from, to, 25);
+
+	if (s->framed)
+		c->stream = framed_stream(true);
 
 	scene_reply(s, c);
 	return c;

@@ -17,6 +17,7 @@ struct scene {
 	struct sim_host *client, *lan;
 	struct fake_mta mta, mta_x, mta_v1, submit;
 	struct fake_control control;
+	bool framed;              /* clients and gateway talk through the stream that re-frames and delays */
 	char reply[8192];         /* the last one, whole */
 	char message[4096];       /* room for scene_deliver() */
 };

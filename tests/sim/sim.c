@@ -374,38 +374,59 @@ sim_accept(struct sim_host *h)
 	return NULL;
 }
 
+#define STREAM_ROOM_OCTETS 20480 /* room a record of a stream may need */
+
 static void
 conn_push(struct sim_conn *c)
 {
-	while (c->tcp != NULL && c->out_octets > 0) {
-		struct buf_view v = { .ptr = c->out, .len_octets = (uint32_t)MIN(c->out_octets, (size_t)tcp_send_room(c->tcp)) };
-		uint32_t took = v.len_octets > 0 ? tcp_send(c->tcp, &v) : 0;
+	struct stream *stream = c->stream != NULL ? c->stream : stream_identity();
 
-		if (took == 0)
-			return;
-		c->out += took;
-		c->out_octets -= took;
+	while (c->tcp != NULL && tcp_send_room(c->tcp) >= STREAM_ROOM_OCTETS) {
+		struct buf_view v = { .ptr = c->out, .len_octets = (uint32_t)MIN(c->out_octets, (size_t)STREAM_ROOM_OCTETS / 2) }, wire;
+		const uint32_t used = stream_wrap(stream, &v, &wire, c->host->sim->now_us);
+
+		if (wire.len_octets > 0)
+			(void)tcp_send(c->tcp, &wire); /* a connection that is closed takes nothing, as in life */
+		c->out += used;
+		c->out_octets -= used;
+		if (used == 0 && wire.len_octets == 0)
+			break;
 	}
-	if (c->tcp != NULL && c->close_after_out) {
+	if (c->tcp != NULL && c->close_after_out && c->out_octets == 0) {
 		c->close_after_out = false;
 		tcp_close(c->tcp);
 	}
 }
 
 static void
+conn_keep(struct sim_conn *c, const struct buf_view *v)
+{
+	if (c->in_octets + v->len_octets > c->in_room) {
+		c->in_room = MAX(c->in_room * 2, c->in_octets + v->len_octets + 4096);
+		c->in = realloc(c->in, c->in_room);
+		BUG_ON(c->in == NULL || c->in_room > SIM_STREAM_ROOM * 2);
+	}
+	memcpy(c->in + c->in_octets, v->ptr, v->len_octets);
+	c->in_octets += v->len_octets;
+}
+
+static void
 conn_pull(struct sim_conn *c)
 {
-	struct buf_view v;
+	struct stream *stream = c->stream != NULL ? c->stream : stream_identity();
 
-	while (c->tcp != NULL && tcp_peek(c->tcp, &v, 1) > 0) {
-		if (c->in_octets + v.len_octets > c->in_room) {
-			c->in_room = MAX(c->in_room * 2, c->in_octets + v.len_octets + 4096);
-			c->in = realloc(c->in, c->in_room);
-			BUG_ON(c->in == NULL || c->in_room > SIM_STREAM_ROOM * 2);
-		}
-		memcpy(c->in + c->in_octets, v.ptr, v.len_octets);
-		c->in_octets += v.len_octets;
-		tcp_consume(c->tcp, v.len_octets);
+	while (c->tcp != NULL) {
+		struct buf_view v = { 0 }, plain;
+		uint32_t used;
+
+		tcp_peek(c->tcp, &v, 1);
+		used = stream_unwrap(stream, &v, &plain, c->host->sim->now_us);
+		if (plain.len_octets > 0)
+			conn_keep(c, &plain);
+		if (used > 0)
+			tcp_consume(c->tcp, used);
+		if (used == 0 && plain.len_octets == 0)
+			return;
 	}
 }
 
@@ -476,6 +497,11 @@ host_turn(struct sim *sim, struct sim_host *h)
 		else
 			conn_push(c);
 	}
+	for (uint32_t i = 0; i < h->n_conns; i++)
+		if (h->conn[i]->stream != NULL && h->conn[i]->tcp != NULL) {
+			conn_pull(h->conn[i]);
+			conn_push(h->conn[i]);
+		}
 	while ((n = tcp_output(h->tcp, seg, 32, sim->now_us)) > 0)
 		for (uint32_t i = 0; i < n; i++) {
 			int rc = seg[i].reply_to != NULL ?
@@ -548,7 +574,8 @@ sim_create(const struct sim_conf *conf)
 	sim->shared.n_workers = conf->n_workers;
 	worker_publish(&sim->shared, &sim->snapshot);
 	for (uint32_t i = 0; i < conf->n_workers; i++) {
-		struct worker_conf wc = { .index = i, .shared = &sim->shared, .io = &sim->io[i].io, .segment = &sim->segment };
+		struct worker_conf wc = { .index = i, .shared = &sim->shared, .io = &sim->io[i].io, .segment = &sim->segment,
+			.stream_create = conf->stream_create };
 
 		sim->io[i] = (struct sim_io){ .sim = sim, .index = i };
 		sim->io[i].io = (struct port_io){ .ops = &io_ops, .pool = sim->pool, .counters = &sim->segment.counters[i] };
@@ -668,6 +695,17 @@ sim_on_step(struct sim *sim, void (*fn)(struct sim *sim, void *arg), void *arg)
 	sim->on_step_arg = arg;
 }
 
+static uint64_t
+host_deadline_us(const struct sim_host *h)
+{
+	uint64_t due = MIN(tcp_deadline_us(h->tcp), net_deadline_us(h->net));
+
+	for (uint32_t i = 0; i < h->n_conns; i++)
+		if (h->conn[i]->stream != NULL && h->conn[i]->tcp != NULL)
+			due = MIN(due, h->conn[i]->stream->ops->deadline_us(h->conn[i]->stream));
+	return due;
+}
+
 void
 sim_step(struct sim *sim, uint64_t max_us)
 {
@@ -690,7 +728,7 @@ sim_step(struct sim *sim, uint64_t max_us)
 	for (uint32_t i = 0; i < sim->n_workers; i++)
 		due = MIN(due, worker_deadline_us(sim->worker[i]));
 	for (uint32_t i = 0; i < sim->n_hosts; i++)
-		due = MIN(due, MIN(tcp_deadline_us(sim->host[i]->tcp), net_deadline_us(sim->host[i]->net)));
+		due = MIN(due, host_deadline_us(sim->host[i]));
 	sim->now_us = MAX(due, sim->now_us + SIM_STEP_MIN_US);
 }
 

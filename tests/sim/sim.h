@@ -16,6 +16,7 @@
 #include "dataplane/link/snapshot.h"
 #include "dataplane/net/net.h"
 #include "dataplane/tcp/tcp.h"
+#include "dataplane/tls/stream.h"
 #include "dataplane/worker/worker.h"
 
 #define SIM_HOSTS_MAX   16
@@ -40,6 +41,7 @@ struct sim_conn {
 	const uint8_t *out;   /* what is still to be sent; borrowed until sent */
 	size_t out_octets;
 	bool close_after_out;
+	struct stream *stream; /* not NULL: in and out are what passes through it; set before anything is sent */
 	void *user;
 };
 
@@ -47,6 +49,7 @@ struct sim_conf {
 	uint64_t seed;
 	uint32_t n_workers;
 	struct sim_wire wire;
+	struct stream *(*stream_create)(void *arg); /* of the gateway's sessions; NULL: identity */
 	const struct snapshot_part *parts; /* SNAPSHOT_SECTION_N; NULL: sim_default_parts() */
 };
 

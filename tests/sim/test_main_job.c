@@ -642,7 +642,7 @@ test_too_many_sessions_of_one_address_are_told_421(void **state)
 /* ---- large mail, lossy wire, several workers ---- */
 
 static void
-carry(const char *label, uint64_t seed, uint32_t n_workers, struct sim_wire wire, size_t octets, const char *client)
+carry(const char *label, uint64_t seed, uint32_t n_workers, struct sim_wire wire, size_t octets, const char *client, bool framed)
 {
 	uint8_t *mail = malloc(octets + 5);
 	size_t n = 0;
@@ -674,6 +674,7 @@ carry(const char *label, uint64_t seed, uint32_t n_workers, struct sim_wire wire
 	memcpy(mail + n - 2, "\r\n", 2);
 	memcpy(mail + n, ".\r\n", 3);
 	scene_conf(&s);
+	s.framed = framed;
 	s.config.conf.grey_block_s = 1;
 	s.config.conf.data_timeout_s = 1800;
 	scene_start(&s, seed, n_workers, wire);
@@ -699,10 +700,21 @@ test_large_mail_arrives_octet_for_octet(void **state)
 	static const struct sim_wire lossy = { .loss = 10, .duplicate = 5, .reorder = 10, .delay_us = 5000, .jitter_us = 1000 };
 
 	(void)state;
-	carry("20 MB, clean", 11, 1, clean, 20u << 20, CLIENT4);
-	carry("20 MB, lossy", 12, 1, lossy, 20u << 20, CLIENT4);
-	carry("2 MB, lossy, two workers, IPv6", 13, 2, lossy, 2u << 20, CLIENT6);
-	carry("2 MB, clean, three workers", 14, 3, clean, 2u << 20, CLIENT4);
+	carry("20 MB, clean", 11, 1, clean, 20u << 20, CLIENT4, false);
+	carry("20 MB, lossy", 12, 1, lossy, 20u << 20, CLIENT4, false);
+	carry("2 MB, lossy, two workers, IPv6", 13, 2, lossy, 2u << 20, CLIENT6, false);
+	carry("2 MB, clean, three workers", 14, 3, clean, 2u << 20, CLIENT4, false);
+}
+
+static void
+test_a_stream_that_reframes_and_delays_changes_nothing(void **state)
+{
+	static const struct sim_wire lossy = { .loss = 10, .duplicate = 5, .reorder = 10, .delay_us = 2000, .jitter_us = 1000 };
+
+	(void)state;
+	for (uint64_t seed = 31; seed < 36; seed++)
+		carry("framed", seed, 1, clean, 300000, CLIENT4, true);
+	carry("framed, lossy, two workers", 36, 2, lossy, 300000, CLIENT6, true);
 }
 
 static void
@@ -766,6 +778,7 @@ main(void)
 		cmocka_unit_test(test_silent_clients_are_ended),
 		cmocka_unit_test(test_too_many_sessions_of_one_address_are_told_421),
 		cmocka_unit_test(test_large_mail_arrives_octet_for_octet),
+		cmocka_unit_test(test_a_stream_that_reframes_and_delays_changes_nothing),
 		cmocka_unit_test(test_many_sessions_over_two_workers_with_a_changing_arrival_lcore),
 	};
 
