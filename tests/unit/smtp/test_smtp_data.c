@@ -1,82 +1,18 @@
 /*
  * test_smtp_data.c - end of data and line-end rules against a naive normaliser, octet by octet.
- *
- * Keeps:  the naive one shares no code and no structure with smtp_data.c: it looks at the whole message at once.
  */
 #include <stdlib.h>
 
 #include "dataplane/smtp/smtp_data.h"
 #include "dataplane/smtp/smtp_session.h"
 #include "tests/check.h"
-
-#define MSG_MAX 64
-
-struct outcome {
-	uint8_t out[4 * MSG_MAX];
-	uint32_t n_out;
-	uint32_t used;  /* octets up to and including the end, or all */
-	bool ended, broken;
-};
-
-/*
- * The naive reference. Step 1: where a CRLF.CRLF ends the message (the start counts as behind a CRLF). Step 2: what comes before it,
- * octet by octet with a look at neighbours. A CR at the very end of an unfinished message is not known yet and left out.
- */
-static struct outcome
-naive(const uint8_t *in, uint32_t n, enum conf_bare_lf mode)
-{
-	struct outcome o = { .used = n };
-	bool soft = false; /* the line began behind a lone LF */
-	uint32_t line = 0; /* where the line began */
-
-	for (uint32_t i = 0; i + 3 <= n && !o.ended; i++) {
-		if (memcmp(in + i, ".\r\n", 3) != 0 || !(i == 0 || (i >= 2 && memcmp(in + i - 2, "\r\n", 2) == 0)))
-			continue;
-		o.ended = true;
-		o.used = i + 3;
-	}
-	for (uint32_t i = 0; i < o.used; i++) {
-		const bool cr_before = i > 0 && in[i - 1] == '\r';
-		const bool last = i + 1 == o.used;
-		const bool true_dot_before = i == line + 1 && !soft && in[line] == '.';
-
-		if (in[i] == '\r' && last)
-			break;
-		if (in[i] == '\r' && in[i + 1] != '\n') {
-			o.broken |= mode == BARE_LF_REJECT;
-			o.out[o.n_out++] = mode == BARE_LF_NORMALIZE ? ' ' : '\r';
-		} else if (in[i] == '\n' && cr_before) {
-			o.out[o.n_out++] = '\n';
-			line = i + 1;
-			soft = false;
-		} else if (in[i] == '\n' && mode == BARE_LF_TOLERATE) {
-			o.out[o.n_out++] = '\n';
-		} else if (in[i] == '\n') {
-			o.broken |= mode == BARE_LF_REJECT;
-			if (true_dot_before)
-				o.out[o.n_out++] = '.';
-			o.out[o.n_out++] = '\r';
-			o.out[o.n_out++] = '\n';
-			line = i + 1;
-			soft = true;
-		} else if (in[i] == '.' && i == line && soft) {
-			o.out[o.n_out++] = '.';
-			o.out[o.n_out++] = '.';
-		} else if (in[i] == '\0' && mode != BARE_LF_TOLERATE && (i == line || true_dot_before)) {
-			o.broken |= mode == BARE_LF_REJECT;
-			o.out[o.n_out++] = ' ';
-		} else {
-			o.out[o.n_out++] = in[i];
-		}
-	}
-	return o;
-}
+#include "tests/helpers/smtp_naive.h"
 
 /* Feeds in in pieces that end at the bits of borders; room is what the backend takes at a time. */
-static struct outcome
+static struct smtp_naive
 scan(const uint8_t *in, uint32_t n, enum conf_bare_lf mode, uint32_t borders, uint32_t room)
 {
-	struct outcome o = { 0 };
+	struct smtp_naive o = { 0 };
 	struct smtp_data d;
 	uint32_t from = 0;
 
@@ -119,10 +55,10 @@ dump(char *text, const uint8_t *in, uint32_t n)
 }
 
 static void
-compare(const uint8_t *in, uint32_t n, enum conf_bare_lf mode, uint32_t borders, uint32_t room, const struct outcome *want)
+compare(const uint8_t *in, uint32_t n, enum conf_bare_lf mode, uint32_t borders, uint32_t room, const struct smtp_naive *want)
 {
-	const struct outcome got = scan(in, n, mode, borders, room);
-	char text[4 * MSG_MAX], out[13 * MSG_MAX];
+	const struct smtp_naive got = scan(in, n, mode, borders, room);
+	char text[4 * SMTP_NAIVE_MAX_OCTETS], out[13 * SMTP_NAIVE_MAX_OCTETS];
 	bool same;
 
 	if (want->broken) /* what was given before it was found does not count: the backend is left */
@@ -143,7 +79,7 @@ static void
 test_smtp_data_ends_only_at_crlf_dot_crlf(void **state)
 {
 	static const uint8_t alphabet[] = { '\r', '\n', '.', '\0', 'a' };
-	uint8_t in[MSG_MAX];
+	uint8_t in[SMTP_NAIVE_MAX_OCTETS];
 
 	(void)state;
 	for (uint32_t len = 0; len <= 6; len++) {
@@ -157,7 +93,7 @@ test_smtp_data_ends_only_at_crlf_dot_crlf(void **state)
 			for (uint32_t i = 0; i < len; i++, at /= ARRAY_LEN(alphabet))
 				in[i] = alphabet[at % ARRAY_LEN(alphabet)];
 			for (int mode = BARE_LF_NORMALIZE; mode <= BARE_LF_TOLERATE; mode++) {
-				const struct outcome want = naive(in, len, (enum conf_bare_lf)mode);
+				const struct smtp_naive want = smtp_naive(in, len, (enum conf_bare_lf)mode);
 
 				for (uint32_t borders = 0; borders < (len > 1 ? 1u << (len - 1) : 1u); borders++)
 					compare(in, len, (enum conf_bare_lf)mode, borders, 1000, &want);
@@ -172,7 +108,7 @@ static void
 test_smtp_data_holds_the_rule_inside_a_message(void **state)
 {
 	static const uint8_t alphabet[] = { '\r', '\n', '.', '\0', 'a' };
-	uint8_t in[MSG_MAX];
+	uint8_t in[SMTP_NAIVE_MAX_OCTETS];
 
 	(void)state;
 	for (uint32_t k = 0; k < 5 * 5 * 5 * 5 * 5 * 5; k++) {
@@ -185,7 +121,7 @@ test_smtp_data_holds_the_rule_inside_a_message(void **state)
 		memcpy(in + n, "\r\nc\r\n.\r\n", 8);
 		n += 8;
 		for (int mode = BARE_LF_NORMALIZE; mode <= BARE_LF_TOLERATE; mode++) {
-			const struct outcome want = naive(in, n, (enum conf_bare_lf)mode);
+			const struct smtp_naive want = smtp_naive(in, n, (enum conf_bare_lf)mode);
 
 			compare(in, n, (enum conf_bare_lf)mode, 0xffffffff, 1000, &want);
 			for (uint32_t border = 0; border < n; border++)
@@ -198,7 +134,7 @@ test_smtp_data_holds_the_rule_inside_a_message(void **state)
 static bool
 some_mta_sees_an_end(const uint8_t *out, uint32_t n, uint32_t *at)
 {
-	uint8_t line[4 * MSG_MAX];
+	uint8_t line[4 * SMTP_NAIVE_MAX_OCTETS];
 	uint32_t n_line = 0;
 	bool bare = false;
 
@@ -225,12 +161,12 @@ static void
 test_smtp_data_gives_no_mta_an_early_end(void **state)
 {
 	static const uint8_t alphabet[] = { '\r', '\n', '.', '\0', 'a' };
-	uint8_t in[MSG_MAX];
+	uint8_t in[SMTP_NAIVE_MAX_OCTETS];
 
 	(void)state;
 	for (uint32_t k = 0; k < 5 * 5 * 5 * 5 * 5 * 5; k++) {
 		uint32_t at = k, n = 3, end = 0;
-		struct outcome got;
+		struct smtp_naive got;
 
 		memcpy(in, "b\r\n", 3);
 		for (uint32_t i = 0; i < 6; i++, at /= ARRAY_LEN(alphabet))
@@ -247,7 +183,7 @@ test_smtp_data_gives_no_mta_an_early_end(void **state)
 		}
 		CHECK_TRUE("an end is seen", some_mta_sees_an_end(got.out, got.n_out, &end));
 		if (end != got.n_out) {
-			char text[4 * MSG_MAX];
+			char text[4 * SMTP_NAIVE_MAX_OCTETS];
 
 			dump(text, in, n);
 			fail_msg("%s: an MTA could end it at %u of %u", text, end, got.n_out);
@@ -281,7 +217,7 @@ test_smtp_data_normalises_as_the_table_says(void **state)
 	(void)state;
 	for (uint32_t i = 0; i < ARRAY_LEN(rows); i++)
 		for (uint32_t borders = 0; borders < 2; borders++) {
-			const struct outcome got =
+			const struct smtp_naive got =
 				scan((const uint8_t *)rows[i].in, rows[i].n, BARE_LF_NORMALIZE, borders ? ~0u : 0, 1000);
 
 			CHECK_OCTETS(rows[i].label, got.out, got.n_out, rows[i].want, rows[i].n_want);
@@ -298,7 +234,7 @@ test_smtp_data_never_completes_what_was_not_sent(void **state)
 	(void)state;
 	for (uint32_t n = 0; n < sizeof(in) - 1; n++)
 		for (uint32_t borders = 0; borders < 256; borders++) {
-			const struct outcome got = scan(in, n, BARE_LF_NORMALIZE, borders, 1000);
+			const struct smtp_naive got = scan(in, n, BARE_LF_NORMALIZE, borders, 1000);
 			const bool dot_crlf = got.n_out >= 3 && memcmp(got.out + got.n_out - 3, ".\r\n", 3) == 0;
 
 			CHECK_TRUE("no end seen", !got.ended);
@@ -337,11 +273,11 @@ test_smtp_data_agrees_with_the_naive_one_on_random_text(void **state)
 	for (unsigned k = 0; k < 200000; k++) {
 		const uint32_t n = 1 + (uint32_t)random() % 32;
 		const enum conf_bare_lf mode = (enum conf_bare_lf)(random() % 3);
-		struct outcome want;
+		struct smtp_naive want;
 
 		for (uint32_t i = 0; i < n; i++) /* CRLF in one draw of three, so that ends are met */
 			in[i] = i > 0 && in[i - 1] == '\r' && random() % 3 > 0 ? '\n' : alphabet[(size_t)random() % sizeof(alphabet)];
-		want = naive(in, n, mode);
+		want = smtp_naive(in, n, mode);
 		compare(in, n, mode, (uint32_t)random(), SMTP_BODY_ROOM_MIN_OCTETS + (uint32_t)random() % 32, &want);
 	}
 }
