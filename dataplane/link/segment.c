@@ -432,23 +432,26 @@ create(struct segment *s, const char *path, const struct segment_params *params,
 	return rc;
 }
 
-/* Out of the way, but not lost: somebody may want to know what it was. One such file is kept. */
-static int
-set_aside(const char *path)
-{
-	char aside[SEGMENT_PATH_OCTETS + 8];
-
-	snprintf(aside, sizeof(aside), "%s.aside", path);
-	return rename(path, aside) == 0 || errno == ENOENT ? 0 : -errno;
-}
-
+/* A folder of that name goes only when it is empty: we did not fill it. */
 static void
 forget_aside(const char *path)
 {
 	char aside[SEGMENT_PATH_OCTETS + 8];
 
 	snprintf(aside, sizeof(aside), "%s.aside", path);
-	(void)unlink(aside);
+	if (unlink(aside) != 0 && errno == EISDIR)
+		(void)rmdir(aside);
+}
+
+/* Out of the way, but not lost: somebody may want to know what it was. One such file is kept. */
+static int
+set_aside(const char *path)
+{
+	char aside[SEGMENT_PATH_OCTETS + 8];
+
+	forget_aside(path);
+	snprintf(aside, sizeof(aside), "%s.aside", path);
+	return rename(path, aside) == 0 || errno == ENOENT ? 0 : -errno;
 }
 
 /* Attaches control to the file that is there. -EPROTO: not usable for these params. */
@@ -510,10 +513,13 @@ segment_open_control(struct segment *s, const char *path, const struct segment_p
 	if (full.workers == 0 || full.workers > CONF_WORKERS_MAX)
 		full.workers = CONF_WORKERS_MAX;
 	rc = check_path(path, why, why_octets);
-	if (rc == 0)
-		rc = make_folder(path);
 	if (rc != 0)
 		return rc;
+	rc = make_folder(path);
+	if (rc != 0) {
+		say(why, why_octets, "the folder of %s: %s", path, strerror(-rc));
+		return rc;
+	}
 	lock_fd = open_lock_file(path);
 	if (lock_fd < 0) {
 		say(why, why_octets, "%s.lock: %s", path, lock_fd == -EWOULDBLOCK ? "another control is starting" : strerror(-lock_fd));
@@ -521,8 +527,11 @@ segment_open_control(struct segment *s, const char *path, const struct segment_p
 	}
 	rc = open_or_create(&new, path, &full, created, why, why_octets);
 	close(lock_fd);
-	if (rc != 0)
+	if (rc != 0) {
+		if (why_octets > 0 && why[0] == '\0')
+			say(why, why_octets, "%s: %s", path, strerror(-rc));
 		return rc;
+	}
 	new.role = SEGMENT_CONTROL;
 	(void)flock(new.fd, LOCK_SH | LOCK_NB);
 	snprintf(new.path, sizeof(new.path), "%s", path);
