@@ -210,9 +210,13 @@ wait_for_control(struct process *p)
 
 		if (rc == 0) {
 			rc = segment_open_dataplane(&p->segment, p->snapshot->segment_path, why, sizeof(why));
-			if (rc == 0)
+			if (rc == 0 && p->segment.n_workers >= p->snapshot->conf->workers)
 				return 0;
-			if (rc == -EWOULDBLOCK) {
+			if (rc == 0) { /* of an older configuration: control makes a larger one */
+				snprintf(why, sizeof(why), "%s has room for %u workers, %u are wanted", p->segment.path,
+					p->segment.n_workers, p->snapshot->conf->workers);
+				segment_close(&p->segment, true);
+			} else if (rc == -EWOULDBLOCK) {
 				say("%s: another data plane serves here: %s", p->snapshot->segment_path, why);
 				return -1;
 			}

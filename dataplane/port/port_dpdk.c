@@ -468,14 +468,22 @@ bufs_of_worker(const struct port_conf *conf, uint32_t room_octets)
 	return (uint32_t)(n < PORT_BUFS_MIN ? PORT_BUFS_MIN : n > PORT_BUFS_MAX ? PORT_BUFS_MAX : n);
 }
 
-/* Room of a buffer: a frame of the largest MTU. */
+/*
+ * Room of a buffer: a frame of the largest MTU; and a whole slot of an af_packet ring, because that driver copies what is in the slot without
+ * a look at the room (PITFALLS 25).
+ */
 static uint32_t
 room_of_buffer(const struct port_conf *conf)
 {
 	uint32_t room_octets = BUF_ROOM_MAX_OCTETS;
 
-	for (uint32_t i = 0; i < conf->n_ports; i++)
+	for (uint32_t i = 0; i < conf->n_ports; i++) {
+		const char *slot = strstr(conf->ports[i].device, ",framesz=");
+
 		room_octets = RTE_MAX(room_octets, conf->ports[i].mtu + UINT32_C(18) + 64);
+		if (slot != NULL)
+			room_octets = RTE_MAX(room_octets, (uint32_t)RTE_MIN(strtoul(slot + 9, NULL, 10), 32768UL));
+	}
 	return RTE_ALIGN_CEIL(room_octets, 64U);
 }
 

@@ -13,8 +13,10 @@
 #include <errno.h>
 #include <string.h>
 
+#include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_lcore.h>
+#include <rte_mbuf_pool_ops.h>
 
 #include "dataplane/base/bug.h"
 
@@ -69,6 +71,36 @@ static const struct buf_ops port_buf_ops = {
 	.available = port_buf_available,
 };
 
+/*
+ * As rte_pktmbuf_pool_create(), but without hugepages objects may lie across pages: only virtual devices work there, and they do not care
+ * where a page lies; else each 4 KiB page would hold one buffer.
+ */
+static struct rte_mempool *
+pool_create(const char *name, uint32_t n, uint32_t data_room_octets)
+{
+	struct rte_pktmbuf_pool_private priv = { .mbuf_data_room_size = (uint16_t)data_room_octets };
+	const unsigned flags = rte_eal_has_hugepages() ? 0 : RTE_MEMPOOL_F_NO_IOVA_CONTIG;
+	struct rte_mempool *mp;
+	int rc;
+
+	mp = rte_mempool_create_empty(name, n, (unsigned)sizeof(struct rte_mbuf) + data_room_octets, PORT_POOL_CACHE, sizeof(priv),
+		(int)rte_socket_id(), flags);
+	if (mp == NULL)
+		return NULL;
+	rc = rte_mempool_set_ops_byname(mp, rte_mbuf_best_mempool_ops(), NULL);
+	if (rc == 0) {
+		rte_pktmbuf_pool_init(mp, &priv);
+		rc = rte_mempool_populate_default(mp);
+	}
+	if (rc < 0) {
+		rte_mempool_free(mp);
+		rte_errno = -rc;
+		return NULL;
+	}
+	rte_mempool_obj_iter(mp, rte_pktmbuf_init, NULL);
+	return mp;
+}
+
 int
 port_pool_init(struct port_pool *p, uint32_t worker, uint32_t n_bufs, uint32_t room_octets)
 {
@@ -76,15 +108,16 @@ port_pool_init(struct port_pool *p, uint32_t worker, uint32_t n_bufs, uint32_t r
 
 	static_assert(offsetof(struct port_pool, pool) == 0, "ops get the pool");
 	snprintf(name, sizeof(name), "gl_buf_%u", worker);
-	p->mp = rte_pktmbuf_pool_create(name, n_bufs, PORT_POOL_CACHE, 0, (uint16_t)(RTE_PKTMBUF_HEADROOM + room_octets),
-		(int)rte_socket_id());
+	p->mp = pool_create(name, n_bufs, RTE_PKTMBUF_HEADROOM + room_octets);
 	if (p->mp == NULL)
 		return -rte_errno;
 	snprintf(name, sizeof(name), "gl_clone_%u", worker);
-	p->clones = rte_pktmbuf_pool_create(name, RTE_MIN(n_bufs, (uint32_t)PORT_CLONES_MAX), PORT_POOL_CACHE, 0, 0, (int)rte_socket_id());
+	p->clones = pool_create(name, RTE_MIN(n_bufs, (uint32_t)PORT_CLONES_MAX), 0);
 	if (p->clones == NULL) {
+		const int err = rte_errno;
+
 		port_pool_fini(p);
-		return -rte_errno;
+		return -err;
 	}
 	p->pool = (struct buf_pool){ .ops = &port_buf_ops, .room_octets = room_octets, .n_bufs = n_bufs };
 	return 0;
