@@ -93,7 +93,10 @@ apply_helo(struct smtp_session *s, const struct smtp_env *env, struct smtp_str a
 static void
 apply_ehlo(struct smtp_session *s, const struct smtp_env *env, struct smtp_str args)
 {
-	static const struct { uint32_t ext; const char *keyword; } offers[] = {
+	static const struct {
+		uint32_t ext;
+		const char *keyword;
+	} offers[] = {
 		{ EXT_8BITMIME, "8BITMIME" },
 		{ EXT_ENHANCEDSTATUSCODES, "ENHANCEDSTATUSCODES" },
 		{ EXT_DSN, "DSN" },
@@ -118,7 +121,8 @@ apply_ehlo(struct smtp_session *s, const struct smtp_env *env, struct smtp_str a
 			keyword[n++] = offers[i].keyword;
 	smtp_say_raw(s, line, (uint32_t)snprintf(line, sizeof(line), "250-%s\r\n", env->conf->hostname));
 	for (uint32_t i = 0; i < n; i++)
-		smtp_say_raw(s, line, (uint32_t)snprintf(line, sizeof(line), "250%c%s\r\n", i + 1 < n ? '-' : ' ', keyword[i]));
+		smtp_say_raw(s, line,
+			(uint32_t)snprintf(line, sizeof(line), "250%c%s\r\n", i + 1 < n ? '-' : ' ', keyword[i]));
 }
 
 /* "FROM:" or "TO:" at the start of args, without a space before the colon. */
@@ -134,14 +138,14 @@ eat_word(struct smtp_str *args, const char *word)
 	return true;
 }
 
-/* Keeps parameters as the client sent them, with the space before them. */
+/* Keeps parameters as the client sent them, with the space before them; a TAB between them becomes one. */
 static bool
 keep_params(struct smtp_str text, char out[SMTP_PARAMS_MAX_OCTETS], uint16_t *len)
 {
 	if (text.len_octets >= SMTP_PARAMS_MAX_OCTETS)
 		return false;
-	if (text.len_octets > 0)
-		memcpy(out, text.ptr, text.len_octets);
+	for (uint32_t i = 0; i < text.len_octets; i++)
+		out[i] = text.ptr[i] == '\t' ? ' ' : text.ptr[i];
 	out[text.len_octets] = '\0';
 	*len = (uint16_t)text.len_octets;
 	return true;
@@ -150,6 +154,12 @@ keep_params(struct smtp_str text, char out[SMTP_PARAMS_MAX_OCTETS], uint16_t *le
 enum { SEEN_SIZE = 1, SEEN_BODY = 2, SEEN_UTF8 = 4, SEEN_RET = 8, SEEN_ENVID = 16, SEEN_NOTIFY = 32, SEEN_ORCPT = 64 };
 
 static const struct smtp_refusal bad_param = { 501, "5.5.4", "Bad value of a parameter" };
+
+static struct smtp_refusal
+fine_if(bool ok)
+{
+	return ok ? fine : bad_param;
+}
 
 /* One of each kind; a second is bad_param as well. */
 static bool
@@ -199,17 +209,17 @@ mail_param(struct smtp_envelope *e, const struct smtp_env *env, const struct smt
 		return seen_first(seen, SEEN_BODY) ? param_body(e, env, p->value) : bad_param;
 	if (smtp_str_is(p->name, "SMTPUTF8") && (ext & EXT_SMTPUTF8) != 0) {
 		e->needs |= EXT_SMTPUTF8;
-		return seen_first(seen, SEEN_UTF8) && p->value.ptr == NULL ? fine : bad_param;
+		return fine_if(seen_first(seen, SEEN_UTF8) && p->value.ptr == NULL);
 	}
 	if (smtp_str_is(p->name, "RET") && (ext & EXT_DSN) != 0) {
 		e->needs |= EXT_DSN;
-		return seen_first(seen, SEEN_RET) && (smtp_str_is(p->value, "FULL") || smtp_str_is(p->value, "HDRS")) ?
-			fine : bad_param;
+		return fine_if(
+			seen_first(seen, SEEN_RET) && (smtp_str_is(p->value, "FULL") || smtp_str_is(p->value, "HDRS")));
 	}
 	if (smtp_str_is(p->name, "ENVID") && (ext & EXT_DSN) != 0) { /* RFC 3461 section 5.4: at most 100 octets */
 		e->needs |= EXT_DSN;
-		return seen_first(seen, SEEN_ENVID) && p->value.len_octets <= 100 && smtp_str_is_xtext(p->value) ?
-			fine : bad_param;
+		return fine_if(
+			seen_first(seen, SEEN_ENVID) && p->value.len_octets <= 100 && smtp_str_is_xtext(p->value));
 	}
 	return refusal(555, "5.5.4", "Unsupported parameter of MAIL");
 }
@@ -290,7 +300,8 @@ is_notify(struct smtp_str value)
 		return true;
 	for (;;) {
 		const char *comma = value.len_octets > 0 ? memchr(value.ptr, ',', value.len_octets) : NULL;
-		const struct smtp_str word = { value.ptr, comma != NULL ? (uint32_t)(comma - value.ptr) : value.len_octets };
+		const uint32_t n = comma != NULL ? (uint32_t)(comma - value.ptr) : value.len_octets;
+		const struct smtp_str word = { value.ptr, n };
 
 		if (!smtp_str_is(word, "SUCCESS") && !smtp_str_is(word, "FAILURE") && !smtp_str_is(word, "DELAY"))
 			return false;
@@ -323,9 +334,9 @@ rcpt_param(struct smtp_envelope *e, const struct smtp_env *env, const struct smt
 {
 	e->needs |= EXT_DSN;
 	if (smtp_str_is(p->name, "NOTIFY") && (env->ext & EXT_DSN) != 0)
-		return seen_first(seen, SEEN_NOTIFY) && is_notify(p->value) ? fine : bad_param;
+		return fine_if(seen_first(seen, SEEN_NOTIFY) && is_notify(p->value));
 	if (smtp_str_is(p->name, "ORCPT") && (env->ext & EXT_DSN) != 0)
-		return seen_first(seen, SEEN_ORCPT) && is_orcpt(p->value, (e->needs & EXT_SMTPUTF8) != 0) ? fine : bad_param;
+		return fine_if(seen_first(seen, SEEN_ORCPT) && is_orcpt(p->value, (e->needs & EXT_SMTPUTF8) != 0));
 	return refusal(555, "5.5.4", "Unsupported parameter of RCPT");
 }
 
@@ -609,6 +620,7 @@ check_any(struct smtp_session *s, const struct smtp_env *env, struct smtp_str ar
 	return fine;
 }
 
+/* clang-format off */
 static const struct smtp_cmd commands[] = {
 	/* name       in order in                              uncounted check           apply */
 	{ "EHLO",     ST_ANY,                                  false, check_helo,     apply_ehlo },
@@ -630,6 +642,7 @@ static const struct smtp_cmd commands[] = {
 	{ "XFORWARD", ST_ANY,                                  false, check_never,    apply_noop },
 	{ "PROXY",    ST_ANY,                                  false, check_never,    apply_noop },
 };
+/* clang-format on */
 
 const struct smtp_cmd *
 smtp_cmd_find(struct smtp_str line, struct smtp_str *args)
@@ -652,11 +665,13 @@ smtp_cmd_find(struct smtp_str line, struct smtp_str *args)
 	return NULL;
 }
 
+const struct smtp_refusal smtp_only_quit = { 503, "5.5.1", "No service for you here, only QUIT" };
+
 struct smtp_refusal
 smtp_cmd_out_of_order(const struct smtp_session *s, const struct smtp_cmd *cmd)
 {
 	if (s->state == SMTP_ST_REFUSED)
-		return refusal(503, "5.5.1", "No service for you here, only QUIT");
+		return smtp_only_quit;
 	if (s->state == SMTP_ST_GREETED)
 		return refusal(503, "5.5.1", "Send EHLO first");
 	if (s->state == SMTP_ST_CHUNK)

@@ -24,8 +24,8 @@ struct scan {
 	struct smtp_data_out *out;
 	const struct buf_view *in;
 	const uint8_t *p, *end;
-	const uint8_t *run;              /* start of what passes as it is, up to p; NULL when there is none */
-	const uint8_t *next_cr, *next_lf;/* the last ones found, end when there was none; NULL: not looked for yet */
+	const uint8_t *run;               /* start of what passes as it is, up to p; NULL when there is none */
+	const uint8_t *next_cr, *next_lf; /* the last ones found, end when there was none; NULL: not looked for yet */
 };
 
 void

@@ -17,7 +17,7 @@
 #include "dataplane/base/buf.h"
 #include "dataplane/base/conf.h"
 
-enum smtp_data_at { /* what the octets before were */
+enum smtp_data_at {       /* what the octets before were */
 	SMTP_DATA_LINE,   /* CRLF, or nothing yet: a lone dot here may be the end */
 	SMTP_DATA_SOFT,   /* a lone LF that we made a line end: a dot here is text and gets another before it */
 	SMTP_DATA_DOT,    /* a dot after LINE */

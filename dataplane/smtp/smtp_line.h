@@ -39,7 +39,7 @@ struct smtp_line {
 void smtp_line_init(struct smtp_line *l);
 
 /* Takes octets up to the end of one line; *used of them are consumed. *out is lent until the next call. */
-enum smtp_line_result smtp_line_input(struct smtp_line *l, const uint8_t *data, uint32_t len_octets, uint32_t *used,
-	struct smtp_str *out);
+enum smtp_line_result smtp_line_input(
+	struct smtp_line *l, const uint8_t *data, uint32_t len_octets, uint32_t *used, struct smtp_str *out);
 
 #endif

@@ -128,7 +128,6 @@ smtp_say(struct smtp_session *s, uint16_t code, const char *enhanced, const char
 	smtp_say_raw(s, r.text, r.len_octets);
 }
 
-
 void
 smtp_close(struct smtp_session *s, uint16_t code, const char *enhanced, const char *text, enum smtp_action how)
 {
@@ -221,7 +220,8 @@ smtp_session_greet(struct smtp_session *s, const struct smtp_env *env, uint64_t 
 }
 
 void
-smtp_session_refuse(struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *banner, uint64_t now_us)
+smtp_session_refuse(
+	struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *banner, uint64_t now_us)
 {
 	if (s->state != SMTP_ST_PAUSE)
 		return;
@@ -261,9 +261,8 @@ obey(struct smtp_session *s, const struct smtp_env *env, struct smtp_str line)
 		return;
 	if (cmd == NULL) {
 		counter_inc(env->counters, CTR_smtp_unknown_commands);
-		why = s->state == SMTP_ST_REFUSED ? (struct smtp_refusal){ 503, "5.5.1", "No service for you here, only QUIT" } :
-			(struct smtp_refusal){ 500, "5.5.2", "Command not recognized" };
-		smtp_refuse(s, env, why, true);
+		why = (struct smtp_refusal){ 500, "5.5.2", "Command not recognized" };
+		smtp_refuse(s, env, s->state == SMTP_ST_REFUSED ? smtp_only_quit : why, true);
 		return;
 	}
 	why = (cmd->states & 1u << s->state) != 0 ? cmd->check(s, env, args) : smtp_cmd_out_of_order(s, cmd);
@@ -283,7 +282,8 @@ bad_line(struct smtp_session *s, const struct smtp_env *env, enum counter which,
 
 /* Reads up to the end of one line. Returns octets consumed. */
 static uint32_t
-command_input(struct smtp_session *s, const struct smtp_env *env, const uint8_t *data, uint32_t len_octets, uint64_t now_us)
+command_input(
+	struct smtp_session *s, const struct smtp_env *env, const uint8_t *data, uint32_t len_octets, uint64_t now_us)
 {
 	struct smtp_str line = { NULL, 0 };
 	uint32_t used;
@@ -590,7 +590,8 @@ smtp_session_eof(struct smtp_session *s)
 /* --- answers --- */
 
 void
-smtp_session_rcpt_answer(struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *r, uint64_t now_us)
+smtp_session_rcpt_answer(
+	struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *r, uint64_t now_us)
 {
 	struct smtp_envelope *e = &s->envelope;
 
@@ -652,7 +653,8 @@ data_go(struct smtp_session *s, const struct smtp_reply *r, uint64_t now_us)
 }
 
 void
-smtp_session_data_answer(struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *r, uint64_t now_us)
+smtp_session_data_answer(
+	struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *r, uint64_t now_us)
 {
 	if (s->state == SMTP_ST_CLOSING)
 		return;
@@ -672,7 +674,8 @@ smtp_session_data_answer(struct smtp_session *s, const struct smtp_env *env, con
 }
 
 void
-smtp_session_data_failed(struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *r, uint64_t now_us)
+smtp_session_data_failed(
+	struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *r, uint64_t now_us)
 {
 	/* a question that was not told yet is answered by this */
 	s->pending &= (uint16_t) ~(1u << SMTP_ACTION_DATA | 1u << SMTP_ACTION_CHUNK_END | 1u << SMTP_ACTION_BODY_END);
@@ -708,7 +711,8 @@ smtp_session_data_failed(struct smtp_session *s, const struct smtp_env *env, con
 }
 
 void
-smtp_session_message_answer(struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *r, uint64_t now_us)
+smtp_session_message_answer(
+	struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *r, uint64_t now_us)
 {
 	if (s->state == SMTP_ST_CLOSING)
 		return;
@@ -794,7 +798,8 @@ data_deadline_us(const struct smtp_session *s, const struct conf *conf)
 
 	if (floor == 0 || s->state != SMTP_ST_DATA)
 		return silence_us;
-	return MIN(silence_us, s->floor_us + SMTP_RATE_GRACE_US + (s->message_octets - s->floor_octets) * 1000000ull / floor);
+	return MIN(silence_us,
+		s->floor_us + SMTP_RATE_GRACE_US + (s->message_octets - s->floor_octets) * 1000000ull / floor);
 }
 
 uint64_t

@@ -22,75 +22,77 @@
 #include "dataplane/base/counters.h"
 #include "dataplane/smtp/smtp_reply.h"
 
-#define SMTP_LINE_MAX_OCTETS     2048 /* command line with CRLF: 512 of RFC 5321 4.5.3.1.4 and what extensions add (SMTPUTF8, DSN) */
-#define SMTP_PATH_MAX_OCTETS     320  /* 64 + 1 + 255, RFC 5321 4.5.3.1, without angle brackets */
-#define SMTP_PARAMS_MAX_OCTETS   1024
-#define SMTP_HELO_MAX_OCTETS     256
-#define SMTP_BODY_VIEWS_MAX      16
-#define SMTP_BODY_ROOM_MIN_OCTETS 8    /* with less room no octet of a message is taken */
+#define SMTP_LINE_MAX_OCTETS      2048 /* with CRLF: 512 of RFC 5321 4.5.3.1.4 and what SMTPUTF8 and DSN add */
+#define SMTP_PATH_MAX_OCTETS      320  /* 64 + 1 + 255, RFC 5321 4.5.3.1, without angle brackets */
+#define SMTP_PARAMS_MAX_OCTETS    1024
+#define SMTP_HELO_MAX_OCTETS      256
+#define SMTP_BODY_VIEWS_MAX       16
+#define SMTP_BODY_ROOM_MIN_OCTETS 8 /* with less room no octet of a message is taken */
 
 /* Lent for one call: what may change between calls. */
 struct smtp_env {
 	const struct conf *conf;
-	uint32_t ext;          /* enum ehlo_ext offered on this listener, as POLICY section 5 derives it */
-	uint64_t size_octets;  /* SIZE to offer: the largest; 0 = "SIZE" is not offered */
-	bool starttls;         /* offer STARTTLS */
+	uint32_t ext;         /* enum ehlo_ext offered on this listener, as POLICY section 5 derives it */
+	uint64_t size_octets; /* SIZE to offer: the largest; 0 = "SIZE" is not offered */
+	bool starttls;        /* offer STARTTLS */
 	struct counters *counters;
 };
 
 struct smtp_path {
 	uint16_t len_octets;
 	bool has_8bit;
-	char text[SMTP_PATH_MAX_OCTETS + 1]; /* NUL-terminated; source route stripped; the client's octets, quoting included; "" is <> */
+	/* NUL-terminated; source route stripped; the client's octets, quoting included; "" is <> */
+	char text[SMTP_PATH_MAX_OCTETS + 1];
 };
 
 /* The transaction as MAIL and RCPT gave it. Lives in the session while a transaction is open. */
 struct smtp_envelope {
 	struct smtp_path from;
 	uint16_t mail_params_len, rcpt_params_len;
-	char mail_params[SMTP_PARAMS_MAX_OCTETS]; /* " SIZE=1 BODY=8BITMIME" as sent by the client, NUL-terminated; "" when none */
-	struct smtp_path rcpt;                    /* the recipient under judgement */
+	/* " SIZE=1 BODY=8BITMIME" as sent by the client, NUL-terminated; "" when none */
+	char mail_params[SMTP_PARAMS_MAX_OCTETS];
+	struct smtp_path rcpt; /* the recipient under judgement */
 	char rcpt_params[SMTP_PARAMS_MAX_OCTETS];
-	uint64_t size_octets;                     /* declared by SIZE=, 0 when none */
-	uint32_t needs;                           /* enum ehlo_ext this transaction declared: 8BITMIME, SMTPUTF8, DSN, BINARYMIME, SIZE */
-	uint32_t n_rcpts;      /* accepted */
-	uint32_t n_deferred;   /* answered 4xx */
-	uint32_t n_refused;    /* answered 5xx */
+	uint64_t size_octets; /* declared by SIZE=, 0 when none */
+	uint32_t needs;       /* enum ehlo_ext this transaction declared: 8BITMIME, SMTPUTF8, DSN, BINARYMIME, SIZE */
+	uint32_t n_rcpts;     /* accepted */
+	uint32_t n_deferred;  /* answered 4xx */
+	uint32_t n_refused;   /* answered 5xx */
 };
 
 enum smtp_action {
-	SMTP_ACTION_NONE,       /* nothing to do: wants octets */
-	SMTP_ACTION_EHLO,       /* HELO or EHLO was taken (informs; session->helo is set). No answer awaited. */
-	SMTP_ACTION_MAIL,       /* a transaction began (informs; envelope is filled in). No answer awaited. */
-	SMTP_ACTION_RCPT,       /* answer with smtp_session_rcpt_answer() */
-	SMTP_ACTION_DATA,       /* DATA, or any BDAT (smtp_session_uses_bdat(), smtp_session_chunk()), with accepted recipients: answer
+	SMTP_ACTION_NONE, /* nothing to do: wants octets */
+	SMTP_ACTION_EHLO, /* HELO or EHLO was taken (informs; session->helo is set). No answer awaited. */
+	SMTP_ACTION_MAIL, /* a transaction began (informs; envelope is filled in). No answer awaited. */
+	SMTP_ACTION_RCPT, /* answer with smtp_session_rcpt_answer() */
+	SMTP_ACTION_DATA, /* DATA, or any BDAT (smtp_session_uses_bdat(), smtp_session_chunk()), with accepted recipients: answer
 	                           with smtp_session_data_answer() */
-	SMTP_ACTION_CHUNK_END,  /* all octets of a BDAT chunk that is not the last were given: answer (the backend's, to the chunk) with
+	SMTP_ACTION_CHUNK_END, /* all octets of a BDAT chunk that is not the last were given: answer (the backend's, to the chunk) with
 	                           smtp_session_data_answer() */
-	SMTP_ACTION_BODY_END,   /* the message's end was seen, all body views were given (BDAT LAST: its octets): answer with
+	SMTP_ACTION_BODY_END, /* the message's end was seen, all body views were given (BDAT LAST: its octets): answer with
 	                           smtp_session_message_answer() */
-	SMTP_ACTION_ABORT,      /* we refuse the message under way (bare LF, size, time-out, QUIT between chunks): abort the backend
+	SMTP_ACTION_ABORT, /* we refuse the message under way (bare LF, size, time-out, QUIT between chunks): abort the backend
 	                           connection, no dot and no QUIT. What to answer the client is settled already. No answer awaited. */
-	SMTP_ACTION_RESET,      /* RSET, EHLO or STARTTLS ended a transaction: reset the backend's side. No answer awaited. */
-	SMTP_ACTION_STARTTLS,   /* 220 was queued: after it is sent, change the stream; then smtp_session_tls_started() */
-	SMTP_ACTION_QUIT,       /* 221 was queued: send, then close. */
-	SMTP_ACTION_CLOSE,      /* our reply is queued (421, too many errors, time-out): send, then close */
+	SMTP_ACTION_RESET, /* RSET, EHLO or STARTTLS ended a transaction: reset the backend's side. No answer awaited. */
+	SMTP_ACTION_STARTTLS, /* 220 was queued: after it is sent, change the stream; then smtp_session_tls_started() */
+	SMTP_ACTION_QUIT,     /* 221 was queued: send, then close. */
+	SMTP_ACTION_CLOSE,    /* our reply is queued (421, too many errors, time-out): send, then close */
 };
 
 enum smtp_state { /* of the dialogue, in order of the transaction */
-#define SMTP_STATES(X)                                                                                                \
-	X(PAUSE)      /* greet pause: the banner is not sent yet; octets now are early talking */                     \
-	X(GREETED)    /* banner sent, no EHLO yet */                                                                  \
-	X(READY)      /* EHLO or HELO taken, no transaction */                                                        \
-	X(MAIL)       /* MAIL taken, no recipient accepted */                                                         \
-	X(RCPT)       /* at least one recipient accepted */                                                           \
-	X(RCPT_WAIT)  /* the answer to a recipient is awaited */                                                      \
-	X(DATA_WAIT)  /* the answer to DATA is awaited */                                                             \
-	X(DATA)       /* octets of the message pass */                                                                \
-	X(CHUNK)      /* between two BDAT chunks of a message */                                                      \
-	X(SWALLOW)    /* octets of a message that has its answer already are read to their end and dropped */         \
-	X(END_WAIT)   /* the answer to the message is awaited */                                                      \
-	X(REFUSED)    /* banner was 554: only QUIT, else 503 */                                                       \
+#define SMTP_STATES(X)                                                                                                 \
+	X(PAUSE)     /* greet pause: the banner is not sent yet; octets now are early talking */                       \
+	X(GREETED)   /* banner sent, no EHLO yet */                                                                    \
+	X(READY)     /* EHLO or HELO taken, no transaction */                                                          \
+	X(MAIL)      /* MAIL taken, no recipient accepted */                                                           \
+	X(RCPT)      /* at least one recipient accepted */                                                             \
+	X(RCPT_WAIT) /* the answer to a recipient is awaited */                                                        \
+	X(DATA_WAIT) /* the answer to DATA is awaited */                                                               \
+	X(DATA)      /* octets of the message pass */                                                                  \
+	X(CHUNK)     /* between two BDAT chunks of a message */                                                        \
+	X(SWALLOW)   /* octets of a message that has its answer already are read to their end and dropped */           \
+	X(END_WAIT)  /* the answer to the message is awaited */                                                        \
+	X(REFUSED)   /* banner was 554: only QUIT, else 503 */                                                         \
 	X(CLOSING)
 #define X(name) SMTP_ST_##name,
 	SMTP_STATES(X)
@@ -107,7 +109,8 @@ uint32_t smtp_session_octets(void);
 void smtp_session_init(struct smtp_session *s, const struct smtp_env *env, uint64_t now_us);
 void smtp_session_greet(struct smtp_session *s, const struct smtp_env *env, uint64_t now_us);
 /* A 554 banner (or 421 in soft mode) instead: reply is the whole banner. */
-void smtp_session_refuse(struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *banner, uint64_t now_us);
+void smtp_session_refuse(
+	struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *banner, uint64_t now_us);
 
 /*
  * Octets of the client. Consumes at most what can be worked on now and returns how many; *action tells what to do next.
@@ -116,24 +119,29 @@ void smtp_session_refuse(struct smtp_session *s, const struct smtp_env *env, con
  * With in->len_octets == 0 it only reports a pending action or time-out: the caller has no octets and nothing holds them up.
  * (In DATA with room_octets below SMTP_BODY_ROOM_MIN_OCTETS the silence is ours: no time-out, the period starts anew.)
  */
-uint32_t smtp_session_input(struct smtp_session *s, const struct smtp_env *env, const struct buf_view *in, uint32_t room_octets,
-	struct buf_view body[SMTP_BODY_VIEWS_MAX], uint32_t *n_body, enum smtp_action *action, uint64_t now_us);
+uint32_t smtp_session_input(struct smtp_session *s, const struct smtp_env *env, const struct buf_view *in,
+	uint32_t room_octets, struct buf_view body[SMTP_BODY_VIEWS_MAX], uint32_t *n_body, enum smtp_action *action,
+	uint64_t now_us);
 
 /* The peer closed its side, and every octet before that was consumed: true when a message was under way (the backend connection
  * must be aborted). After the final dot it is false: the answer is awaited still, smtp_session_state() stays END_WAIT. */
 bool smtp_session_eof(struct smtp_session *s);
 
 /* Answers. The reply is copied; 2xx counts as accepted, 4xx deferred, 5xx refused. */
-void smtp_session_rcpt_answer(struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *r, uint64_t now_us);
+void smtp_session_rcpt_answer(
+	struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *r, uint64_t now_us);
 /*
  * To ACTION_DATA: code 354 (any 2xx or 3xx for BDAT, whose text is not sent) lets octets pass; anything else ends the transaction
  * with it (and BDAT octets are swallowed). To ACTION_CHUNK_END: 2xx is given to the client and the next chunk awaited; anything
  * else ends the transaction with it, later chunks of this message are swallowed.
  */
-void smtp_session_data_answer(struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *r, uint64_t now_us);
+void smtp_session_data_answer(
+	struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *r, uint64_t now_us);
 /* The backend failed inside DATA: what follows is swallowed to its end, then r is the answer. */
-void smtp_session_data_failed(struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *r, uint64_t now_us);
-void smtp_session_message_answer(struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *r, uint64_t now_us);
+void smtp_session_data_failed(
+	struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *r, uint64_t now_us);
+void smtp_session_message_answer(
+	struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *r, uint64_t now_us);
 void smtp_session_tls_started(struct smtp_session *s, const struct smtp_env *env, uint64_t now_us);
 
 /* Queues 421 and moves to CLOSING (drain, overload, session limit) where the dialogue allows it: never inside a message.
@@ -153,11 +161,11 @@ uint64_t smtp_session_deadline_us(const struct smtp_session *s, const struct smt
 
 /* What the caller may know. */
 enum smtp_state smtp_session_state(const struct smtp_session *s);
-const char *smtp_session_helo(const struct smtp_session *s); /* "" before EHLO */
-bool smtp_session_is_esmtp(const struct smtp_session *s);    /* EHLO, not HELO */
+const char *smtp_session_helo(const struct smtp_session *s);         /* "" before EHLO */
+bool smtp_session_is_esmtp(const struct smtp_session *s);            /* EHLO, not HELO */
 struct smtp_envelope *smtp_session_envelope(struct smtp_session *s); /* lends until the next call */
 uint32_t smtp_session_messages(const struct smtp_session *s);
-uint64_t smtp_session_message_octets(const struct smtp_session *s);  /* of the message under way or just ended */
+uint64_t smtp_session_message_octets(const struct smtp_session *s); /* of the message under way or just ended */
 bool smtp_session_uses_bdat(const struct smtp_session *s);
 /* Octets of the BDAT chunk under way as its command gave them, and whether it is the last. */
 uint64_t smtp_session_chunk(const struct smtp_session *s, bool *last);

@@ -16,22 +16,23 @@
 #define SMTP_OUT_MAX_OCTETS     (SMTP_OUT_RESERVE_OCTETS + 1024)
 
 struct smtp_session {
-	uint8_t state;       /* enum smtp_state */
-	uint8_t resume;      /* enum smtp_state: where SWALLOW goes */
+	uint8_t state;  /* enum smtp_state */
+	uint8_t resume; /* enum smtp_state: where SWALLOW goes */
 	bool esmtp, early_talker, peer_eof;
-	bool tls, tls_wait;  /* under TLS; STARTTLS was answered and the stream not changed yet */
-	bool bdat;           /* the message under way comes in chunks */
+	bool tls, tls_wait; /* under TLS; STARTTLS was answered and the stream not changed yet */
+	bool bdat;          /* the message under way comes in chunks */
 	bool chunk_last;
-	bool held;           /* SWALLOW: line.text holds the reply that follows the data */
+	bool held;             /* SWALLOW: line.text holds the reply that follows the data */
 	uint8_t chunks_failed; /* 4 or 5: class of the reply that ended a message between its chunks; 0: none */
-	uint16_t pending;    /* bit of each enum smtp_action to be told */
+	uint16_t pending;      /* bit of each enum smtp_action to be told */
 	uint16_t held_octets, held_code;
 	uint16_t out_at, out_octets; /* what is queued lies at out[out_at], out_octets of it */
-	uint32_t n_commands, n_errors; /* since the last message a backend took: a session that delivers is no nuisance */
+	/* since the last message a backend took: a session that delivers is no nuisance */
+	uint32_t n_commands, n_errors;
 	uint32_t n_messages;
 	uint32_t n_rcpts_tried;
-	uint32_t mail_needs; /* enum ehlo_ext that MAIL declared */
-	uint64_t since_us;   /* waiting for the client since */
+	uint32_t mail_needs;             /* enum ehlo_ext that MAIL declared */
+	uint64_t since_us;               /* waiting for the client since */
 	uint64_t floor_us, floor_octets; /* where the rate floor counts from */
 	uint64_t chunk_octets, chunk_left;
 	uint64_t message_octets;

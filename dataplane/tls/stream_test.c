@@ -196,7 +196,8 @@ static uint64_t
 test_deadline_us(const struct stream *s)
 {
 	const struct stream_test *t = (const struct stream_test *)s; /* embedded first */
-	const uint64_t rx = t->rx.lent > 0 ? UINT64_MAX : t->rx.ready_us, tx = t->tx.lent > 0 ? UINT64_MAX : t->tx.ready_us;
+	const uint64_t rx = t->rx.lent > 0 ? UINT64_MAX : t->rx.ready_us,
+		       tx = t->tx.lent > 0 ? UINT64_MAX : t->tx.ready_us;
 
 	if (s->failed)
 		return UINT64_MAX;

@@ -26,8 +26,8 @@ struct stream_test_conf {
 };
 
 struct stream_test_lane {
-	uint32_t from, to, lent;   /* of octet[]; lent: dropped with the next call */
-	uint64_t ready_us;         /* of the first record; UINT64_MAX: it is not whole */
+	uint32_t from, to, lent; /* of octet[]; lent: dropped with the next call */
+	uint64_t ready_us;       /* of the first record; UINT64_MAX: it is not whole */
 	uint8_t octet[STREAM_HELD_MAX_OCTETS];
 };
 

@@ -17,7 +17,7 @@
 struct smtp_naive {
 	uint8_t out[4 * SMTP_NAIVE_MAX_OCTETS];
 	uint32_t n_out;
-	uint32_t used;  /* octets up to and including the end, or all */
+	uint32_t used; /* octets up to and including the end, or all */
 	bool ended, broken;
 };
 

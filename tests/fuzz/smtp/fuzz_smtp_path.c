@@ -39,7 +39,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			smtp_str_number(param.value, &number);
 			smtp_str_is_xtext(param.value);
 		}
-		BUG_ON(smtp_path_parse((struct smtp_str){ again, path.len_octets + 2u }, &second, &rest) != SMTP_PATH_OK);
+		BUG_ON(smtp_path_parse((struct smtp_str){ again, path.len_octets + 2u }, &second, &rest) !=
+			SMTP_PATH_OK);
 		BUG_ON(strcmp(path.text, second.text) != 0 || path.has_8bit != second.has_8bit || rest.len_octets != 0);
 	}
 	free(copy);

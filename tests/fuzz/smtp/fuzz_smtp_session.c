@@ -42,12 +42,21 @@ draw(struct play *p, uint32_t below)
 static void
 settings(struct play *p, uint8_t a, uint8_t b)
 {
-	p->conf = (struct conf){ .hostname = "gw.example.org", .command_timeout_s = 300, .data_timeout_s = 180, .rcpts_max = 100,
-		.commands_max = (a & 1) != 0 ? 20 : 0, .errors_max = (a & 2) != 0 ? 5 : 0, .messages_max = (a & 4) != 0 ? 2 : 0,
-		.message_max_octets = (a & 8) != 0 ? 50 : 0, .bare_lf = (uint8_t)((a >> 4 & 3) % 3),
+	p->conf = (struct conf){ .hostname = "gw.example.org",
+		.command_timeout_s = 300,
+		.data_timeout_s = 180,
+		.rcpts_max = 100,
+		.commands_max = (a & 1) != 0 ? 20 : 0,
+		.errors_max = (a & 2) != 0 ? 5 : 0,
+		.messages_max = (a & 4) != 0 ? 2 : 0,
+		.message_max_octets = (a & 8) != 0 ? 50 : 0,
+		.bare_lf = (uint8_t)((a >> 4 & 3) % 3),
 		.data_rate_floor_octets_s = (a & 64) != 0 ? 100 : 0 };
-	p->env = (struct smtp_env){ .conf = &p->conf, .counters = &p->counters, .ext = (uint32_t)b & 0xfe,
-		.starttls = (a & 128) != 0, .size_octets = (b & 1) != 0 ? 10000 : 0 };
+	p->env = (struct smtp_env){ .conf = &p->conf,
+		.counters = &p->counters,
+		.ext = (uint32_t)b & 0xfe,
+		.starttls = (a & 128) != 0,
+		.size_octets = (b & 1) != 0 ? 10000 : 0 };
 }
 
 static void
@@ -143,7 +152,8 @@ happen(struct play *p)
 	switch (draw(p, 200)) {
 	case 0:
 		smtp_reply_set(&r, 451, "4.3.0", "the backend is gone");
-		if (p->awaited == SMTP_ACTION_DATA || p->awaited == SMTP_ACTION_CHUNK_END || p->awaited == SMTP_ACTION_BODY_END)
+		if (p->awaited == SMTP_ACTION_DATA || p->awaited == SMTP_ACTION_CHUNK_END ||
+			p->awaited == SMTP_ACTION_BODY_END)
 			p->awaited = SMTP_ACTION_NONE;
 		smtp_session_data_failed(&p->s, &p->env, &r, p->now_us);
 		break;
@@ -232,7 +242,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (p.awaited != SMTP_ACTION_NONE)
 			answer(&p);
 		else if (draw(&p, 4) == 0 && smtp_session_eof(&p.s))
-			BUG_ON(at != SMTP_ST_DATA && at != SMTP_ST_CHUNK && at != SMTP_ST_DATA_WAIT && at != SMTP_ST_END_WAIT);
+			BUG_ON(at != SMTP_ST_DATA && at != SMTP_ST_CHUNK && at != SMTP_ST_DATA_WAIT &&
+				at != SMTP_ST_END_WAIT);
 		deadline = smtp_session_deadline_us(&p.s, &p.env);
 		if (deadline != UINT64_MAX)
 			p.now_us = MAX(p.now_us, deadline);

@@ -40,10 +40,18 @@
 #define ACTIONS_MAX 4096
 
 static const char *const action_names[] = {
-	[SMTP_ACTION_NONE] = "NONE", [SMTP_ACTION_EHLO] = "EHLO", [SMTP_ACTION_MAIL] = "MAIL", [SMTP_ACTION_RCPT] = "RCPT",
-	[SMTP_ACTION_DATA] = "DATA", [SMTP_ACTION_CHUNK_END] = "CHUNK_END", [SMTP_ACTION_BODY_END] = "BODY_END",
-	[SMTP_ACTION_ABORT] = "ABORT", [SMTP_ACTION_RESET] = "RESET", [SMTP_ACTION_STARTTLS] = "STARTTLS",
-	[SMTP_ACTION_QUIT] = "QUIT", [SMTP_ACTION_CLOSE] = "CLOSE",
+	[SMTP_ACTION_NONE] = "NONE",
+	[SMTP_ACTION_EHLO] = "EHLO",
+	[SMTP_ACTION_MAIL] = "MAIL",
+	[SMTP_ACTION_RCPT] = "RCPT",
+	[SMTP_ACTION_DATA] = "DATA",
+	[SMTP_ACTION_CHUNK_END] = "CHUNK_END",
+	[SMTP_ACTION_BODY_END] = "BODY_END",
+	[SMTP_ACTION_ABORT] = "ABORT",
+	[SMTP_ACTION_RESET] = "RESET",
+	[SMTP_ACTION_STARTTLS] = "STARTTLS",
+	[SMTP_ACTION_QUIT] = "QUIT",
+	[SMTP_ACTION_CLOSE] = "CLOSE",
 };
 
 struct octet_queue {
@@ -207,10 +215,19 @@ unescape(const struct play *p, const char *text, char *out)
 static uint32_t
 ext_list(struct play *p, const char *text)
 {
-	static const struct { const char *name; uint32_t bit; } exts[] = {
-		{ "PIPELINING", EXT_PIPELINING }, { "SIZE", EXT_SIZE }, { "8BITMIME", EXT_8BITMIME }, { "SMTPUTF8", EXT_SMTPUTF8 },
-		{ "DSN", EXT_DSN }, { "CHUNKING", EXT_CHUNKING }, { "BINARYMIME", EXT_BINARYMIME },
-		{ "ENHANCEDSTATUSCODES", EXT_ENHANCEDSTATUSCODES }, { "NONE", 0 },
+	static const struct {
+		const char *name;
+		uint32_t bit;
+	} exts[] = {
+		{ "PIPELINING", EXT_PIPELINING },
+		{ "SIZE", EXT_SIZE },
+		{ "8BITMIME", EXT_8BITMIME },
+		{ "SMTPUTF8", EXT_SMTPUTF8 },
+		{ "DSN", EXT_DSN },
+		{ "CHUNKING", EXT_CHUNKING },
+		{ "BINARYMIME", EXT_BINARYMIME },
+		{ "ENHANCEDSTATUSCODES", EXT_ENHANCEDSTATUSCODES },
+		{ "NONE", 0 },
 	};
 	char copy[256], *word, *save = NULL;
 	uint32_t set = 0;
@@ -231,10 +248,16 @@ ext_list(struct play *p, const char *text)
 static void
 do_set(struct play *p, char *text)
 {
-	const struct { const char *name; uint32_t *at; } numbers[] = {
-		{ "commands_max", &p->conf.commands_max }, { "errors_max", &p->conf.errors_max },
-		{ "rcpts_max", &p->conf.rcpts_max }, { "messages_max", &p->conf.messages_max },
-		{ "command_timeout_s", &p->conf.command_timeout_s }, { "data_timeout_s", &p->conf.data_timeout_s },
+	const struct {
+		const char *name;
+		uint32_t *at;
+	} numbers[] = {
+		{ "commands_max", &p->conf.commands_max },
+		{ "errors_max", &p->conf.errors_max },
+		{ "rcpts_max", &p->conf.rcpts_max },
+		{ "messages_max", &p->conf.messages_max },
+		{ "command_timeout_s", &p->conf.command_timeout_s },
+		{ "data_timeout_s", &p->conf.data_timeout_s },
 		{ "rate_floor", &p->conf.data_rate_floor_octets_s },
 	};
 	char *value = strchr(text, ' ');
@@ -259,9 +282,9 @@ do_set(struct play *p, char *text)
 	else if (strcmp(text, "hostname") == 0)
 		snprintf(p->conf.hostname, sizeof(p->conf.hostname), "%s", value);
 	else if (strcmp(text, "bare_lf") == 0)
-		p->conf.bare_lf = strcmp(value, "reject") == 0 ? BARE_LF_REJECT :
-			strcmp(value, "tolerate") == 0         ? BARE_LF_TOLERATE :
-								 BARE_LF_NORMALIZE;
+		p->conf.bare_lf = strcmp(value, "reject") == 0     ? BARE_LF_REJECT
+		                  : strcmp(value, "tolerate") == 0 ? BARE_LF_TOLERATE
+		                                                   : BARE_LF_NORMALIZE;
 	else
 		failed(p, "unknown option %s", text);
 }
@@ -280,8 +303,13 @@ read_reply(struct play *p, char *text, struct smtp_reply *r)
 static void
 do_answer(struct play *p, char *text)
 {
-	static const struct { const char *kind; enum smtp_action action; } kinds[] = {
-		{ "rcpt", SMTP_ACTION_RCPT }, { "data", SMTP_ACTION_DATA }, { "chunk", SMTP_ACTION_CHUNK_END },
+	static const struct {
+		const char *kind;
+		enum smtp_action action;
+	} kinds[] = {
+		{ "rcpt", SMTP_ACTION_RCPT },
+		{ "data", SMTP_ACTION_DATA },
+		{ "chunk", SMTP_ACTION_CHUNK_END },
 		{ "message", SMTP_ACTION_BODY_END },
 	};
 	char *reply = strchr(text, ' ');
@@ -420,7 +448,8 @@ do_line(struct play *p, char *verb, char *rest)
 		want_line(p, rest);
 	} else if (strcmp(verb, "S-none") == 0) {
 		if (p->out.from != p->out.to)
-			failed(p, "got \"%.*s\", want nothing", (int)(p->out.to - p->out.from), (const char *)p->out.at + p->out.from);
+			failed(p, "got \"%.*s\", want nothing", (int)(p->out.to - p->out.from),
+				(const char *)p->out.at + p->out.from);
 	} else if (strcmp(verb, "A:") == 0) {
 		do_answer(p, rest);
 	} else if (strcmp(verb, "fail") == 0) {
@@ -486,11 +515,18 @@ play_reset(struct play *p, const char *name, uint32_t cut)
 	memset(&p->counters, 0, sizeof(p->counters));
 	memset(&p->s, 0xa5, sizeof(p->s)); /* init must set what it relies on */
 	p->conf = (struct conf){
-		.hostname = "gw.example.org", .command_timeout_s = 300, .data_timeout_s = 180, .rcpts_max = 100,
-		.commands_max = 1000, .errors_max = 100, .messages_max = 1000,
+		.hostname = "gw.example.org",
+		.command_timeout_s = 300,
+		.data_timeout_s = 180,
+		.rcpts_max = 100,
+		.commands_max = 1000,
+		.errors_max = 100,
+		.messages_max = 1000,
 	};
 	p->env = (struct smtp_env){
-		.conf = &p->conf, .counters = &p->counters, .size_octets = 40000000,
+		.conf = &p->conf,
+		.counters = &p->counters,
+		.size_octets = 40000000,
 		.ext = EXT_PIPELINING | EXT_SIZE | EXT_8BITMIME | EXT_ENHANCEDSTATUSCODES,
 	};
 	p->in.from = p->in.to = p->out.from = p->out.to = p->body.from = p->body.to = 0;

@@ -55,7 +55,8 @@ dump(char *text, const uint8_t *in, uint32_t n)
 }
 
 static void
-compare(const uint8_t *in, uint32_t n, enum conf_bare_lf mode, uint32_t borders, uint32_t room, const struct smtp_naive *want)
+compare(const uint8_t *in, uint32_t n, enum conf_bare_lf mode, uint32_t borders, uint32_t room,
+	const struct smtp_naive *want)
 {
 	const struct smtp_naive got = scan(in, n, mode, borders, room);
 	char text[4 * SMTP_NAIVE_MAX_OCTETS], out[13 * SMTP_NAIVE_MAX_OCTETS];
@@ -65,13 +66,15 @@ compare(const uint8_t *in, uint32_t n, enum conf_bare_lf mode, uint32_t borders,
 		same = got.broken && !got.ended;
 	else
 		same = !got.broken && got.ended == want->ended && got.used == want->used && got.n_out == want->n_out &&
-			memcmp(got.out, want->out, got.n_out) == 0;
+		       memcmp(got.out, want->out, got.n_out) == 0;
 	if (same)
 		return;
 	dump(text, in, n);
 	dump(out, got.out, got.n_out);
-	fail_msg("mode %d, borders %#x, room %u, in %s: got %s (used %u, ended %d, broken %d); want %u octets (used %u, ended %d, broken %d)",
-		mode, borders, room, text, out, got.used, got.ended, got.broken, want->n_out, want->used, want->ended, want->broken);
+	fail_msg("mode %d, borders %#x, room %u, in %s: got %s (used %u, ended %d, broken %d); want %u octets (used "
+	         "%u, ended %d, broken %d)",
+		mode, borders, room, text, out, got.used, got.ended, got.broken, want->n_out, want->used, want->ended,
+		want->broken);
 }
 
 /* PITFALLS 31: all strings up to six octets over the five that matter, behind a line's start and in front of a true end. */
@@ -194,7 +197,12 @@ test_smtp_data_gives_no_mta_an_early_end(void **state)
 static void
 test_smtp_data_normalises_as_the_table_says(void **state)
 {
-	static const struct { const char *label, *in; uint32_t n; const char *want; uint32_t n_want; } rows[] = {
+	static const struct {
+		const char *label, *in;
+		uint32_t n;
+		const char *want;
+		uint32_t n_want;
+	} rows[] = {
 #define ROW(label, in, want) { label, in, sizeof(in) - 1, want, sizeof(want) - 1 }
 		ROW("an empty message", ".\r\n", ".\r\n"),
 		ROW("lines pass as they are", "a\r\n..b\r\n.\r\n", "a\r\n..b\r\n.\r\n"),
@@ -217,8 +225,8 @@ test_smtp_data_normalises_as_the_table_says(void **state)
 	(void)state;
 	for (uint32_t i = 0; i < ARRAY_LEN(rows); i++)
 		for (uint32_t borders = 0; borders < 2; borders++) {
-			const struct smtp_naive got =
-				scan((const uint8_t *)rows[i].in, rows[i].n, BARE_LF_NORMALIZE, borders ? ~0u : 0, 1000);
+			const struct smtp_naive got = scan(
+				(const uint8_t *)rows[i].in, rows[i].n, BARE_LF_NORMALIZE, borders ? ~0u : 0, 1000);
 
 			CHECK_OCTETS(rows[i].label, got.out, got.n_out, rows[i].want, rows[i].n_want);
 			CHECK_TRUE(rows[i].label, got.ended);
@@ -276,7 +284,9 @@ test_smtp_data_agrees_with_the_naive_one_on_random_text(void **state)
 		struct smtp_naive want;
 
 		for (uint32_t i = 0; i < n; i++) /* CRLF in one draw of three, so that ends are met */
-			in[i] = i > 0 && in[i - 1] == '\r' && random() % 3 > 0 ? '\n' : alphabet[(size_t)random() % sizeof(alphabet)];
+			in[i] = i > 0 && in[i - 1] == '\r' && random() % 3 > 0
+			                ? '\n'
+			                : alphabet[(size_t)random() % sizeof(alphabet)];
 		want = smtp_naive(in, n, mode);
 		compare(in, n, mode, (uint32_t)random(), SMTP_BODY_ROOM_MIN_OCTETS + (uint32_t)random() % 32, &want);
 	}

@@ -33,7 +33,8 @@ read_lines(const uint8_t *in, uint32_t n, uint32_t cut, struct seen *seen)
 		CHECK_TRUE("something is taken", used > 0 && used <= have);
 		from += used;
 		if (result != SMTP_LINE_MORE) {
-			snprintf(seen->text[seen->n], sizeof(seen->text[0]), "%.*s", (int)out.len_octets, out.len_octets > 0 ? out.ptr : "");
+			snprintf(seen->text[seen->n], sizeof(seen->text[0]), "%.*s", (int)out.len_octets,
+				out.len_octets > 0 ? out.ptr : "");
 			seen->result[seen->n++] = result;
 		} else {
 			CHECK_EQ("more means that all was taken", used, have);
@@ -45,7 +46,12 @@ read_lines(const uint8_t *in, uint32_t n, uint32_t cut, struct seen *seen)
 static void
 test_smtp_line_refuses_bare_lf_and_noise(void **state)
 {
-	static const struct { const char *label, *in; uint32_t n; enum smtp_line_result want; const char *text; } rows[] = {
+	static const struct {
+		const char *label, *in;
+		uint32_t n;
+		enum smtp_line_result want;
+		const char *text;
+	} rows[] = {
 #define ROW(label, in, want, text) { label, in, sizeof(in) - 1, want, text }
 		ROW("a line", "NOOP\r\n", SMTP_LINE_DONE, "NOOP"),
 		ROW("an empty one", "\r\n", SMTP_LINE_DONE, ""),
@@ -103,7 +109,8 @@ test_smtp_line_drops_what_is_too_long(void **state)
 			memcpy(in + len - 2, "\r\nNOOP\r\n", 8);
 			read_lines(in, len + 6, cuts[c], &seen);
 			CHECK_EQ("two lines", seen.n, 2);
-			CHECK_EQ("the first", seen.result[0], len <= SMTP_LINE_MAX_OCTETS ? SMTP_LINE_DONE : SMTP_LINE_TOO_LONG);
+			CHECK_EQ("the first", seen.result[0],
+				len <= SMTP_LINE_MAX_OCTETS ? SMTP_LINE_DONE : SMTP_LINE_TOO_LONG);
 			CHECK_STR("the second is whole", seen.text[1], "NOOP");
 		}
 }
@@ -112,7 +119,11 @@ test_smtp_line_drops_what_is_too_long(void **state)
 static void
 test_smtp_reply_is_one_printable_line(void **state)
 {
-	static const struct { const char *label; uint16_t code; const char *enhanced, *text, *want; } rows[] = {
+	static const struct {
+		const char *label;
+		uint16_t code;
+		const char *enhanced, *text, *want;
+	} rows[] = {
 		{ "plain", 250, "2.0.0", "Ok", "250 2.0.0 Ok\r\n" },
 		{ "without enhanced code", 220, NULL, "host ESMTP", "220 host ESMTP\r\n" },
 		{ "empty enhanced code", 220, "", "host ESMTP", "220 host ESMTP\r\n" },

@@ -27,7 +27,10 @@ parse(const char *text, struct smtp_path *out, char *rest, size_t n_rest)
 static void
 test_smtp_path_takes_what_the_grammar_allows(void **state)
 {
-	static const struct { const char *in, *want, *rest; bool has_8bit; } rows[] = {
+	static const struct {
+		const char *in, *want, *rest;
+		bool has_8bit;
+	} rows[] = {
 		{ "<>", "", "", false },
 		{ "<> SIZE=1", "", " SIZE=1", false },
 		{ "<a@b.example>", "a@b.example", "", false },
@@ -71,7 +74,10 @@ test_smtp_path_takes_what_the_grammar_allows(void **state)
 static void
 test_smtp_path_refuses_what_it_does_not(void **state)
 {
-	static const struct { const char *in; enum smtp_path_result want; } rows[] = {
+	static const struct {
+		const char *in;
+		enum smtp_path_result want;
+	} rows[] = {
 		{ "", SMTP_PATH_SYNTAX },
 		{ "<", SMTP_PATH_SYNTAX },
 		{ ">", SMTP_PATH_SYNTAX },
@@ -150,7 +156,12 @@ test_smtp_path_has_its_bounds(void **state)
 static void
 test_smtp_param_next_walks_parameters(void **state)
 {
-	static const struct { const char *in; int n; bool broken; const char *last; } rows[] = {
+	static const struct {
+		const char *in;
+		int n;
+		bool broken;
+		const char *last;
+	} rows[] = {
 		{ "", 0, false, "" },
 		{ "  \t ", 0, false, "" },
 		{ " SIZE=1", 1, false, "SIZE" },
@@ -184,17 +195,32 @@ test_smtp_param_next_walks_parameters(void **state)
 static void
 test_smtp_str_number_stays_in_64_bits(void **state)
 {
-	static const struct { const char *in; bool ok; uint64_t want; } rows[] = {
-		{ "0", true, 0 }, { "00000000000000000001", true, 1 }, { "18446744073709551615", true, UINT64_MAX },
-		{ "18446744073709551616", false, 0 }, { "99999999999999999999", false, 0 }, { "000000000000000000001", false, 0 },
-		{ "", false, 0 }, { "-1", false, 0 }, { "+1", false, 0 }, { " 1", false, 0 }, { "1a", false, 0 }, { "0x1", false, 0 },
+	static const struct {
+		const char *in;
+		bool ok;
+		uint64_t want;
+	} rows[] = {
+		{ "0", true, 0 },
+		{ "00000000000000000001", true, 1 },
+		{ "18446744073709551615", true, UINT64_MAX },
+		{ "18446744073709551616", false, 0 },
+		{ "99999999999999999999", false, 0 },
+		{ "000000000000000000001", false, 0 },
+		{ "", false, 0 },
+		{ "-1", false, 0 },
+		{ "+1", false, 0 },
+		{ " 1", false, 0 },
+		{ "1a", false, 0 },
+		{ "0x1", false, 0 },
 	};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		uint64_t got = 0;
 
-		CHECK_EQ(rows[i].in, smtp_str_number((struct smtp_str){ rows[i].in, (uint32_t)strlen(rows[i].in) }, &got), rows[i].ok);
+		CHECK_EQ(rows[i].in,
+			smtp_str_number((struct smtp_str){ rows[i].in, (uint32_t)strlen(rows[i].in) }, &got),
+			rows[i].ok);
 		CHECK_TRUE(rows[i].in, got == rows[i].want);
 	}
 }

@@ -17,13 +17,45 @@ static uint32_t
 piece(uint8_t *out)
 {
 	static const char *const lines[] = {
-		"EHLO c.example\r\n", "HELO c\r\n", "MAIL FROM:<s@a.example>\r\n", "MAIL FROM:<> SIZE=10 BODY=8BITMIME\r\n",
-		"MAIL FROM:<j\xc3\xbcrgen@a.example> SMTPUTF8\r\n", "MAIL FROM:<s@a.example> BODY=BINARYMIME\r\n",
-		"RCPT TO:<r@example.org>\r\n", "RCPT TO:<r@example.org>\r\n", "RCPT TO:<r@example.org> NOTIFY=NEVER\r\n", "RCPT TO:<bad\r\n",
-		"DATA\r\n", "DATA\r\n", "BDAT 5\r\n", "BDAT 5 LAST\r\n", "BDAT 0\r\n", "BDAT 0 LAST\r\n", "BDAT x\r\n",
-		"BDAT 99999999999999999999\r\n", "RSET\r\n", "NOOP\r\n", "QUIT\r\n", "STARTTLS\r\n", "VRFY x\r\n", "AUTH PLAIN\r\n",
-		"XCLIENT ADDR=1\r\n", "GET / HTTP/1.0\r\n", "text\r\n", "..stuffed\r\n", ".\r\n", ".\r\n", "\r\n.\r\n", "\n.\n", "\r.\r",
-		"bare\n", "\r\n", "\n", "\r", ".", "abcde",
+		"EHLO c.example\r\n",
+		"HELO c\r\n",
+		"MAIL FROM:<s@a.example>\r\n",
+		"MAIL FROM:<> SIZE=10 BODY=8BITMIME\r\n",
+		"MAIL FROM:<j\xc3\xbcrgen@a.example> SMTPUTF8\r\n",
+		"MAIL FROM:<s@a.example> BODY=BINARYMIME\r\n",
+		"RCPT TO:<r@example.org>\r\n",
+		"RCPT TO:<r@example.org>\r\n",
+		"RCPT TO:<r@example.org> NOTIFY=NEVER\r\n",
+		"RCPT TO:<bad\r\n",
+		"DATA\r\n",
+		"DATA\r\n",
+		"BDAT 5\r\n",
+		"BDAT 5 LAST\r\n",
+		"BDAT 0\r\n",
+		"BDAT 0 LAST\r\n",
+		"BDAT x\r\n",
+		"BDAT 99999999999999999999\r\n",
+		"RSET\r\n",
+		"NOOP\r\n",
+		"QUIT\r\n",
+		"STARTTLS\r\n",
+		"VRFY x\r\n",
+		"AUTH PLAIN\r\n",
+		"XCLIENT ADDR=1\r\n",
+		"GET / HTTP/1.0\r\n",
+		"text\r\n",
+		"..stuffed\r\n",
+		".\r\n",
+		".\r\n",
+		"\r\n.\r\n",
+		"\n.\n",
+		"\r.\r",
+		"bare\n",
+		"\r\n",
+		"\n",
+		"\r",
+		".",
+		"abcde",
 	};
 	const uint32_t which = (uint32_t)random() % (ARRAY_LEN(lines) + 4);
 	uint32_t n;
@@ -55,7 +87,8 @@ test_smtp_session_survives_random_dialogues(void **state)
 			in[i] = (uint8_t)random();
 		if (k % 4 != 0) { /* most get to a message */
 			in[1] |= (uint8_t)EXT_CHUNKING;
-			n += (uint32_t)sprintf((char *)in + n, "EHLO c\r\nMAIL FROM:<s@a.example>\r\nRCPT TO:<r@example.org>\r\n");
+			n += (uint32_t)sprintf(
+				(char *)in + n, "EHLO c\r\nMAIL FROM:<s@a.example>\r\nRCPT TO:<r@example.org>\r\n");
 		}
 		for (uint32_t i = 0; i < pieces && n < sizeof(in) - 4096; i++)
 			n += piece(in + n);
@@ -63,7 +96,9 @@ test_smtp_session_survives_random_dialogues(void **state)
 	}
 }
 
-static const struct conf conf = { .hostname = "gw.example.org", .command_timeout_s = 300, .data_timeout_s = 180, .rcpts_max = 100 };
+static const struct conf conf = {
+	.hostname = "gw.example.org", .command_timeout_s = 300, .data_timeout_s = 180, .rcpts_max = 100
+};
 
 /* A client that sends and never reads is not read from any more, and gets its time-out all the same. */
 static void
@@ -90,7 +125,8 @@ test_smtp_session_stops_reading_who_does_not_read(void **state)
 	CHECK_TRUE("bounded", smtp_session_output_pending(&s) <= SMTP_OUT_MAX_OCTETS);
 	while (smtp_session_output(&s, out, sizeof(out)) > 0)
 		;
-	CHECK_EQ("it reads again", smtp_session_input(&s, &env, &in, 1000, body, &n_body, &action, 0), sizeof(noop) - 1);
+	CHECK_EQ(
+		"it reads again", smtp_session_input(&s, &env, &in, 1000, body, &n_body, &action, 0), sizeof(noop) - 1);
 	smtp_session_input(&s, &env, &none, 1000, body, &n_body, &action, 300000000);
 	CHECK_EQ("time-out", action, SMTP_ACTION_CLOSE);
 }

@@ -107,7 +107,11 @@ test_stream_identity_lends_what_it_was_lent(void **state)
 static void
 test_stream_carries_every_octet_in_order(void **state)
 {
-	static const struct { const char *label; uint32_t record, handshake; uint64_t delay_us; } rows[] = {
+	static const struct {
+		const char *label;
+		uint32_t record, handshake;
+		uint64_t delay_us;
+	} rows[] = {
 		{ "one octet a record", 1, 0, 0 },
 		{ "odd records", 1013, 0, 0 },
 		{ "whole records", STREAM_TEST_RECORD_MAX_OCTETS, 0, 0 },
@@ -122,7 +126,8 @@ test_stream_carries_every_octet_in_order(void **state)
 	srandom(7);
 	plain = some_octets(MESSAGE_OCTETS);
 	for (uint32_t i = 0; i < ARRAY_LEN(rows); i++) {
-		const struct stream_test_conf conf = { .record_octets = rows[i].record, .delay_us = rows[i].delay_us,
+		const struct stream_test_conf conf = { .record_octets = rows[i].record,
+			.delay_us = rows[i].delay_us,
 			.handshake_octets = rows[i].handshake };
 		struct stream_test_conf client = conf;
 		const uint32_t n = rows[i].record < 10 ? 2000 : MESSAGE_OCTETS;
@@ -206,7 +211,8 @@ test_stream_ends_by_a_close_record_only(void **state)
 	stream_test_init(&a, &conf);
 	stream_test_init(&b, &conf);
 	a.stream.ops->shutdown(&a.stream);
-	CHECK_EQ("no plain octets after it", stream_wrap(&a.stream, &(struct buf_view){ (const uint8_t *)"x", 1, NULL }, &wire, 0), 0);
+	CHECK_EQ("no plain octets after it",
+		stream_wrap(&a.stream, &(struct buf_view){ (const uint8_t *)"x", 1, NULL }, &wire, 0), 0);
 	stream_unwrap(&b.stream, &wire, &out, 0);
 	CHECK_TRUE("the end is seen", b.stream.peer_eof && !b.stream.failed);
 	stream_wrap(&a.stream, &none, &wire, 0);
