@@ -484,8 +484,9 @@ tcp_conn_output(struct tcp_conn *c, struct tcp_seg_out *out)
 	case TCP_STATE_CLOSED:
 		return emit_rst(c, out);
 	case TCP_STATE_SYN_SENT:
-	case TCP_STATE_SYN_RECEIVED:
 		return emit_syn(c, out);
+	case TCP_STATE_SYN_RECEIVED:
+		return emit_syn(c, out) || send_ack(c, out);
 	case TCP_STATE_ESTABLISHED:
 	case TCP_STATE_FIN_WAIT_1:
 	case TCP_STATE_FIN_WAIT_2:
@@ -558,7 +559,7 @@ tcp_output(struct tcp *tcp, struct tcp_seg_out *out, uint32_t n, uint64_t now_us
 			have++;
 			k++;
 		}
-		if (have == n || k == OUTPUT_BURST_SEGS)
+		if ((have == n || k == OUTPUT_BURST_SEGS) && c->state != TCP_STATE_CLOSED)
 			tcp_want_output(c); /* it may have more: behind the others */
 		else
 			tcp_conn_reap(c);

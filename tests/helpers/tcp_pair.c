@@ -55,6 +55,23 @@ post(struct tcp_pair *p, const struct wire_seg *seg, int to, uint64_t due_us)
 	p->n_items++;
 }
 
+/* Puts NOPs in the place of an option. */
+static void
+strip_option(struct wire_seg *w, uint8_t kind)
+{
+	uint32_t at = TCP_HEADER_MIN_OCTETS;
+	const uint32_t end = (uint32_t)(w->octets[12] >> 4) * 4;
+
+	while (at < end && w->octets[at] != 0) {
+		const uint32_t len = w->octets[at] == 1 ? 1 : w->octets[at + 1];
+
+		if (w->octets[at] == kind)
+			memset(w->octets + at, 1, len);
+		at += len;
+	}
+	wire_seg_checksum(w);
+}
+
 static void
 onto_wire(struct tcp_pair *p, struct wire_seg *seg, int to)
 {
@@ -62,6 +79,14 @@ onto_wire(struct tcp_pair *p, struct wire_seg *seg, int to)
 	uint32_t copies = 1 + rng_chance(&p->rng, p->wire.duplicate_pm);
 
 	p->n_sent++;
+	if ((seg->octets[13] & TCP_SYN) != 0) {
+		if (p->wire.no_sack)
+			strip_option(seg, 4);
+		if (p->wire.no_ts)
+			strip_option(seg, 8);
+		if (p->wire.no_wscale)
+			strip_option(seg, 3);
+	}
 	if (rng_chance(&p->rng, p->wire.loss_pm) || (p->wire.mtu != 0 && seg->len_octets + 20 > p->wire.mtu)) {
 		p->n_lost++;
 		return;

@@ -14,6 +14,7 @@ struct wire_conf {
 	uint32_t reorder_us; /* extra delay of a reordered segment, at most */
 	uint32_t mtu;        /* 0: no limit; larger segments vanish */
 	uint32_t rate_octets_s; /* 0: no limit */
+	bool no_sack, no_ts, no_wscale; /* a middlebox takes these options out of SYNs */
 };
 
 struct wire_item {
