@@ -1,0 +1,55 @@
+/*
+ * cmd_backend.c - backend list, backend probe.
+ */
+#include "control/cli/cli.h"
+
+int
+cmd_backend_list(struct cli *cli, int argc, char **argv)
+{
+	static const struct cli_field columns[] = {
+		{ "name", "NAME", CLI_TEXT }, { "pool", "POOL", CLI_TEXT }, { "address", "ADDRESS", CLI_TEXT }, { "port", "PORT", CLI_TEXT },
+		{ "client_address", "CLIENT ADDRESS", CLI_TEXT }, { "state", "STATE", CLI_TEXT }, { "size", "SIZE", CLI_OCTETS },
+		{ "probed_at", "PROBED", CLI_TIME }, { "extensions", "EXTENSIONS", CLI_TEXT }, { "words", "SAID", CLI_TEXT },
+	};
+	const char *pos[CLI_ARGS_MAX];
+	json_t *result;
+	int exit_code;
+
+	if (cli_arguments(cli, argc, argv, NULL, 0, 0, 0, pos) < 0)
+		return CLI_USAGE;
+	exit_code = cli_ask(cli, "backend list", NULL, &result);
+	if (result != NULL)
+		cli_print_table(cli_get(result, "backends"), columns, ARRAY_LEN(columns), "no backends are configured");
+	json_decref(result);
+	return exit_code;
+}
+
+int
+cmd_backend_probe(struct cli *cli, int argc, char **argv)
+{
+	static const struct cli_field fields[] = {
+		{ "name", "name", CLI_TEXT }, { "pool", "pool", CLI_TEXT }, { "address", "address", CLI_TEXT }, { "port", "port", CLI_TEXT },
+		{ "client_address", "client address", CLI_TEXT }, { "state", "state", CLI_TEXT }, { "size", "size", CLI_OCTETS },
+		{ "extensions", "extensions", CLI_TEXT }, { "probed_at", "probed", CLI_TIME }, { "changed_at", "changed", CLI_TIME },
+		{ "words", "said", CLI_TEXT },
+	};
+	const char *pos[CLI_ARGS_MAX];
+	const json_t *backends;
+	json_t *args, *result;
+	int exit_code;
+
+	if (cli_arguments(cli, argc, argv, NULL, 0, 1, 1, pos) < 0)
+		return CLI_USAGE;
+	args = json_object();
+	cli_put(args, "backend", pos[0]);
+	exit_code = cli_ask(cli, "backend probe", args, &result);
+	if (result == NULL)
+		return exit_code;
+	backends = cli_get(result, "backends");
+	if (!json_is_array(backends)) /* one backend by itself */
+		cli_print_fields(result, fields, ARRAY_LEN(fields));
+	for (size_t i = 0; i < json_array_size(backends); i++)
+		cli_print_fields(json_array_get(backends, i), fields, ARRAY_LEN(fields));
+	json_decref(result);
+	return CLI_OK;
+}

@@ -1,0 +1,111 @@
+/*
+ * cmd_client.c - client show, list, allow, deny, forget.
+ */
+#include "control/cli/cli.h"
+
+static json_t *
+client_args(const char *client, const char *note)
+{
+	json_t *args = json_object();
+
+	cli_put(args, "client", client);
+	cli_put(args, "note", note);
+	return args;
+}
+
+int
+cmd_client_show(struct cli *cli, int argc, char **argv)
+{
+	static const struct cli_field fields[] = {
+		{ "client", "client", CLI_TEXT }, { "network", "network", CLI_TEXT }, { "verdict.known", "verdict", CLI_TEXT },
+		{ "verdict.ptr_state", "reverse DNS", CLI_TEXT }, { "verdict.ptr", "name", CLI_TEXT }, { "verdict.score", "score", CLI_TEXT },
+		{ "verdict.zone", "most by", CLI_TEXT }, { "verdict.age_s", "asked ago", CLI_DURATION }, { "auto.count", "counted to automatic allow", CLI_TEXT },
+		{ "auto.allowed", "automatic allow", CLI_YES }, { "trap.left_s", "blocked for", CLI_DURATION }, { "triplets", "records", CLI_TEXT },
+	};
+	static const struct cli_field columns[] = {
+		{ "list", "LIST", CLI_TEXT }, { "network", "ENTRY", CLI_TEXT }, { "source", "FROM", CLI_TEXT }, { "line", "LINE", CLI_TEXT },
+	};
+	const char *pos[CLI_ARGS_MAX];
+	json_t *result;
+	int exit_code;
+
+	if (cli_arguments(cli, argc, argv, NULL, 0, 1, 1, pos) < 0)
+		return CLI_USAGE;
+	exit_code = cli_ask(cli, "client show", client_args(pos[0], NULL), &result);
+	if (result == NULL)
+		return exit_code;
+	cli_print_fields(result, fields, ARRAY_LEN(fields));
+	if (json_array_size(cli_get(result, "lists")) > 0) {
+		printf("\n");
+		cli_print_table(cli_get(result, "lists"), columns, ARRAY_LEN(columns), "");
+	}
+	json_decref(result);
+	return CLI_OK;
+}
+
+int
+cmd_client_list(struct cli *cli, int argc, char **argv)
+{
+	static const struct cli_field columns[] = {
+		{ "network", "CLIENT", CLI_TEXT }, { "list", "LIST", CLI_TEXT }, { "at", "SINCE", CLI_TIME }, { "note", "NOTE", CLI_TEXT },
+	};
+	const char *pos[CLI_ARGS_MAX];
+	json_t *result;
+	int exit_code;
+
+	if (cli_arguments(cli, argc, argv, NULL, 0, 0, 0, pos) < 0)
+		return CLI_USAGE;
+	exit_code = cli_ask(cli, "client list", NULL, &result);
+	if (result != NULL)
+		cli_print_table(cli_get(result, "entries"), columns, ARRAY_LEN(columns), "no clients allowed or denied by the operator");
+	json_decref(result);
+	return exit_code;
+}
+
+static int
+put_on_list(struct cli *cli, const char *cmd, int argc, char **argv)
+{
+	const char *pos[CLI_ARGS_MAX];
+	char network[512];
+	json_t *result;
+	int exit_code;
+
+	if (cli_arguments(cli, argc, argv, NULL, 0, 1, 2, pos) < 0)
+		return CLI_USAGE;
+	exit_code = cli_ask(cli, cmd, client_args(pos[0], pos[1]), &result);
+	if (result == NULL)
+		return exit_code;
+	printf("%s: ", cli_format(cli_get(result, "network"), CLI_TEXT, network, sizeof(network)));
+	cli_print_text(cli_get_text(result, "list", "done"));
+	printf("%s\n", json_is_true(cli_get(result, "confirmed")) ? ", in force at every worker" : ", ready; no data plane confirmed it");
+	json_decref(result);
+	return CLI_OK;
+}
+
+int
+cmd_client_allow(struct cli *cli, int argc, char **argv)
+{
+	return put_on_list(cli, "client allow", argc, argv);
+}
+
+int
+cmd_client_deny(struct cli *cli, int argc, char **argv)
+{
+	return put_on_list(cli, "client deny", argc, argv);
+}
+
+int
+cmd_client_forget(struct cli *cli, int argc, char **argv)
+{
+	const char *pos[CLI_ARGS_MAX];
+	json_t *result;
+	int exit_code;
+
+	if (cli_arguments(cli, argc, argv, NULL, 0, 1, 1, pos) < 0)
+		return CLI_USAGE;
+	exit_code = cli_ask(cli, "client forget", client_args(pos[0], NULL), &result);
+	if (result != NULL)
+		printf("%lld removed\n", (long long)json_integer_value(cli_get(result, "removed")));
+	json_decref(result);
+	return exit_code;
+}
