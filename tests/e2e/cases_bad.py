@@ -1,6 +1,7 @@
 """Bad input: a correct reply or a closed connection, never a crash. Random sessions print their seed (./dev e2e --seed N)."""
 import random
 import socket
+import struct
 import threading
 import time
 
@@ -193,6 +194,6 @@ def dropped(t):
         if n % 4 == 2:
             s.sendall(b"EHLO x\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<ok@sink.example>\r\nDATA\r\nhalf")
         if n % 3 == 0:              # a reset instead of a FIN
-            s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         s.close()
     t.wait("served afterwards", lambda: t.deliver(t.allowed(41), t.sender(), "ok@sink.example", b"x\r\n").accepted, 20)

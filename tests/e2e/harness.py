@@ -61,7 +61,7 @@ def pools():
         ("xclient", [gateway.backend("xclient1", port=a.MTA_PORT_XCLIENT, client_address="xclient")]),
         ("six", [gateway.backend("six1", address=a.BACKEND6)]),
         ("none", [gateway.backend("none1", port=a.MTA_PORT_PLAIN, client_address="none")]),
-        ("tried", [gateway.backend("closed1", address=a.BACKEND4_SECOND, port=2999), gateway.backend("tried2")]),
+        ("tried", [gateway.backend("tried1", port=SINK_PORT + 1), gateway.backend("tried2")]),
     )
     return "".join(',\n\t{ name = "%s"; domains = [ "%s.example" ];\n\t  backends = ( %s ); }' % (
         name, name, ", ".join(backends)) for name, backends in roads)
@@ -86,6 +86,8 @@ class Bench:
         build = os.path.join(TOP, VARIANTS[variant].get("build", "build"))
         self.lab = Lab("e2e" + variant, build=os.environ.get("GREYLINE_BUILD", build))
         self.sink = Sink(self.lab)
+        # first of the pool "tried"; cases stop it
+        self.mortal = Sink(self.lab, port=SINK_PORT + 1, domain="tried.example")
         self.numbers = {4: itertools.count(), 6: itertools.count()}
         self.serial = itertools.count(1)
 
@@ -93,14 +95,19 @@ class Bench:
         if os.path.exists(self.lab.folder):
             self.lab.down()
         try:
-            self.lab.up(prepare=self.sink.start, **choices(self.variant))
+            self.lab.up(prepare=self._backends, **choices(self.variant))
         except BaseException:
             self.down()
             raise
         self.log, self.maildir = Log(self.lab.log_path), Maildir(self.lab.maildir)
 
+    def _backends(self):
+        self.sink.start()
+        self.mortal.start()
+
     def down(self):
         self.sink.stop()
+        self.mortal.stop()
         return self.lab.down()
 
     def starts(self):

@@ -38,14 +38,15 @@ class Message:
 
 
 class Sink:
-    def __init__(self, lab, port=PORT, proxy=True):
-        self.lab, self.port, self.proxy = lab, port, proxy
+    def __init__(self, lab, port=PORT, proxy=True, domain=DOMAIN):
+        self.lab, self.port, self.proxy, self.domain = lab, port, proxy, domain
         self.messages, self.errors, self.connections = [], [], 0
         self.lock = threading.Lock()
         self.listeners = []
         self.closing = False
 
     def start(self):
+        self.closing = False
         for family, address in ((socket.AF_INET, a.BACKEND4), (socket.AF_INET6, a.BACKEND6)):
             listener = open_socket(self.lab.net["mta"], family)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -56,6 +57,7 @@ class Sink:
         return self
 
     def stop(self):
+        """No new connection is accepted: the port answers with a reset."""
         self.closing = True
         for listener in self.listeners:
             try:
@@ -177,7 +179,7 @@ class _Dialogue:
 
     def rcpt(self, address):
         local, _, domain = address.rpartition("@")
-        if domain.lower() != DOMAIN:
+        if domain.lower() != self.sink.domain:
             self.say("554 5.7.1 <%s>: Relay access denied" % address)
         elif local.startswith("unknown"):
             self.say("550 5.1.1 <%s>: nobody of that name at the sink" % address)

@@ -177,7 +177,7 @@ class Lab:
             for family in (4, 6):
                 self._wait("the gateway over IPv%d" % family, lambda: self.banner(
                     "client", a.gateway(family), a.SMTP_PORT, a.client("good", family)), end)
-            self._wait("a probed backend", lambda: self.backends_up(), end)
+            self._wait("the backends' probes", self.backends_up, end)
 
     def tails(self):
         """The last lines of every service's output, for the message of a failure."""
@@ -203,8 +203,13 @@ class Lab:
         return probe.banner(lambda family: open_socket(self.net[role], family), address, port, source)
 
     def backends_up(self):
+        """Every backend was probed, and one at least is up."""
         done = self.ctl("--json", "backend", "list", check=False)
-        return done.returncode == 0 and re.search(r'"(state|status|up)"\s*:\s*("(up|ok|usable|good)"|true)', done.stdout)
+        if done.returncode:
+            return False
+        answer = json.loads(done.stdout)
+        states = [b["state"] for b in (answer["backends"] if isinstance(answer, dict) else answer)]
+        return "up" in states and "unprobed" not in states
 
     def ctl(self, *words, check=True):
         """Run greylinectl; the finished process (returncode, stdout, stderr)."""
