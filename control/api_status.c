@@ -1,0 +1,223 @@
+/*
+ * api_status.c - status, stats, report, db stats, log reopen.
+ *
+ * Flow:   api.c -> a command here -> answer
+ * Touches: nothing but what it shows.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "control/api.h"
+#include "control/control.h"
+#include "control/stats.h"
+#include "dataplane/base/bug.h"
+
+static const char *
+store_state_name(enum store_state s)
+{
+	switch (s) {
+	case STORE_OFF:
+		return "off";
+	case STORE_READY:
+		return "ready";
+	case STORE_REFUSING:
+		return "refusing";
+	}
+	return "?";
+}
+
+static const char *
+dataplane_state_name(const struct control *c)
+{
+	static const char *const names[] = { "none", "starting", "serving", "draining" };
+	uint32_t state = __atomic_load_n(&c->segment.live->dataplane_state, __ATOMIC_RELAXED);
+	uint64_t beat = __atomic_load_n(&c->segment.live->heartbeat_us[SEGMENT_DATAPLANE], __ATOMIC_RELAXED);
+
+	if (state != 0 && segment_boot_us() > beat + CONTROL_HEARTBEAT_DEAD_US)
+		return "silent";
+	return state < ARRAY_LEN(names) ? names[state] : "?";
+}
+
+static void
+waiting_add(void *arg, const char *path)
+{
+	json_array_append_new(arg, json_string(path));
+}
+
+static json_t *
+status_dataplane(const struct control *c)
+{
+	uint64_t sessions = 0;
+
+	for (unsigned w = 0; w < CONF_WORKERS_MAX; w++)
+		sessions += __atomic_load_n(&c->segment.live->sessions_open[w], __ATOMIC_RELAXED);
+	return json_pack("{s:s, s:i, s:b, s:I, s:i}", "state", dataplane_state_name(c), "pid",
+		(int)__atomic_load_n(&c->segment.live->dataplane_pid, __ATOMIC_RELAXED), "alive", (int)control_dataplane_serves(c), "sessions",
+		(json_int_t)sessions, "workers", (int)c->dataplane_start.conf.workers);
+}
+
+static json_t *
+status_table(const struct control *c)
+{
+	struct vt_counts n;
+	const double room = (double)c->segment.table.n_buckets * 4;
+
+	verdict_table_count(&c->segment.table, &n);
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:b}", "entries_wanted", (json_int_t)c->config->values.state_entries, "entries",
+		(json_int_t)c->segment.entries, "used", (json_int_t)n.used, "grey", (json_int_t)n.grey, "white", (json_int_t)n.white, "clients",
+		(json_int_t)n.by_kind[VT_CLIENT], "auto", (json_int_t)n.by_kind[VT_AUTO], "load", room > 0 ? (double)n.used / room : 0.0, "loading",
+		(int)(__atomic_load_n(&c->segment.live->loading, __ATOMIC_RELAXED) != 0));
+}
+
+static json_t *
+status_store(struct control *c)
+{
+	const struct store_stats *s = store_stats(c->store);
+
+	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "state", store_state_name(s->state), "map_octets", (json_int_t)s->map_octets,
+		"used_octets", (json_int_t)s->used_octets, "lag", (json_int_t)s->lag_buckets, "commits", (json_int_t)s->commits, "failures",
+		(json_int_t)s->failures, "written", (json_int_t)s->records_written, "loaded", (json_int_t)s->loaded, "note", api_string(s->note));
+}
+
+static json_t *
+status_resolver(struct control *c)
+{
+	const struct resolver_stats *s = resolver_stats(c->resolver);
+	json_t *servers = json_array();
+
+	for (uint32_t i = 0; i < c->config->list[LIST_RESOLVERS].n; i++)
+		json_array_append_new(servers, api_string(c->config->list[LIST_RESOLVERS].v[i].text));
+	return json_pack("{s:s, s:o, s:i, s:i, s:i}", "state", json_array_size(servers) == 0 ? "none" : s->down ? "down" : "up", "servers", servers,
+		"in_flight", (int)s->in_flight, "cached", (int)s->cached, "zones", (int)c->config->n_zones);
+}
+
+static json_t *
+status_backends(struct control *c)
+{
+	int up = 0;
+
+	for (uint32_t i = 0; i < c->config->n_backends; i++) {
+		const struct backend_state *b = segment_backend(&c->segment, c->config->backend[i].id, false);
+
+		up += b != NULL && b->health == BACKEND_UP && !b->drained;
+	}
+	return json_pack("{s:i, s:i}", "up", up, "total", (int)c->config->n_backends);
+}
+
+static void
+status(struct control *c, struct api_request *r, const json_t *args)
+{
+	static const char *const modes[] = { "observe", "soft", "enforce" };
+	json_t *in_force = json_array(), *waiting = json_array(), *result;
+
+	(void)args;
+	if (!c->attached) {
+		json_decref(in_force);
+		json_decref(waiting);
+		api_error(r, "unavailable", "there is no segment");
+		return;
+	}
+	for (uint32_t w = 0; w < c->dataplane_start.conf.workers; w++)
+		json_array_append_new(in_force, json_integer((json_int_t)__atomic_load_n(&c->segment.live->snapshot_in_force[w], __ATOMIC_RELAXED)));
+	control_waiting(c, waiting_add, waiting);
+	result = json_pack("{s:s, s:s, s:s, s:I, s:i}", "version", CONTROL_VERSION, "hostname", c->config->values.conf.hostname, "mode",
+		modes[c->config->values.conf.mode <= MODE_ENFORCE ? c->config->values.conf.mode : MODE_ENFORCE], "uptime_s",
+		(json_int_t)((control_mono_us() - c->started_us) / 1000000), "control_pid", (int)getpid());
+	json_object_set_new(result, "dataplane", status_dataplane(c));
+	json_object_set_new(result, "snapshot", json_pack("{s:I, s:o}", "generation", (json_int_t)c->generation, "in_force", in_force));
+	json_object_set_new(result, "table", status_table(c));
+	json_object_set_new(result, "store", status_store(c));
+	json_object_set_new(result, "resolver", status_resolver(c));
+	json_object_set_new(result, "backends", status_backends(c));
+	json_object_set_new(result, "segment", api_string(c->segment_path));
+	json_object_set_new(result, "options_waiting_for_start", waiting);
+	api_answer(r, result);
+}
+
+static void
+stats(struct control *c, struct api_request *r, const json_t *args)
+{
+	const char *group = api_text(args, "group");
+	json_t *result = json_object();
+
+	stats_publish(c);
+	for (unsigned i = 0; i < COUNTER_N; i++) {
+		const struct counter_name *n = &counter_names[i];
+		json_t *of;
+
+		if (group != NULL && strcmp(group, n->group) != 0)
+			continue;
+		of = json_object_get(result, n->group);
+		if (of == NULL) {
+			of = json_object();
+			json_object_set_new(result, n->group, of);
+		}
+		json_object_set_new(of, n->name, json_integer((json_int_t)stats_sum(c, (enum counter)i)));
+	}
+	if (json_object_size(result) == 0) {
+		json_decref(result);
+		api_error(r, "not-found", "there is no group %s", group != NULL ? group : "");
+		return;
+	}
+	api_answer(r, result);
+}
+
+static void
+report(struct control *c, struct api_request *r, const json_t *args)
+{
+	struct report_network top[REPORT_NETWORKS];
+	int64_t limit = api_number(args, "limit", 20);
+	uint32_t n = report_top(&c->report, top, (uint32_t)MIN(MAX(limit, 1), (int64_t)REPORT_NETWORKS));
+	json_t *networks = json_array(), *result;
+
+	for (uint32_t i = 0; i < n; i++) {
+		char text[IP_ADDR_TEXT_MAX_OCTETS + 8];
+		struct prefix_entry e = { .addr = top[i].network, .bits = ip_addr_is_v4(&top[i].network) ? 120 : 64 };
+
+		json_array_append_new(networks, json_pack("{s:s, s:i, s:s, s:I}", "network", prefix_format(&e, text), "rule", (int)top[i].rule,
+			"rule_name", policy_rule_name((enum policy_rule)top[i].rule), "count", (json_int_t)top[i].count));
+	}
+	result = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "since_at", (json_int_t)c->report.since_wall_s, "greylisted",
+		(json_int_t)c->report.deferred, "passed", (json_int_t)c->report.passed, "never_came_back", (json_int_t)c->report.never_back, "lapsed",
+		(json_int_t)stats_by_name(c, "policy", "grey_lapsed"), "rejected", (json_int_t)c->report.rejected, "delay_p50_s",
+		(json_int_t)report_percentile(&c->report, 50), "delay_p95_s", (json_int_t)report_percentile(&c->report, 95), "refused_networks", networks);
+	api_answer(r, result);
+}
+
+static void
+table_add(void *arg, const char *name, uint64_t entries)
+{
+	json_object_set_new(arg, name, json_integer((json_int_t)entries));
+}
+
+static void
+db_stats(struct control *c, struct api_request *r, const json_t *args)
+{
+	json_t *result = status_store(c), *tables = json_object();
+
+	(void)args;
+	store_tables(c->store, table_add, tables);
+	json_object_set_new(result, "path", api_string(store_path(c->store)));
+	json_object_set_new(result, "tables", tables);
+	api_answer(r, result);
+}
+
+static void
+log_reopen(struct control *c, struct api_request *r, const json_t *args)
+{
+	int error = log_open(&c->log, c->log.path);
+
+	(void)args;
+	if (error != 0)
+		api_error(r, "unavailable", "%s: %s", c->log.path, strerror(-error));
+	else
+		api_answer(r, json_object());
+}
+
+const struct api_command api_commands_status[] = {
+	{ "status", status, "" }, { "stats", stats, "group" }, { "report", report, "limit" }, { "db stats", db_stats, "" },
+	{ "log reopen", log_reopen, "" }, { 0 },
+};

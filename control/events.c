@@ -1,0 +1,209 @@
+/*
+ * events.c - the rings: questions about clients, names, log lines; and answers.
+ *
+ * Flow:   event ring -> events_turn() -> resolver, store, log, report;  resolver -> answer ring and table
+ * Touches: the segment's rings (copied, checked, then used), the table through policy.
+ * Keeps:  a record of another life of the data plane is dropped and counted, but for log lines and names, which are true all the same;
+ *         a full answer ring costs that answer (the session decides without), never a wait.
+ */
+#include "control/control.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dataplane/base/bug.h"
+#include "dataplane/link/log_record.h"
+
+#define EVENTS_TURN_MAX 256 /* of one ring in one turn */
+
+/* A bad verdict counts no longer than DNS says, and a failed question is asked again soon. */
+#define CLIENT_BAD_MIN_S   300
+#define CLIENT_RETRY_S     60
+
+struct asked {
+	struct control *c;
+	uint16_t worker;
+	uint32_t dataplane_incarnation;
+	uint64_t session;
+};
+
+static void
+answer(void *arg, const struct ip_addr *client, const struct resolver_result *result)
+{
+	struct asked *a = arg;
+	struct control *c = a->c;
+	struct link_answer_client *slot, out = { 0 };
+	const size_t ptr_len = strnlen(result->ptr, sizeof(out.ptr));
+
+	if (!c->attached || a->session == 0 || a->worker >= c->segment.n_workers || c->segment.answer[a->worker].shared == NULL) {
+		free(a);
+		return;
+	}
+	slot = ring_reserve(&c->segment.answer[a->worker]);
+	if (slot == NULL) {
+		c->counts.answers_full++;
+		free(a);
+		return;
+	}
+	out.head = (struct link_head){ .type = LINK_ANSWER_CLIENT, .len_octets = sizeof(out), .worker = a->worker,
+				       .dataplane_incarnation = a->dataplane_incarnation, .control_incarnation = c->segment.incarnation };
+	out.session = a->session;
+	out.client = *client;
+	out.verdict = result->verdict;
+	out.verdict.time_s = control_now_s(c);
+	out.dns_ms = result->dns_ms;
+	out.ptr_len = (uint16_t)MIN(ptr_len, sizeof(out.ptr));
+	memcpy(out.ptr, result->ptr, out.ptr_len);
+	memcpy(slot, &out, sizeof(out));
+	ring_publish(&c->segment.answer[a->worker]);
+	c->counts.answers++;
+	free(a);
+}
+
+void
+events_client_finished(void *arg, const struct ip_addr *client, const struct resolver_result *result)
+{
+	struct control *c = arg;
+	const struct conf *conf = &c->config->values.conf;
+	struct client_verdict v = result->verdict;
+	const uint32_t now_s = control_now_s(c), fresh_s = conf->client_fresh_s;
+	uint32_t counts_s = fresh_s;
+	struct policy_ctx ctx;
+
+	if (!c->attached || v.known != CLIENT_KNOWN || v.ptr_state == PTR_UNKNOWN)
+		return;
+	/* Backdated, so that it is fresh for counts_s from now on. */
+	if (!result->complete)
+		counts_s = MIN(fresh_s, (uint32_t)CLIENT_RETRY_S);
+	else if (v.score > 0 || v.ptr_state == PTR_NONE || v.ptr_state == PTR_UNCONFIRMED || v.name_list != NAME_LIST_NONE)
+		counts_s = MIN(fresh_s, MAX(result->ttl_s, (uint32_t)CLIENT_BAD_MIN_S));
+	v.time_s = now_s > fresh_s - counts_s ? now_s - (fresh_s - counts_s) : 1;
+	control_policy_ctx(c, &ctx);
+	policy_client_store(&ctx, client, &v, now_s);
+}
+
+static void
+take_client(struct control *c, const struct link_event_client *e, uint16_t worker)
+{
+	struct asked *a;
+
+	c->counts.events_client++;
+	if (e->head.dataplane_incarnation != __atomic_load_n(&c->segment.live->incarnation[SEGMENT_DATAPLANE], __ATOMIC_RELAXED)) {
+		c->counts.events_stale++;
+		return;
+	}
+	a = malloc(sizeof(*a));
+	BUG_ON(a == NULL);
+	*a = (struct asked){ .c = c, .worker = worker, .dataplane_incarnation = e->head.dataplane_incarnation, .session = e->session };
+	resolver_ask(c->resolver, &e->client, e->deadline_ms > 0 ? e->deadline_ms : c->config->values.conf.dns_deadline_ms, false, answer, a);
+}
+
+static void
+take_name(struct control *c, const struct link_event_name *e)
+{
+	c->counts.events_name++;
+	store_name_add(c->store, e->kind, e->tag, &e->network, control_now_s(c), e->text, e->sender_len, e->text + e->sender_len, e->rcpt_len);
+}
+
+/* The raw octets of a field; "" when it is not there. */
+static struct schema_text
+raw_field(const struct link_event_log *e, enum link_log_field id)
+{
+	struct log_field f;
+
+	if (!log_record_find(e, id, &f))
+		return (struct schema_text){ "", 0 };
+	return (struct schema_text){ (const char *)f.octets, f.len_octets };
+}
+
+static long
+number_field(const struct link_event_log *e, enum link_log_field id)
+{
+	char text[24];
+
+	log_text(e, id, text, sizeof(text));
+	return strtol(text, NULL, 10);
+}
+
+static void
+keep_reject(struct control *c, const struct link_event_log *e, int64_t wall_us)
+{
+	char mode[16];
+	struct schema_why w = {
+		.wall_s = (uint64_t)(wall_us / 1000000), .time_s = e->policy_s, .verdict = e->verdict, .rule = e->rule,
+		.score = (int16_t)MIN(MAX(number_field(e, LOG_score), -999), 999),
+		.listener = raw_field(e, LOG_listener), .ptr = raw_field(e, LOG_ptr), .helo = raw_field(e, LOG_helo),
+		.from = raw_field(e, LOG_from), .rcpt = raw_field(e, LOG_rcpt), .reason = raw_field(e, LOG_reason),
+		.reply = raw_field(e, LOG_reply),
+	};
+
+	log_text(e, LOG_mode, mode, sizeof(mode));
+	w.mode = strcmp(mode, "observe") == 0 ? MODE_OBSERVE : strcmp(mode, "soft") == 0 ? MODE_SOFT : MODE_ENFORCE;
+	w.code = (uint16_t)MIN(MAX(number_field(e, LOG_reply), 0), 999);
+	memcpy(w.client, e->client.octet, sizeof(w.client));
+	store_why_add(c->store, e->ref, &w);
+	c->counts.rejects_kept++;
+}
+
+static void
+take_log(struct control *c, const struct link_event_log *e)
+{
+	const int64_t wall_us = control_wall_us();
+	struct ip_addr network;
+
+	c->counts.events_log++;
+	log_event(&c->log, e, wall_us);
+	if (e->kind != LINK_LOG_RCPT)
+		return;
+	network = policy_client_network(&e->client);
+	if (e->rule == RULE_GREYLIST && e->verdict == VERDICT_DEFER)
+		c->report.deferred++;
+	else if (e->rule == RULE_GREYLIST && e->verdict == VERDICT_PASS && number_field(e, LOG_waited_s) > 0)
+		report_delay(&c->report, (uint32_t)MIN(number_field(e, LOG_waited_s), (long)UINT32_MAX));
+	if (e->rule != RULE_GREYLIST && e->verdict != VERDICT_PASS) {
+		if (e->verdict == VERDICT_REJECT)
+			c->report.rejected++;
+		report_refused(&c->report, &network, e->rule);
+		if (e->ref != 0)
+			keep_reject(c, e, wall_us);
+	}
+}
+
+uint32_t
+events_turn(struct control *c)
+{
+	uint32_t taken = 0;
+
+	if (!c->attached)
+		return 0;
+	for (uint16_t w = 0; w < c->segment.n_workers; w++) {
+		for (unsigned i = 0; i < EVENTS_TURN_MAX; i++) {
+			union link_event e;
+			enum link_take t = link_event_take(&c->segment.event[w], &e);
+
+			if (t == LINK_EMPTY)
+				break;
+			taken++;
+			if (t == LINK_MALFORMED) {
+				c->counts.events_malformed++;
+				continue;
+			}
+			switch ((enum link_event_type)e.head.type) {
+			case LINK_EVENT_CLIENT:
+				take_client(c, &e.client, w);
+				break;
+			case LINK_EVENT_NAME:
+				take_name(c, &e.name);
+				break;
+			case LINK_EVENT_LOG:
+				take_log(c, &e.log);
+				break;
+			case LINK_EVENT_BACKEND:
+				c->second_at_us = 0; /* look at the states in this turn */
+				break;
+			}
+		}
+	}
+	return taken;
+}
