@@ -540,7 +540,7 @@ smtp_session_input(struct smtp_session *s, const struct smtp_env *env, const str
 		next_action(s, action);
 		return 0;
 	}
-	while (used < in->len_octets && s->pending == 0 && !s->tls_wait) {
+	while (used < in->len_octets && s->pending == 0) {
 		const struct buf_view rest = { in->ptr + used, in->len_octets - used, in->buf };
 		const uint32_t n_before = *n_body;
 		const uint32_t n = input_step(s, env, &rest, room_octets, body, n_body, now_us);

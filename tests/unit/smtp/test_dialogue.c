@@ -7,6 +7,7 @@
  *   # text             ignored, as are empty lines
  *   set OPTION VALUE   before start: ext LIST, size N, starttls on, bare_lf reject|tolerate|normalize, and the numbers of struct conf
  *                      commands_max errors_max rcpts_max messages_max message_max command_timeout_s data_timeout_s rate_floor
+ *   set tls_at_once on  the stream changes as soon as it is told to, with octets of the client still waiting
  *   cuts whole         only as it stands: no cutting of the client's octets (where the cut matters)
  *   start              greets at once (what most do: the first line that is not "set" implies it)
  *   pause              begins with the greet pause;  greet ends it
@@ -70,7 +71,7 @@ struct play {
 	enum smtp_action awaited;
 	uint32_t cut, room;
 	uint64_t now_us;
-	bool begun;
+	bool begun, tls_at_once;
 	const char *file, *name;
 	unsigned line;
 	char text[OCTETS_MAX];
@@ -111,6 +112,8 @@ told(struct play *p, enum smtp_action action)
 			failed(p, "%s told while %s awaits its answer", action_names[action], action_names[p->awaited]);
 		p->awaited = action;
 	}
+	if (action == SMTP_ACTION_STARTTLS && p->tls_at_once)
+		smtp_session_tls_started(&p->s, &p->env, p->now_us);
 	if (action == SMTP_ACTION_ABORT)
 		p->body.from = p->body.to; /* the backend forgets the message */
 }
@@ -151,6 +154,8 @@ run(struct play *p)
 			given += body[i].len_octets;
 		}
 		free(octets);
+		if (action == SMTP_ACTION_ABORT && given > 0)
+			failed(p, "%u octets given with ABORT", given);
 		if (given > p->room)
 			failed(p, "%u octets given, room for %u", given, p->room);
 		p->in.from += used;
@@ -279,6 +284,8 @@ do_set(struct play *p, char *text)
 		p->conf.message_max_octets = strtoull(value, NULL, 10);
 	else if (strcmp(text, "starttls") == 0)
 		p->env.starttls = strcmp(value, "on") == 0;
+	else if (strcmp(text, "tls_at_once") == 0)
+		p->tls_at_once = strcmp(value, "on") == 0;
 	else if (strcmp(text, "hostname") == 0)
 		snprintf(p->conf.hostname, sizeof(p->conf.hostname), "%s", value);
 	else if (strcmp(text, "bare_lf") == 0)
@@ -534,7 +541,7 @@ play_reset(struct play *p, const char *name, uint32_t cut)
 	p->awaited = SMTP_ACTION_NONE;
 	p->now_us = 1000000;
 	p->room = UINT32_MAX;
-	p->begun = false;
+	p->begun = p->tls_at_once = false;
 	p->cut = cut;
 	p->name = name;
 }
