@@ -378,7 +378,6 @@ void
 tcp_conn_reset(struct tcp_conn *c, uint32_t event)
 {
 	const enum tcp_state was = c->state;
-	const bool probing = c->timer_kind == TCP_TIMER_PERSIST;
 
 	if (was == TCP_STATE_CLOSED)
 		return;
@@ -387,9 +386,6 @@ tcp_conn_reset(struct tcp_conn *c, uint32_t event)
 	/* a SYN without an answer has nobody to reset; the peer of a lost SYN-ACK gets an RST when it speaks */
 	if (was == TCP_STATE_SYN_SENT)
 		return;
-	/* What the peer expects is most likely what follows all we sent; the octet of a window probe was most likely not taken. */
-	if (!probing)
-		c->snd_nxt = c->snd_max;
 	c->rst_due = c->rst_with_ack = true;
 	tcp_want_output(c);
 }

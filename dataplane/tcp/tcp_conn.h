@@ -70,7 +70,7 @@ const char *tcp_state_name(enum tcp_state state);
 #define TCP_CHALLENGE_US     500000u   /* one challenge ACK of a connection in so long: no counter shared over connections to spy on */
 #define TCP_EXPIRIES_PER_TURN 256
 #define TCP_TICK_US          2000u
-#define TCP_FIN_WAIT_2_US    UINT64_C(60000000)
+#define TCP_FIN_WAIT_2_US    UINT64_C(180000000) /* of silence, while still read: longer than two of the peer's RTOs at their cap */
 #define TCP_CLOSE_WAIT_US    UINT64_C(900000000) /* above the 600 s a backend may take after the final dot */
 #define TCP_ORPHAN_US        UINT64_C(60000000)
 #define TCP_ORPHAN_DISCARD_OCTETS 65536u /* what arrives after tcp_release() is acknowledged up to so much: an RST at once
@@ -145,6 +145,7 @@ struct tcp_conn {
 	bool rst_with_ack : 1;
 	bool fin_queued : 1, fin_in : 1 /* the peer's FIN is in order */, fin_known : 1 /* out of order: rcv_fin_seq */;
 	bool ack_now : 1, probe_due : 1, tail_probe_due : 1, tail_probed : 1;
+	bool probe_out : 1;     /* the last octet before snd_max was a window probe, most likely not taken */
 	bool in_recovery : 1, rtx_due : 1, rtt_timing : 1, syn_retransmitted : 1;
 	bool send_refused : 1, eof_told : 1, wnd_withheld : 1, ts_seen : 1;
 	bool in_table : 1;
@@ -283,6 +284,17 @@ void tcp_delack_set(struct tcp_conn *c, uint64_t due_us);
 void tcp_timers_run(struct tcp *tcp, uint64_t now_us);
 uint64_t tcp_timers_deadline_us(const struct tcp *tcp);
 uint32_t tcp_rto_us(const struct tcp_conn *c);
+
+/*
+ * The number of a segment without text: the one the peer expects next, as far as we know. Not snd_nxt: after a time-out that lies
+ * behind what the peer has, and a segment from there is outside of its window. Where both ends time out at once, neither would
+ * take the other's ACK, for ever.
+ */
+static inline uint32_t
+tcp_snd_front(const struct tcp_conn *c)
+{
+	return c->snd_max - c->probe_out;
+}
 
 static inline bool
 tcp_fin_sent(const struct tcp_conn *c)

@@ -339,6 +339,7 @@ on_ack_advance(struct tcp_conn *c, const struct tcp_seg_in *s)
 	c->rtx_count = 0;
 	c->dupacks = 0;
 	c->tail_probed = false;
+	c->probe_out = c->probe_out && c->snd_una != c->snd_max;
 	if (c->sb != NULL) {
 		/* The peer holds octets at SND.UNA and does not acknowledge them: it took its word back (RFC 2018 section 8). */
 		if (c->sb->n > 0 && seq_leq(c->sb->r[0].start, c->snd_una) && seq_gt(c->sb->r[0].end, c->snd_una)) {

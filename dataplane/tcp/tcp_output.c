@@ -186,7 +186,7 @@ emit(struct tcp_conn *c, struct tcp_seg_out *out, uint32_t seq, uint32_t len, bo
 static bool
 emit_rst(struct tcp_conn *c, struct tcp_seg_out *out)
 {
-	struct tcp_hdr h = { .seq = c->snd_nxt, .flags = TCP_RST, .wscale = TCP_WSCALE_NONE };
+	struct tcp_hdr h = { .seq = tcp_snd_front(c), .flags = TCP_RST, .wscale = TCP_WSCALE_NONE };
 
 	if (!c->rst_due)
 		return false;
@@ -297,6 +297,8 @@ sent_next(struct tcp_conn *c, uint32_t len, bool fin)
 		c->rtt_start_us = c->tcp->now_us;
 	}
 	c->snd_nxt += len + fin;
+	if (seq_geq(c->snd_nxt, c->snd_max))
+		c->probe_out = false;
 	c->snd_max = seq_max(c->snd_max, c->snd_nxt);
 	if (c->timer_kind != TCP_TIMER_RTO)
 		tcp_timer_arm_rto(c);
@@ -400,7 +402,10 @@ send_window_probe(struct tcp_conn *c, struct tcp_seg_out *out)
 	}
 	/* One octet beyond the window. SND.NXT stays: the octet counts as sent only if it is acknowledged. */
 	emit(c, out, c->snd_nxt, 1, false);
-	c->snd_max = seq_max(c->snd_max, c->snd_nxt + 1);
+	if (c->snd_max == c->snd_nxt) {
+		c->snd_max++;
+		c->probe_out = true;
+	}
 	tcp_timer_arm_persist(c);
 	return true;
 }
@@ -463,7 +468,7 @@ send_ack(struct tcp_conn *c, struct tcp_seg_out *out)
 {
 	if (!c->ack_now)
 		return false;
-	emit(c, out, c->snd_nxt, 0, false);
+	emit(c, out, tcp_snd_front(c), 0, false);
 	return true;
 }
 

@@ -591,7 +591,7 @@ test_pitfall_10_half_close_and_its_limits(void **state)
 		peer_hear_all(&p, NULL);
 	}
 	CHECK_EQ("read", tcp_readable_octets(p.c), 50);
-	peer_wait(&p, 61000000);
+	peer_wait(&p, TCP_FIN_WAIT_2_US + 1000000);
 	peer_hear_all(&p, NULL);
 	CHECK_TRUE("ended", (p.events & TCP_EV_TIMEOUT) != 0);
 	peer_fini(&p);
@@ -647,7 +647,7 @@ test_pitfall_11_a_repeated_ack_does_not_refresh_a_limit(void **state)
 
 	(void)state;
 	peer_in(&p, PEER_FIN_WAIT_2);
-	for (uint32_t i = 0; i < 6; i++) {
+	for (uint32_t i = 0; i < TCP_FIN_WAIT_2_US / 10000000; i++) {
 		peer_wait(&p, 11000000);
 		SAY(&p, .ack = 0);
 		peer_hear_all(&p, NULL);
@@ -999,6 +999,44 @@ test_pitfall_16_impossible_sources_and_no_endless_acks(void **state)
 		n += peer_hear(&p)->any;
 	}
 	CHECK_TRUE("no storm", n <= 1);
+	peer_fini(&p);
+}
+
+/* Both ends time out at once: an ACK that began at the SND.NXT that moved back would lie before the other's window, and so would
+ * the other's: neither would ever be taken. */
+static void
+test_pitfall_16_an_ack_stands_where_the_peer_expects_us(void **state)
+{
+	struct peer p;
+	const struct heard *h;
+
+	(void)state;
+	established(&p, &bare, NULL);
+	SAY(&p, .len = 100);
+	peer_write(&p, 5840);
+	peer_hear_all(&p, NULL);
+	p.rcv_nxt = p.irs + 1;
+	h = peer_hear_next(&p, EVER);
+	CHECK_EQ("timed out", h->seq, 1);
+	CHECK_TRUE("SND.NXT is back", p.c->snd_nxt != p.c->snd_max);
+	peer_hear_all(&p, NULL);
+	p.rcv_nxt = p.irs + 1;
+	SAY(&p, .len = 100, .seq = -100, .keep = true);
+	h = peer_hear(&p);
+	CHECK_EQ("no text", h->len, 0);
+	CHECK_EQ("after all that was sent", h->seq, 5841);
+	peer_fini(&p);
+
+	/* but the octet of a window probe was not taken */
+	established(&p, &bare, NULL);
+	SAY(&p, .zero_wnd = true);
+	peer_write(&p, 100);
+	CHECK_EQ("probe", peer_hear_next(&p, EVER)->len, 1);
+	p.rcv_nxt = p.irs + 1;
+	SAY(&p, .len = 100, .zero_wnd = true);
+	peer_wait(&p, 50000);
+	h = peer_hear(&p);
+	CHECK_EQ("before the probe", h->seq, 1);
 	peer_fini(&p);
 }
 
@@ -1392,6 +1430,7 @@ main(void)
 		cmocka_unit_test(test_pitfall_14_rst_only_at_rcv_nxt),
 		cmocka_unit_test(test_pitfall_15_acks_of_data_are_never_limited_challenges_are),
 		cmocka_unit_test(test_pitfall_16_impossible_sources_and_no_endless_acks),
+		cmocka_unit_test(test_pitfall_16_an_ack_stands_where_the_peer_expects_us),
 		cmocka_unit_test(test_pitfall_17_options_of_every_broken_kind),
 		cmocka_unit_test(test_pitfall_18_timestamps),
 		cmocka_unit_test(test_pitfall_18_tsval_zero_is_legal),
