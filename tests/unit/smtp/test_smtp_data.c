@@ -72,7 +72,7 @@ compare(const uint8_t *in, uint32_t n, enum conf_bare_lf mode, uint32_t borders,
 	dump(text, in, n);
 	dump(out, got.out, got.n_out);
 	fail_msg("mode %d, borders %#x, room %u, in %s: got %s (used %u, ended %d, broken %d); want %u octets (used "
-	         "%u, ended %d, broken %d)",
+		 "%u, ended %d, broken %d)",
 		mode, borders, room, text, out, got.used, got.ended, got.broken, want->n_out, want->used, want->ended,
 		want->broken);
 }
