@@ -1,0 +1,206 @@
+/*
+ * test_base.c - the small things everything stands on: SipHash, readers of octets, buffers, addresses, sequence numbers, counters.
+ */
+#include <errno.h>
+
+#include "dataplane/base/addr.h"
+#include "dataplane/base/buf.h"
+#include "dataplane/base/counters.h"
+#include "dataplane/base/octets.h"
+#include "dataplane/base/seq.h"
+#include "dataplane/base/siphash.h"
+#include "tests/check.h"
+
+/* The paper's appendix A has the one of 15 octets; the others are of the authors' reference code. */
+static void
+test_siphash_vectors(void **state)
+{
+	static const struct siphash_key key = { UINT64_C(0x0706050403020100), UINT64_C(0x0f0e0d0c0b0a0908) };
+	static const struct {
+		uint32_t len;
+		uint64_t want;
+	} rows[] = {
+		{ 0, UINT64_C(0x726fdb47dd0e0e31) },
+		{ 1, UINT64_C(0x74f839c593dc67fd) },
+		{ 2, UINT64_C(0x0d6c8009d9a94f5a) },
+		{ 7, UINT64_C(0xab0200f58b01d137) },
+		{ 8, UINT64_C(0x93f5f5799a932462) },
+		{ 15, UINT64_C(0xa129ca6149be45e5) },
+	};
+	uint8_t in[64];
+
+	(void)state;
+	for (uint32_t i = 0; i < sizeof(in); i++)
+		in[i] = (uint8_t)i;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		CHECK_TRUE("vector", siphash(&key, in, rows[i].len) == rows[i].want);
+	/* in pieces of any size it is the same */
+	for (uint32_t len = 0; len <= sizeof(in); len++) {
+		for (uint32_t cut = 0; cut <= len; cut++) {
+			for (uint32_t second = cut; second <= len; second += 5) {
+				struct siphash_state s;
+
+				siphash_init(&s, &key);
+				siphash_update(&s, in, cut);
+				siphash_update(&s, in + cut, second - cut);
+				siphash_update(&s, in + second, len - second);
+				CHECK_TRUE("in pieces", siphash_final(&s) == siphash(&key, in, len));
+			}
+		}
+	}
+}
+
+static void
+test_octets_failure_sticks(void **state)
+{
+	static const uint8_t in[] = { 1, 2, 3, 4, 5, 6, 7, 8, 9 };
+	struct octets o = octets_of(in, sizeof(in));
+	uint8_t copy[4] = { 9, 9, 9, 9 };
+
+	(void)state;
+	CHECK_EQ("u8", octets_u8(&o), 1);
+	CHECK_EQ("u16", octets_u16(&o), 0x0203);
+	CHECK_EQ("u32", octets_u32(&o), 0x04050607);
+	CHECK_TRUE("good so far", !o.failed);
+	CHECK_EQ("left", o.len_octets, 2);
+	CHECK_EQ("too much", octets_u32(&o), 0);
+	CHECK_TRUE("failed", o.failed);
+	CHECK_EQ("nothing after a failure, though there is some left", octets_u8(&o), 0);
+	octets_copy(&o, copy, 4);
+	CHECK_EQ("zeroed", copy[0] | copy[1] | copy[2] | copy[3], 0);
+	CHECK_TRUE("no octets", octets_take(&o, 0) == NULL);
+	o = octets_of(in, 3);
+	octets_copy(&o, copy, 3);
+	CHECK_OCTETS("copied", copy, 3, in, 3);
+	CHECK_TRUE("to the last", !o.failed && o.len_octets == 0);
+}
+
+static void
+test_octets_stores_are_big_endian(void **state)
+{
+	static const uint8_t want[] = { 0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd };
+	uint8_t out[8];
+
+	(void)state;
+	CHECK_EQ("length", put_u32(put_u16(put_u8(out, 0x01), 0x2345), 0x6789abcd) - out, 7);
+	CHECK_OCTETS("octets", out, 7, want, 7);
+}
+
+static void
+test_buf_malloc_counts(void **state)
+{
+	struct buf_pool *pool = buf_malloc_create(2);
+	struct buf *a, *b;
+	uint8_t *data;
+
+	(void)state;
+	CHECK_EQ("available", buf_available(pool), 2);
+	a = buf_alloc(pool, 100, &data);
+	CHECK_TRUE("one", a != NULL);
+	memset(data, 1, 100);
+	CHECK_TRUE("too large", buf_alloc(pool, BUF_ROOM_MAX_OCTETS + 1, &data) == NULL);
+	b = buf_alloc(pool, BUF_ROOM_MAX_OCTETS, &data);
+	CHECK_TRUE("two", b != NULL);
+	CHECK_TRUE("no third", buf_alloc(pool, 1, &data) == NULL);
+	buf_ref(pool, a);
+	buf_unref(pool, a);
+	CHECK_EQ("still held", buf_malloc_in_use(pool), 2);
+	buf_unref(pool, a);
+	CHECK_EQ("back", buf_malloc_in_use(pool), 1);
+	CHECK_EQ("available", buf_available(pool), 1);
+	buf_unref(pool, b);
+	buf_ref(pool, NULL); /* octets without a buffer */
+	buf_unref(pool, NULL);
+	buf_malloc_fail_at(pool, 2);
+	a = buf_alloc(pool, 1, &data);
+	CHECK_TRUE("the first goes", a != NULL);
+	CHECK_TRUE("the second fails", buf_alloc(pool, 1, &data) == NULL);
+	b = buf_alloc(pool, 1, &data);
+	CHECK_TRUE("once", b != NULL);
+	buf_unref(pool, a);
+	buf_unref(pool, b);
+	buf_malloc_destroy(pool);
+	buf_malloc_destroy(NULL);
+}
+
+static void
+test_addr_text_and_masks(void **state)
+{
+	static const struct {
+		const char *in, *out;
+		unsigned prefix_bits;
+		const char *masked;
+	} rows[] = {
+		{ "192.0.2.130", "192.0.2.130", 120, "192.0.2.0" },
+		{ "192.0.2.130", "192.0.2.130", 121, "192.0.2.128" },
+		{ "192.0.2.130", "192.0.2.130", 128, "192.0.2.130" },
+		{ "0.0.0.0", "0.0.0.0", 128, "0.0.0.0" },
+		{ "::ffff:192.0.2.1", "192.0.2.1", 96, "0.0.0.0" },
+		{ "2001:DB8:0:0:1:0:0:1", "2001:db8::1:0:0:1", 64, "2001:db8::" },
+		{ "2001:db8::ffff", "2001:db8::ffff", 127, "2001:db8::fffe" },
+		{ "2001:db8::ffff", "2001:db8::ffff", 0, "::" },
+		{ "::", "::", 128, "::" },
+	};
+	static const char *const bad[] = { "", "192.0.2", "192.0.2.256", "192.0.2.1.", "1:2:3", "::g", "192.0.2.1/24", " 192.0.2.1",
+		"1::2::3" };
+	char text[IP_ADDR_TEXT_MAX_OCTETS];
+	struct ip_addr a, m;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		CHECK_EQ(rows[i].in, ip_addr_parse(rows[i].in, &a), 0);
+		CHECK_STR(rows[i].in, ip_addr_format(&a, text), rows[i].out);
+		m = ip_addr_mask(&a, rows[i].prefix_bits);
+		CHECK_STR(rows[i].in, ip_addr_format(&m, text), rows[i].masked);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		CHECK_EQ(bad[i], ip_addr_parse(bad[i], &a), -EINVAL);
+	a = ip_addr_v4(0xc0000201);
+	CHECK_TRUE("v4", ip_addr_is_v4(&a) && ip_addr_to_v4(&a) == 0xc0000201 && !ip_addr_is_zero(&a));
+	memset(&a, 0, sizeof(a));
+	CHECK_TRUE("zero is not v4", ip_addr_is_zero(&a) && !ip_addr_is_v4(&a));
+}
+
+static void
+test_seq_wraps(void **state)
+{
+	(void)state;
+	CHECK_TRUE("across the wrap", seq_lt(0xfffffff0, 5) && seq_gt(5, 0xfffffff0) && seq_leq(7, 7) && seq_geq(7, 7));
+	CHECK_TRUE("in", seq_in(2, 0xfffffff0, 10) && !seq_in(10, 0xfffffff0, 10) && seq_in(0xfffffff0, 0xfffffff0, 10));
+	CHECK_TRUE("an empty range holds nothing", !seq_in(5, 5, 5));
+	CHECK_EQ("max", seq_max(0xfffffff0, 5), 5);
+	CHECK_EQ("min", seq_min(0xfffffff0, 5), 0xfffffff0);
+}
+
+static void
+test_counters_have_names_of_their_own(void **state)
+{
+	static struct counters c;
+
+	(void)state;
+	for (uint32_t i = 0; i < COUNTER_N; i++) {
+		CHECK_TRUE("help", counter_names[i].help[0] != '\0');
+		for (uint32_t k = 0; k < i; k++)
+			if (strcmp(counter_names[i].group, counter_names[k].group) == 0)
+				CHECK_TRUE(counter_names[i].name, strcmp(counter_names[i].name, counter_names[k].name) != 0);
+	}
+	counter_inc(&c, CTR_tcp_in_segs);
+	counter_add(&c, CTR_tcp_in_segs, 4);
+	CHECK_EQ("counted", counter_read(&c, CTR_tcp_in_segs), 5);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_siphash_vectors),
+		cmocka_unit_test(test_octets_failure_sticks),
+		cmocka_unit_test(test_octets_stores_are_big_endian),
+		cmocka_unit_test(test_buf_malloc_counts),
+		cmocka_unit_test(test_addr_text_and_masks),
+		cmocka_unit_test(test_seq_wraps),
+		cmocka_unit_test(test_counters_have_names_of_their_own),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
