@@ -1,10 +1,12 @@
 /*
  * prefix.c - longest-prefix tables as octets of a snapshot: building, checking, looking up; text of networks.
  *
- * Flow:   see prefix.h. A section is: head, one row for each prefix length in use (longest first), then for each row its bucket starts
- *         and its entries (csr.h).
+ * Flow:   see prefix.h. A section is: head, one row for each prefix length in use (longest first), then for each row a filter, its
+ *         bucket starts and its entries (csr.h).
  * Pure:   see the header; no allocation even while building.
- * Keeps:  28 octets an entry: 24 and 4 of its bucket. Offsets are from the section's start.
+ * Keeps:  29 octets an entry: 24, 4 of its bucket, 1 of the filter. The filter is a bit for each entry among 8: most lengths of most
+ *         lookups hold nothing, and then one bit of a small array is read instead of two lines of a large one. Offsets are from
+ *         the section's start.
  * Source: DESIGN section 1 (why not rte_fib); RFC 4632 and RFC 4291 section 2.3 for the text of prefixes.
  */
 #include "dataplane/table/prefix.h"
@@ -18,13 +20,14 @@
 #include "dataplane/base/siphash.h"
 #include "dataplane/table/csr.h"
 
-#define PREFIX_MAGIC   UINT64_C(0x3178667270796c67) /* "glyprfx1" */
+#define PREFIX_MAGIC   UINT64_C(0x3278667270796c67) /* "glyprfx2" */
 #define PREFIX_LENGTHS 129
 #define V4_BASE_BITS   96
+#define FILTER_BITS    8 /* for each entry */
 
 struct prefix_row {
 	uint32_t bits, n_entries, n_buckets, reserved;
-	uint64_t starts, entries; /* offsets */
+	uint64_t filter, starts, entries; /* offsets */
 };
 
 struct prefix_head {
@@ -40,7 +43,7 @@ struct prefix_cell {
 	uint32_t used;
 };
 
-static_assert(sizeof(struct prefix_cell) + sizeof(uint32_t) <= 32, "octets an entry that the design allows");
+static_assert(sizeof(struct prefix_cell) + sizeof(uint32_t) + FILTER_BITS / 8 <= 32, "octets an entry that the design allows");
 
 static uint64_t
 align8(uint64_t v)
@@ -55,9 +58,16 @@ rows_end(uint32_t n_rows)
 }
 
 static uint64_t
+filter_octets(uint32_t n_buckets)
+{
+	return align8((uint64_t)n_buckets * FILTER_BITS / 8);
+}
+
+static uint64_t
 row_octets(uint32_t n_entries)
 {
-	return align8(((uint64_t)n_entries + 1) * sizeof(uint32_t)) + (uint64_t)n_entries * sizeof(struct prefix_cell);
+	return filter_octets(n_entries) + align8(((uint64_t)n_entries + 1) * sizeof(uint32_t)) +
+	       (uint64_t)n_entries * sizeof(struct prefix_cell);
 }
 
 size_t
@@ -65,16 +75,27 @@ prefix_table_octets(uint32_t n_entries)
 {
 	const uint32_t n_rows = MIN(n_entries, (uint32_t)PREFIX_LENGTHS);
 
-	return rows_end(n_rows) + row_octets(n_entries) + (uint64_t)n_rows * 16; /* a start more and its alignment for each row */
+	return rows_end(n_rows) + row_octets(n_entries) + (uint64_t)n_rows * 24; /* a start more and alignments for each row */
 }
 
-static uint32_t
-bucket_of(const struct prefix_head *head, const struct prefix_row *row, const struct ip_addr *masked)
+/* Where a network of this length would be: its bucket and its bit of the filter. */
+struct place_of {
+	uint32_t bucket;
+	uint64_t bit;
+};
+
+static struct place_of
+place_of(const struct prefix_head *head, const struct prefix_row *row, const struct ip_addr *masked)
 {
 	struct siphash_key key = head->key;
+	uint64_t hash;
 
 	key.k1 ^= row->bits;
-	return csr_bucket(siphash(&key, masked->octet, sizeof(masked->octet)), row->n_buckets);
+	hash = siphash(&key, masked->octet, sizeof(masked->octet));
+	return (struct place_of){
+		.bucket = csr_bucket(hash, row->n_buckets),
+		.bit = (uint64_t)((unsigned __int128)(hash << 32 | hash >> 32) * ((uint64_t)row->n_buckets * FILTER_BITS) >> 64),
+	};
 }
 
 /* Rows longest first, with room for what each length has. Returns the octets of the whole. */
@@ -88,8 +109,9 @@ lay_out_rows(struct prefix_head *head, const uint32_t count[PREFIX_LENGTHS], uin
 		if (count[bits] == 0)
 			continue;
 		row_of[bits] = (uint8_t)r;
-		head->row[r] = (struct prefix_row){ .bits = (uint32_t)bits, .n_entries = count[bits], .n_buckets = count[bits],
-			.starts = at, .entries = at + align8(((uint64_t)count[bits] + 1) * sizeof(uint32_t)) };
+		head->row[r] = (struct prefix_row){ .bits = (uint32_t)bits, .n_entries = count[bits], .n_buckets = count[bits], .filter = at,
+			.starts = at + filter_octets(count[bits]) };
+		head->row[r].entries = head->row[r].starts + align8(((uint64_t)count[bits] + 1) * sizeof(uint32_t));
 		at += row_octets(count[bits]);
 		r++;
 	}
@@ -102,7 +124,7 @@ place(const struct prefix_head *head, const struct prefix_row *row, uint32_t *st
 	const struct prefix_entry *e)
 {
 	const struct ip_addr masked = ip_addr_mask(&e->addr, e->bits);
-	const uint32_t b = bucket_of(head, row, &masked);
+	const uint32_t b = place_of(head, row, &masked).bucket;
 
 	for (uint32_t i = start[b]; i < row->n_entries && cell[i].used == b + 1; i++) {
 		if (memcmp(cell[i].addr, masked.octet, sizeof(masked.octet)) == 0) {
@@ -157,8 +179,10 @@ prefix_table_build(void *out, size_t room_octets, const struct prefix_entry *ent
 	for (uint32_t i = 0; i < n_entries; i++) {
 		const struct prefix_row *row = &head->row[row_of[entries[i].bits]];
 		const struct ip_addr masked = ip_addr_mask(&entries[i].addr, entries[i].bits);
+		const struct place_of p = place_of(head, row, &masked);
 
-		((uint32_t *)(void *)((uint8_t *)out + row->starts))[bucket_of(head, row, &masked)]++;
+		((uint32_t *)(void *)((uint8_t *)out + row->starts))[p.bucket]++;
+		((uint8_t *)out + row->filter)[p.bit / 8] |= (uint8_t)(1 << p.bit % 8);
 	}
 	for (uint32_t r = 0; r < head->n_rows; r++)
 		csr_sum((uint32_t *)(void *)((uint8_t *)out + head->row[r].starts), head->row[r].n_buckets);
@@ -200,7 +224,7 @@ inside(uint64_t offset, uint64_t n, uint64_t size, uint64_t octets)
 static bool
 row_valid(const struct prefix_head *head, const struct prefix_row *row, size_t octets)
 {
-	return row->bits < PREFIX_LENGTHS && row->n_buckets > 0 &&
+	return row->bits < PREFIX_LENGTHS && row->n_buckets > 0 && inside(row->filter, filter_octets(row->n_buckets), 1, octets) &&
 	       inside(row->starts, (uint64_t)row->n_buckets + 1, sizeof(uint32_t), octets) &&
 	       inside(row->entries, row->n_entries, sizeof(struct prefix_cell), octets) &&
 	       csr_valid(starts_of(head, row), row->n_buckets, row->n_entries);
@@ -227,10 +251,13 @@ static bool
 row_find(const struct prefix_head *head, const struct prefix_row *row, const struct ip_addr *addr, struct prefix_entry *out)
 {
 	const struct ip_addr masked = ip_addr_mask(addr, row->bits);
-	const uint32_t b = bucket_of(head, row, &masked), *start = starts_of(head, row);
+	const struct place_of p = place_of(head, row, &masked);
+	const uint32_t *start = starts_of(head, row);
 	const struct prefix_cell *cell = cells_of(head, row);
 
-	for (uint32_t i = start[b]; i < start[b + 1]; i++) {
+	if ((((const uint8_t *)head + row->filter)[p.bit / 8] & 1 << p.bit % 8) == 0)
+		return false;
+	for (uint32_t i = start[p.bucket]; i < start[p.bucket + 1]; i++) {
 		if (memcmp(cell[i].addr, masked.octet, sizeof(masked.octet)) == 0) {
 			*out = (struct prefix_entry){ .addr = masked, .bits = (uint8_t)row->bits, .value = cell[i].value };
 			return true;
