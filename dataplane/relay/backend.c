@@ -1,10 +1,11 @@
 /*
  * backend.c - which backend to take, what a listener may offer, and the probes that find out.
  *
- * Flow:   worker 0: backend_probe_* -> struct backend_state in the segment -> every worker: backend_choose(), backend_offer()
+ * Flow:   worker 0: backend_probe_* -> struct backend_state in the segment -> every worker: backend_choose(),
+ *         backend_offer()
  * Pure:   octets, time and states are arguments.
- * Keeps:  nothing is offered to clients that one backend in service was not heard to take; a backend that relays for strangers or is
- *         ourselves gets no session; a probe sends no message: after RCPT comes RSET.
+ * Keeps:  nothing is offered to clients that one backend in service was not heard to take; a backend that relays for
+ *         strangers or is ourselves gets no session; a probe sends no message: after RCPT comes RSET.
  * Source: POLICY sections 1 and 5.
  */
 #include "dataplane/relay/backend.h"
@@ -63,8 +64,8 @@ nth_of(uint64_t set, uint32_t spread)
 }
 
 int
-backend_choose(const struct conf_pool *pool, const struct backend_state *states, uint32_t n_backends,
-	uint64_t tried, uint32_t needs, uint64_t size_octets, uint32_t spread)
+backend_choose(const struct conf_pool *pool, const struct backend_state *states, uint32_t n_backends, uint64_t tried,
+	uint32_t needs, uint64_t size_octets, uint32_t spread)
 {
 	/* by preference: up, never asked, down */
 	uint64_t able[3] = { 0 }, small[3] = { 0 };
@@ -101,8 +102,9 @@ backend_choose(const struct conf_pool *pool, const struct backend_state *states,
 }
 
 void
-backend_offer(const struct conf_listener *l, const struct conf_pool *pools, uint32_t n_pools, const struct conf_backend *backends,
-	const struct backend_state *states, uint32_t n_backends, uint32_t *ext, uint64_t *size_octets)
+backend_offer(const struct conf_listener *l, const struct conf_pool *pools, uint32_t n_pools,
+	const struct conf_backend *backends, const struct backend_state *states, uint32_t n_backends, uint32_t *ext,
+	uint64_t *size_octets)
 {
 	uint32_t common = NEEDS_END_TO_END | EXT_ENHANCEDSTATUSCODES | EXT_SIZE;
 	uint64_t routable = 0, largest = 0;
@@ -128,7 +130,8 @@ backend_offer(const struct conf_listener *l, const struct conf_pool *pools, uint
 		common &= ~(uint32_t)EXT_SMTPUTF8;
 	if ((common & EXT_CHUNKING) == 0) /* RFC 3030 section 3 */
 		common &= ~(uint32_t)EXT_BINARYMIME;
-	if (unlimited || (common & EXT_SIZE) == 0) { /* a number smaller than some backend's limit would refuse for good what it takes */
+	/* A number smaller than some backend's limit would refuse for good what that one takes. */
+	if (unlimited || (common & EXT_SIZE) == 0) {
 		common &= ~(uint32_t)EXT_SIZE;
 		largest = 0;
 	}
@@ -176,7 +179,7 @@ backend_state_success(struct backend_state *s, uint32_t now_s)
 
 enum probe_step {
 #define PROBE_STEPS(X) X(CONNECT) X(BANNER) X(EHLO) X(XCLIENT) X(EHLO2) X(MAIL) X(RCPT) X(RSET) X(QUIT) X(END)
-#define X(name) PROBE_##name,
+#define X(name)        PROBE_##name,
 	PROBE_STEPS(X)
 #undef X
 };
@@ -237,7 +240,8 @@ probe_fail(struct backend_probe *p, const char *words)
 
 void
 backend_probe_start(struct backend_probe *p, uint32_t index, const struct conf_backend *conf, const char *our_name,
-	const struct ip_addr *local, bool relaytest, uint32_t random, const struct backend_state *before, uint64_t now_us)
+	const struct ip_addr *local, bool relaytest, uint32_t random, const struct backend_state *before,
+	uint64_t now_us)
 {
 	memset(p, 0, offsetof(struct backend_probe, parser));
 	smtp_reply_parser_init(&p->parser);
@@ -256,9 +260,10 @@ backend_probe_start(struct backend_probe *p, uint32_t index, const struct conf_b
 	snprintf(p->label, sizeof(p->label), "greyline-%08x", random);
 	p->src_port = (uint16_t)(32768 + random % 28000);
 	p->local = *local;
-	/* A test client that is turned away before EHLO leaves us without the backend's extensions: the next probe asks for them. */
+	/* A test client that is turned away before EHLO leaves us without the backend's extensions: the next probe
+	 * asks for them. */
 	p->relaytest = relaytest && !conf->is_submission &&
-		!(before->relaytest_s != 0 && !before->probed && before->health != BACKEND_OPEN_RELAY);
+	               !(before->relaytest_s != 0 && !before->probed && before->health != BACKEND_OPEN_RELAY);
 	p->started_us = now_us;
 	p->end_us = now_us + BACKEND_PROBE_TOTAL_US;
 	p->step = PROBE_CONNECT;
@@ -277,9 +282,14 @@ relaytest_client(const struct backend_probe *p)
 void
 backend_probe_connected(struct backend_probe *p, uint64_t now_us)
 {
-	struct proxy_addrs addrs = { .src = p->relaytest ? relaytest_client(p) : p->local, .src_port = p->src_port,
-		.dst = p->conf.addr, .dst_port = p->conf.port };
-	const bool silent = p->conf.is_submission && p->conf.port == 465; /* RFC 8314 section 3.3: TLS before all else */
+	struct proxy_addrs addrs = {
+		.src = p->relaytest ? relaytest_client(p) : p->local,
+		.src_port = p->src_port,
+		.dst = p->conf.addr,
+		.dst_port = p->conf.port,
+	};
+	/* RFC 8314 section 3.3: TLS before all else */
+	const bool silent = p->conf.is_submission && p->conf.port == 465;
 	uint8_t head[PROXY_HEADER_MAX_OCTETS];
 	uint32_t n = 0;
 
@@ -309,7 +319,8 @@ backend_probe_disconnected(struct backend_probe *p, uint64_t now_us)
 	(void)now_us;
 	if (p->step == PROBE_END)
 		return;
-	snprintf(words, sizeof(words), p->step == PROBE_CONNECT ? "no connection" : "connection lost at %s", probe_step_names[p->step]);
+	snprintf(words, sizeof(words), p->step == PROBE_CONNECT ? "no connection" : "connection lost at %s",
+		probe_step_names[p->step]);
 	probe_fail(p, words);
 }
 
@@ -392,11 +403,15 @@ probe_send_mail(struct backend_probe *p, uint64_t now_us)
 static void
 probe_send_xclient(struct backend_probe *p, uint64_t now_us)
 {
-	struct relay_client client = { .addrs = { .src = relaytest_client(p), .src_port = p->src_port, .dst = p->conf.addr,
-					       .dst_port = p->conf.port },
-		.ptr_state = PTR_NONE, .esmtp = true };
+	struct relay_client client = {
+		.addrs = { .src = relaytest_client(p), .dst = p->conf.addr },
+		.ptr_state = PTR_NONE,
+		.esmtp = true,
+	};
 	char line[XCLIENT_LINE_MAX_OCTETS + 1];
 
+	client.addrs.src_port = p->src_port;
+	client.addrs.dst_port = p->conf.port;
 	snprintf(client.helo, sizeof(client.helo), "%s", p->our_name);
 	line[xclient_build(&client, p->ehlo.xclient, line)] = '\0';
 	probe_send(p, PROBE_XCLIENT, line, BACKEND_PROBE_GREETING_US, now_us);
@@ -426,7 +441,8 @@ probe_in_ehlo(struct backend_probe *p, uint64_t now_us)
 	}
 	if (p->step == PROBE_EHLO && p->conf.client_address == CLIENT_ADDRESS_XCLIENT) {
 		if ((p->ehlo.ext & EXT_XCLIENT) == 0 || (p->ehlo.xclient & XCLIENT_ADDR) == 0) {
-			state_words(&p->found, "XCLIENT ADDR is not offered to us: name us in smtpd_authorized_xclient_hosts");
+			state_words(&p->found,
+				"XCLIENT ADDR is not offered to us: name us in smtpd_authorized_xclient_hosts");
 			probe_quit(p, PROBE_FAILED, now_us);
 			return;
 		}
@@ -463,14 +479,17 @@ probe_in_mail(struct backend_probe *p, uint64_t now_us)
 	probe_send(p, PROBE_RCPT, line, BACKEND_PROBE_GREETING_US, now_us);
 }
 
+static const char relays[] =
+	"relays to any domain for strangers: its mynetworks must not name the gateway or everybody";
+static const char relays_for_us[] = "relays to any domain for us, and so for every stranger: "
+				    "take the gateway's address out of its mynetworks";
+
 static void
 probe_in_rcpt(struct backend_probe *p, uint64_t now_us)
 {
 	if (p->parser.reply.code < 300) {
 		p->result = PROBE_OPEN_RELAY;
-		state_words(&p->found, p->conf.client_address == CLIENT_ADDRESS_NONE ?
-			"relays to any domain for us, and so for every stranger: take the gateway's address out of its mynetworks" :
-			"relays to any domain for strangers: its mynetworks must not name the gateway or everybody");
+		state_words(&p->found, p->conf.client_address == CLIENT_ADDRESS_NONE ? relays_for_us : relays);
 	}
 	probe_send(p, PROBE_RSET, "RSET\r\n", BACKEND_PROBE_GREETING_US, now_us);
 }
@@ -480,7 +499,8 @@ probe_handle_reply(struct backend_probe *p, uint64_t now_us)
 {
 	if (p->result == PROBE_PENDING)
 		smtp_reply_words(&p->parser.reply, p->found.words, sizeof(p->found.words));
-	if (p->parser.reply.code == 421 && p->step != PROBE_QUIT) { /* busy or shutting down: no answer to what was asked */
+	/* Busy or shutting down: no answer to what was asked. */
+	if (p->parser.reply.code == 421 && p->step != PROBE_QUIT) {
 		probe_end(p, PROBE_FAILED);
 		return;
 	}

@@ -15,11 +15,11 @@
 
 enum xclient_attr { /* as the backend lists them */
 #define XCLIENT_ATTRS(X) X(NAME) X(REVERSE_NAME) X(ADDR) X(PORT) X(PROTO) X(HELO)
-#define X(name) XCLIENT_BIT_##name,
+#define X(name)          XCLIENT_BIT_##name,
 	XCLIENT_ATTRS(X)
 #undef X
 #define X(name) XCLIENT_##name = 1 << XCLIENT_BIT_##name,
-	XCLIENT_ATTRS(X)
+		XCLIENT_ATTRS(X)
 #undef X
 };
 

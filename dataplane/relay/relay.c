@@ -4,8 +4,8 @@
  * Flow:   session (recipient let through) -> relay_rcpt() -> backend -> relay_next() -> smtp_session's answer
  * Pure:   octets and time are arguments; counters are the only thing written outside.
  * Keeps:  one command is under way at a time (MAIL and RCPT together where the backend offers PIPELINING);
- *         a 5xx reaches the client only where it is the backend's own word to the client's own command, every failure is 451 4.3.0;
- *         250 for a message is said only after the backend said 250 to its end;
+ *         a 5xx reaches the client only where it is the backend's own word to the client's own command, every failure
+ *         is 451 4.3.0; 250 for a message is said only after the backend said 250 to its end;
  *         no octet of the client gets into a command that could end its line.
  * Source: POLICY section 5; RFC 5321 sections 4.3.2 and 4.5.3.2; RFC 2920; RFC 1047; Postfix XCLIENT_README.
  *
@@ -35,10 +35,10 @@
 #include "dataplane/relay/relay_impl.h"
 #include "dataplane/relay/xclient.h"
 
-#define RELAY_CONNECT_MS   10000  /* POLICY section 6 */
+#define RELAY_CONNECT_MS   10000 /* POLICY section 6 */
 #define RELAY_TOTAL_MS     30000
 #define RELAY_REPLY_MS     35000
-#define RELAY_DOT_MIN_S    600    /* RFC 1047, RFC 5321 section 4.5.3.2.6 */
+#define RELAY_DOT_MIN_S    600      /* RFC 1047, RFC 5321 section 4.5.3.2.6 */
 #define RELAY_QUIT_US      10000000 /* for the answer to QUIT and the backend's FIN */
 #define RELAY_FAILURE_TEXT "Mail server temporarily unavailable, please try again later"
 
@@ -91,7 +91,8 @@ copy_text(char *out, size_t room, const char *text)
 	out[n] = '\0';
 }
 
-/* The name in a greeting: what the client sent, made harmless. Its own octets end no line, else the session had refused it. */
+/* The name in a greeting: what the client sent, made harmless. Its own octets end no line, else the session had
+ * refused it. */
 static void
 name_sanitize(char *name)
 {
@@ -174,8 +175,9 @@ relay_fail(struct relay *r)
 }
 
 /*
- * The backend is of no more use: closed, silent, or said what cannot be. What that means depends on what was under way. retry: where
- * MAIL on a used connection is under way the cause may lie before it (an idle limit, a cap of messages): opened anew, unseen.
+ * The backend is of no more use: closed, silent, or said what cannot be. What that means depends on what was under
+ * way. retry: where MAIL on a used connection is under way the cause may lie before it (an idle limit, a cap of
+ * messages): opened anew, unseen.
  */
 static void
 relay_lose(struct relay *r, bool retry)
@@ -418,6 +420,13 @@ relay_send_held_rcpt(struct relay *r, uint64_t now_us)
 	relay_await(r, RELAY_STAGE_RCPT, now_us);
 }
 
+/* The stage of a greeting with the client's name. */
+static enum relay_stage
+relay_greet_stage(const struct relay *r)
+{
+	return r->client_address == CLIENT_ADDRESS_XCLIENT ? RELAY_STAGE_EHLO2 : RELAY_STAGE_EHLO;
+}
+
 /* Nothing is under way: begins what waits. */
 static void
 relay_advance(struct relay *r, uint64_t now_us)
@@ -436,7 +445,7 @@ relay_advance(struct relay *r, uint64_t now_us)
 	} else if (r->want_rcpt && r->ehlo_refused) {
 		r->ehlo_refused = false;
 		r->setup_end_us = now_us + r->total_us;
-		relay_greet_as_client(r, r->client_address == CLIENT_ADDRESS_XCLIENT ? RELAY_STAGE_EHLO2 : RELAY_STAGE_EHLO, now_us);
+		relay_greet_as_client(r, relay_greet_stage(r), now_us);
 	} else if (r->want_rcpt) {
 		relay_send_rcpt(r, now_us);
 	}
@@ -560,8 +569,8 @@ relay_in_xclient(struct relay *r, uint64_t now_us)
 }
 
 /*
- * A refusal of MAIL, as the recipient gets it. 552 means a full mailbox when it answers RCPT, and senders take it for temporary
- * (RFC 5321 section 4.5.3.1.10); of MAIL it says that the message is too big.
+ * A refusal of MAIL, as the recipient gets it. 552 means a full mailbox when it answers RCPT, and senders take it for
+ * temporary (RFC 5321 section 4.5.3.1.10); of MAIL it says that the message is too big.
  */
 static void
 relay_map_mail_reply(struct relay *r)
@@ -693,7 +702,8 @@ relay_in_data(struct relay *r, uint64_t now_us)
 	relay_ready(r, now_us);
 }
 
-/* An answer inside the message: a refusal is passed at its end, all else is a failure. The connection is out of step for good. */
+/* An answer inside the message: a refusal is passed at its end, all else is a failure. The connection is out of step
+ * for good. */
 static void
 relay_in_body(struct relay *r)
 {
@@ -733,7 +743,8 @@ relay_in_dot(struct relay *r, uint64_t now_us)
 static void
 relay_in_rset(struct relay *r, uint64_t now_us)
 {
-	if (r->parser.reply.code >= 300) { /* RFC 5321 section 4.1.1.5 knows 250 alone: what it holds now is anyone's guess */
+	/* RFC 5321 section 4.1.1.5 knows 250 alone: what it holds now is anyone's guess. */
+	if (r->parser.reply.code >= 300) {
 		relay_lose(r, true);
 		return;
 	}
@@ -791,7 +802,7 @@ relay_handle_reply(struct relay *r, uint64_t now_us)
 		count(r, CTR_relay_unasked_replies);
 		relay_lose(r, true);
 		return;
-	case RELAY_STAGE_QUIT:   /* 221 or not: it closes now, or the time limit does */
+	case RELAY_STAGE_QUIT: /* 221 or not: it closes now, or the time limit does */
 	case RELAY_STAGE_CLOSED:
 		return;
 	}
@@ -841,13 +852,14 @@ relay_input(struct relay *r, const struct buf_view *in, uint64_t now_us)
 		enum smtp_reply_result result;
 
 		if (r->action != RELAY_ACTION_NONE && r->stage != RELAY_STAGE_READY) {
-			/* The worker has an answer to give first. What is here before the message's end does not answer it. */
+			/* The worker has an answer to give first. What is here before the message's end does not
+			 * answer it. */
 			r->early = r->early || r->stage == RELAY_STAGE_BODY;
 			return in->len_octets - v.len_octets;
 		}
 		if (r->stage == RELAY_STAGE_READY || r->stage == RELAY_STAGE_CONNECT) {
-			/* Nothing was asked. Its first line is told to the log where it came whole; behind an answer that the
-			 * worker has not seen yet it stays unread. */
+			/* Nothing was asked. Its first line is told to the log where it came whole; behind an answer
+			 * that the worker has not seen yet it stays unread. */
 			count(r, CTR_relay_unasked_replies);
 			if (r->action == RELAY_ACTION_NONE && smtp_reply_parse(&r->parser, &v) == SMTP_REPLY_DONE)
 				smtp_reply_words(&r->parser.reply, r->words, sizeof(r->words));
@@ -896,7 +908,8 @@ relay_output_pending(const struct relay *r)
 	return r->out_len - r->out_sent;
 }
 
-/* A string of the request: copied with its NUL. An octet that could end a line, or that would not come through, breaks the request. */
+/* A string of the request: copied with its NUL. An octet that could end a line, or that would not come through, breaks
+ * the request. */
 static uint16_t
 request_add(struct relay *r, uint32_t *at, const char *text, uint32_t max_octets)
 {
@@ -927,9 +940,34 @@ relay_say_over(struct relay *r, bool may_reopen)
 	relay_say(r, r->failed || !may_reopen ? RELAY_ACTION_FAILED : RELAY_ACTION_CLOSED);
 }
 
+/* Whether a command of the worker is under way. */
+static bool
+relay_answer_owed(const struct relay *r)
+{
+	switch ((enum relay_stage)r->stage) {
+	case RELAY_STAGE_MAIL:
+	case RELAY_STAGE_RCPT:
+	case RELAY_STAGE_DATA:
+	case RELAY_STAGE_BODY:
+	case RELAY_STAGE_DOT:
+		return true;
+	case RELAY_STAGE_CONNECT:
+	case RELAY_STAGE_BANNER:
+	case RELAY_STAGE_EHLO:
+	case RELAY_STAGE_XCLIENT:
+	case RELAY_STAGE_EHLO2:
+	case RELAY_STAGE_READY:
+	case RELAY_STAGE_RSET:
+	case RELAY_STAGE_QUIT:
+	case RELAY_STAGE_CLOSED:
+		break;
+	}
+	return false;
+}
+
 void
-relay_rcpt(struct relay *r, const char *from, const char *mail_params, const char *rcpt, const char *rcpt_params, uint32_t needs,
-	uint64_t size_octets, uint64_t now_us)
+relay_rcpt(struct relay *r, const char *from, const char *mail_params, const char *rcpt, const char *rcpt_params,
+	uint32_t needs, uint64_t size_octets, uint64_t now_us)
 {
 	uint32_t at = 0;
 
@@ -938,8 +976,7 @@ relay_rcpt(struct relay *r, const char *from, const char *mail_params, const cha
 		return;
 	}
 	BUG_ON(r->want_rcpt);
-	BUG_ON(!r->muted && (r->stage == RELAY_STAGE_MAIL || r->stage == RELAY_STAGE_RCPT || r->stage == RELAY_STAGE_DATA ||
-				    r->stage == RELAY_STAGE_BODY || r->stage == RELAY_STAGE_DOT));
+	BUG_ON(!r->muted && relay_answer_owed(r));
 	r->request_broken = false;
 	request_add(r, &at, from, SMTP_PATH_MAX_OCTETS);
 	r->mail_params_at = request_add(r, &at, mail_params, SMTP_PARAMS_MAX_OCTETS);
@@ -950,6 +987,12 @@ relay_rcpt(struct relay *r, const char *from, const char *mail_params, const cha
 	r->request_end_us = now_us + r->reply_us;
 	r->want_rcpt = true;
 	relay_advance(r, now_us);
+}
+
+void
+relay_limit(struct relay *r, uint64_t at_us)
+{
+	r->request_end_us = MIN(r->request_end_us, at_us);
 }
 
 void
@@ -1207,7 +1250,8 @@ bool
 relay_is_idle(const struct relay *r)
 {
 	/* a recipient asked for during RSET is held until its answer */
-	return (r->stage == RELAY_STAGE_READY || r->stage == RELAY_STAGE_RSET) && r->n_accepted == 0 && !r->want_rcpt && !r->want_quit;
+	return (r->stage == RELAY_STAGE_READY || r->stage == RELAY_STAGE_RSET) && r->n_accepted == 0 && !r->want_rcpt &&
+	       !r->want_quit;
 }
 
 bool

@@ -24,20 +24,20 @@ struct relay {
 
 	/* what the worker asked for and could not be sent yet */
 	bool want_rcpt, want_reset, want_quit;
-	bool muted;         /* the command under way was given up: its answer is read and dropped */
+	bool muted; /* the command under way was given up: its answer is read and dropped */
 
 	/* the dialogue with the backend */
-	bool failed;        /* FAILED was said: said again to each further command */
+	bool failed; /* FAILED was said: said again to each further command */
 	bool must_abort;
-	bool use_helo;      /* the client said HELO, or the backend does not know EHLO */
-	bool own_name;      /* the greeting under way names us: its refusal is our failure */
-	bool ehlo_refused;  /* refused with the client's name: greet again before the next recipient */
+	bool use_helo;     /* the client said HELO, or the backend does not know EHLO */
+	bool own_name;     /* the greeting under way names us: its refusal is our failure */
+	bool ehlo_refused; /* refused with the client's name: greet again before the next recipient */
 	bool probe_works;
-	bool reused;        /* a transaction was ended on this connection: its loss may have happened before we spoke */
-	bool mail_open;     /* the backend has taken MAIL */
-	bool mail_refused;  /* reply holds the answer to MAIL; that to the pipelined RCPT is awaited and dropped */
-	bool rcpt_sent;     /* pipelined behind MAIL */
-	bool early;         /* octets came while the message was being sent */
+	bool reused;       /* a transaction was ended on this connection: its loss may have happened before we spoke */
+	bool mail_open;    /* the backend has taken MAIL */
+	bool mail_refused; /* reply holds the answer to MAIL; that to the pipelined RCPT is awaited and dropped */
+	bool rcpt_sent;    /* pipelined behind MAIL */
+	bool early;        /* octets came while the message was being sent */
 	bool bdat, bdat_last;
 	uint32_t n_accepted;
 	uint64_t bdat_left_octets;

@@ -1,10 +1,11 @@
 /*
  * splice.c - two connections handing octets to each other.
  *
- * Flow:   worker: octets of one connection -> splice_room() -> the other connection -> splice_moved();  its ACKs -> splice_acked()
+ * Flow:   worker: octets of one connection -> splice_room() -> the other connection -> splice_moved();  its ACKs ->
+ *         splice_acked()
  * Pure:   numbers and time.
- * Keeps:  in_flight of a way never exceeds flight_octets; nothing moves towards the backend before its header; an end is passed on
- *         once and last; after DONE and ABORT nothing moves.
+ * Keeps:  in_flight of a way never exceeds flight_octets; nothing moves towards the backend before its header; an end
+ *         is passed on once and last; after DONE and ABORT nothing moves.
  * Source: POLICY section 1; RFC 9293 section 3.6.
  */
 #include "dataplane/relay/splice.h"
@@ -50,8 +51,8 @@ count(const struct splice *s, enum counter which, uint64_t n)
 }
 
 void
-splice_init(struct splice *s, const struct conf_backend *backend, const struct proxy_addrs *addrs, const struct splice_limits *limits,
-	struct counters *counters, uint64_t now_us)
+splice_init(struct splice *s, const struct conf_backend *backend, const struct proxy_addrs *addrs,
+	const struct splice_limits *limits, struct counters *counters, uint64_t now_us)
 {
 	static const struct splice_limits defaults;
 	const struct splice_limits *l = limits != NULL ? limits : &defaults;
@@ -72,7 +73,8 @@ splice_init(struct splice *s, const struct conf_backend *backend, const struct p
 	BUG_ON(n > SPLICE_HEAD_OCTETS);
 	*s = (struct splice){
 		.state = SPLICE_ST_CONNECTING,
-		.flight_octets = l->flight_octets != 0 ? MIN(l->flight_octets, SPLICE_FLIGHT_MAX_OCTETS) : SPLICE_FLIGHT_MAX_OCTETS,
+		.flight_octets = l->flight_octets != 0 ? MIN(l->flight_octets, SPLICE_FLIGHT_MAX_OCTETS)
+		                                       : SPLICE_FLIGHT_MAX_OCTETS,
 		.idle_us = l->idle_s != 0 ? (uint64_t)l->idle_s * 1000000 : SPLICE_IDLE_US,
 		.half_idle_us = l->half_idle_s != 0 ? (uint64_t)l->half_idle_s * 1000000 : SPLICE_HALF_IDLE_US,
 		.connect_end_us = now_us + (uint64_t)(l->connect_ms != 0 ? l->connect_ms : SPLICE_CONNECT_MS) * 1000,
@@ -215,7 +217,8 @@ splice_limit_us(const struct splice *s, enum splice_end *end)
 	case SPLICE_ST_OPEN:
 	case SPLICE_ST_HALF:
 		*end = SPLICE_END_IDLE;
-		/* After the backend's end nothing more can come of it; after the client's it may still work on a message. */
+		/* After the backend's end nothing more can come of it; after the client's it may still work on a
+		 * message. */
 		at_us = s->moved_us + (s->flow[SPLICE_TO_CLIENT].ended ? s->half_idle_us : s->idle_us);
 		for (int way = 0; way < SPLICE_WAYS; way++) {
 			if (s->flow[way].in_flight > 0 && s->flow[way].acked_us + SPLICE_STALL_US < at_us) {

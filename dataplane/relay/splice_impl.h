@@ -9,21 +9,21 @@
 #define SPLICE_HEAD_OCTETS 112 /* our headers have no TLVs: 107 at most (version 1) */
 
 struct splice_flow {
-	uint64_t octets;          /* handed over in all */
-	uint32_t in_flight;       /* of these not acknowledged */
-	uint64_t acked_us;        /* when some of them were acknowledged last, or began to fly */
-	bool ended;               /* the giver's FIN came and all before it was handed over */
+	uint64_t octets;    /* handed over in all */
+	uint32_t in_flight; /* of these not acknowledged */
+	uint64_t acked_us;  /* when some of them were acknowledged last, or began to fly */
+	bool ended;         /* the giver's FIN came and all before it was handed over */
 	bool shut_said;
 };
 
 struct splice {
-	uint8_t state;            /* enum splice_state */
-	uint8_t end;              /* enum splice_end */
-	bool told;                /* the last action was given */
+	uint8_t state; /* enum splice_state */
+	uint8_t end;   /* enum splice_end */
+	bool told;     /* the last action was given */
 	uint32_t flight_octets;
 	uint64_t idle_us, half_idle_us;
 	uint64_t connect_end_us;
-	uint64_t moved_us;        /* when an octet or an end moved last */
+	uint64_t moved_us; /* when an octet or an end moved last */
 	struct splice_flow flow[SPLICE_WAYS];
 	struct counters *counters;
 	uint16_t head_len, head_sent;

@@ -2,8 +2,8 @@
  * xclient.c - the XCLIENT command.
  *
  * Pure:   a client in, a line out.
- * Keeps:  no octet of the client stands in the line unencoded but printable ASCII other than '+' and '='; the line fits: each name has
- *         at most XCLIENT_VALUE_MAX_OCTETS after encoding, or it is [UNAVAILABLE].
+ * Keeps:  no octet of the client stands in the line unencoded but printable ASCII other than '+' and '='; the line
+ *         fits: each name has at most XCLIENT_VALUE_MAX_OCTETS after encoding, or it is [UNAVAILABLE].
  * Source: Postfix XCLIENT_README; RFC 3461 section 4 (xtext).
  */
 #include "dataplane/relay/xclient.h"
@@ -23,8 +23,8 @@ is_ldh(char c)
 }
 
 /*
- * Whether Postfix takes it for a host name (valid_hostname.c): it answers 501 to any other, and a stranger with an odd octet in his reverse
- * DNS could then never deliver. Such a name is as good as none.
+ * Whether Postfix takes it for a host name (valid_hostname.c): it answers 501 to any other, and a stranger with an odd
+ * octet in his reverse DNS could then never deliver. Such a name is as good as none.
  */
 static bool
 is_hostname(const char *name)

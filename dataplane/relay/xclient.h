@@ -11,8 +11,8 @@
 
 #include "dataplane/relay/relay.h"
 
-/* XCLIENT_README says 512, Postfix reads 2048. All in one command: a second one is refused, as authorisation then looks at the
- * first client (seen with Postfix 3.7). */
+/* XCLIENT_README says 512, Postfix reads 2048. All in one command: a second one is refused, as authorisation then
+ * looks at the first client (seen with Postfix 3.7). */
 #define XCLIENT_LINE_MAX_OCTETS 1280
 
 /* "XCLIENT ..." with CRLF of the attributes in attrs (enum xclient_attr) to out; returns its length, no NUL. */

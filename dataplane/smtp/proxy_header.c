@@ -3,8 +3,8 @@
  *
  * Flow:   relay, backend_probe, splice -> proxy_header_build_*() -> backend;  load balancer -> proxy_header_parse()
  * Pure:   octets.
- * Keeps:  a parse reads only what it was given, asks for more only while what it has can still become a header, and never for more
- *         than PROXY_HEADER_MAX_OCTETS; the verdict does not depend on where the octets were cut.
+ * Keeps:  a parse reads only what it was given, asks for more only while what it has can still become a header, and
+ *         never for more than PROXY_HEADER_MAX_OCTETS; the verdict does not depend on where the octets were cut.
  * Source: HAProxy's proxy-protocol.txt, sections 2.1 (text) and 2.2 (binary).
  */
 #include "dataplane/smtp/proxy_header.h"
@@ -191,7 +191,8 @@ v2_addrs(uint8_t family, struct octets *block, struct proxy_addrs *out)
 		octets_copy(block, a.dst.octet, 16);
 		break;
 	default:
-		/* section 2.2 lets a receiver take UNSPEC and UDP as "no address known"; a mail client without an address is none */
+		/* section 2.2 lets a receiver take UNSPEC and UDP as "no address known"; a mail client without an
+		 * address is none */
 		return PROXY_BROKEN;
 	}
 	a.src_port = octets_u16(block);

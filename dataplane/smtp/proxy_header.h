@@ -18,17 +18,17 @@ struct proxy_addrs {
 	uint16_t src_port, dst_port;
 };
 
-/* Writes a header for a proxied connection to out (PROXY_HEADER_MAX_OCTETS); returns its length. local is version 2's LOCAL command
- * (version 1: PROXY with our own addresses, as UNKNOWN is refused by Postfix): used by probes. */
+/* Writes a header for a proxied connection to out (PROXY_HEADER_MAX_OCTETS); returns its length. local is version 2's
+ * LOCAL command (version 1: PROXY with our own addresses, as UNKNOWN is refused by Postfix): used by probes. */
 uint32_t proxy_header_build_v1(const struct proxy_addrs *a, uint8_t *out);
 uint32_t proxy_header_build_v2(const struct proxy_addrs *a, uint8_t *out);
 uint32_t proxy_header_build_v2_local(uint8_t *out);
 
 enum proxy_parse { PROXY_MORE, PROXY_DONE, PROXY_LOCAL, PROXY_BROKEN };
 
-/* Looks at the first len octets; on DONE and LOCAL *used octets belong to the header (LOCAL: version 2's LOCAL, version 1's UNKNOWN;
- * *out is left alone). Never needs more than PROXY_HEADER_MAX_OCTETS: beyond that it is BROKEN. Whether the peer may send one at
- * all is the caller's question. */
+/* Looks at the first len octets; on DONE and LOCAL *used octets belong to the header (LOCAL: version 2's LOCAL,
+ * version 1's UNKNOWN; *out is left alone). Never needs more than PROXY_HEADER_MAX_OCTETS: beyond that it is BROKEN.
+ * Whether the peer may send one at all is the caller's question. */
 enum proxy_parse proxy_header_parse(const uint8_t *data, uint32_t len_octets, struct proxy_addrs *out, uint32_t *used);
 
 #endif

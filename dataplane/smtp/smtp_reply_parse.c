@@ -3,12 +3,12 @@
  *
  * Flow:   backend octets -> smtp_reply_parse() -> relay, backend_probe
  * Pure:   octets in, a reply out; where the octets were cut makes no difference.
- * Keeps:  what is kept is safe to pass on: each line is CODE, then SP or '-', then TAB and printable 7-bit octets, then CRLF; all
- *         codes are the same; only the last line is final; at most SMTP_REPLY_MAX_OCTETS - 1 octets in whole lines, NUL behind them.
- *         Nothing beyond the end of the reply is consumed.
- * Source: RFC 5321 section 4.2. It asks for CRLF; a lone LF ends a line, too, for old servers send it and nothing can be smuggled
- *         through a reply that is written anew. 8-bit octets become '?': UTF-8 replies are for who asked for SMTPUTF8 (RFC 6531
- *         section 3.7.4.2), and no reply of ours contains 8-bit (POLICY section 6).
+ * Keeps:  what is kept is safe to pass on: each line is CODE, then SP or '-', then TAB and printable 7-bit octets,
+ *         then CRLF; all codes are the same; only the last line is final; at most SMTP_REPLY_MAX_OCTETS - 1 octets in
+ *         whole lines, NUL behind them. Nothing beyond the end of the reply is consumed.
+ * Source: RFC 5321 section 4.2. It asks for CRLF; a lone LF ends a line, too, for old servers send it and nothing can
+ *         be smuggled through a reply that is written anew. 8-bit octets become '?': UTF-8 replies are for who asked
+ *         for SMTPUTF8 (RFC 6531 section 3.7.4.2), and no reply of ours contains 8-bit (POLICY section 6).
  */
 #include "dataplane/smtp/smtp_reply.h"
 

@@ -1,8 +1,8 @@
 /*
  * fuzz_proxy_header.c - any octets as a PROXY header.
  *
- * Keeps:  nothing beyond the octets given is read; a prefix never says less than "more" of what the whole says; what is parsed can
- *         be built again and parses to the same.
+ * Keeps:  nothing beyond the octets given is read; a prefix never says less than "more" of what the whole says; what
+ *         is parsed can be built again and parses to the same.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -32,7 +32,8 @@ parse(const uint8_t *data, uint32_t len, struct proxy_addrs *a, uint32_t *used)
 static bool
 same(const struct proxy_addrs *a, const struct proxy_addrs *b)
 {
-	return ip_addr_equal(&a->src, &b->src) && ip_addr_equal(&a->dst, &b->dst) && a->src_port == b->src_port && a->dst_port == b->dst_port;
+	return ip_addr_equal(&a->src, &b->src) && ip_addr_equal(&a->dst, &b->dst) && a->src_port == b->src_port &&
+	       a->dst_port == b->dst_port;
 }
 
 int

@@ -1,10 +1,11 @@
 /*
  * fuzz_relay.c - a relay, and a probe, against a backend that says anything at any time.
  *
- * The input is a script: an octet of set-up, then operations of one octet each, OP_SAY followed by a length and that many octets.
- * Keeps:  each reply for the client is printable lines within bounds, never 421; a failure is 451 4.3.0; the message is answered 2xx
- *         only after its end was sent and the backend said 250 afterwards; nothing but PROXY goes out before the backend spoke; every
- *         state can be left by time alone but those without a deadline.
+ * The input is a script: an octet of set-up, then operations of one octet each, OP_SAY followed by a length and that
+ * many octets.
+ * Keeps:  each reply for the client is printable lines within bounds, never 421; a failure is 451 4.3.0; the message
+ *         is answered 2xx only after its end was sent and the backend said 250 afterwards; nothing but PROXY goes out
+ *         before the backend spoke; every state can be left by time alone but those without a deadline.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -16,13 +17,30 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { OP_SAY, OP_CONNECT, OP_CLOSE, OP_RCPT, OP_DATA, OP_BDAT, OP_BODY, OP_DOT, OP_RESET, OP_QUIT, OP_AFTER, OP_FLUSH, OP_SAY2, OP_SAY3, OP_RCPT2, OP_N };
+enum {
+	OP_SAY,
+	OP_CONNECT,
+	OP_CLOSE,
+	OP_RCPT,
+	OP_DATA,
+	OP_BDAT,
+	OP_BODY,
+	OP_DOT,
+	OP_RESET,
+	OP_QUIT,
+	OP_AFTER,
+	OP_FLUSH,
+	OP_SAY2,
+	OP_SAY3,
+	OP_RCPT2,
+	OP_N
+};
 
 struct run {
 	struct relay r;
 	uint64_t now_us;
-	bool spoke;      /* the backend has said something */
-	bool dot_sent;   /* since the last message's answer */
+	bool spoke;    /* the backend has said something */
+	bool dot_sent; /* since the last message's answer */
 	bool connected;
 	uint8_t how;
 };
@@ -30,10 +48,12 @@ struct run {
 static void
 check_reply(const struct smtp_reply *r, enum relay_action action)
 {
-	BUG_ON(r->len_octets < 5 || r->len_octets >= SMTP_REPLY_MAX_OCTETS || memcmp(r->text + r->len_octets - 2, "\r\n", 2) != 0);
+	BUG_ON(r->len_octets < 5 || r->len_octets >= SMTP_REPLY_MAX_OCTETS ||
+		memcmp(r->text + r->len_octets - 2, "\r\n", 2) != 0);
 	BUG_ON(r->code < 200 || r->code > 599 || r->code == 421);
 	for (uint32_t i = 0; i < r->len_octets; i++)
-		BUG_ON((uint8_t)r->text[i] >= 0x7f || ((uint8_t)r->text[i] < 0x20 && strchr("\t\r\n", r->text[i]) == NULL));
+		BUG_ON((uint8_t)r->text[i] >= 0x7f ||
+			((uint8_t)r->text[i] < 0x20 && strchr("\t\r\n", r->text[i]) == NULL));
 	if (action == RELAY_ACTION_FAILED)
 		BUG_ON(r->code != 451 || memcmp(r->text, "451 4.3.0 ", 10) != 0);
 	if (action == RELAY_ACTION_DATA_REPLY)
@@ -115,7 +135,7 @@ step(struct run *u, uint8_t op, const uint8_t **at, const uint8_t *end)
 	case OP_SAY2:
 	case OP_SAY3:
 		if (*at < end && u->connected) {
-			const uint32_t len = MIN((uint32_t)**at, (uint32_t)(end - *at - 1));
+			const uint32_t len = MIN((uint32_t) * *at, (uint32_t)(end - *at - 1));
 
 			say(u, *at + 1, len);
 			*at += 1 + len;
@@ -131,11 +151,12 @@ step(struct run *u, uint8_t op, const uint8_t **at, const uint8_t *end)
 	case OP_RCPT:
 	case OP_RCPT2:
 		if (may_ask(u))
-			relay_rcpt(&u->r, "from@a.example", op % OP_N == OP_RCPT ? "" : " SIZE=9 BODY=8BITMIME", "to@b.example", "", op & 0x40 ? EXT_8BITMIME : 0,
-				op & 0x20 ? 1000 : 0, u->now_us);
+			relay_rcpt(&u->r, "from@a.example", op % OP_N == OP_RCPT ? "" : " SIZE=9 BODY=8BITMIME",
+				"to@b.example", "", op & 0x40 ? EXT_8BITMIME : 0, op & 0x20 ? 1000 : 0, u->now_us);
 		return;
 	case OP_DATA:
-		if (u->r.stage == RELAY_STAGE_CLOSED || (u->r.stage == RELAY_STAGE_READY && u->r.n_accepted > 0 && !u->r.want_rcpt))
+		if (u->r.stage == RELAY_STAGE_CLOSED ||
+			(u->r.stage == RELAY_STAGE_READY && u->r.n_accepted > 0 && !u->r.want_rcpt))
 			relay_data(&u->r, u->now_us);
 		return;
 	case OP_BDAT:
@@ -173,9 +194,14 @@ static void
 run_relay(const uint8_t *data, size_t size)
 {
 	static struct run u;
-	struct relay_backend b = { .conf.client_address = data[0] % 4, .our_name = "gw.example.org", .probe_works = (data[0] & 4) != 0 };
-	struct relay_client c = { .addrs = { .src = ip_addr_v4(1), .dst = ip_addr_v4(2), .src_port = 3, .dst_port = 25 }, .helo = "client.example",
-		.esmtp = (data[0] & 8) != 0 };
+	struct relay_backend b = {
+		.conf.client_address = data[0] % 4, .our_name = "gw.example.org", .probe_works = (data[0] & 4) != 0
+	};
+	struct relay_client c = {
+		.addrs = { .src = ip_addr_v4(1), .dst = ip_addr_v4(2), .src_port = 3, .dst_port = 25 },
+		.helo = "client.example",
+		.esmtp = (data[0] & 8) != 0
+	};
 	const uint8_t *at = data + 1, *end = data + size;
 
 	memset(&u, 0x5a, sizeof(u));
@@ -203,7 +229,9 @@ static void
 run_probe(const uint8_t *data, size_t size)
 {
 	static struct backend_probe p;
-	const struct conf_backend conf = { .client_address = data[0] % 4, .port = data[0] & 64 ? 465 : 25, .is_submission = (data[0] & 32) != 0,
+	const struct conf_backend conf = { .client_address = data[0] % 4,
+		.port = data[0] & 64 ? 465 : 25,
+		.is_submission = (data[0] & 32) != 0,
 		.addr = ip_addr_v4(2) };
 	const struct ip_addr local = ip_addr_v4(1);
 	const struct backend_state before = { .health = data[0] % 6 };

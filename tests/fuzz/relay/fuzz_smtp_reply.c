@@ -73,7 +73,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	BUG_ON(used != used_cut);
 	if (result != SMTP_REPLY_DONE)
 		return 0;
-	BUG_ON(whole.reply.len_octets != cut.reply.len_octets || memcmp(whole.reply.text, cut.reply.text, whole.reply.len_octets) != 0);
+	BUG_ON(whole.reply.len_octets != cut.reply.len_octets ||
+		memcmp(whole.reply.text, cut.reply.text, whole.reply.len_octets) != 0);
 	check_kept(&whole.reply);
 	ehlo_parse(&whole.reply, &ehlo);
 	BUG_ON((ehlo.ext & EXT_XCLIENT) == 0 && ehlo.xclient != 0);

@@ -2,7 +2,8 @@
  * relay_play.h - a relay in virtual time with the backend played by the test.
  *
  * Flow:   test rows (struct step) -> play_run() -> relay
- * Keeps:  every octet the relay sends is compared; each reply for the client is 7-bit lines within the bounds; each failure is 451 4.3.0.
+ * Keeps:  every octet the relay sends is compared; each reply for the client is 7-bit lines within the bounds; each
+ *         failure is 451 4.3.0.
  */
 #ifndef GREYLINE_TESTS_RELAY_PLAY_H
 #define GREYLINE_TESTS_RELAY_PLAY_H
@@ -22,16 +23,16 @@ enum op {
 	OP_WANT,    /* exactly this went out since the last look */
 	OP_RCPT,    /* text: recipient, number: needs */
 	OP_DATA,
-	OP_BDAT,    /* number: octets; text "LAST" or "" */
-	OP_BODY,    /* number: octets handed over */
-	OP_DOT,     /* the end of the message was handed over */
+	OP_BDAT, /* number: octets; text "LAST" or "" */
+	OP_BODY, /* number: octets handed over */
+	OP_DOT,  /* the end of the message was handed over */
 	OP_RESET,
 	OP_QUIT,
-	OP_AFTER,   /* number: milliseconds pass */
-	OP_ACTION,  /* number: enum relay_action; text: the reply, or NULL */
-	OP_AT,      /* number: enum relay_stage that relay_stage() says */
-	OP_SIZE,    /* number: SIZE= of the recipients after this */
-	OP_PARAMS,  /* text: parameters of MAIL after this */
+	OP_AFTER,  /* number: milliseconds pass */
+	OP_ACTION, /* number: enum relay_action; text: the reply, or NULL */
+	OP_AT,     /* number: enum relay_stage that relay_stage() says */
+	OP_SIZE,   /* number: SIZE= of the recipients after this */
+	OP_PARAMS, /* text: parameters of MAIL after this */
 	OP_RCPT_PARAMS,
 };
 
@@ -42,6 +43,7 @@ struct step {
 };
 
 /* rows read as a dialogue */
+/* clang-format off */
 #define CONNECT          { OP_CONNECT, NULL, 0 }
 #define CLOSE            { OP_CLOSE, NULL, 0 }
 #define SAY(t)           { OP_SAY, t, 0 }
@@ -65,6 +67,7 @@ struct step {
 #define SIZE(n)          { OP_SIZE, NULL, n }
 #define PARAMS(t)        { OP_PARAMS, t, 0 }
 #define RCPT_PARAMS(t)   { OP_RCPT_PARAMS, t, 0 }
+/* clang-format on */
 
 #define OUR_NAME    "gw.example.org"
 #define CLIENT_HELO "mail.sender.example"
@@ -81,7 +84,8 @@ struct play {
 	uint32_t cut; /* the backend's octets come in pieces of so many; 0: whole */
 };
 
-static const char *const play_action_names[] = { "NONE", "RCPT_REPLY", "DATA_REPLY", "MESSAGE_REPLY", "FAILED", "CLOSED" };
+static const char *const play_action_names[] = { "NONE", "RCPT_REPLY", "DATA_REPLY", "MESSAGE_REPLY", "FAILED",
+	"CLOSED" };
 
 static inline void
 play_init(struct play *p, const char *label, enum conf_client_address how)
@@ -92,12 +96,24 @@ play_init(struct play *p, const char *label, enum conf_client_address how)
 	p->params = p->rcpt_params = "";
 	p->backend = (struct relay_backend){
 		.conf = { .name = "mta1", .addr = ip_addr_v4(0xc6120103), .port = 25, .client_address = (uint8_t)how },
-		.our_name = OUR_NAME, .greeting_ms = 10000, .total_ms = 30000, .reply_ms = 35000, .dot_s = 600,
-		.probe_works = true, .counters = &p->counters,
+		.our_name = OUR_NAME,
+		.greeting_ms = 10000,
+		.total_ms = 30000,
+		.reply_ms = 35000,
+		.dot_s = 600,
+		.probe_works = true,
+		.counters = &p->counters,
 	};
 	p->client = (struct relay_client){
-		.addrs = { .src = ip_addr_v4(0xc0000207), .dst = ip_addr_v4(0xc6120002), .src_port = 40001, .dst_port = 25 },
-		.helo = CLIENT_HELO, .ptr_name = "mail.sender.example", .ptr_state = PTR_CONFIRMED, .ptr_confirmed = true, .esmtp = true,
+		.addrs = { .src = ip_addr_v4(0xc0000207),
+			.dst = ip_addr_v4(0xc6120002),
+			.src_port = 40001,
+			.dst_port = 25 },
+		.helo = CLIENT_HELO,
+		.ptr_name = "mail.sender.example",
+		.ptr_state = PTR_CONFIRMED,
+		.ptr_confirmed = true,
+		.esmtp = true,
 	};
 	relay_init(&p->relay, &p->backend, &p->client, p->now_us);
 }
@@ -117,7 +133,8 @@ play_output(struct play *p, char *out, uint32_t n)
 	uint32_t len = 0, got;
 
 	/* small pieces: a command may leave in several segments */
-	while (len < n - 1 && (got = relay_output(&p->relay, (uint8_t *)out + len, p->cut != 0 ? MIN(7u, n - 1 - len) : n - 1 - len)) > 0)
+	while (len < n - 1 && (got = relay_output(&p->relay, (uint8_t *)out + len,
+				       p->cut != 0 ? MIN(7u, n - 1 - len) : n - 1 - len)) > 0)
 		len += got;
 	out[len] = '\0';
 	return len;
@@ -182,7 +199,8 @@ play_step(struct play *p, const struct step *s, uint32_t index)
 		CHECK_STR(where, out, s->text);
 		return;
 	case OP_RCPT:
-		relay_rcpt(&p->relay, "from@sender.example", p->params, s->text, p->rcpt_params, s->number, p->size, p->now_us);
+		relay_rcpt(&p->relay, "from@sender.example", p->params, s->text, p->rcpt_params, s->number, p->size,
+			p->now_us);
 		return;
 	case OP_DATA:
 		relay_data(&p->relay, p->now_us);
@@ -208,13 +226,14 @@ play_step(struct play *p, const struct step *s, uint32_t index)
 	case OP_ACTION:
 		action = relay_next(&p->relay, p->now_us);
 		if (action != s->number)
-			fail_msg("%s: got %s, want %s (words \"%s\")", where, play_action_names[action], play_action_names[s->number],
-				relay_words(&p->relay));
+			fail_msg("%s: got %s, want %s (words \"%s\")", where, play_action_names[action],
+				play_action_names[s->number], relay_words(&p->relay));
 		if (action == RELAY_ACTION_NONE || action == RELAY_ACTION_CLOSED)
 			return;
 		play_check_reply(p, action);
 		if (s->text != NULL)
-			CHECK_OCTETS(where, relay_reply(&p->relay)->text, relay_reply(&p->relay)->len_octets, s->text, strlen(s->text));
+			CHECK_OCTETS(where, relay_reply(&p->relay)->text, relay_reply(&p->relay)->len_octets, s->text,
+				strlen(s->text));
 		return;
 	case OP_AT:
 		if (relay_stage(&p->relay) != s->number)

@@ -17,9 +17,12 @@ all_up(void **state)
 	(void)state;
 	for (uint32_t i = 0; i < N; i++) {
 		backends[i] = (struct conf_backend){ .id = i + 1, .port = 25 };
-		states[i] = (struct backend_state){ .id = i + 1, .health = BACKEND_UP, .probed = 1, .size_octets = 1000,
-			.ext = EXT_PIPELINING | EXT_SIZE | EXT_8BITMIME | EXT_SMTPUTF8 | EXT_DSN | EXT_CHUNKING | EXT_BINARYMIME |
-				EXT_ENHANCEDSTATUSCODES | EXT_STARTTLS | EXT_XCLIENT | EXT_AUTH };
+		states[i] = (struct backend_state){ .id = i + 1,
+			.health = BACKEND_UP,
+			.probed = 1,
+			.size_octets = 1000,
+			.ext = EXT_PIPELINING | EXT_SIZE | EXT_8BITMIME | EXT_SMTPUTF8 | EXT_DSN | EXT_CHUNKING |
+			       EXT_BINARYMIME | EXT_ENHANCEDSTATUSCODES | EXT_STARTTLS | EXT_XCLIENT | EXT_AUTH };
 	}
 	return 0;
 }
@@ -112,8 +115,10 @@ offer(uint32_t *ext, uint64_t *size)
 static void
 test_backend_offer_follows_every_backend(void **state)
 {
-	static const uint32_t end_to_end[] = { EXT_8BITMIME, EXT_SMTPUTF8, EXT_DSN, EXT_CHUNKING, EXT_BINARYMIME, EXT_ENHANCEDSTATUSCODES };
-	const uint32_t all = EXT_PIPELINING | EXT_SIZE | EXT_8BITMIME | EXT_SMTPUTF8 | EXT_DSN | EXT_CHUNKING | EXT_BINARYMIME | EXT_ENHANCEDSTATUSCODES;
+	static const uint32_t end_to_end[] = { EXT_8BITMIME, EXT_SMTPUTF8, EXT_DSN, EXT_CHUNKING, EXT_BINARYMIME,
+		EXT_ENHANCEDSTATUSCODES };
+	const uint32_t all = EXT_PIPELINING | EXT_SIZE | EXT_8BITMIME | EXT_SMTPUTF8 | EXT_DSN | EXT_CHUNKING |
+	                     EXT_BINARYMIME | EXT_ENHANCEDSTATUSCODES;
 	uint32_t ext;
 	uint64_t size;
 
@@ -127,7 +132,8 @@ test_backend_offer_follows_every_backend(void **state)
 		offer(&ext, &size);
 		CHECK_EQ("one lacks it", ext & end_to_end[i], 0);
 		CHECK_EQ("and what needs it goes, too", ext,
-			all & ~end_to_end[i] & ~(end_to_end[i] == EXT_8BITMIME ? EXT_SMTPUTF8 : 0u) & ~(end_to_end[i] == EXT_CHUNKING ? EXT_BINARYMIME : 0u));
+			all & ~end_to_end[i] & ~(end_to_end[i] == EXT_8BITMIME ? EXT_SMTPUTF8 : 0u) &
+				~(end_to_end[i] == EXT_CHUNKING ? EXT_BINARYMIME : 0u));
 	}
 	all_up(NULL);
 	for (int i = 0; i < N; i++)
@@ -171,8 +177,8 @@ test_backend_offer_leaves_out_whom_it_cannot_route_to(void **state)
 	backends[2].is_submission = 1;
 	offer(&ext, &size);
 	CHECK_TRUE("neither counts", (ext & EXT_SMTPUTF8) != 0);
-	backend_offer(&(struct conf_listener){ .pools = 0x2 }, (struct conf_pool[]){ { .backends = 0xf }, { .backends = 0x8 } }, 2, backends, states, N,
-		&ext, &size);
+	backend_offer(&(struct conf_listener){ .pools = 0x2 },
+		(struct conf_pool[]){ { .backends = 0xf }, { .backends = 0x8 } }, 2, backends, states, N, &ext, &size);
 	CHECK_TRUE("of the listener's pools alone", (ext & EXT_SMTPUTF8) != 0);
 }
 

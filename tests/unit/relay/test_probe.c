@@ -9,7 +9,12 @@
 
 #define OUR_NAME "gw.example.org"
 
-enum how { NONE = CLIENT_ADDRESS_NONE, V1 = CLIENT_ADDRESS_PROXY_V1, V2 = CLIENT_ADDRESS_PROXY_V2, XC = CLIENT_ADDRESS_XCLIENT };
+enum how {
+	NONE = CLIENT_ADDRESS_NONE,
+	V1 = CLIENT_ADDRESS_PROXY_V1,
+	V2 = CLIENT_ADDRESS_PROXY_V2,
+	XC = CLIENT_ADDRESS_XCLIENT
+};
 
 #define TURNS_MAX 12
 
@@ -23,33 +28,40 @@ struct row {
 	enum how how;
 	bool relaytest, submission;
 	uint16_t port;
-	uint8_t before;          /* enum backend_health */
+	uint8_t before; /* enum backend_health */
 	bool ok;
-	uint8_t health;          /* after */
+	uint8_t health; /* after */
 	uint32_t ext;
 	uint64_t size;
-	const char *words;       /* contained */
+	const char *words; /* contained */
 	struct turn turns[TURNS_MAX];
 };
 
-#define EHLO "EHLO " OUR_NAME "\r\n"
-#define RCPT "RCPT TO:<relaytest@greyline-0000002a.invalid>\r\n"
-#define HI   "220 mta.example ESMTP\r\n"
-#define EXTS "250-mta.example\r\n250-SIZE 1000\r\n250 8BITMIME\r\n"
+#define EHLO   "EHLO " OUR_NAME "\r\n"
+#define RCPT   "RCPT TO:<relaytest@greyline-0000002a.invalid>\r\n"
+#define HI     "220 mta.example ESMTP\r\n"
+#define EXTS   "250-mta.example\r\n250-SIZE 1000\r\n250 8BITMIME\r\n"
 #define XOFFER "250-mta\r\n250-DSN\r\n250 XCLIENT NAME ADDR PROTO HELO REVERSE_NAME PORT\r\n"
+/* clang-format off */
 #define BYE  { "QUIT\r\n", "221 bye\r\n" }
+/* clang-format on */
 
 static const struct row rows[] = {
-	{ "up, with its extensions", NONE, .ok = true, .health = BACKEND_UP, .ext = EXT_SIZE | EXT_8BITMIME, .size = 1000, .words = "250-mta.example",
-		.turns = { { "", HI }, { EHLO, EXTS }, BYE } },
+	{ "up, with its extensions", NONE, .ok = true, .health = BACKEND_UP, .ext = EXT_SIZE | EXT_8BITMIME,
+		.size = 1000, .words = "250-mta.example", .turns = { { "", HI }, { EHLO, EXTS }, BYE } },
 	{ "PROXY version 1 with our own address", V1, .ok = true, .health = BACKEND_UP, .words = "250 mta",
 		.turns = { { "PROXY TCP4 198.18.1.2 198.18.1.3 32810 25\r\n", HI }, { EHLO, "250 mta\r\n" }, BYE } },
 	{ "a backend that does not know EHLO", NONE, .ok = true, .health = BACKEND_UP,
-		.turns = { { "", HI }, { EHLO, "502 what\r\n" }, { "HELO " OUR_NAME "\r\n", "250-mta\r\n250 DSN\r\n" }, BYE } },
-	{ "QUIT unanswered changes nothing", NONE, .ok = true, .health = BACKEND_UP, .turns = { { "", HI }, { EHLO, "250 mta\r\n" }, { "QUIT\r\n", "" } } },
-	{ "QUIT answered by closing", NONE, .ok = true, .health = BACKEND_UP, .turns = { { "", HI }, { EHLO, "250 mta\r\n" }, { "QUIT\r\n", NULL } } },
-	{ "XCLIENT must be offered", XC, .words = "smtpd_authorized_xclient_hosts", .turns = { { "", HI }, { EHLO, EXTS }, BYE } },
-	{ "XCLIENT offered", XC, .ok = true, .health = BACKEND_UP, .ext = EXT_DSN | EXT_XCLIENT, .turns = { { "", HI }, { EHLO, XOFFER }, BYE } },
+		.turns = { { "", HI }, { EHLO, "502 what\r\n" }, { "HELO " OUR_NAME "\r\n", "250-mta\r\n250 DSN\r\n" },
+			BYE } },
+	{ "QUIT unanswered changes nothing", NONE, .ok = true, .health = BACKEND_UP,
+		.turns = { { "", HI }, { EHLO, "250 mta\r\n" }, { "QUIT\r\n", "" } } },
+	{ "QUIT answered by closing", NONE, .ok = true, .health = BACKEND_UP,
+		.turns = { { "", HI }, { EHLO, "250 mta\r\n" }, { "QUIT\r\n", NULL } } },
+	{ "XCLIENT must be offered", XC, .words = "smtpd_authorized_xclient_hosts",
+		.turns = { { "", HI }, { EHLO, EXTS }, BYE } },
+	{ "XCLIENT offered", XC, .ok = true, .health = BACKEND_UP, .ext = EXT_DSN | EXT_XCLIENT,
+		.turns = { { "", HI }, { EHLO, XOFFER }, BYE } },
 
 	{ "no banner", NONE, .words = "no answer in time at BANNER", .turns = { { "", "" } } },
 	{ "closed without a banner", NONE, .words = "connection lost at BANNER", .turns = { { "", NULL } } },
@@ -61,61 +73,87 @@ static const struct row rows[] = {
 	{ "EHLO silent", NONE, .words = "no answer in time at EHLO", .turns = { { "", HI }, { EHLO, "" } } },
 	{ "EHLO lost", NONE, .words = "connection lost at EHLO", .turns = { { "", HI }, { EHLO, NULL } } },
 
-	{ "relay test: refused, as it should be", V1, .relaytest = true, .ok = true, .health = BACKEND_UP, .ext = EXT_SIZE | EXT_8BITMIME, .size = 1000,
-		.words = "250 ok",
-		.turns = { { "PROXY TCP4 192.0.2.1 198.18.1.3 32810 25\r\n", HI }, { EHLO, EXTS }, { "MAIL FROM:<>\r\n", "250 ok\r\n" },
-			{ RCPT, "554 5.7.1 Relay access denied\r\n" }, { "RSET\r\n", "250 ok\r\n" }, BYE } },
+	{ "relay test: refused, as it should be", V1, .relaytest = true, .ok = true, .health = BACKEND_UP,
+		.ext = EXT_SIZE | EXT_8BITMIME, .size = 1000, .words = "250 ok",
+		.turns = { { "PROXY TCP4 192.0.2.1 198.18.1.3 32810 25\r\n", HI }, { EHLO, EXTS },
+			{ "MAIL FROM:<>\r\n", "250 ok\r\n" }, { RCPT, "554 5.7.1 Relay access denied\r\n" },
+			{ "RSET\r\n", "250 ok\r\n" }, BYE } },
 	{ "relay test: a temporary refusal is one as well", V1, .relaytest = true, .ok = true, .health = BACKEND_UP,
-		.turns = { { "PROXY TCP4 192.0.2.1 198.18.1.3 32810 25\r\n", HI }, { EHLO, "250 x\r\n" }, { "MAIL FROM:<>\r\n", "250 ok\r\n" },
-			{ RCPT, "450 4.1.2 later\r\n" }, { "RSET\r\n", "250 ok\r\n" }, BYE } },
+		.turns = { { "PROXY TCP4 192.0.2.1 198.18.1.3 32810 25\r\n", HI }, { EHLO, "250 x\r\n" },
+			{ "MAIL FROM:<>\r\n", "250 ok\r\n" }, { RCPT, "450 4.1.2 later\r\n" },
+			{ "RSET\r\n", "250 ok\r\n" }, BYE } },
 	{ "relay test: the null sender refused", V1, .relaytest = true, .ok = true, .health = BACKEND_UP,
-		.turns = { { "PROXY TCP4 192.0.2.1 198.18.1.3 32810 25\r\n", HI }, { EHLO, "250 x\r\n" }, { "MAIL FROM:<>\r\n", "550 no\r\n" }, BYE } },
-	{ "relay test: the outside client is turned away at the banner", V1, .relaytest = true, .ok = true, .health = BACKEND_UP, .words = "554 listed",
+		.turns = { { "PROXY TCP4 192.0.2.1 198.18.1.3 32810 25\r\n", HI }, { EHLO, "250 x\r\n" },
+			{ "MAIL FROM:<>\r\n", "550 no\r\n" }, BYE } },
+	{ "relay test: the outside client is turned away at the banner", V1, .relaytest = true, .ok = true,
+		.health = BACKEND_UP, .words = "554 listed",
 		.turns = { { "PROXY TCP4 192.0.2.1 198.18.1.3 32810 25\r\n", "554 listed\r\n" }, BYE } },
 	{ "relay test: the connection is lost", V1, .relaytest = true, .words = "connection lost at RCPT",
-		.turns = { { "PROXY TCP4 192.0.2.1 198.18.1.3 32810 25\r\n", HI }, { EHLO, "250 x\r\n" }, { "MAIL FROM:<>\r\n", "250 ok\r\n" }, { RCPT, NULL } } },
+		.turns = { { "PROXY TCP4 192.0.2.1 198.18.1.3 32810 25\r\n", HI }, { EHLO, "250 x\r\n" },
+			{ "MAIL FROM:<>\r\n", "250 ok\r\n" }, { RCPT, NULL } } },
 	{ "relay test: 421", V1, .relaytest = true, .words = "421 busy",
-		.turns = { { "PROXY TCP4 192.0.2.1 198.18.1.3 32810 25\r\n", HI }, { EHLO, "250 x\r\n" }, { "MAIL FROM:<>\r\n", "250 ok\r\n" },
-			{ RCPT, "421 busy\r\n" } } },
+		.turns = { { "PROXY TCP4 192.0.2.1 198.18.1.3 32810 25\r\n", HI }, { EHLO, "250 x\r\n" },
+			{ "MAIL FROM:<>\r\n", "250 ok\r\n" }, { RCPT, "421 busy\r\n" } } },
 	{ "relay test: relays, found out", V1, .relaytest = true, .health = BACKEND_OPEN_RELAY, .words = "mynetworks",
-		.turns = { { "PROXY TCP4 192.0.2.1 198.18.1.3 32810 25\r\n", HI }, { EHLO, "250 x\r\n" }, { "MAIL FROM:<>\r\n", "250 ok\r\n" },
-			{ RCPT, "250 2.1.5 ok\r\n" }, { "RSET\r\n", "250 ok\r\n" }, BYE } },
-	{ "relay test: relays, and dies at RSET", V1, .relaytest = true, .health = BACKEND_OPEN_RELAY, .words = "mynetworks",
-		.turns = { { "PROXY TCP4 192.0.2.1 198.18.1.3 32810 25\r\n", HI }, { EHLO, "250 x\r\n" }, { "MAIL FROM:<>\r\n", "250 ok\r\n" },
-			{ RCPT, "250 2.1.5 ok\r\n" }, { "RSET\r\n", NULL } } },
-	{ "relay test as the outside client by XCLIENT", XC, .relaytest = true, .ok = true, .health = BACKEND_UP, .ext = EXT_DSN | EXT_XCLIENT,
+		.turns = { { "PROXY TCP4 192.0.2.1 198.18.1.3 32810 25\r\n", HI }, { EHLO, "250 x\r\n" },
+			{ "MAIL FROM:<>\r\n", "250 ok\r\n" }, { RCPT, "250 2.1.5 ok\r\n" },
+			{ "RSET\r\n", "250 ok\r\n" }, BYE } },
+	{ "relay test: relays, and dies at RSET", V1, .relaytest = true, .health = BACKEND_OPEN_RELAY,
+		.words = "mynetworks",
+		.turns = { { "PROXY TCP4 192.0.2.1 198.18.1.3 32810 25\r\n", HI }, { EHLO, "250 x\r\n" },
+			{ "MAIL FROM:<>\r\n", "250 ok\r\n" }, { RCPT, "250 2.1.5 ok\r\n" }, { "RSET\r\n", NULL } } },
+	{ "relay test as the outside client by XCLIENT", XC, .relaytest = true, .ok = true, .health = BACKEND_UP,
+		.ext = EXT_DSN | EXT_XCLIENT,
 		.turns = { { "", HI }, { EHLO, XOFFER },
-			{ "XCLIENT NAME=[UNAVAILABLE] REVERSE_NAME=[UNAVAILABLE] ADDR=192.0.2.1 PORT=32810 PROTO=ESMTP HELO=" OUR_NAME "\r\n", HI },
-			{ EHLO, "250 mta\r\n" }, { "MAIL FROM:<>\r\n", "250 ok\r\n" }, { RCPT, "554 no\r\n" }, { "RSET\r\n", "250 ok\r\n" }, BYE } },
+			{ "XCLIENT NAME=[UNAVAILABLE] REVERSE_NAME=[UNAVAILABLE] ADDR=192.0.2.1 PORT=32810 PROTO=ESMTP "
+			  "HELO=" OUR_NAME "\r\n",
+				HI },
+			{ EHLO, "250 mta\r\n" }, { "MAIL FROM:<>\r\n", "250 ok\r\n" }, { RCPT, "554 no\r\n" },
+			{ "RSET\r\n", "250 ok\r\n" }, BYE } },
 	{ "relay test: XCLIENT refused", XC, .relaytest = true, .words = "550 5.7.0 insufficient",
 		.turns = { { "", HI }, { EHLO, XOFFER },
-			{ "XCLIENT NAME=[UNAVAILABLE] REVERSE_NAME=[UNAVAILABLE] ADDR=192.0.2.1 PORT=32810 PROTO=ESMTP HELO=" OUR_NAME "\r\n",
+			{ "XCLIENT NAME=[UNAVAILABLE] REVERSE_NAME=[UNAVAILABLE] ADDR=192.0.2.1 PORT=32810 PROTO=ESMTP "
+			  "HELO=" OUR_NAME "\r\n",
 				"550 5.7.0 insufficient authorization\r\n" } } },
-	{ "relay test without a client's address: as ourselves", NONE, .relaytest = true, .health = BACKEND_OPEN_RELAY, .words = "gateway's address",
-		.turns = { { "", HI }, { EHLO, "250 x\r\n" }, { "MAIL FROM:<>\r\n", "250 ok\r\n" }, { RCPT, "250 ok\r\n" }, { "RSET\r\n", "250 ok\r\n" }, BYE } },
-	{ "an open relay stays out of service after a plain probe", NONE, .before = BACKEND_OPEN_RELAY, .ok = true, .health = BACKEND_OPEN_RELAY,
-		.turns = { { "", HI }, { EHLO, "250 mta\r\n" }, BYE } },
-	{ "an open relay that was closed comes back by a relay test", NONE, .before = BACKEND_OPEN_RELAY, .relaytest = true, .ok = true, .health = BACKEND_UP,
-		.turns = { { "", HI }, { EHLO, "250 x\r\n" }, { "MAIL FROM:<>\r\n", "250 ok\r\n" }, { RCPT, "554 no\r\n" }, { "RSET\r\n", "250 ok\r\n" }, BYE } },
+	{ "relay test without a client's address: as ourselves", NONE, .relaytest = true, .health = BACKEND_OPEN_RELAY,
+		.words = "gateway's address",
+		.turns = { { "", HI }, { EHLO, "250 x\r\n" }, { "MAIL FROM:<>\r\n", "250 ok\r\n" },
+			{ RCPT, "250 ok\r\n" }, { "RSET\r\n", "250 ok\r\n" }, BYE } },
+	{ "an open relay stays out of service after a plain probe", NONE, .before = BACKEND_OPEN_RELAY, .ok = true,
+		.health = BACKEND_OPEN_RELAY, .turns = { { "", HI }, { EHLO, "250 mta\r\n" }, BYE } },
+	{ "an open relay that was closed comes back by a relay test", NONE, .before = BACKEND_OPEN_RELAY,
+		.relaytest = true, .ok = true, .health = BACKEND_UP,
+		.turns = { { "", HI }, { EHLO, "250 x\r\n" }, { "MAIL FROM:<>\r\n", "250 ok\r\n" },
+			{ RCPT, "554 no\r\n" }, { "RSET\r\n", "250 ok\r\n" }, BYE } },
 
 	{ "our own name in the banner is a loop", NONE, .health = BACKEND_LOOP, .words = "our own name",
 		.turns = { { "", "220 GW.example.org ESMTP\r\n" }, BYE } },
-	{ "our own name alone", NONE, .health = BACKEND_LOOP, .words = "our own name", .turns = { { "", "220 gw.example.org\r\n" }, BYE } },
+	{ "our own name alone", NONE, .health = BACKEND_LOOP, .words = "our own name",
+		.turns = { { "", "220 gw.example.org\r\n" }, BYE } },
 	{ "a longer name is another's", NONE, .ok = true, .health = BACKEND_UP,
 		.turns = { { "", "220 gw.example.org.uk ESMTP\r\n" }, { EHLO, "250 mta\r\n" }, BYE } },
-	{ "a loop that was undone", NONE, .before = BACKEND_LOOP, .ok = true, .health = BACKEND_UP, .turns = { { "", HI }, { EHLO, "250 mta\r\n" }, BYE } },
+	{ "a loop that was undone", NONE, .before = BACKEND_LOOP, .ok = true, .health = BACKEND_UP,
+		.turns = { { "", HI }, { EHLO, "250 mta\r\n" }, BYE } },
 
-	{ "submission: the banner alone", NONE, .submission = true, .relaytest = true, .port = 587, .ok = true, .health = BACKEND_UP, .turns = { { "", HI }, BYE } },
-	{ "submission: banner 421", NONE, .submission = true, .port = 587, .words = "421", .turns = { { "", "421 busy\r\n" } } },
-	{ "submission with TLS first says nothing", NONE, .submission = true, .port = 465, .ok = true, .health = BACKEND_UP, .turns = { { "", "" } } },
-	{ "submission with TLS first that closes", NONE, .submission = true, .port = 465, .words = "connection lost", .turns = { { "", NULL } } },
+	{ "submission: the banner alone", NONE, .submission = true, .relaytest = true, .port = 587, .ok = true,
+		.health = BACKEND_UP, .turns = { { "", HI }, BYE } },
+	{ "submission: banner 421", NONE, .submission = true, .port = 587, .words = "421",
+		.turns = { { "", "421 busy\r\n" } } },
+	{ "submission with TLS first says nothing", NONE, .submission = true, .port = 465, .ok = true,
+		.health = BACKEND_UP, .turns = { { "", "" } } },
+	{ "submission with TLS first that closes", NONE, .submission = true, .port = 465, .words = "connection lost",
+		.turns = { { "", NULL } } },
 };
 
 static void
 setup(struct backend_probe *p, const struct row *row, uint64_t now_us)
 {
-	const struct conf_backend conf = { .name = "mta1", .id = 77, .addr = ip_addr_v4(0xc6120103), .port = row->port != 0 ? row->port : 25,
-		.client_address = (uint8_t)row->how, .is_submission = row->submission };
+	const struct conf_backend conf = { .name = "mta1",
+		.id = 77,
+		.addr = ip_addr_v4(0xc6120103),
+		.port = row->port != 0 ? row->port : 25,
+		.client_address = (uint8_t)row->how,
+		.is_submission = row->submission };
 	const struct ip_addr local = ip_addr_v4(0xc6120102);
 	const struct backend_state before = { .health = row->before };
 
@@ -167,7 +205,9 @@ play(const struct row *row, uint32_t cut)
 		if (t->say == NULL) {
 			backend_probe_disconnected(&p, now_us);
 		} else if (t->say[0] == '\0') {
-			CHECK_TRUE(row->label, p.deadline_us > now_us && p.deadline_us <= 5000000 + BACKEND_PROBE_TOTAL_US + BACKEND_PROBE_QUIT_US);
+			CHECK_TRUE(row->label,
+				p.deadline_us > now_us &&
+					p.deadline_us <= 5000000 + BACKEND_PROBE_TOTAL_US + BACKEND_PROBE_QUIT_US);
 			now_us = p.deadline_us - 1;
 			CHECK_TRUE(row->label, !backend_probe_done(&p, 100, now_us));
 			now_us++;
@@ -184,7 +224,8 @@ play(const struct row *row, uint32_t cut)
 	CHECK_EQ(row->label, p.backend, 3);
 	CHECK_EQ(row->label, p.found.id, 77);
 	CHECK_EQ(row->label, p.found.health, row->health);
-	CHECK_EQ(row->label, p.found.failures, row->ok || row->health == BACKEND_OPEN_RELAY || row->health == BACKEND_LOOP ? 0 : 1);
+	CHECK_EQ(row->label, p.found.failures,
+		row->ok || row->health == BACKEND_OPEN_RELAY || row->health == BACKEND_LOOP ? 0 : 1);
 	if (row->ok) {
 		CHECK_EQ(row->label, p.found.ext, row->ext);
 		CHECK_EQ(row->label, p.found.size_octets, row->size);
@@ -219,7 +260,8 @@ test_pitfall_49_a_backend_that_relays_for_us_is_taken_out(void **state)
 		if (rows[i].health != BACKEND_OPEN_RELAY || rows[i].words == NULL)
 			continue;
 		CHECK_EQ("no session goes there", backend_choose(&pool, &s, 1, 0, 0, 0, 0), -1);
-		CHECK_TRUE("the words name mynetworks", strstr(rows[i].words, "mynetworks") != NULL || strstr(rows[i].words, "gateway") != NULL);
+		CHECK_TRUE("the words name mynetworks",
+			strstr(rows[i].words, "mynetworks") != NULL || strstr(rows[i].words, "gateway") != NULL);
 		play(&rows[i], 1000);
 		found++;
 	}
@@ -230,9 +272,10 @@ test_pitfall_49_a_backend_that_relays_for_us_is_taken_out(void **state)
 static void
 test_backend_probe_proxy_v2(void **state)
 {
-	static const uint8_t local[] = { 0x0d, 0x0a, 0x0d, 0x0a, 0, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a, 0x20, 0, 0, 0 };
-	static const uint8_t test4[] = { 0x0d, 0x0a, 0x0d, 0x0a, 0, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a, 0x21, 0x11, 0, 12, 192, 0, 2, 1, 198, 18, 1, 3,
-		0x80, 0x2a, 0, 25 };
+	static const uint8_t local[] = { 0x0d, 0x0a, 0x0d, 0x0a, 0, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a, 0x20, 0,
+		0, 0 };
+	static const uint8_t test4[] = { 0x0d, 0x0a, 0x0d, 0x0a, 0, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a, 0x21,
+		0x11, 0, 12, 192, 0, 2, 1, 198, 18, 1, 3, 0x80, 0x2a, 0, 25 };
 	const struct row plain = { .how = V2 }, test = { .how = V2, .relaytest = true };
 	struct conf_backend conf6 = { .port = 25, .client_address = CLIENT_ADDRESS_PROXY_V2 };
 	struct backend_state none = { 0 };
@@ -249,7 +292,8 @@ test_backend_probe_proxy_v2(void **state)
 	CHECK_OCTETS("a plain probe is LOCAL", out, backend_probe_output(&p, out, sizeof(out)), local, sizeof(local));
 	setup(&p, &test, 1);
 	backend_probe_connected(&p, 1);
-	CHECK_OCTETS("a relay test comes as the outside client", out, backend_probe_output(&p, out, sizeof(out)), test4, sizeof(test4));
+	CHECK_OCTETS("a relay test comes as the outside client", out, backend_probe_output(&p, out, sizeof(out)), test4,
+		sizeof(test4));
 
 	ip_addr_parse("2001:db8:0:2::3", &conf6.addr);
 	ip_addr_parse("2001:db8:0:2::2", &local6);
@@ -300,7 +344,8 @@ test_backend_probe_ends_in_time(void **state)
 	CHECK_TRUE("in time", now_us <= start_us + BACKEND_PROBE_TOTAL_US + BACKEND_PROBE_QUIT_US);
 }
 
-/* The outside client is turned away before EHLO: the next probe asks for the extensions, whatever the schedule wants. */
+/* The outside client is turned away before EHLO: the next probe asks for the extensions, whatever the schedule wants.
+ * */
 static void
 test_backend_probe_after_a_refused_test_client_asks_for_extensions(void **state)
 {

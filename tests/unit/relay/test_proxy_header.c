@@ -48,12 +48,19 @@ check_at_every_octet(const char *label, const void *data, uint32_t len, enum pro
 static void
 test_proxy_header_v1_good(void **state)
 {
-	static const struct { const char *text, *src, *dst; uint16_t src_port, dst_port; } rows[] = {
+	static const struct {
+		const char *text, *src, *dst;
+		uint16_t src_port, dst_port;
+	} rows[] = {
 		{ "PROXY TCP4 192.0.2.1 198.18.0.2 40000 25\r\n", "192.0.2.1", "198.18.0.2", 40000, 25 },
-		{ "PROXY TCP6 2001:db8::1 2001:db8:0:1::2 65535 587\r\n", "2001:db8::1", "2001:db8:0:1::2", 65535, 587 },
-		{ "PROXY TCP4 255.255.255.255 255.255.255.255 65535 65535\r\n", "255.255.255.255", "255.255.255.255", 65535, 65535 },
-		{ "PROXY TCP6 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n",
-			"ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 65535, 65535 },
+		{ "PROXY TCP6 2001:db8::1 2001:db8:0:1::2 65535 587\r\n", "2001:db8::1", "2001:db8:0:1::2", 65535,
+			587 },
+		{ "PROXY TCP4 255.255.255.255 255.255.255.255 65535 65535\r\n", "255.255.255.255", "255.255.255.255",
+			65535, 65535 },
+		{ "PROXY TCP6 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 "
+		  "65535\r\n",
+			"ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 65535,
+			65535 },
 		{ "PROXY TCP4 1.2.3.4 5.6.7.8 0 1\r\n", "1.2.3.4", "5.6.7.8", 0, 1 },
 	};
 
@@ -80,14 +87,36 @@ static void
 test_proxy_header_v1_broken(void **state)
 {
 	static const char *const rows[] = {
-		"EHLO mail.example\r\n", "proxy TCP4 1.2.3.4 5.6.7.8 1 2\r\n", "PROXY\tTCP4", "PROXYX", "PROXY \r\n", "PROXY TCP4\r\n", "PROXY TCP5 1.2.3.4 5.6.7.8 1 2\r\n",
-		"PROXY UDP4 1.2.3.4 5.6.7.8 1 2\r\n", "PROXY UNKNOWNX\r\n", "PROXY TCP4 1.2.3.4 5.6.7.8 1\r\n", "PROXY TCP4 1.2.3.4 5.6.7.8 1 2 \r\n",
-		"PROXY TCP4 1.2.3.4 5.6.7.8 1 2 3\r\n", "PROXY TCP4  1.2.3.4 5.6.7.8 1 2\r\n", "PROXY TCP4 1.2.3 5.6.7.8 1 2\r\n",
-		"PROXY TCP4 1.2.3.256 5.6.7.8 1 2\r\n", "PROXY TCP4 ::1 ::2 1 2\r\n", "PROXY TCP6 1.2.3.4 5.6.7.8 1 2\r\n",
-		"PROXY TCP6 ::ffff:1.2.3.4 2001:db8::1 1 2\r\n", "PROXY TCP4 1.2.3.4 5.6.7.8 65536 2\r\n", "PROXY TCP4 1.2.3.4 5.6.7.8 -1 2\r\n",
-		"PROXY TCP4 1.2.3.4 5.6.7.8 01 2\r\n", "PROXY TCP4 1.2.3.4 5.6.7.8 1 2x\r\n", "PROXY TCP4 1.2.3.4 5.6.7.8 99999999999 2\r\n",
-		"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\n", "PROXY TCP4 1.2.3.4 5.6.7.8 1 2\rx", "PROXY TCP4 1.2.3.4\x01 5.6.7.8 1 2\r\n", "PROXY TCP4 1.2.3.4 5.6.7.8 1 \xb2\r\n",
-		"PROXY UNKNOWN aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+		"EHLO mail.example\r\n",
+		"proxy TCP4 1.2.3.4 5.6.7.8 1 2\r\n",
+		"PROXY\tTCP4",
+		"PROXYX",
+		"PROXY \r\n",
+		"PROXY TCP4\r\n",
+		"PROXY TCP5 1.2.3.4 5.6.7.8 1 2\r\n",
+		"PROXY UDP4 1.2.3.4 5.6.7.8 1 2\r\n",
+		"PROXY UNKNOWNX\r\n",
+		"PROXY TCP4 1.2.3.4 5.6.7.8 1\r\n",
+		"PROXY TCP4 1.2.3.4 5.6.7.8 1 2 \r\n",
+		"PROXY TCP4 1.2.3.4 5.6.7.8 1 2 3\r\n",
+		"PROXY TCP4  1.2.3.4 5.6.7.8 1 2\r\n",
+		"PROXY TCP4 1.2.3 5.6.7.8 1 2\r\n",
+		"PROXY TCP4 1.2.3.256 5.6.7.8 1 2\r\n",
+		"PROXY TCP4 ::1 ::2 1 2\r\n",
+		"PROXY TCP6 1.2.3.4 5.6.7.8 1 2\r\n",
+		"PROXY TCP6 ::ffff:1.2.3.4 2001:db8::1 1 2\r\n",
+		"PROXY TCP4 1.2.3.4 5.6.7.8 65536 2\r\n",
+		"PROXY TCP4 1.2.3.4 5.6.7.8 -1 2\r\n",
+		"PROXY TCP4 1.2.3.4 5.6.7.8 01 2\r\n",
+		"PROXY TCP4 1.2.3.4 5.6.7.8 1 2x\r\n",
+		"PROXY TCP4 1.2.3.4 5.6.7.8 99999999999 2\r\n",
+		"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\n",
+		"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\rx",
+		"PROXY TCP4 1.2.3.4\x01 5.6.7.8 1 2\r\n",
+		"PROXY TCP4 1.2.3.4 5.6.7.8 1 \xb2\r\n",
+		"PROXY UNKNOWN "
+		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+		"aaaaaaaaa",
 	};
 
 	(void)state;
@@ -165,7 +194,12 @@ test_proxy_header_v2_good(void **state)
 static void
 test_proxy_header_v2_broken(void **state)
 {
-	static const struct { const char *label; uint8_t command, family; uint16_t said; uint32_t found_at; } rows[] = {
+	static const struct {
+		const char *label;
+		uint8_t command, family;
+		uint16_t said;
+		uint32_t found_at;
+	} rows[] = {
 		{ "version 1 in a binary header", 0x11, 0x11, 12, 13 },
 		{ "version 3", 0x31, 0x11, 12, 13 },
 		{ "unknown command", 0x22, 0x11, 12, 13 },
@@ -187,7 +221,8 @@ test_proxy_header_v2_broken(void **state)
 		uint32_t len = v2(data, rows[i].command, rows[i].family, rows[i].said, 600);
 
 		for (uint32_t n = 0; n <= len; n++)
-			CHECK_EQ(rows[i].label, parse(data, n, &a, &used), n < rows[i].found_at ? PROXY_MORE : PROXY_BROKEN);
+			CHECK_EQ(rows[i].label, parse(data, n, &a, &used),
+				n < rows[i].found_at ? PROXY_MORE : PROXY_BROKEN);
 	}
 	for (uint32_t i = 0; i < 12; i++) { /* the signature, each octet wrong */
 		v2(data, 0x21, 0x11, 12, 12);
@@ -200,11 +235,13 @@ test_proxy_header_v2_broken(void **state)
 	CHECK_EQ("an IPv4-mapped source beside an IPv6 destination", parse(data, 52, &a, &used), PROXY_BROKEN);
 }
 
-/* PITFALLS 47: missing, cut, version mixed. That a peer must be trusted is the caller's question: the parser has no state to believe with. */
+/* PITFALLS 47: missing, cut, version mixed. That a peer must be trusted is the caller's question: the parser has no
+ * state to believe with. */
 static void
 test_pitfall_47_missing_cut_or_mixed(void **state)
 {
-	static const char *const mixed[] = { "PROXY \r\n\r\n", "PROXY TCP4 \x21\x11", "\r\nPROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n", "\r\n\r\nEHLO" };
+	static const char *const mixed[] = { "PROXY \r\n\r\n", "PROXY TCP4 \x21\x11",
+		"\r\nPROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n", "\r\n\r\nEHLO" };
 	struct proxy_addrs a;
 	uint32_t used;
 
@@ -231,9 +268,11 @@ test_proxy_header_random_octets(void **state)
 		enum proxy_parse result;
 
 		if (random() % 2 == 0) {
-			len = v2(data, (uint8_t)(0x20 + random() % 2), random() % 2 == 0 ? 0x11 : 0x21, (uint32_t)random() % 600, 600);
+			len = v2(data, (uint8_t)(0x20 + random() % 2), random() % 2 == 0 ? 0x11 : 0x21,
+				(uint32_t)random() % 600, 600);
 		} else {
-			len = (uint32_t)sprintf((char *)data, "PROXY TCP%d 1.2.3.4 ::1 %ld 2\r\n", random() % 2 == 0 ? 4 : 6, random() % 70000);
+			len = (uint32_t)sprintf((char *)data, "PROXY TCP%d 1.2.3.4 ::1 %ld 2\r\n",
+				random() % 2 == 0 ? 4 : 6, random() % 70000);
 		}
 		for (int i = 0; i < 3; i++)
 			data[(uint32_t)random() % len] = (uint8_t)random();

@@ -40,9 +40,9 @@ struct row {
 	uint32_t left;
 };
 
-#define DONE(code)   SMTP_REPLY_DONE, code, NULL, 0
-#define BROKEN       SMTP_REPLY_BROKEN, 0, NULL, 0
-#define MORE         SMTP_REPLY_MORE, 0, NULL, 0
+#define DONE(code) SMTP_REPLY_DONE, code, NULL, 0
+#define BROKEN     SMTP_REPLY_BROKEN, 0, NULL, 0
+#define MORE       SMTP_REPLY_MORE, 0, NULL, 0
 
 static const struct row rows[] = {
 	{ "one line", "250 ok\r\n", DONE(250) },

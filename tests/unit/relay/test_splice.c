@@ -14,7 +14,9 @@ static void
 init(struct splice *s, enum conf_client_address how, uint64_t now_us)
 {
 	const struct conf_backend b = { .client_address = (uint8_t)how };
-	const struct proxy_addrs a = { .src = ip_addr_v4(0xc0000207), .dst = ip_addr_v4(0xc6120002), .src_port = 40001, .dst_port = 587 };
+	const struct proxy_addrs a = {
+		.src = ip_addr_v4(0xc0000207), .dst = ip_addr_v4(0xc6120002), .src_port = 40001, .dst_port = 587
+	};
 
 	memset(s, 0xa5, sizeof(*s));
 	memset(&counters, 0, sizeof(counters));
@@ -91,7 +93,7 @@ test_splice_half_close_goes_on_each_way(void **state)
 
 	(void)state;
 	for (int first = 0; first < SPLICE_WAYS; first++) {
-		const enum splice_way a = (enum splice_way)first, b = (enum splice_way)!first;
+		const enum splice_way a = (enum splice_way)first, b = (enum splice_way) !first;
 		struct splice s;
 
 		open_splice(&s);
@@ -164,7 +166,8 @@ test_splice_time_limits(void **state)
 	splice_moved(&s, SPLICE_TO_BACKEND, 10, true, 50);
 	splice_acked(&s, SPLICE_TO_BACKEND, 10, 60);
 	splice_next(&s, 60);
-	CHECK_EQ("a client that ended is waited for as long as an answer may take", splice_deadline_us(&s), 50 + SPLICE_IDLE_US);
+	CHECK_EQ("a client that ended is waited for as long as an answer may take", splice_deadline_us(&s),
+		50 + SPLICE_IDLE_US);
 
 	open_splice(&s);
 	splice_moved(&s, SPLICE_TO_CLIENT, 10, true, 50);
@@ -176,13 +179,15 @@ test_splice_time_limits(void **state)
 	splice_moved(&s, SPLICE_TO_BACKEND, 100, false, 50);
 	splice_moved(&s, SPLICE_TO_CLIENT, 100, false, SPLICE_STALL_US - 1);
 	splice_acked(&s, SPLICE_TO_CLIENT, 100, SPLICE_STALL_US);
-	CHECK_EQ("a side that never reads, however busy the other way is", splice_deadline_us(&s), 50 + SPLICE_STALL_US);
+	CHECK_EQ(
+		"a side that never reads, however busy the other way is", splice_deadline_us(&s), 50 + SPLICE_STALL_US);
 	CHECK_EQ("ends", splice_next(&s, 50 + SPLICE_STALL_US), SPLICE_ACTION_ABORT);
 	CHECK_STR("as stalled", splice_end_name(splice_end(&s)), "stalled");
 	CHECK_EQ("counted", counter_read(&counters, CTR_relay_splices_timeout), 1);
 }
 
-/* Two connections of random speed around a splice: every octet arrives once, in order, the bound holds, both ends come last. */
+/* Two connections of random speed around a splice: every octet arrives once, in order, the bound holds, both ends come
+ * last. */
 static void
 test_splice_random_play(void **state)
 {
@@ -222,11 +227,14 @@ test_splice_random_play(void **state)
 			case SPLICE_ACTION_NONE:
 				break;
 			case SPLICE_ACTION_SHUT_BACKEND:
-				CHECK_TRUE("after the last octet", !shut[SPLICE_TO_BACKEND] && sent[SPLICE_TO_BACKEND] == total[SPLICE_TO_BACKEND]);
+				CHECK_TRUE("after the last octet",
+					!shut[SPLICE_TO_BACKEND] &&
+						sent[SPLICE_TO_BACKEND] == total[SPLICE_TO_BACKEND]);
 				shut[SPLICE_TO_BACKEND] = true;
 				break;
 			case SPLICE_ACTION_SHUT_CLIENT:
-				CHECK_TRUE("after the last octet", !shut[SPLICE_TO_CLIENT] && sent[SPLICE_TO_CLIENT] == total[SPLICE_TO_CLIENT]);
+				CHECK_TRUE("after the last octet",
+					!shut[SPLICE_TO_CLIENT] && sent[SPLICE_TO_CLIENT] == total[SPLICE_TO_CLIENT]);
 				shut[SPLICE_TO_CLIENT] = true;
 				break;
 			case SPLICE_ACTION_DONE:
@@ -238,7 +246,8 @@ test_splice_random_play(void **state)
 			}
 		}
 		if (!done)
-			fail_msg("round %d: state %d end %d, %u of %u, %u of %u", round, splice_state(&s), splice_end(&s), sent[0], total[0], sent[1], total[1]);
+			fail_msg("round %d: state %d end %d, %u of %u, %u of %u", round, splice_state(&s),
+				splice_end(&s), sent[0], total[0], sent[1], total[1]);
 		CHECK_TRUE("it ended", done && shut[0] && shut[1]);
 	}
 }
