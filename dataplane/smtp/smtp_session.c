@@ -805,7 +805,9 @@ data_deadline_us(const struct smtp_session *s, const struct conf *conf)
 uint64_t
 smtp_session_deadline_us(const struct smtp_session *s, const struct smtp_env *env)
 {
-	if (s->pending != 0 || s->tls_wait)
+	if (s->pending != 0) /* due at once: an action waits to be told */
+		return s->since_us;
+	if (s->tls_wait)
 		return UINT64_MAX;
 	switch (state_of(s)) {
 	case SMTP_ST_GREETED:

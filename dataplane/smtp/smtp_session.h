@@ -155,8 +155,8 @@ struct buf_view smtp_session_output_peek(const struct smtp_session *s);
 void smtp_session_output_drop(struct smtp_session *s, uint32_t n);
 uint32_t smtp_session_output_pending(const struct smtp_session *s);
 
-/* When silence ends the session (command or data time-out); run by smtp_session_input() with no octets. UINT64_MAX: never,
- * which is so while an answer of ours is due. */
+/* When silence ends the session (command or data time-out); run by smtp_session_input() with no octets. In the past when an action
+ * waits to be told. UINT64_MAX: never, which is so while an answer of ours is due. */
 uint64_t smtp_session_deadline_us(const struct smtp_session *s, const struct smtp_env *env);
 
 /* What the caller may know. */

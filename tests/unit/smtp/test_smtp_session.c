@@ -151,6 +151,29 @@ test_smtp_session_trickle_does_not_prolong_a_command(void **state)
 	CHECK_TRUE("the deadline stands", smtp_session_deadline_us(&s, &env) == 300000000);
 }
 
+/* An action nobody came for is due at once, so that a caller who sleeps until the deadline cannot miss it. */
+static void
+test_smtp_session_untold_action_is_due(void **state)
+{
+	static struct counters counters;
+	static struct smtp_session s;
+	const struct smtp_env env = { .conf = &conf, .counters = &counters };
+	const struct buf_view none = { NULL, 0, NULL };
+	struct buf_view body[SMTP_BODY_VIEWS_MAX];
+	enum smtp_action action;
+	struct smtp_reply r;
+	uint32_t n_body;
+
+	(void)state;
+	smtp_session_init(&s, &env, 5);
+	smtp_reply_set(&r, 421, "4.7.1", "Not now");
+	smtp_session_refuse(&s, &env, &r, 1000);
+	CHECK_TRUE("due", smtp_session_deadline_us(&s, &env) <= 1000);
+	smtp_session_input(&s, &env, &none, 1000, body, &n_body, &action, 1000);
+	CHECK_EQ("told", action, SMTP_ACTION_CLOSE);
+	CHECK_TRUE("nothing more", smtp_session_deadline_us(&s, &env) == UINT64_MAX);
+}
+
 static void
 test_smtp_session_fits_its_room(void **state)
 {
@@ -166,6 +189,7 @@ main(void)
 		cmocka_unit_test(test_smtp_session_survives_random_dialogues),
 		cmocka_unit_test(test_smtp_session_stops_reading_who_does_not_read),
 		cmocka_unit_test(test_smtp_session_trickle_does_not_prolong_a_command),
+		cmocka_unit_test(test_smtp_session_untold_action_is_due),
 		cmocka_unit_test(test_smtp_session_fits_its_room),
 	};
 
