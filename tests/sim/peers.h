@@ -39,6 +39,7 @@ struct fake_mta {
 	enum fake_fail at_connect, at_banner, at_ehlo, at_mail, at_rcpt, at_data, at_body, at_dot;
 	const char *unknown_rcpt;   /* answered 550 */
 	bool open_relay;
+	bool tolerant;              /* takes lines that no relay of ours would send: behind a splice */
 	uint64_t delay_us;          /* before each reply */
 	struct fake_message message[FAKE_MESSAGES_MAX];
 	uint32_t n_messages;

@@ -78,6 +78,7 @@ scene_start(struct scene *s, uint64_t seed, uint32_t n_workers, struct sim_wire 
 	fake_mta_start(&s->mta_x, s->sim, sim_host_add(s->sim, 1, "198.18.1.4", NULL), "198.18.1.4", 2525, CLIENT_ADDRESS_XCLIENT);
 	fake_mta_start(&s->mta_v1, s->sim, sim_host_add(s->sim, 1, "198.18.1.5", NULL), "198.18.1.5", 24, CLIENT_ADDRESS_PROXY_V1);
 	fake_mta_start(&s->submit, s->sim, sim_host_add(s->sim, 1, "198.18.1.6", NULL), "198.18.1.6", 587, CLIENT_ADDRESS_PROXY_V2);
+	s->submit.tolerant = true;
 	s->control.sim = s->sim;
 	sim_on_step(s->sim, step, s);
 }

@@ -465,6 +465,29 @@ sim_abort(struct sim_conn *c)
 	conn_gone(c);
 }
 
+void
+sim_conn_forget(struct sim_conn *c)
+{
+	c->forgotten = true;
+	c->out_octets = 0;
+}
+
+static void
+reap(struct sim_host *h)
+{
+	for (uint32_t i = 0; i < h->n_conns;) {
+		struct sim_conn *c = h->conn[i];
+
+		if (!c->forgotten || c->tcp != NULL) {
+			i++;
+			continue;
+		}
+		h->conn[i] = h->conn[--h->n_conns];
+		free(c->in);
+		free(c);
+	}
+}
+
 static void
 host_turn(struct sim *sim, struct sim_host *h)
 {
@@ -475,6 +498,7 @@ host_turn(struct sim *sim, struct sim_host *h)
 
 	if (h->paused)
 		return;
+	reap(h);
 	while ((t = tcp_ready(h->tcp, &events)) != NULL) {
 		struct sim_conn *c = tcp_conn_user(t);
 
@@ -487,6 +511,8 @@ host_turn(struct sim *sim, struct sim_host *h)
 			continue;
 		c->connected |= (events & TCP_EV_CONNECTED) != 0;
 		conn_pull(c);
+		if (c->forgotten && events & TCP_EV_EOF)
+			sim_close(c);
 		c->eof |= (events & TCP_EV_EOF) != 0;
 		c->reset |= (events & TCP_EV_RESET) != 0;
 		c->refused |= (events & TCP_EV_REFUSED) != 0;

@@ -40,7 +40,7 @@ struct sim_conn {
 	size_t in_octets, in_room, in_seen; /* seen: up to where the test has looked */
 	const uint8_t *out;   /* what is still to be sent; borrowed until sent */
 	size_t out_octets;
-	bool close_after_out;
+	bool close_after_out, forgotten;
 	struct stream *stream; /* not NULL: in and out are what passes through it; set before anything is sent */
 	void *user;
 };
@@ -76,6 +76,8 @@ struct sim_conn *sim_accept(struct sim_host *h);
 void sim_send(struct sim_conn *c, const void *data, size_t octets); /* borrowed until it is sent */
 void sim_close(struct sim_conn *c);
 void sim_abort(struct sim_conn *c);
+/* The test is done with c: freed as soon as its connection is gone. */
+void sim_conn_forget(struct sim_conn *c);
 void sim_host_pause(struct sim_host *h, bool paused); /* answers nothing */
 
 /* One step: delivers what is due, lets everyone take a turn, moves time to the next thing due (at most max_us). */
