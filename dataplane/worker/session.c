@@ -96,7 +96,8 @@ session_arm(struct worker *w, struct session *s)
 	} else {
 		if (s->client.conn != NULL) {
 			session_env(w, s, &env);
-			due = MIN(due, smtp_session_deadline_us(s->smtp, &env));
+			if (s->wait == SESSION_WAIT_NONE) /* else the dialogue is not asked: an answer of ours is due */
+				due = MIN(due, smtp_session_deadline_us(s->smtp, &env));
 			due = MIN(due, s->stream->ops->deadline_us(s->stream));
 			if (env.conf->session_max_s != 0)
 				due = MIN(due, s->accepted_us + env.conf->session_max_s * UINT64_C(1000000));
