@@ -359,6 +359,21 @@ begin_life(struct segment *s)
 		__ATOMIC_RELAXED);
 }
 
+/*
+ * A writer that was killed between its swap and its dirty bit left an entry the database will not hear of. Once after such an end, while
+ * control runs or while it is away, every bucket is marked; the marks stay in the segment, so this is done when they are set.
+ */
+static void
+sweep_after_unclean_ends(struct segment *s)
+{
+	const uint32_t ends = __atomic_load_n(&s->live->unclean_ends, __ATOMIC_ACQUIRE);
+
+	if (ends == __atomic_load_n(&s->live->unclean_swept, __ATOMIC_ACQUIRE))
+		return;
+	verdict_table_dirty_all(&s->table);
+	__atomic_store_n(&s->live->unclean_swept, ends, __ATOMIC_RELEASE);
+}
+
 static void
 drop(struct segment *s)
 {
@@ -536,6 +551,7 @@ segment_open_control(struct segment *s, const char *path, const struct segment_p
 	(void)flock(new.fd, LOCK_SH | LOCK_NB);
 	snprintf(new.path, sizeof(new.path), "%s", path);
 	begin_life(&new);
+	sweep_after_unclean_ends(&new);
 	*s = new;
 	return 0;
 }

@@ -41,7 +41,8 @@ struct segment_live {
 	uint32_t sessions_open[CONF_WORKERS_MAX];
 	uint32_t tcp_timestamp_offset;
 	uint32_t port_cursor[CONF_WORKERS_MAX]; /* of backend source ports */
-	uint32_t unclean_ends;          /* lives of either role that ended without segment_close(clean): control sweeps when it grew */
+	uint32_t unclean_ends;          /* lives of either role that ended without segment_close(clean): control sweeps when it grows */
+	uint32_t unclean_swept;         /* of those, how many segment_open_control() has swept for */
 	char boot_id[SEGMENT_BOOT_ID_OCTETS]; /* of the boot policy_offset_s belongs to; written by control before policy_offset_set */
 };
 

@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -155,6 +156,43 @@ test_segment_counts_lives_and_unclean_ends(void **state)
 	open_dataplane(&d);
 	CHECK_TRUE("an end that was not called clean", d.was_unclean);
 	CHECK_EQ("lives", d.live->incarnation[SEGMENT_DATAPLANE], d.incarnation);
+	segment_close(&d, true);
+	segment_close(&c, true);
+}
+
+static uint32_t
+dirty_buckets(const struct segment *s)
+{
+	uint32_t buckets[64], cursor = 0, n, sum = 0;
+
+	while ((n = verdict_table_take_dirty(&s->table, &cursor, buckets, ARRAY_LEN(buckets))) > 0) {
+		verdict_table_committed(&s->table, buckets, n);
+		sum += n;
+	}
+	return sum;
+}
+
+/* PITFALLS 30e: killed between its swap and its dirty bit, a data plane leaves an entry that only a sweep finds. */
+static void
+test_segment_is_swept_once_after_an_unclean_end_while_control_was_away(void **state)
+{
+	struct segment c, d;
+
+	(void)state;
+	open_control(&c, false);
+	dirty_buckets(&c);
+	open_dataplane(&d);
+	segment_close(&c, true);
+	segment_close(&d, false);
+	open_dataplane(&d); /* which is what tells that the last one ended so */
+	open_control(&c, false);
+	CHECK_EQ("every bucket", dirty_buckets(&c), c.table.n_buckets);
+	segment_close(&c, true);
+	open_control(&c, false);
+	CHECK_EQ("once", dirty_buckets(&c), 0);
+	segment_close(&c, false);
+	open_control(&c, false);
+	CHECK_EQ("after its own unclean end", dirty_buckets(&c), c.table.n_buckets);
 	segment_close(&d, true);
 	segment_close(&c, true);
 }
@@ -325,7 +363,9 @@ test_segment_in_a_small_tmpfs(void **state)
 	(void)state;
 	snprintf(mount_point, sizeof(mount_point), "%s/small", folder);
 	snprintf(name, sizeof(name), "%s/segment", mount_point);
-	if (mkdir(mount_point, 0700) != 0 || mount("none", mount_point, "tmpfs", 0, "size=40m") != 0) {
+	/* in a mount namespace of our own: it goes with us however we end */
+	if (mkdir(mount_point, 0700) != 0 || unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+		mount("none", mount_point, "tmpfs", 0, "size=40m") != 0) {
 		rmdir(mount_point);
 		print_message("not tried: needs the right to mount a tmpfs\n");
 		skip();
@@ -499,6 +539,7 @@ main(void)
 		cmocka_unit_test(test_segment_is_shared_and_outlives_both),
 		cmocka_unit_test(test_segment_a_role_is_had_once),
 		cmocka_unit_test(test_segment_counts_lives_and_unclean_ends),
+		cmocka_unit_test(test_segment_is_swept_once_after_an_unclean_end_while_control_was_away),
 		cmocka_unit_test(test_segment_is_safe_from_the_eal_in_hugetlbfs),
 		cmocka_unit_test(test_segment_deleted_or_replaced_is_noticed),
 		cmocka_unit_test(test_segment_foreign_or_broken_is_set_aside),
