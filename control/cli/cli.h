@@ -95,7 +95,7 @@ const char *cli_get_text(const json_t *object, const char *dotted, const char *o
 char *cli_format(const json_t *value, enum cli_as as, char *out, size_t room);
 /* An array of objects as a table; columns nobody fills are left out. Nothing but `none` when it is empty. */
 void cli_print_table(const json_t *array, const struct cli_field *columns, size_t n, const char *none);
-/* An object as lines "title  value"; fields that are missing are left out. */
+/* An object as lines "title  value"; fields that are missing or empty are left out. */
 void cli_print_fields(const json_t *object, const struct cli_field *fields, size_t n);
 /* Text of outside on stdout: control octets and what is above 126 as \xHH. */
 void cli_print_text(const char *text);

@@ -19,8 +19,10 @@ cmd_client_show(struct cli *cli, int argc, char **argv)
 	static const struct cli_field fields[] = {
 		{ "client", "client", CLI_TEXT }, { "network", "network", CLI_TEXT }, { "verdict.known", "verdict", CLI_TEXT },
 		{ "verdict.ptr_state", "reverse DNS", CLI_TEXT }, { "verdict.ptr", "name", CLI_TEXT }, { "verdict.score", "score", CLI_TEXT },
-		{ "verdict.zone", "most by", CLI_TEXT }, { "verdict.age_s", "asked ago", CLI_DURATION }, { "auto.count", "counted to automatic allow", CLI_TEXT },
-		{ "auto.allowed", "automatic allow", CLI_YES }, { "trap.left_s", "blocked for", CLI_DURATION }, { "triplets", "records", CLI_TEXT },
+		{ "verdict.zone", "most by", CLI_TEXT }, { "verdict.name_list", "name on list", CLI_TEXT }, { "verdict.age_s", "asked ago", CLI_DURATION }, { "auto.count", "counted to automatic allow", CLI_TEXT },
+		{ "auto.at", "last counted", CLI_TIME },
+		{ "trap.left_s", "blocked for", CLI_DURATION }, { "trap_network.left_s", "network blocked for", CLI_DURATION },
+		{ "triplets.grey", "GREY records", CLI_TEXT }, { "triplets.white", "WHITE records", CLI_TEXT },
 	};
 	static const struct cli_field columns[] = {
 		{ "list", "LIST", CLI_TEXT }, { "network", "ENTRY", CLI_TEXT }, { "source", "FROM", CLI_TEXT }, { "line", "LINE", CLI_TEXT },

@@ -19,8 +19,8 @@ cmd_status(struct cli *cli, int argc, char **argv)
 		{ "table.white", "WHITE", CLI_TEXT }, { "table.loading", "loading", CLI_YES }, { "table.entries_wanted", "room wanted", CLI_TEXT },
 		{ "store.state", "database", CLI_TEXT }, { "store.used_octets", "database used", CLI_OCTETS },
 		{ "store.map_octets", "database map", CLI_OCTETS }, { "store.lag", "database lag", CLI_TEXT }, { "store.note", "database note", CLI_TEXT },
-		{ "resolver.state", "resolver", CLI_TEXT }, { "resolver.in_flight", "questions in flight", CLI_TEXT },
-		{ "resolver.cached", "answers cached", CLI_TEXT }, { "backends.up", "backends up", CLI_TEXT }, { "backends.total", "backends", CLI_TEXT },
+		{ "resolver.state", "resolver", CLI_TEXT }, { "resolver.servers", "servers", CLI_TEXT }, { "resolver.in_flight", "questions in flight", CLI_TEXT },
+		{ "resolver.cached", "answers cached", CLI_TEXT }, { "backends.up", "backends up", CLI_TEXT }, { "backends.total", "backends", CLI_TEXT }, { "segment", "segment", CLI_TEXT },
 		{ "options_waiting_for_start", "waiting for start", CLI_TEXT },
 	};
 	const char *pos[CLI_ARGS_MAX];

@@ -83,7 +83,7 @@ cmd_why(struct cli *cli, int argc, char **argv)
 		{ "first_at", "first attempt", CLI_TIME }, { "last_at", "last attempt", CLI_TIME }, { "wait_s", "waits", CLI_DURATION },
 		{ "lapsed", "windows lapsed", CLI_TEXT }, { "expires_in_s", "expires in", CLI_DURATION }, { "verdict", "verdict", CLI_TEXT },
 		{ "rule", "rule", CLI_TEXT }, { "rule_name", "test", CLI_TEXT }, { "reason", "reason", CLI_TEXT }, { "score", "score", CLI_TEXT },
-		{ "listener", "listener", CLI_TEXT }, { "reply", "reply", CLI_TEXT },
+		{ "listener", "listener", CLI_TEXT }, { "code", "code", CLI_TEXT }, { "reply", "reply", CLI_TEXT },
 	};
 	const char *pos[CLI_ARGS_MAX];
 	json_t *args, *result;

@@ -69,7 +69,7 @@ put_filters(const struct cli *cli, json_t *args, const struct filters *f)
 
 #define FILTER_OPTIONS(f) \
 	{ "sender", &(f).sender, NULL }, { "recipient", &(f).recipient, NULL }, { "network", &(f).network, NULL }, \
-	{ "state", &(f).state, NULL }, { "limit", &(f).limit, NULL }, { "after", &(f).after, NULL }
+	{ "state", &(f).state, NULL }
 
 int
 cmd_grey_list(struct cli *cli, int argc, char **argv)
@@ -80,7 +80,7 @@ cmd_grey_list(struct cli *cli, int argc, char **argv)
 		{ "wait_s", "WAITS", CLI_DURATION }, { "lapsed", "LAPSED", CLI_TEXT }, { "expires_in_s", "EXPIRES IN", CLI_DURATION },
 	};
 	struct filters f = { 0 };
-	const struct cli_option options[] = { FILTER_OPTIONS(f) };
+	const struct cli_option options[] = { FILTER_OPTIONS(f), { "limit", &f.limit, NULL }, { "after", &f.after, NULL } };
 	const char *pos[CLI_ARGS_MAX];
 	json_t *args, *result;
 	int exit_code;

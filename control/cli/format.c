@@ -254,6 +254,13 @@ cli_print_table(const json_t *array, const struct cli_field *columns, size_t n, 
 	}
 }
 
+/* Nothing to show: missing, null, "" or []. */
+static bool
+is_empty(const json_t *v)
+{
+	return v == NULL || json_is_null(v) || (json_is_string(v) && json_string_length(v) == 0) || (json_is_array(v) && json_array_size(v) == 0);
+}
+
 void
 cli_print_fields(const json_t *object, const struct cli_field *fields, size_t n)
 {
@@ -261,12 +268,12 @@ cli_print_fields(const json_t *object, const struct cli_field *fields, size_t n)
 	size_t width = 0;
 
 	for (size_t i = 0; i < n; i++)
-		if (cli_get(object, fields[i].key) != NULL && strlen(fields[i].title) > width)
+		if (!is_empty(cli_get(object, fields[i].key)) && strlen(fields[i].title) > width)
 			width = strlen(fields[i].title);
 	for (size_t i = 0; i < n; i++) {
 		const json_t *v = cli_get(object, fields[i].key);
 
-		if (v == NULL || json_is_null(v))
+		if (is_empty(v))
 			continue;
 		printf("%-*s  %s\n", (int)width, fields[i].title, cli_format(v, fields[i].as, cell, sizeof(cell)));
 	}

@@ -31,7 +31,7 @@ const struct cli_command cli_commands[] = {
 		"--sender and --recipient take an address or a part of it. --after continues where the last list ended.\n", cmd_grey_list },
 	{ "grey show", "REF | CLIENT SENDER RECIPIENT", "One record of the greylist", GREY_WHICH, cmd_grey_show },
 	{ "grey pass", "REF | CLIENT SENDER RECIPIENT", "Let a sender through from its next attempt on", GREY_WHICH, cmd_grey_pass },
-	{ "grey del", "REF | CLIENT SENDER RECIPIENT | filters of grey list", "Forget records of the greylist", GREY_WHICH, cmd_grey_del },
+	{ "grey del", "REF | CLIENT SENDER RECIPIENT | [--sender S] [--recipient R] [--network N] [--state grey|white|lapsed]", "Forget records of the greylist", GREY_WHICH, cmd_grey_del },
 	{ "client show", "CLIENT", "All that is known about a client", NULL, cmd_client_show },
 	{ "client list", "", "Clients allowed or denied by the operator", NULL, cmd_client_list },
 	{ "client allow", "CLIENT [NOTE]", "Allow a client, network or confirmed name",

@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """greylinectl against a scripted control socket and a small database.
 
-usage: test_cli.py GREYLINECTL MAKE_DB
+usage: test_cli.py GREYLINECTL MAKE_DB PACKAGING
 
 Each test says what the daemon would answer, runs the command and checks the request, the exit code and what was printed.
 """
 import json
 import os
 import pathlib
+import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,7 +17,7 @@ import tempfile
 import threading
 import unittest
 
-CTL, MAKE_DB = sys.argv[1], sys.argv[2]
+CTL, MAKE_DB, PACKAGING = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
 TIMEOUT_S = 30
 
 
@@ -174,9 +176,9 @@ class Commands(Asked):
 
     def test_client(self):
         show = {"client": "192.0.2.1", "network": "192.0.2.0/24", "verdict": {"known": "known", "ptr_state": "none", "score": 0, "age_s": 61},
-                "auto": {"count": 2}, "lists": [{"list": "deny", "network": "192.0.2.0/24", "source": "greyline.conf", "line": 12}], "triplets": 4}
+                "auto": {"count": 2, "at": 1700000000}, "lists": [{"list": "deny", "network": "192.0.2.0/24", "source": "greyline.conf", "line": 12}], "triplets": {"grey": 4, "white": 77}}
         self.check(ok(show), ["client", "show", "192.0.2.1"], {"cmd": "client show", "args": {"client": "192.0.2.1"}},
-                   shown=["none", "1m 1s", "greyline.conf", "12"])
+                   shown=["none", "1m 1s", "greyline.conf", "12", "77"])
         self.check(ok({"network": "192.0.2.0/24", "list": "allow", "generation": 3, "confirmed": True}),
                    ["client", "allow", "192.0.2.0/24", "a partner"], {"cmd": "client allow", "args": {"client": "192.0.2.0/24", "note": "a partner"}},
                    shown=["192.0.2.0/24: allow, in force"])
@@ -278,7 +280,7 @@ class Everywhere(Asked):
 class Usage(unittest.TestCase):
     def test_wrong_arguments(self):
         for args in ([], ["bogus"], ["grey"], ["grey", "bogus"], ["status", "x"], ["set"], ["set", "a"], ["set", "a", "b", "c"], ["unset"], ["stats", "a", "b"],
-                     ["grey", "show"], ["grey", "show", "a", "b"], ["grey", "del"], ["grey", "del", "a", "b"], ["grey", "del", "REF", "--sender", "x"],
+                     ["grey", "show"], ["grey", "show", "a", "b"], ["grey", "del"], ["grey", "del", "a", "b"], ["grey", "del", "REF", "--sender", "x"], ["grey", "del", "--sender", "x", "--limit", "3"],
                      ["grey", "list", "x"], ["grey", "list", "--limit", "0"], ["grey", "list", "--limit", "x"], ["grey", "list", "--sender"],
                      ["grey", "list", "--bogus"], ["client", "show"], ["explain"], ["explain", "1", "2", "3", "4", "5"], ["why"], ["dnsbl", "test"],
                      ["backend", "probe"], ["report", "--limit", "-1"], ["--socket"], ["db", "show", "nonsense!"], ["db", "list", "--kind", "x"],
@@ -298,6 +300,48 @@ class Usage(unittest.TestCase):
                     self.assertEqual(done.returncode, 0, words)
                     self.assertTrue(done.stdout.startswith("usage: greylinectl " + " ".join(words)), words)
         self.assertIn("grey pass", ctl("help", "grey").stdout)
+
+
+class Packaging(unittest.TestCase):
+    """The man page and the completion name every command there is."""
+
+    def commands(self):
+        return [" ".join(line[2:17].split()) for line in ctl("help").stdout.splitlines() if line.startswith("  ")]
+
+    def test_man_page_has_every_command_and_its_options(self):
+        text = re.sub(r"\\f[RPBI]", "", (PACKAGING / "greylinectl.1").read_text()).replace("\\-", "-").replace('"', "")
+        for words in self.commands():
+            self.assertRegex(text, r"(?m)^\.BI? " + re.escape(words) + r"( |$)", words)
+            synopsis = ctl("help", *words.split()).stdout.splitlines()[0].removeprefix("usage: greylinectl ")
+            for word in re.findall(r"--[a-z-]+|[A-Z]{2,}", synopsis):
+                entry = re.search(r"(?m)^\.BI? " + re.escape(words) + r"( .*|)$", text)[0]
+                self.assertIn(word, entry, words)
+
+    def test_man_page_is_well_formed(self):
+        text = (PACKAGING / "greylinectl.1").read_text()
+        for line in text.splitlines():
+            if line.startswith("."):
+                self.assertRegex(line, r'^\.(\\"|TH|SH|SS|TP|B|BI|BR|I|IR|RB|RI|PP|nf|fi|br)( |$)')
+        self.assertEqual(text.count("\n.nf\n"), text.count("\n.fi\n"))
+        if shutil.which("groff") is not None: # a second opinion where there is one
+            done = subprocess.run(["groff", "-man", "-ww", "-z", "-Tascii", str(PACKAGING / "greylinectl.1")], capture_output=True, text=True,
+                                  timeout=TIMEOUT_S)
+            self.assertEqual(done.stderr, "")
+
+    def complete(self, *words):
+        script = 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _greylinectl; printf "%s\\n" "${COMPREPLY[@]}"'
+        return subprocess.run(["bash", "-c", script, "bash", str(PACKAGING / "greylinectl.bash-completion"), "greylinectl", *words],
+                              capture_output=True, text=True, timeout=TIMEOUT_S, check=True).stdout.split()
+
+    def test_completion_has_every_command(self):
+        for words in self.commands():
+            first, *rest = words.split()
+            self.assertIn(first, self.complete(first[:-1]), words)
+            if rest:
+                self.assertIn(rest[0], self.complete(first, rest[0][:-1]), words)
+        self.assertEqual(self.complete("--json", "grey", "li"), ["list"])
+        self.assertIn("--after", self.complete("grey", "list", "--"))
+        self.assertEqual(self.complete("grey", "list", "--state", "w"), ["white"])
 
 
 class Database(unittest.TestCase):
@@ -385,4 +429,4 @@ class Database(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main(argv=[sys.argv[0], "-v"])
+    unittest.main(argv=[sys.argv[0], "-v", *sys.argv[4:]])
