@@ -197,6 +197,8 @@ ask_backend(struct worker *w, struct session *s)
 
 	s->wait = SESSION_WAIT_BACKEND_RCPT;
 	relay_rcpt(s->relay->relay, e->from.text, e->mail_params, e->rcpt.text, e->rcpt_params, e->needs, e->size_octets, w->now_us);
+	/* the client waits for one reply, however many backends are tried for it (POLICY section 6) */
+	relay_limit(s->relay->relay, s->rcpt_us + w->snapshot->conf->backend_reply_ms * UINT64_C(1000));
 	session_relay_flush(w, s);
 }
 
