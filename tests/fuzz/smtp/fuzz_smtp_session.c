@@ -59,13 +59,30 @@ settings(struct play *p, uint8_t a, uint8_t b)
 		.size_octets = (b & 1) != 0 ? 10000 : 0 };
 }
 
+/* Takes some of what is queued, by either way there is. */
+static uint32_t
+take_output(struct play *p, uint8_t out[64])
+{
+	const uint32_t some = 1 + draw(p, 64), had = smtp_session_output_pending(&p->s);
+	const struct buf_view queued = smtp_session_output_peek(&p->s);
+	const uint32_t n = MIN(some, queued.len_octets);
+
+	BUG_ON(queued.len_octets != had);
+	if (draw(p, 2) == 0)
+		return smtp_session_output(&p->s, out, some);
+	memcpy(out, queued.ptr, n);
+	smtp_session_output_drop(&p->s, n);
+	BUG_ON(smtp_session_output_pending(&p->s) != had - n);
+	return n;
+}
+
 static void
 read_output(struct play *p)
 {
 	uint8_t out[64];
 	uint32_t n;
 
-	while ((n = smtp_session_output(&p->s, out, 1 + draw(p, sizeof(out)))) > 0)
+	while ((n = take_output(p, out)) > 0)
 		for (uint32_t i = 0; i < n; i++) {
 			const uint8_t c = out[i];
 
