@@ -38,7 +38,8 @@ make_net(struct flow_steering *steering, struct buf_pool *pool, struct counters 
 	static const uint8_t key[FLOW_KEY_OCTETS] = { 0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67 };
 	struct net_conf conf = { .n_ports = 2, .worker = 0, .steering = steering };
 
-	flow_steering_init(steering, key, 2);
+	if (steering->n_workers == 0)
+		flow_steering_init(steering, key, 2);
 	for (uint32_t i = 0; i < 2; i++) {
 		struct conf_port *p = &conf.port[i];
 
