@@ -73,7 +73,7 @@ const char *tcp_state_name(enum tcp_state state);
 #define TCP_FIN_WAIT_2_US    UINT64_C(180000000) /* of silence, while still read: longer than two of the peer's RTOs at their cap */
 #define TCP_CLOSE_WAIT_US    UINT64_C(900000000) /* above the 600 s a backend may take after the final dot */
 #define TCP_ORPHAN_US        UINT64_C(60000000)
-#define TCP_ORPHAN_DISCARD_OCTETS 65536u /* what arrives after tcp_release() is acknowledged up to so much: an RST at once
+#define TCP_ORPHAN_DISCARD_OCTETS 32768u /* what arrives after tcp_release() is acknowledged up to so much: an RST at once
 					  * would take our last reply out of the peer's receive buffer */
 #define TCP_PAWS_IDLE_US     (UINT64_C(24) * 86400 * 1000000) /* RFC 7323 section 5.5 */
 #define TCP_RCV_WSCALE       5  /* 65535 << 5 holds the largest rcv_wnd_max_octets */

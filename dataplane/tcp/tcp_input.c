@@ -125,9 +125,12 @@ trim(struct tcp_conn *c, struct tcp_seg_in *s)
 static void
 on_rst(struct tcp_conn *c, const struct tcp_seg_in *s)
 {
+	/* In CLOSING and LAST-ACK RFC 9293 signals nothing: the peer has all octets, only its TIME-WAIT was over too soon. */
+	const bool done = (c->state == TCP_STATE_CLOSING || c->state == TCP_STATE_LAST_ACK) && seq_geq(c->snd_una, c->snd_end);
+
 	if (s->seq == c->rcv_nxt) {
-		counter_inc(c->tcp->counters, CTR_tcp_reset_in);
-		tcp_conn_end(c, TCP_EV_RESET);
+		counter_inc(c->tcp->counters, done ? CTR_tcp_closed : CTR_tcp_reset_in);
+		tcp_conn_end(c, done ? TCP_EV_CLOSED : TCP_EV_RESET);
 	} else if (seq_leq(c->rcv_nxt, s->seq) && seq_leq(s->seq, c->rcv_adv)) {
 		tcp_challenge_ack(c);
 	} else {

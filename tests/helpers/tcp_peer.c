@@ -17,7 +17,7 @@ peer_init(struct peer *p, const struct peer_options *opt, const struct tcp_conf 
 	if (p->opt.wnd == 0)
 		p->opt.wnd = 2000;
 	p->snd_nxt = p->iss;
-	tcp_end_init(&p->e, conf != NULL ? conf : &usual, 256, 1000000);
+	tcp_end_init(&p->e, conf != NULL ? conf : &usual, opt->n_bufs != 0 ? opt->n_bufs : 256, 1000000);
 	CHECK_EQ("listen", tcp_listen(p->e.tcp, &p->flow.remote, p->flow.remote_port, 9), 0);
 }
 

@@ -32,6 +32,7 @@ struct peer_options {
 	bool no_wscale, no_sack, no_ts, v6;
 	uint8_t wscale; /* 0 with !no_wscale: 7 */
 	uint16_t wnd;   /* as on the wire, 0: 2000 (256,000 with scale 7) */
+	uint32_t n_bufs; /* of the endpoint's pool, 0: 256 */
 };
 
 struct peer {

@@ -97,7 +97,9 @@ run(const struct row *row, uint64_t seed)
 	}
 	took_us = p.now_us - start_us;
 	for (int e = 0; e < 2; e++) {
-		CHECK_TRUE("closed in order", (app[e].events_seen & TCP_EV_CLOSED) != 0);
+		if ((app[e].events_seen & TCP_EV_CLOSED) == 0)
+			fail_msg("%s, seed %llu: end %d not closed in order: events 0x%x", row->label, (unsigned long long)seed, e,
+				app[e].events_seen);
 		CHECK_TRUE("end of file told", app[e].eof);
 		CHECK_EQ("octets read", app[e].read, app[e].n_read);
 		CHECK_EQ("octets written", app[e].written, app[e].n_write);

@@ -1,0 +1,270 @@
+/*
+ * test_tcp_parts.c - the parts of the endpoint against plain models: header, scoreboard, out-of-order store, table, pieces.
+ */
+#include <stdlib.h>
+
+#include "dataplane/base/seq.h"
+#include "dataplane/tcp/tcp_ooo.h"
+#include "tests/check.h"
+#include "tests/helpers/tcp_pair.h"
+#include "tests/helpers/tcp_peer.h"
+
+static void
+test_wire_says_what_it_is_told(void **state)
+{
+	static const struct {
+		const char *label;
+		struct tcp_hdr h;
+		uint32_t header_octets;
+	} rows[] = {
+		{ "bare", { .seq = 1, .ack = 2, .flags = TCP_ACK, .wnd = 3, .wscale = TCP_WSCALE_NONE }, 20 },
+		{ "timestamps", { .flags = TCP_ACK | TCP_FIN | TCP_PSH, .wscale = TCP_WSCALE_NONE, .has_ts = true, .tsval = 0xfffffff0,
+				  .tsecr = 7 }, 32 },
+		{ "SYN with all", { .seq = 0xffffffff, .flags = TCP_SYN, .mss = 1460, .wscale = 5, .sack_permitted = true, .has_ts = true,
+				    .tsval = 1, .tsecr = 2 }, 40 },
+		{ "SYN without timestamps", { .flags = TCP_SYN | TCP_ACK, .mss = 1440, .wscale = 0, .sack_permitted = true }, 32 },
+		{ "SYN with timestamps alone", { .flags = TCP_SYN, .mss = 1440, .wscale = TCP_WSCALE_NONE, .has_ts = true, .tsval = 9 }, 36 },
+		{ "SYN with MSS alone", { .flags = TCP_SYN, .mss = 536, .wscale = TCP_WSCALE_NONE }, 24 },
+		{ "SACK beside timestamps", { .flags = TCP_ACK, .wscale = TCP_WSCALE_NONE, .has_ts = true, .n_sack = 3,
+					      .sack = { { 1, 2 }, { 3, 4 }, { 0xfffffff0, 5 } } }, 60 },
+		{ "SACK alone", { .flags = TCP_ACK, .wscale = TCP_WSCALE_NONE, .n_sack = 4,
+				  .sack = { { 1, 2 }, { 3, 4 }, { 5, 6 }, { 7, 8 } } }, 56 },
+	};
+	uint8_t octets[TCP_HEADER_MAX_OCTETS];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		const struct tcp_hdr *want = &rows[i].h;
+		struct tcp_hdr h;
+		const uint32_t n = tcp_hdr_build(octets, &pair_flow_v4, want);
+
+		CHECK_EQ(rows[i].label, n, rows[i].header_octets);
+		CHECK_TRUE(rows[i].label, tcp_hdr_parse(&h, octets, n));
+		CHECK_EQ(rows[i].label, octets[0] << 8 | octets[1], pair_flow_v4.local_port);
+		CHECK_EQ(rows[i].label, octets[2] << 8 | octets[3], pair_flow_v4.remote_port);
+		CHECK_EQ(rows[i].label, h.seq, want->seq);
+		CHECK_EQ(rows[i].label, h.ack, want->ack);
+		CHECK_EQ(rows[i].label, h.wnd, want->wnd);
+		CHECK_EQ(rows[i].label, h.flags, want->flags);
+		CHECK_EQ(rows[i].label, h.mss, want->mss);
+		CHECK_EQ(rows[i].label, h.wscale, want->wscale);
+		CHECK_EQ(rows[i].label, h.sack_permitted, want->sack_permitted);
+		CHECK_EQ(rows[i].label, h.has_ts, want->has_ts);
+		CHECK_EQ(rows[i].label, h.tsval, want->tsval);
+		CHECK_EQ(rows[i].label, h.tsecr, want->tsecr);
+		CHECK_EQ(rows[i].label, h.n_sack, want->n_sack);
+		CHECK_OCTETS(rows[i].label, h.sack, sizeof(h.sack), want->sack, sizeof(want->sack));
+		CHECK_EQ(rows[i].label, h.payload_octets, 0);
+		CHECK_TRUE(rows[i].label, !h.options_broken);
+		/* cut anywhere it does not parse, or parses without reading beyond: the sanitizer sees */
+		for (uint32_t cut = 0; cut < n; cut++) {
+			uint8_t *exact = malloc(cut > 0 ? cut : 1);
+
+			memcpy(exact, octets, cut);
+			CHECK_TRUE(rows[i].label, !tcp_hdr_parse(&h, exact, cut));
+			free(exact);
+		}
+	}
+}
+
+/* A scoreboard against one flag for each octet, around the wrap of numbers. */
+static void
+test_scoreboard_agrees_with_flags(void **state)
+{
+	enum { SPAN = 4000 };
+	static bool known[SPAN];
+	struct tcp_scoreboard sb;
+	uint64_t rng = 7;
+
+	(void)state;
+	for (uint32_t round = 0; round < 300; round++) {
+		const uint32_t base = 0xfffffff0u - SPAN / 2 + (uint32_t)(rng_next(&rng) % 1000);
+		uint32_t una = 0;
+
+		memset(known, 0, sizeof(known));
+		sb.n = 0;
+		for (uint32_t step = 0; step < 120; step++) {
+			uint32_t a = una + (uint32_t)(rng_next(&rng) % (SPAN - una)), b = a + 1 + (uint32_t)(rng_next(&rng) % 200);
+			uint32_t fresh = 0, got, octets = 0, from, start, end;
+			bool lost, hole;
+
+			b = MIN(b, SPAN);
+			got = tcp_scoreboard_add(&sb, base + a, base + b);
+			if (got != UINT32_MAX) {
+				for (uint32_t i = a; i < b; i++) {
+					fresh += !known[i];
+					known[i] = true;
+				}
+				CHECK_EQ("fresh octets", got, fresh);
+			} else {
+				CHECK_EQ("full", sb.n, TCP_SACK_RANGES_MAX);
+			}
+			if (step % 10 == 9 && una < SPAN - 300) {
+				una += (uint32_t)(rng_next(&rng) % 200);
+				tcp_scoreboard_prune(&sb, base + una);
+			}
+			for (uint32_t i = una; i < SPAN; i++)
+				octets += known[i];
+			CHECK_EQ("octets", tcp_scoreboard_octets(&sb, base + una, base + SPAN), octets);
+			for (uint32_t i = 1; i < sb.n; i++)
+				CHECK_TRUE("sorted and apart", seq_lt(sb.r[i - 1].end, sb.r[i].start));
+			/* the first hole from anywhere */
+			from = una + (uint32_t)(rng_next(&rng) % (SPAN - una));
+			hole = tcp_scoreboard_hole(&sb, base + from, 100, &start, &end, &lost);
+			{
+				uint32_t at = from, stop, above = 0;
+
+				while (at < SPAN && known[at])
+					at++;
+				for (stop = at; stop < SPAN && !known[stop]; stop++)
+					;
+				CHECK_EQ("a hole below the highest", hole, at < SPAN && stop < SPAN);
+				if (hole) {
+					uint32_t ranges = 0;
+
+					CHECK_EQ("start", start - base, at);
+					CHECK_EQ("end", end - base, stop);
+					for (uint32_t i = stop; i < SPAN; i++) {
+						above += known[i];
+						ranges += known[i] && !known[i - 1];
+					}
+					CHECK_EQ("lost", lost, ranges >= 3 || above > 200);
+				}
+			}
+		}
+	}
+}
+
+static void
+test_scoreboard_pipe(void **state)
+{
+	struct tcp_scoreboard sb = { .n = 0 };
+
+	(void)state;
+	/* 10 segments of 100 in flight; 3rd, 5th and 6th to 8th reported */
+	CHECK_EQ("nothing known", tcp_scoreboard_pipe(&sb, 0, 1000, 0, 100), 1000);
+	tcp_scoreboard_add(&sb, 200, 300);
+	CHECK_EQ("one above is no loss", tcp_scoreboard_pipe(&sb, 0, 1000, 0, 100), 900);
+	tcp_scoreboard_add(&sb, 400, 500);
+	CHECK_EQ("two neither", tcp_scoreboard_pipe(&sb, 0, 1000, 0, 100), 800);
+	tcp_scoreboard_add(&sb, 500, 800);
+	/* above [0,200) more than two segments: lost, so it is not in the pipe; the same for [300,400); [800,1000) is */
+	CHECK_EQ("lost", tcp_scoreboard_pipe(&sb, 0, 1000, 0, 100), 200);
+	CHECK_EQ("sent again", tcp_scoreboard_pipe(&sb, 0, 1000, 100, 100), 300);
+}
+
+/* The out-of-order store against a map of octets. */
+static void
+test_ooo_agrees_with_a_map(void **state)
+{
+	enum { SPAN = 20000 };
+	static uint8_t have[SPAN];
+	uint64_t rng = 99;
+
+	(void)state;
+	for (uint32_t round = 0; round < 30; round++) {
+		struct peer p;
+		uint32_t next = 0, read = 0;
+
+		peer_init(&p, &(struct peer_options){ .mss = 1460 }, NULL);
+		p.iss = 0xffffffffu - (uint32_t)(rng_next(&rng) % 20000);
+		p.snd_nxt = p.iss;
+		peer_reach(&p, PEER_ESTABLISHED);
+		memset(have, 0, sizeof(have));
+		while (next < SPAN) {
+			const uint32_t at = next - MIN(next, 50u) + (uint32_t)(rng_next(&rng) % 3000);
+			uint32_t len = 1 + (uint32_t)(rng_next(&rng) % (rng_chance(&rng, 500) ? 100 : 1400));
+			const struct heard *h;
+			struct buf_view v[64];
+			uint32_t n;
+
+			if (at >= SPAN)
+				continue;
+			len = MIN(len, SPAN - at);
+			p.snd_nxt = p.iss + 1 + at;
+			SAY(&p, .len = len, .keep = true);
+			memset(have + at, 1, len);
+			while (next < SPAN && have[next])
+				next++;
+			h = peer_hear_all(&p, NULL);
+			CHECK_EQ("in order", p.c->rcv_nxt - p.iss - 1, next);
+			if (h->any) {
+				CHECK_EQ("acknowledged", h->ack - 1, next);
+				for (uint32_t i = 0; i < h->h.n_sack; i++)
+					for (uint32_t s = h->h.sack[i].start; s != h->h.sack[i].end; s++)
+						CHECK_TRUE("what is reported is held", have[s - p.iss - 1]);
+				if (h->h.n_sack > 0 && at > next)
+					CHECK_TRUE("the newest block comes first",
+						seq_in(p.iss + 1 + at, h->h.sack[0].start, h->h.sack[0].end));
+			}
+			while ((n = tcp_peek(p.c, v, ARRAY_LEN(v))) > 0) {
+				uint32_t octets = 0;
+
+				for (uint32_t i = 0; i < n; i++) {
+					for (uint32_t k = 0; k < v[i].len_octets; k++)
+						if (v[i].ptr[k] != stream_octet(1, read + octets + k))
+							fail_msg("octet %u differs", read + octets + k);
+					octets += v[i].len_octets;
+				}
+				read += octets;
+				tcp_consume(p.c, octets);
+			}
+		}
+		CHECK_EQ("all read", read, SPAN);
+		CHECK_EQ("nothing left", p.c->n_ooo, 0);
+		peer_hear_all(&p, NULL);
+		peer_fini(&p);
+	}
+}
+
+static void
+test_table_holds_what_it_promises(void **state)
+{
+	enum { N = 10000 };
+	static uint64_t hash[N];
+	struct tcp_table t;
+	uint64_t rng = 3;
+
+	(void)state;
+	CHECK_TRUE("created", tcp_table_create(&t, N));
+	for (uint32_t i = 0; i < N; i++) {
+		hash[i] = rng_next(&rng);
+		CHECK_TRUE("inserted", tcp_table_insert(&t, hash[i], i));
+	}
+	for (uint32_t round = 0; round < 2; round++) {
+		for (uint32_t i = 0; i < N; i++) {
+			uint32_t at = 0, found;
+			bool seen = false;
+
+			while ((found = tcp_table_next(&t, hash[i], &at)) != TCP_TABLE_NONE)
+				seen |= found == i;
+			CHECK_EQ("found", seen, round == 0 || i % 2 == 1);
+		}
+		for (uint32_t i = 0; i < N && round == 0; i += 2)
+			tcp_table_remove(&t, hash[i], i);
+	}
+	CHECK_EQ("half is left", t.n, N / 2);
+	/* equal hashes: no more than two buckets hold, then a refusal, and nobody is lost */
+	tcp_table_destroy(&t);
+	CHECK_TRUE("created", tcp_table_create(&t, 64));
+	for (uint32_t i = 0; i < 17; i++)
+		CHECK_EQ("two buckets", tcp_table_insert(&t, 12345, i), i < 16);
+	for (uint32_t i = 0; i < 16; i++)
+		tcp_table_remove(&t, 12345, i);
+	CHECK_EQ("empty", t.n, 0);
+	tcp_table_destroy(&t);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_wire_says_what_it_is_told),
+		cmocka_unit_test(test_scoreboard_agrees_with_flags),
+		cmocka_unit_test(test_scoreboard_pipe),
+		cmocka_unit_test(test_ooo_agrees_with_a_map),
+		cmocka_unit_test(test_table_holds_what_it_promises),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
