@@ -13,9 +13,10 @@
 #include <stdint.h>
 
 /* enum, name in LMDB */
-#define SCHEMA_DATABASES(X)                                                                                           \
-	X(META, "meta") X(ENTRIES, "entries") X(NAMES, "names") X(OPTIONS, "options") X(BACKENDS, "backends") X(WHY, "why")     \
-	X(WHY_ORDER, "why_order")
+/* clang-format off */
+#define SCHEMA_DATABASES(X)                                                                                            \
+	X(META, "meta") X(ENTRIES, "entries") X(NAMES, "names") X(OPTIONS, "options") X(BACKENDS, "backends")          \
+	X(WHY, "why") X(WHY_ORDER, "why_order")
 
 enum schema_db {
 #define X(id, name) SCHEMA_DB_##id,
@@ -23,14 +24,15 @@ enum schema_db {
 #undef X
 	SCHEMA_DB_N
 };
+/* clang-format on */
 
-#define SCHEMA_ENTRY_KEY_OCTETS   9  /* kind, tag; of entries and names */
-#define SCHEMA_BACKEND_KEY_OCTETS 4
-#define SCHEMA_WHY_KEY_OCTETS     5  /* a reference has 40 bits */
-#define SCHEMA_ORDER_KEY_OCTETS   8
+#define SCHEMA_ENTRY_KEY_OCTETS      9 /* kind, tag; of entries and names */
+#define SCHEMA_BACKEND_KEY_OCTETS    4
+#define SCHEMA_WHY_KEY_OCTETS        5 /* a reference has 40 bits */
+#define SCHEMA_ORDER_KEY_OCTETS      8
 #define SCHEMA_OPTION_KEY_MAX_OCTETS 64
-#define SCHEMA_KEY_MAX_OCTETS     64 /* of any; LMDB allows 511 */
-#define SCHEMA_REF_MAX            ((UINT64_C(1) << 40) - 1)
+#define SCHEMA_KEY_MAX_OCTETS        64 /* of any; LMDB allows 511 */
+#define SCHEMA_REF_MAX               ((UINT64_C(1) << 40) - 1)
 
 #define SCHEMA_META_SCHEMA    "schema"    /* struct schema_meta */
 #define SCHEMA_META_TABLE_KEY "table_key" /* struct schema_table_key */
@@ -39,7 +41,8 @@ enum schema_db {
 /* "entries" and so on; NULL for a number that is none. */
 const char *schema_db_name(enum schema_db db);
 
-/* Builders give the octets written. Parsers: 0, or -EBADMSG where the key is not one of that table; *out on success only. */
+/* Builders give the octets written. Parsers: 0, or -EBADMSG where the key is not one of that table; *out on success
+ * only. */
 size_t schema_entry_key_build(uint8_t out[SCHEMA_ENTRY_KEY_OCTETS], uint8_t kind, uint64_t tag);
 int schema_entry_key_parse(const void *key, size_t octets, uint8_t *kind, uint64_t *tag);
 

@@ -109,8 +109,9 @@ schema_record_check(enum schema_db db, const void *key, size_t key_octets, const
 }
 
 /*
- * Layout 1 is the first, so what is migrated today is a copy of what is sound. The next layout adds a case that reads the old
- * key and value and builds the new ones; layouts are stepped through one by one, so each step is written and tested once.
+ * Layout 1 is the first, so what is migrated today is a copy of what is sound. The next layout adds a case that reads
+ * the old key and value and builds the new ones; layouts are stepped through one by one, so each step is written and
+ * tested once.
  */
 int
 schema_migrate(uint32_t from, enum schema_db db, const void *key, size_t key_octets, const void *value, size_t octets,

@@ -1,13 +1,15 @@
 /*
  * migrate.h - what to do with a database another release wrote.
  *
- * Flow:   control/store at start: schema_judge() -> use, migrate or set aside;  `greylinectl db check` -> schema_record_check()
+ * Flow:   control/store at start: schema_judge() -> use, migrate or set aside;  `greylinectl db check` ->
+ *         schema_record_check()
  * Pure:   octets in, octets out. Libc alone.
- * Keeps:  a newer layout is never written to; a record that is damaged or of an unknown version is left out, not guessed at.
+ * Keeps:  a newer layout is never written to; a record that is damaged or of an unknown version is left out, not
+ *         guessed at.
  *
- * SCHEMA_VERSION is the layout: which databases there are and what their keys mean. It rises only when a key or a table changes its
- * meaning; a value that gains a field gets a new version of its own (record.h), its parser goes on reading the old one, and the
- * record is rewritten when it is written next.
+ * SCHEMA_VERSION is the layout: which databases there are and what their keys mean. It rises only when a key or a table
+ * changes its meaning; a value that gains a field gets a new version of its own (record.h), its parser goes on reading
+ * the old one, and the record is rewritten when it is written next.
  */
 #ifndef GREYLINE_LMDB_SCHEMA_MIGRATE_H
 #define GREYLINE_LMDB_SCHEMA_MIGRATE_H
@@ -21,7 +23,7 @@
 #define SCHEMA_VERSION 1
 
 enum schema_state {
-	SCHEMA_EMPTY,   /* no meta record: new */
+	SCHEMA_EMPTY, /* no meta record: new */
 	SCHEMA_CURRENT,
 	SCHEMA_OLD,     /* schema_migrate() every record in one transaction, then write the meta record */
 	SCHEMA_NEWER,   /* set aside: this release does not know it */
@@ -41,7 +43,7 @@ struct schema_pair {
 };
 
 /* One record of layout `from` as this layout has it: 0; -EBADMSG and -ENOTSUP as above, the record is then left out. */
-int schema_migrate(uint32_t from, enum schema_db db, const void *key, size_t key_octets, const void *value, size_t octets,
-	struct schema_pair *out);
+int schema_migrate(uint32_t from, enum schema_db db, const void *key, size_t key_octets, const void *value,
+	size_t octets, struct schema_pair *out);
 
 #endif

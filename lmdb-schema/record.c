@@ -2,7 +2,8 @@
  * record.c - see record.h.
  *
  * Pure:   see the header.
- * Keeps:  each pair of build and parse names the same fields in the same order; that is the encoding, and README.md repeats it.
+ * Keeps:  each pair of build and parse names the same fields in the same order; that is the encoding, and README.md
+ *         repeats it.
  */
 #include "lmdb-schema/record.h"
 

@@ -3,12 +3,12 @@
  *
  * Flow:   control/store -> X_build -> LMDB -> X_parse;  `greylinectl db` reads with the same code.
  * Pure:   octets in, octets out. Libc alone.
- * Keeps:  the first octet of every value is the version of its encoding; integers are big endian; a value is read whole or not at
- *         all. Building then parsing gives the same struct. README.md has the tables.
+ * Keeps:  the first octet of every value is the version of its encoding; integers are big endian; a value is read whole
+ *         or not at all. Building then parsing gives the same struct. README.md has the tables.
  *
- * X_build: octets written, 0 where room is too small or a text longer than its cap. X_parse: 0; -EBADMSG damaged or cut; -ENOTSUP a version
- * this build does not know (the caller leaves the record alone); *out on success only. Texts *lend* the LMDB value until
- * its transaction ends; they are not NUL-terminated.
+ * X_build: octets written, 0 where room is too small or a text longer than its cap.
+ * X_parse: 0; -EBADMSG damaged or cut; -ENOTSUP a version this build does not know (the caller leaves the record
+ * alone); *out on success only. Texts *lend* the LMDB value until its transaction ends; they are not NUL-terminated.
  */
 #ifndef GREYLINE_LMDB_SCHEMA_RECORD_H
 #define GREYLINE_LMDB_SCHEMA_RECORD_H
@@ -16,12 +16,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SCHEMA_VALUE_MAX_OCTETS  2048 /* room that is enough for every build */
-#define SCHEMA_PATH_MAX_OCTETS   320  /* sender, recipient */
-#define SCHEMA_HOST_MAX_OCTETS   255
-#define SCHEMA_WORD_MAX_OCTETS   64
-#define SCHEMA_REPLY_MAX_OCTETS  256
-#define SCHEMA_OPTION_MAX_OCTETS 1024
+#define SCHEMA_VALUE_MAX_OCTETS   2048 /* room that is enough for every build */
+#define SCHEMA_PATH_MAX_OCTETS    320  /* sender, recipient */
+#define SCHEMA_HOST_MAX_OCTETS    255
+#define SCHEMA_WORD_MAX_OCTETS    64
+#define SCHEMA_REPLY_MAX_OCTETS   256
+#define SCHEMA_OPTION_MAX_OCTETS  1024
 #define SCHEMA_BOOT_ID_MAX_OCTETS 39
 
 #define SCHEMA_ENTRY_VERSION   1
@@ -53,8 +53,8 @@ int schema_entry_parse(const void *value, size_t octets, struct schema_entry *ou
 
 /* names: what an entry's hash stands for, to be read by people. May be missing. */
 struct schema_name {
-	uint8_t network[16]; /* IPv4 in its mapped form */
-	uint32_t first_s;    /* policy time the name came */
+	uint8_t network[16];             /* IPv4 in its mapped form */
+	uint32_t first_s;                /* policy time the name came */
 	struct schema_text sender, rcpt; /* empty for kinds without */
 };
 size_t schema_name_build(const struct schema_name *n, uint8_t *out, size_t room);

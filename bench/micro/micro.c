@@ -3,8 +3,8 @@
  *
  * Flow:   micro [--json]: fixed work, a few seconds, a table (or one JSON object) on stdout.
  * Touches: memory of its own, the monotonic clock, one more thread for the ring.
- * Keeps:  every row is run ROUNDS times over the same work, and the best and the middle are shown: the machines we have change their
- *         clock within seconds and share cores, so a mean says more about the neighbours.
+ * Keeps:  every row is run ROUNDS times over the same work, and the best and the middle are shown: the machines we have
+ *         change their clock within seconds and share cores, so a mean says more about the neighbours.
  */
 #include <pthread.h>
 #include <stdbool.h>
@@ -24,7 +24,7 @@
 #define BUILD_ROUNDS  3
 #define ENTRIES       1000000 /* 21 MiB of table: beyond the second-level cache, as the real one is */
 #define OPS           200000
-#define SMALL_ENTRIES 3000    /* in the cache: the instructions alone */
+#define SMALL_ENTRIES 3000 /* in the cache: the instructions alone */
 #define PREFIXES      1000000
 #define PREFIX_OPS    50000
 #define NAMES         100000
@@ -88,7 +88,8 @@ compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* What one row measures: sets up for a round where it must, then does ops operations and answers a sum nobody can leave out. */
+/* What one row measures: sets up for a round where it must, then does ops operations and answers a sum nobody can leave
+ * out. */
 struct work {
 	const char *name;
 	void (*prepare)(void *arg);
@@ -123,8 +124,8 @@ struct table_bench {
 	struct verdict_table table;
 	uint64_t entries;
 	enum vt_state fill_state;
-	uint64_t fill;      /* entries to put in before a round */
-	bool filled;        /* and they stay */
+	uint64_t fill; /* entries to put in before a round */
+	bool filled;   /* and they stay */
 };
 
 static void *
@@ -149,7 +150,9 @@ table_make(struct table_bench *b, uint64_t entries, enum vt_state fill_state, ui
 static enum vt_put
 table_put(struct table_bench *b, uint64_t i, enum vt_state state)
 {
-	const struct vt_entry e = { .tag = tag_of(i), .time_s = NOW_S - (uint32_t)(i % 4000), .kind_state = vt_kind_state(VT_TRIPLET, state) };
+	const struct vt_entry e = {
+		.tag = tag_of(i), .time_s = NOW_S - (uint32_t)(i % 4000), .kind_state = vt_kind_state(VT_TRIPLET, state)
+	};
 
 	return verdict_table_put(&b->table, NULL, &e, &ages, NULL);
 }
@@ -260,7 +263,8 @@ bench_table(void)
 	measure(&(struct work){ "table miss", table_fill_once, run_miss, &big, OPS });
 	measure(&(struct work){ "table update (find and put)", table_fill_once, run_update, &big, OPS });
 	verdict_table_count(&big.table, &counts);
-	add_size("table entries evicted while filling to 0.75", "of 1e6", (double)(ENTRIES - counts.used) * 1e6 / ENTRIES);
+	add_size("table entries evicted while filling to 0.75", "of 1e6",
+		(double)(ENTRIES - counts.used) * 1e6 / ENTRIES);
 	big.fill = ENTRIES / 2;
 	measure(&(struct work){ "table insert, half full", table_refill, run_insert, &big, OPS });
 	measure(&(struct work){ "table insert, full of grey (evicts)", table_fill_once, run_insert, &full, OPS });
@@ -322,12 +326,15 @@ bench_prefix(void)
 		const char *build, *octets, *hit, *miss;
 		uint32_t lengths;
 	} kinds[] = {
-		{ "prefix build of 1 million, 2 lengths", "prefix octets per entry, 2 lengths", "prefix hit, 2 lengths", "prefix miss, 2 lengths", 2 },
-		{ "prefix build of 1 million, 32 lengths", "prefix octets per entry, 32 lengths", "prefix hit, 32 lengths", "prefix miss, 32 lengths",
-			32 },
+		{ "prefix build of 1 million, 2 lengths", "prefix octets per entry, 2 lengths", "prefix hit, 2 lengths",
+			"prefix miss, 2 lengths", 2 },
+		{ "prefix build of 1 million, 32 lengths", "prefix octets per entry, 32 lengths",
+			"prefix hit, 32 lengths", "prefix miss, 32 lengths", 32 },
 	};
 	const size_t room = prefix_table_octets(PREFIXES);
-	struct prefix_bench b = { .table = memory(room), .entries = memory(PREFIXES * sizeof(struct prefix_entry)), .n = PREFIXES };
+	struct prefix_bench b = {
+		.table = memory(room), .entries = memory(PREFIXES * sizeof(struct prefix_entry)), .n = PREFIXES
+	};
 
 	for (size_t k = 0; k < ARRAY_LEN(kinds); k++) {
 		double took[BUILD_ROUNDS];
@@ -371,7 +378,8 @@ run_names(void *arg)
 
 	for (uint64_t i = 0; i < OPS; i++) {
 		char host[48];
-		const int n = snprintf(host, sizeof(host), "mx%u.%s%s", (unsigned)(i % 10), b->names[mix(i) % NAMES], b->miss ? "x" : "");
+		const int n = snprintf(host, sizeof(host), "mx%u.%s%s", (unsigned)(i % 10), b->names[mix(i) % NAMES],
+			b->miss ? "x" : "");
 
 		sum += name_set_find_domain(b->set, host, (uint32_t)n, &value);
 	}
@@ -483,9 +491,12 @@ bench_ring(void)
 
 	ring_bind(&b.in, shared, LINK_EVENT_OCTETS, RING_RECORDS);
 	ring_bind(&b.out, shared, LINK_EVENT_OCTETS, RING_RECORDS);
-	add_size("event ring of a worker", "MiB", (double)ring_octets(LINK_EVENT_OCTETS, LINK_EVENT_RECORDS) / (1 << 20));
-	measure(&(struct work){ "ring record of 256 octets, put and get, one thread", NULL, run_ring_alone, &b, RING_MOVES });
-	measure(&(struct work){ "ring record of 256 octets, from thread to thread", NULL, run_ring_two, &b, RING_MOVES });
+	add_size("event ring of a worker", "MiB",
+		(double)ring_octets(LINK_EVENT_OCTETS, LINK_EVENT_RECORDS) / (1 << 20));
+	measure(&(struct work){
+		"ring record of 256 octets, put and get, one thread", NULL, run_ring_alone, &b, RING_MOVES });
+	measure(&(struct work){
+		"ring record of 256 octets, from thread to thread", NULL, run_ring_two, &b, RING_MOVES });
 	free(shared);
 }
 
@@ -504,8 +515,8 @@ print_json(void)
 {
 	printf("{\"rounds\":%u,\"rows\":[", ROUNDS);
 	for (unsigned i = 0; i < n_rows; i++)
-		printf("%s\n{\"name\":\"%s\",\"unit\":\"%s\",\"best\":%.3f,\"middle\":%.3f}", i > 0 ? "," : "", rows[i].name, rows[i].unit,
-			rows[i].best, rows[i].middle);
+		printf("%s\n{\"name\":\"%s\",\"unit\":\"%s\",\"best\":%.3f,\"middle\":%.3f}", i > 0 ? "," : "",
+			rows[i].name, rows[i].unit, rows[i].best, rows[i].middle);
 	printf("\n]}\n");
 }
 

@@ -3,16 +3,17 @@
  *
  * Flow:   table/verdict_table.c, on memory that several processes share.
  * Touches: the 16 octets given, aligned to 16.
- * Keeps:  never a call into libatomic, which gcc makes of C11 atomics of this size: its lock belongs to one process, so two processes
- *         would tear each other's entries. Loads acquire, swaps acquire and release (x86-64 orders both by itself; the "memory" clobber
- *         holds the compiler to it).
- * Source: Intel SDM volume 3A section 9.1.1: aligned 16-octet vector loads and stores are atomic on processors with AVX; AMD says the
- *         same of its own (APM volume 2 section 7.3.2). atomic128_cpu_ok() is asked at start.
+ * Keeps:  never a call into libatomic, which gcc makes of C11 atomics of this size: its lock belongs to one process, so
+ *         two processes would tear each other's entries. Loads acquire, swaps acquire and release (x86-64 orders both
+ *         by itself; the "memory" clobber holds the compiler to it).
+ * Source: Intel SDM volume 3A section 9.1.1: aligned 16-octet vector loads and stores are atomic on processors with
+ *         AVX; AMD says the same of its own (APM volume 2 section 7.3.2). atomic128_cpu_ok() is asked at start.
  *
- * ThreadSanitizer does not see into inline assembly. Its own __tsan_atomic128_* are no way out: they take a lock of one process, and they
- * would put other code under test than the code that runs. So in its builds each access is accompanied by harmless 8-octet
- * atomics of the same order on both halves (a load; before a swap an OR with zero): a plain access to the same octets elsewhere is then
- * reported as a race, and what was written before a swap counts as seen by whoever reads the swap's value.
+ * ThreadSanitizer does not see into inline assembly. Its own __tsan_atomic128_* are no way out: they take a lock of one
+ * process, and they would put other code under test than the code that runs. So in its builds each access is
+ * accompanied by harmless 8-octet atomics of the same order on both halves (a load; before a swap an OR with zero): a
+ * plain access to the same octets elsewhere is then reported as a race, and what was written before a swap counts as
+ * seen by whoever reads the swap's value.
  */
 #ifndef GREYLINE_BASE_ATOMIC128_H
 #define GREYLINE_BASE_ATOMIC128_H

@@ -2,8 +2,8 @@
  * log_record.c - see log_record.h.
  *
  * Pure:   see the header.
- * Keeps:  head.len_octets is where the next field goes: one length, not two that could differ. Field lengths are in host order, as
- *         both ends are one machine.
+ * Keeps:  head.len_octets is where the next field goes: one length, not two that could differ. Field lengths are in
+ *         host order, as both ends are one machine.
  */
 #include "dataplane/link/log_record.h"
 
@@ -40,7 +40,8 @@ log_record_put(struct link_event_log *rec, enum link_log_field field, const void
 	uint16_t len16;
 
 	BUG_ON(field >= LOG_FIELD_N);
-	/* built in a slot of the ring, the record is memory the other side can write to: its length is not believed either */
+	/* built in a slot of the ring, the record is memory the other side can write to: its length is not believed
+	 * either */
 	if (record_octets < FIELDS_START || used > sizeof(rec->fields) || room < LOG_FIELD_HEAD_OCTETS ||
 		rec->n_fields == UINT8_MAX)
 		return false;
@@ -123,8 +124,9 @@ log_record_valid(const struct link_event_log *rec)
 	struct log_field f;
 	uint32_t n = 0;
 
-	if (rec->head.type != LINK_EVENT_LOG || rec->head.len_octets < FIELDS_START || rec->head.len_octets > sizeof(*rec) ||
-		rec->kind > LINK_LOG_NOTICE || rec->verdict > VERDICT_WAIT || rec->rule > RULE_GREYLIST)
+	if (rec->head.type != LINK_EVENT_LOG || rec->head.len_octets < FIELDS_START ||
+		rec->head.len_octets > sizeof(*rec) || rec->kind > LINK_LOG_NOTICE || rec->verdict > VERDICT_WAIT ||
+		rec->rule > RULE_GREYLIST)
 		return false;
 	f.at = 0;
 	for (bool more = log_record_first(rec, &f); more; more = log_record_next(rec, &f))

@@ -1,10 +1,11 @@
 /*
  * log_record.h - log lines as they travel: fields of (id, length, octets) in an event.
  *
- * Flow:   worker: log_record_start(), log_record_put() -> event ring -> control: log_record_first(), log_record_next() -> a line
+ * Flow:   worker: log_record_start(), log_record_put() -> event ring -> control: log_record_first(), log_record_next()
+ *         -> a line
  * Pure:   the record given; borrowed.
- * Keeps:  a record is well formed after every call, whatever did not fit; a reader of log_record_valid() records never leaves them.
- *         Values are octets as they came from the peer: the one who writes the line escapes them.
+ * Keeps:  a record is well formed after every call, whatever did not fit; a reader of log_record_valid() records never
+ *         leaves them. Values are octets as they came from the peer: the one who writes the line escapes them.
  */
 #ifndef GREYLINE_LINK_LOG_RECORD_H
 #define GREYLINE_LINK_LOG_RECORD_H
@@ -16,10 +17,12 @@
 
 #define LOG_FIELD_HEAD_OCTETS 3 /* id and length */
 
-/* Makes an empty record; the caller fills head's worker and incarnations, rule, verdict, ref and client as it knows them. */
+/* Makes an empty record; the caller fills head's worker and incarnations, rule, verdict, ref and client as it knows
+ * them. */
 void log_record_start(struct link_event_log *rec, enum link_log_kind kind, uint32_t policy_s);
 
-/* Appends a field. What does not fit whole is cut at the record's end; false where not even one octet had room, or 255 fields are there. */
+/* Appends a field. What does not fit whole is cut at the record's end; false where not even one octet had room, or 255
+ * fields are there. */
 bool log_record_put(struct link_event_log *rec, enum link_log_field field, const void *octets, uint32_t len_octets);
 bool log_record_put_text(struct link_event_log *rec, enum link_log_field field, const char *text);
 bool log_record_put_number(struct link_event_log *rec, enum link_log_field field, int64_t value);

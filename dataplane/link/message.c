@@ -3,8 +3,8 @@
  *
  * Flow:   see message.h.
  * Touches: the ring's shared memory, read once.
- * Keeps:  what leaves here has every length inside its record; octets beyond a record's length are zero, so that no copy shows what an
- *         earlier record left in the slot.
+ * Keeps:  what leaves here has every length inside its record; octets beyond a record's length are zero, so that no
+ *         copy shows what an earlier record left in the slot.
  */
 #include "dataplane/link/message.h"
 
@@ -46,8 +46,8 @@ link_event_valid(const union link_event *e)
 static bool
 verdict_valid(const struct client_verdict *v)
 {
-	return v->known <= CLIENT_LATE && v->ptr_state <= PTR_TEMPERR && v->name_list <= NAME_LIST_DENY && v->score >= -999 &&
-	       v->score <= 999;
+	return v->known <= CLIENT_LATE && v->ptr_state <= PTR_TEMPERR && v->name_list <= NAME_LIST_DENY &&
+	       v->score >= -999 && v->score <= 999;
 }
 
 bool

@@ -2,8 +2,8 @@
  * message.h - the records on the rings between data plane and control.
  *
  * Flow:   worker -> event ring -> control;  control -> answer ring -> worker
- * Keeps:  fixed slots; every record carries both incarnations, and where it belongs to a session that session's number, so an answer of
- *         another life is dropped and counted. Contents are hostile: lengths are checked by the reader.
+ * Keeps:  fixed slots; every record carries both incarnations, and where it belongs to a session that session's number,
+ *         so an answer of another life is dropped and counted. Contents are hostile: lengths are checked by the reader.
  */
 #ifndef GREYLINE_LINK_MESSAGE_H
 #define GREYLINE_LINK_MESSAGE_H
@@ -29,7 +29,7 @@ enum link_event_type {
 
 struct link_head {
 	uint16_t type;
-	uint16_t len_octets;          /* of the whole record, head included */
+	uint16_t len_octets; /* of the whole record, head included */
 	uint16_t worker;
 	uint16_t reserved;
 	uint32_t dataplane_incarnation;
@@ -38,9 +38,9 @@ struct link_head {
 
 struct link_event_client {
 	struct link_head head;
-	uint64_t session;             /* number in the worker's life; 0: nobody waits (refresh) */
+	uint64_t session; /* number in the worker's life; 0: nobody waits (refresh) */
 	struct ip_addr client;
-	uint32_t want_name;           /* 1: the answer is wanted even if the cached verdict is known (PTR name for XCLIENT) */
+	uint32_t want_name; /* 1: the answer is wanted even if the cached verdict is known (PTR name for XCLIENT) */
 	uint32_t deadline_ms;
 };
 
@@ -48,34 +48,36 @@ struct link_event_client {
 struct link_event_name {
 	struct link_head head;
 	uint64_t tag;
-	uint8_t kind;                 /* enum vt_kind */
+	uint8_t kind; /* enum vt_kind */
 	uint8_t reserved;
 	uint16_t sender_len, rcpt_len;
 	uint16_t reserved2;
 	struct ip_addr network;
-	char text[640];               /* sender then rcpt, not terminated; truncated names are cut at 320 each */
+	char text[640]; /* sender then rcpt, not terminated; truncated names are cut at 320 each */
 };
 
 /* A log line: fields of (id, length, octets). */
 enum link_log_kind { LINK_LOG_RCPT, LINK_LOG_MESSAGE, LINK_LOG_SESSION, LINK_LOG_NOTICE };
 
+/* clang-format off */
 enum link_log_field {
-#define LINK_LOG_FIELDS(X)                                                                                            \
-	X(ref) X(listener) X(client) X(ptr) X(ptr_state) X(helo) X(tls) X(from) X(rcpt) X(verdict) X(rule) X(reason) X(score)   \
-	X(mode) X(would) X(left_s) X(waited_s) X(backend) X(reply) X(dns_ms) X(rcpts) X(octets) X(backend_reply) X(result)      \
-	X(stage) X(duration_s) X(msgs) X(end) X(text) X(count) X(session)
+#define LINK_LOG_FIELDS(X)                                                                                             \
+	X(ref) X(listener) X(client) X(ptr) X(ptr_state) X(helo) X(tls) X(from) X(rcpt) X(verdict) X(rule) X(reason)   \
+	X(score) X(mode) X(would) X(left_s) X(waited_s) X(backend) X(reply) X(dns_ms) X(rcpts) X(octets)               \
+	X(backend_reply) X(result) X(stage) X(duration_s) X(msgs) X(end) X(text) X(count) X(session)
 #define X(name) LOG_##name,
 	LINK_LOG_FIELDS(X)
 #undef X
 	LOG_FIELD_N
 };
+/* clang-format on */
 
 struct link_event_log {
 	struct link_head head;
-	uint32_t policy_s;            /* policy time of the event */
-	uint8_t kind;                 /* enum link_log_kind */
-	uint8_t verdict;              /* enum verdict, for caps and the why table */
-	uint8_t rule;                 /* enum policy_rule */
+	uint32_t policy_s; /* policy time of the event */
+	uint8_t kind;      /* enum link_log_kind */
+	uint8_t verdict;   /* enum verdict, for caps and the why table */
+	uint8_t rule;      /* enum policy_rule */
 	uint8_t n_fields;
 	uint64_t ref;
 	struct ip_addr client;
@@ -95,7 +97,7 @@ struct link_answer_client {
 	uint32_t dns_ms;
 	uint16_t ptr_len;
 	uint16_t reserved;
-	char ptr[256];                /* confirmed or not, printable ASCII; not terminated */
+	char ptr[256]; /* confirmed or not, printable ASCII; not terminated */
 };
 
 struct link_answer_probe {
@@ -124,11 +126,13 @@ union link_answer {
 
 struct ring;
 
-/* Whether a copied record is what its type says: lengths inside the record, choices that exist. Log fields: log_record.h. */
+/* Whether a copied record is what its type says: lengths inside the record, choices that exist. Log fields:
+ * log_record.h. */
 bool link_event_valid(const union link_event *e);
 bool link_answer_valid(const union link_answer *a);
 
-/* Takes the oldest record off the ring into out, read once and checked. LINK_MALFORMED: one was dropped; the caller counts it and goes on. */
+/* Takes the oldest record off the ring into out, read once and checked. LINK_MALFORMED: one was dropped; the caller
+ * counts it and goes on. */
 enum link_take { LINK_TAKEN, LINK_EMPTY, LINK_MALFORMED };
 enum link_take link_event_take(struct ring *r, union link_event *out);
 enum link_take link_answer_take(struct ring *r, union link_answer *out);

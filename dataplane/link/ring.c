@@ -2,9 +2,9 @@
  * ring.c - see ring.h.
  *
  * Touches: the shared indices and records.
- * Keeps:  head is stored by the producer alone and tail by the consumer alone, each with one release store after the octets it stands for
- *         were written or read. There is no third state to be killed in: before the store the record is not there, after it the
- *         record is whole. Both indices only grow; slots are index modulo size.
+ * Keeps:  head is stored by the producer alone and tail by the consumer alone, each with one release store after the
+ *         octets it stands for were written or read. There is no third state to be killed in: before the store the
+ *         record is not there, after it the record is whole. Both indices only grow; slots are index modulo size.
  */
 #include "dataplane/link/ring.h"
 
@@ -24,9 +24,12 @@ ring_octets(uint32_t record_octets, uint32_t n_records)
 void
 ring_bind(struct ring *r, void *memory, uint32_t record_octets, uint32_t n_records)
 {
-	BUG_ON(n_records == 0 || (n_records & (n_records - 1)) != 0 || record_octets % 8 != 0 || (uintptr_t)memory % 64 != 0);
-	*r = (struct ring){ .shared = memory, .records = (uint8_t *)memory + sizeof(struct ring_shared),
-		.record_octets = record_octets, .n_records = n_records };
+	BUG_ON(n_records == 0 || (n_records & (n_records - 1)) != 0 || record_octets % 8 != 0 ||
+		(uintptr_t)memory % 64 != 0);
+	*r = (struct ring){ .shared = memory,
+		.records = (uint8_t *)memory + sizeof(struct ring_shared),
+		.record_octets = record_octets,
+		.n_records = n_records };
 }
 
 static uint8_t *

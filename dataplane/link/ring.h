@@ -2,8 +2,9 @@
  * ring.h - single-producer single-consumer rings of fixed records between two processes.
  *
  * Touches: shared memory, by offsets.
- * Keeps:  the record first, then one release store of the index: a process killed anywhere leaves nothing half visible. Indices read from
- *         the other side are hostile: masked, and a distance beyond the size is a broken ring (counted, reset by its consumer).
+ * Keeps:  the record first, then one release store of the index: a process killed anywhere leaves nothing half visible.
+ *         Indices read from the other side are hostile: masked, and a distance beyond the size is a broken ring
+ *         (counted, reset by its consumer).
  */
 #ifndef GREYLINE_LINK_RING_H
 #define GREYLINE_LINK_RING_H

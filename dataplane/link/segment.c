@@ -3,11 +3,12 @@
  *
  * Flow:   see segment.h.
  * Touches: the segment's file, PATH.lock (held only while control opens), PATH.tmp.PID, PATH.aside.
- * Keeps:  a file of that name is complete: it is filled under another name, its magic last, and renamed. Its head is copied once and
- *         compared as a whole with the head this build would write, so nothing in it steers a pointer. Every block of it is
- *         allocated before it is touched (posix_fallocate), else the first touch of a page a full tmpfs cannot give is a SIGBUS.
- *         Locks are open-file-description locks on the segment (octet = role), gone with the process however it ends; besides, each
- *         process holds a shared flock(), which is what the EAL looks for before it deletes a file from hugetlbfs.
+ * Keeps:  a file of that name is complete: it is filled under another name, its magic last, and renamed. Its head is
+ *         copied once and compared as a whole with the head this build would write, so nothing in it steers a pointer.
+ *         Every block of it is allocated before it is touched (posix_fallocate), else the first touch of a page a full
+ *         tmpfs cannot give is a SIGBUS. Locks are open-file-description locks on the segment (octet = role), gone with
+ *         the process however it ends; besides, each process holds a shared flock(), which is what the EAL looks for
+ *         before it deletes a file from hugetlbfs.
  */
 #include "dataplane/link/segment.h"
 
@@ -27,20 +28,21 @@
 
 #include "dataplane/base/bug.h"
 
-#define SEGMENT_MODE            0660 /* the two service users share a group */
-#define SEGMENT_FOLDER_MODE     0770
-#define SEGMENT_ALIGN_OCTETS    4096
-#define SEGMENT_HEAD_OCTETS     4096
-#define SEGMENT_HUGE_OCTETS     (UINT64_C(2) << 20)
-#define SEGMENT_OPEN_TRIES_MAX  8   /* the path changed between open and lock */
-#define SEGMENT_LOCK_TRIES_MAX  100 /* another control is just opening: 20 ms each */
-#define SEGMENT_LOCK_WAIT_NS    20000000
+#define SEGMENT_MODE           0660 /* the two service users share a group */
+#define SEGMENT_FOLDER_MODE    0770
+#define SEGMENT_ALIGN_OCTETS   4096
+#define SEGMENT_HEAD_OCTETS    4096
+#define SEGMENT_HUGE_OCTETS    (UINT64_C(2) << 20)
+#define SEGMENT_OPEN_TRIES_MAX 8   /* the path changed between open and lock */
+#define SEGMENT_LOCK_TRIES_MAX 100 /* another control is just opening: 20 ms each */
+#define SEGMENT_LOCK_WAIT_NS   20000000
 
 struct part {
 	uint64_t offset, octets;
 };
 
-/* The first page. All of it follows from entries, n_buckets, n_workers and table_key, so a reader computes it and compares. */
+/* The first page. All of it follows from entries, n_buckets, n_workers and table_key, so a reader computes it and
+ * compares. */
 struct segment_head {
 	uint64_t magic; /* stored last */
 	uint32_t abi;
@@ -93,11 +95,12 @@ sizes_word(void)
 	const uint32_t sizes[] = { sizeof(struct segment_live), offsetof(struct segment_live, policy_offset_s),
 		offsetof(struct segment_live, snapshot_in_force), offsetof(struct segment_live, port_cursor),
 		offsetof(struct segment_live, boot_id), sizeof(struct source_budget_cell), SOURCE_BUDGET_CELLS,
-		sizeof(struct ring_shared), LINK_EVENT_OCTETS, LINK_EVENT_RECORDS, LINK_ANSWER_OCTETS, LINK_ANSWER_RECORDS,
-		sizeof(struct link_event_client), sizeof(struct link_event_name), sizeof(struct link_event_log),
-		sizeof(struct link_answer_client), sizeof(struct link_answer_probe), LOG_FIELD_N, sizeof(struct backend_state),
-		offsetof(struct backend_state, size_octets), offsetof(struct backend_state, words), CONF_BACKENDS_MAX, COUNTER_N,
-		sizeof(struct vt_entry), VT_KIND_KNOWN };
+		sizeof(struct ring_shared), LINK_EVENT_OCTETS, LINK_EVENT_RECORDS, LINK_ANSWER_OCTETS,
+		LINK_ANSWER_RECORDS, sizeof(struct link_event_client), sizeof(struct link_event_name),
+		sizeof(struct link_event_log), sizeof(struct link_answer_client), sizeof(struct link_answer_probe),
+		LOG_FIELD_N, sizeof(struct backend_state), offsetof(struct backend_state, size_octets),
+		offsetof(struct backend_state, words), CONF_BACKENDS_MAX, COUNTER_N, sizeof(struct vt_entry),
+		VT_KIND_KNOWN };
 
 	return (uint32_t)siphash(&word_key, sizes, sizeof(sizes));
 }
@@ -114,7 +117,8 @@ place(uint64_t *at, uint64_t octets)
 static uint64_t
 head_checksum(const struct segment_head *h)
 {
-	return siphash(&word_key, &h->abi, offsetof(struct segment_head, checksum) - offsetof(struct segment_head, abi));
+	return siphash(
+		&word_key, &h->abi, offsetof(struct segment_head, checksum) - offsetof(struct segment_head, abi));
 }
 
 static struct segment_head
@@ -149,7 +153,7 @@ segment_octets_for(const struct segment_params *params)
 {
 	return head_for(params->entries, verdict_table_buckets_for(params->entries),
 		params->workers != 0 ? params->workers : CONF_WORKERS_MAX, &params->table_key)
-		.octets;
+	        .octets;
 }
 
 /* Whether a copied head is what this build writes for its numbers, and the file is as long as it says. */
@@ -176,7 +180,8 @@ head_valid(const struct segment_head *h, uint64_t file_octets, char *why, uint32
 		return false;
 	}
 	if (file_octets < want.octets) {
-		say(why, why_octets, "%llu octets of %llu are there", (unsigned long long)file_octets, (unsigned long long)want.octets);
+		say(why, why_octets, "%llu octets of %llu are there", (unsigned long long)file_octets,
+			(unsigned long long)want.octets);
 		return false;
 	}
 	return true;
@@ -223,7 +228,7 @@ open_locked(const char *path, enum segment_role role)
 	return -EAGAIN;
 }
 
-/* Two controls that start at once would each create a segment: the second waits here, then meets the first one's lock. */
+/* Two controls starting at once would each create a segment: the second waits here, then meets the first one's lock. */
 static int
 open_lock_file(const char *path)
 {
@@ -259,7 +264,9 @@ static int
 check_path(const char *path, char *why, uint32_t why_octets)
 {
 	if (path[0] == '\0' || strlen(path) >= SEGMENT_PATH_OCTETS || strstr(base_name(path), "map_") != NULL) {
-		say(why, why_octets, "%s: a segment cannot have this name (empty, too long, or with map_, which the EAL deletes)", path);
+		say(why, why_octets,
+			"%s: a segment cannot have this name (empty, too long, or with map_, which the EAL deletes)",
+			path);
 		return -EINVAL;
 	}
 	return 0;
@@ -294,7 +301,8 @@ bind(struct segment *s, const struct segment_head *h)
 	for (uint32_t i = 0; i < h->n_workers; i++) {
 		ring_bind(&s->event[i], base + h->event.offset + i * ring_octets(LINK_EVENT_OCTETS, LINK_EVENT_RECORDS),
 			LINK_EVENT_OCTETS, LINK_EVENT_RECORDS);
-		ring_bind(&s->answer[i], base + h->answer.offset + i * ring_octets(LINK_ANSWER_OCTETS, LINK_ANSWER_RECORDS),
+		ring_bind(&s->answer[i],
+			base + h->answer.offset + i * ring_octets(LINK_ANSWER_OCTETS, LINK_ANSWER_RECORDS),
 			LINK_ANSWER_OCTETS, LINK_ANSWER_RECORDS);
 	}
 	verdict_table_bind(&s->table, base + h->table.offset, h->n_buckets, &h->table_key);
@@ -355,13 +363,14 @@ begin_life(struct segment *s)
 	s->was_unclean = s->incarnation > 1 && !clean;
 	if (s->was_unclean)
 		__atomic_add_fetch(&s->live->unclean_ends, 1, __ATOMIC_ACQ_REL);
-	__atomic_store_n(s->role == SEGMENT_CONTROL ? &s->live->control_pid : &s->live->dataplane_pid, (uint32_t)getpid(),
-		__ATOMIC_RELAXED);
+	__atomic_store_n(s->role == SEGMENT_CONTROL ? &s->live->control_pid : &s->live->dataplane_pid,
+		(uint32_t)getpid(), __ATOMIC_RELAXED);
 }
 
 /*
- * A writer that was killed between its swap and its dirty bit left an entry the database will not hear of. Once after such an end, while
- * control runs or while it is away, every bucket is marked; the marks stay in the segment, so this is done when they are set.
+ * A writer that was killed between its swap and its dirty bit left an entry the database will not hear of. Once after
+ * such an end, while control runs or while it is away, every bucket is marked; the marks stay in the segment, so this
+ * is done when they are set.
  */
 static void
 sweep_after_unclean_ends(struct segment *s)
@@ -394,7 +403,8 @@ allocate(int fd, const char *path, uint64_t octets, char *why, uint32_t why_octe
 		return 0;
 	if (fstatvfs(fd, &fs) == 0)
 		say(why, why_octets, "%s: needs %llu MiB, its file system has %llu MiB free: %s", path,
-			(unsigned long long)(octets >> 20), (unsigned long long)fs.f_bavail * fs.f_frsize >> 20, strerror(rc));
+			(unsigned long long)(octets >> 20), (unsigned long long)fs.f_bavail * fs.f_frsize >> 20,
+			strerror(rc));
 	else
 		say(why, why_octets, "%s: needs %llu MiB: %s", path, (unsigned long long)(octets >> 20), strerror(rc));
 	return rc == ENOMEM ? -ENOSPC : -rc; /* hugetlbfs says ENOSPC or ENOMEM */
@@ -421,8 +431,8 @@ fill(struct segment *s, const struct segment_head *head, const char *path, char 
 static int
 create(struct segment *s, const char *path, const struct segment_params *params, char *why, uint32_t why_octets)
 {
-	const struct segment_head head = head_for(params->entries, verdict_table_buckets_for(params->entries), params->workers,
-		&params->table_key);
+	const struct segment_head head = head_for(
+		params->entries, verdict_table_buckets_for(params->entries), params->workers, &params->table_key);
 	char temporary[SEGMENT_PATH_OCTETS + 32];
 	int rc;
 
@@ -537,7 +547,8 @@ segment_open_control(struct segment *s, const char *path, const struct segment_p
 	}
 	lock_fd = open_lock_file(path);
 	if (lock_fd < 0) {
-		say(why, why_octets, "%s.lock: %s", path, lock_fd == -EWOULDBLOCK ? "another control is starting" : strerror(-lock_fd));
+		say(why, why_octets, "%s.lock: %s", path,
+			lock_fd == -EWOULDBLOCK ? "another control is starting" : strerror(-lock_fd));
 		return lock_fd;
 	}
 	rc = open_or_create(&new, path, &full, created, why, why_octets);
@@ -568,7 +579,8 @@ segment_open_dataplane(struct segment *s, const char *path, char *why, uint32_t 
 	new.fd = open_locked(path, SEGMENT_DATAPLANE);
 	if (new.fd < 0) {
 		rc = new.fd;
-		say(why, why_octets, "%s: %s", path, rc == -EWOULDBLOCK ? "another data plane is running" : strerror(-rc));
+		say(why, why_octets, "%s: %s", path,
+			rc == -EWOULDBLOCK ? "another data plane is running" : strerror(-rc));
 		return rc == -ELOOP || rc == -EISDIR || rc == -ENXIO ? -EPROTO : rc;
 	}
 	rc = map_checked(&new, why, why_octets);
@@ -577,7 +589,8 @@ segment_open_dataplane(struct segment *s, const char *path, char *why, uint32_t 
 		return rc;
 	}
 	(void)flock(new.fd, LOCK_SH | LOCK_NB);
-	(void)madvise(new.base, new.octets, MADV_POPULATE_WRITE); /* Linux 5.14; without it the first touches fault, once each */
+	(void)madvise(new.base, new.octets,
+		MADV_POPULATE_WRITE); /* Linux 5.14; without it the first touches fault, once each */
 	snprintf(new.path, sizeof(new.path), "%s", path);
 	begin_life(&new);
 	*s = new;
@@ -711,7 +724,8 @@ segment_backend(struct segment *s, uint32_t id, bool create_one)
 	for (unsigned i = 0; create_one && i < CONF_BACKENDS_MAX; i++) {
 		uint32_t free_id = 0;
 
-		if (__atomic_compare_exchange_n(&s->backends[i].id, &free_id, id, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE) ||
+		if (__atomic_compare_exchange_n(
+			    &s->backends[i].id, &free_id, id, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE) ||
 			free_id == id)
 			return &s->backends[i];
 	}

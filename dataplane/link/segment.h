@@ -3,7 +3,8 @@
  *
  * Flow:   control creates (temporary name, posix_fallocate, header last, rename); the data plane attaches.
  * Touches: one file in /dev/shm or hugetlbfs, OFD locks for the roles.
- * Keeps:  DESIGN section 1. It outlives either process. Both treat its contents as hostile: copy, then check, never read twice.
+ * Keeps:  DESIGN section 1. It outlives either process. Both treat its contents as hostile: copy, then check, never
+ *         read twice.
  */
 #ifndef GREYLINE_LINK_SEGMENT_H
 #define GREYLINE_LINK_SEGMENT_H
@@ -28,22 +29,23 @@ enum segment_role { SEGMENT_CONTROL, SEGMENT_DATAPLANE };
 
 /* What both sides write now and then; every field relaxed atomics. */
 struct segment_live {
-	uint32_t incarnation[2];        /* by role, raised at each attach */
-	uint32_t clean_end[2];          /* set at an orderly end, cleared at attach */
-	int64_t policy_offset_s;        /* policy time = boot time + this */
+	uint32_t incarnation[2]; /* by role, raised at each attach */
+	uint32_t clean_end[2];   /* set at an orderly end, cleared at attach */
+	int64_t policy_offset_s; /* policy time = boot time + this */
 	uint32_t policy_offset_set;
-	uint32_t loading;               /* control is filling the table from LMDB */
-	uint64_t heartbeat_us[2];       /* boot time of the role's last sign of life */
-	uint64_t snapshot_generation;   /* wanted by control */
+	uint32_t loading;                             /* control is filling the table from LMDB */
+	uint64_t heartbeat_us[2];                     /* boot time of the role's last sign of life */
+	uint64_t snapshot_generation;                 /* wanted by control */
 	uint64_t snapshot_in_force[CONF_WORKERS_MAX]; /* by worker */
 	uint32_t dataplane_pid, control_pid;
-	uint32_t dataplane_state;       /* 0 none, 1 starting, 2 serving, 3 draining */
+	uint32_t dataplane_state; /* 0 none, 1 starting, 2 serving, 3 draining */
 	uint32_t sessions_open[CONF_WORKERS_MAX];
 	uint32_t tcp_timestamp_offset;
 	uint32_t port_cursor[CONF_WORKERS_MAX]; /* of backend source ports */
-	uint32_t unclean_ends;          /* lives of either role that ended without segment_close(clean): control sweeps when it grows */
-	uint32_t unclean_swept;         /* of those, how many segment_open_control() has swept for */
-	char boot_id[SEGMENT_BOOT_ID_OCTETS]; /* of the boot policy_offset_s belongs to; written by control before policy_offset_set */
+	uint32_t unclean_ends;  /* lives that ended without segment_close(clean): control sweeps when it grows */
+	uint32_t unclean_swept; /* of those, how many segment_open_control() has swept for */
+	/* of the boot policy_offset_s belongs to; written by control before policy_offset_set */
+	char boot_id[SEGMENT_BOOT_ID_OCTETS];
 };
 
 struct segment {
@@ -55,31 +57,33 @@ struct segment {
 	struct verdict_table table;
 	struct source_budget_cell *budget;
 	struct ring event[CONF_WORKERS_MAX], answer[CONF_WORKERS_MAX];
-	struct counters *counters;       /* [CONF_WORKERS_MAX + 1], the last is control's */
-	struct backend_state *backends;  /* [CONF_BACKENDS_MAX] */
+	struct counters *counters;      /* [CONF_WORKERS_MAX + 1], the last is control's */
+	struct backend_state *backends; /* [CONF_BACKENDS_MAX] */
 	char path[SEGMENT_PATH_OCTETS];
-	uint32_t n_workers;              /* rings there are; event[] and answer[] beyond are not bound */
-	uint64_t entries;                /* state.entries at creation, for status */
-	uint32_t incarnation;            /* of this attach */
-	bool read_only;                  /* a reader: nothing may be written */
-	bool was_unclean;                /* the life before of this role ended without a clean close */
+	uint32_t n_workers;   /* rings there are; event[] and answer[] beyond are not bound */
+	uint64_t entries;     /* state.entries at creation, for status */
+	uint32_t incarnation; /* of this attach */
+	bool read_only;       /* a reader: nothing may be written */
+	bool was_unclean;     /* the life before of this role ended without a clean close */
 };
 
 struct segment_params {
 	uint64_t entries;
-	struct siphash_key table_key; /* from LMDB; a segment with another key is set aside, its tags mean nothing to us */
-	uint32_t workers;             /* rings for so many; 0: CONF_WORKERS_MAX. A segment with fewer is set aside, with more is fine */
+	/* from LMDB; a segment with another key is set aside, its tags mean nothing to us */
+	struct siphash_key table_key;
+	/* rings for so many; 0: CONF_WORKERS_MAX. A segment with fewer is set aside, with more is fine */
+	uint32_t workers;
 };
 
 /* Octets of the file these params make. */
 uint64_t segment_octets_for(const struct segment_params *params);
 
-/* Creates or, where a valid one is there, attaches (a foreign or broken one is renamed to path.aside). *created tells which;
- * why then says what was wrong with the one set aside, "" when there was none.
- * 0 or -errno: -EWOULDBLOCK another control runs, -ENOSPC the file system is too small (why says what is missing), -EINVAL a name
- * that the EAL would delete (it removes every unlocked *map_* in hugetlbfs). */
-int segment_open_control(struct segment *s, const char *path, const struct segment_params *params, bool *created, char *why,
-	uint32_t why_octets);
+/* Creates or, where a valid one is there, attaches (a foreign or broken one is renamed to path.aside). *created tells
+ * which; why then says what was wrong with the one set aside, "" when there was none.
+ * 0 or -errno: -EWOULDBLOCK another control runs, -ENOSPC the file system is too small (why says what is missing),
+ * -EINVAL a name that the EAL would delete (it removes every unlocked *map_* in hugetlbfs). */
+int segment_open_control(struct segment *s, const char *path, const struct segment_params *params, bool *created,
+	char *why, uint32_t why_octets);
 /* Attaches. -ENOENT not there yet, -EPROTO foreign or broken, -EWOULDBLOCK another data plane runs. */
 int segment_open_dataplane(struct segment *s, const char *path, char *why, uint32_t why_octets);
 /* Reads only (tests, tools): no lock, no incarnation. */
@@ -98,7 +102,8 @@ uint32_t segment_policy_now_s(const struct segment *s, uint64_t boot_us);
 bool segment_policy_is_set(const struct segment *s, const char *boot_id);
 /* Control, once after attach: sets the offset from the wall clock where it is not set for this boot. */
 void segment_policy_start(struct segment *s, uint64_t boot_us, uint64_t wall_s, const char *boot_id);
-/* Control, before segment_policy_start(): takes over the offset that LMDB kept, where the segment is new but the boot the same. */
+/* Control, before segment_policy_start(): takes over the offset that LMDB kept, where the segment is new but the boot
+ * the same. */
 void segment_policy_restore(struct segment *s, int64_t offset_s, const char *of_boot_id, const char *boot_id);
 
 /* The slot of a backend's state by its id; claims a free one when create. NULL: none. */

@@ -3,12 +3,14 @@
  *
  * Flow:   see snapshot.h.
  * Touches: the file named, its temporary neighbour, one anonymous mapping.
- * Keeps:  the file is copied to memory of our own before anything of it is looked at: what is checked is what is used, whoever writes to
- *         the file meanwhile, and a file cut short under us is no SIGBUS. After snapshot_map() no reader has to check.
+ * Keeps:  the file is copied to memory of our own before anything of it is looked at: what is checked is what is used,
+ *         whoever writes to the file meanwhile, and a file cut short under us is no SIGBUS. After snapshot_map() no
+ *         reader has to check.
  *
- * The checksum is SipHash-2-4 with a fixed, public key over all octets of the file but its own: it is there against damage and half
- * files, not against forgers (those are met by the checks of every count, index and offset). Taken instead of CRC32C because it is in
- * base and tested already, and because its 64 bits also tell apart any two of a million damaged files; 40 MB take about 30 ms.
+ * The checksum is SipHash-2-4 with a fixed, public key over all octets of the file but its own: it is there against
+ * damage and half files, not against forgers (those are met by the checks of every count, index and offset). Taken
+ * instead of CRC32C because it is in base and tested already, and because its 64 bits also tell apart any two of a
+ * million damaged files; 40 MB take about 30 ms.
  */
 #include "dataplane/link/snapshot.h"
 
@@ -31,11 +33,12 @@
 #define SNAPSHOT_MAX_OCTETS   (UINT64_C(1) << 32)
 #define SNAPSHOT_PATH_OCTETS  4096
 #define SNAPSHOT_ALIGN_OCTETS 64
-#define SNAPSHOT_GENERATION_MAX (UINT64_C(1) << 62) /* no writer gets there; a damaged one must not stop its replacement */
-#define SNAPSHOT_SESSIONS_MAX (1u << 24)
-#define SNAPSHOT_MTU_MIN      1280
-#define SNAPSHOT_MTU_MAX      9000
-#define SNAPSHOT_POOL_DEFAULT 0xffff /* in a value of the domains: the listener's own */
+/* no writer gets there; a damaged one must not stop its replacement */
+#define SNAPSHOT_GENERATION_MAX (UINT64_C(1) << 62)
+#define SNAPSHOT_SESSIONS_MAX   (1u << 24)
+#define SNAPSHOT_MTU_MIN        1280
+#define SNAPSHOT_MTU_MAX        9000
+#define SNAPSHOT_POOL_DEFAULT   0xffff /* in a value of the domains: the listener's own */
 
 struct section_row {
 	uint64_t offset, octets;
@@ -45,7 +48,7 @@ struct snapshot_head {
 	uint64_t magic;
 	uint64_t checksum; /* of all after it */
 	uint32_t abi;
-	uint32_t layout;   /* of the structs of conf.h as this build has them */
+	uint32_t layout; /* of the structs of conf.h as this build has them */
 	uint64_t generation;
 	uint64_t octets;
 	struct section_row section[SNAPSHOT_SECTION_N];
@@ -53,17 +56,19 @@ struct snapshot_head {
 
 static_assert(offsetof(struct snapshot_head, abi) == 16, "the checksum starts there");
 
-/* Differs where a struct of conf.h has another size or its parts lie elsewhere: file and reader must be of one build. */
+/* Differs where a struct of conf.h has another size or its parts lie elsewhere: file and reader are of one build. */
 static uint32_t
 layout_word(void)
 {
 	static const struct siphash_key key = { 1, 2 };
 	const uint32_t sizes[] = { sizeof(struct conf), sizeof(struct conf_port), sizeof(struct conf_listener),
-		sizeof(struct conf_pool), sizeof(struct conf_backend), sizeof(struct conf_zone), offsetof(struct conf, mode),
-		offsetof(struct conf, grey_block_s), offsetof(struct conf, dns_deadline_ms), offsetof(struct conf, greet_pause_ms),
+		sizeof(struct conf_pool), sizeof(struct conf_backend), sizeof(struct conf_zone),
+		offsetof(struct conf, mode), offsetof(struct conf, grey_block_s),
+		offsetof(struct conf, dns_deadline_ms), offsetof(struct conf, greet_pause_ms),
 		offsetof(struct conf, message_max_octets), offsetof(struct conf, backend_connect_ms),
-		offsetof(struct conf, log_grey_per_s), offsetof(struct conf, memory_mb), offsetof(struct conf_port, addr),
-		offsetof(struct conf_listener, pools), offsetof(struct conf_backend, id), SNAPSHOT_SECTION_N };
+		offsetof(struct conf, log_grey_per_s), offsetof(struct conf, memory_mb),
+		offsetof(struct conf_port, addr), offsetof(struct conf_listener, pools),
+		offsetof(struct conf_backend, id), SNAPSHOT_SECTION_N };
 
 	return (uint32_t)siphash(&key, sizes, sizeof(sizes));
 }
@@ -120,8 +125,9 @@ fill_head(struct snapshot_head *head, uint64_t generation, const struct snapshot
 	struct siphash_state sum;
 	uint64_t at = align_up(sizeof(*head));
 
-	*head = (struct snapshot_head){ .magic = SNAPSHOT_MAGIC, .abi = SNAPSHOT_ABI, .layout = layout_word(),
-		.generation = generation };
+	*head = (struct snapshot_head){
+		.magic = SNAPSHOT_MAGIC, .abi = SNAPSHOT_ABI, .layout = layout_word(), .generation = generation
+	};
 	for (unsigned i = 0; i < SNAPSHOT_SECTION_N; i++) {
 		head->section[i] = (struct section_row){ .offset = at, .octets = parts[i].octets };
 		at += align_up(parts[i].octets);
@@ -245,8 +251,8 @@ section(const struct check *c, enum snapshot_section which, size_t *octets)
 
 /* A section of n equal structs, at most max. */
 static bool
-section_array(const struct check *c, enum snapshot_section which, const char *name, size_t size, uint32_t max, const void **out,
-	uint32_t *n)
+section_array(const struct check *c, enum snapshot_section which, const char *name, size_t size, uint32_t max,
+	const void **out, uint32_t *n)
 {
 	size_t octets;
 	const void *p = section(c, which, &octets);
@@ -356,7 +362,8 @@ check_listeners(const struct check *c, struct snapshot *s)
 		if (!terminated(l->name, sizeof(l->name)))
 			return refuse(c, "listener %u: a name without end", i);
 		if (l->role > ROLE_SUBMISSION || l->n_addrs > CONF_ADDRS_MAX || l->port == 0)
-			return refuse(c, "listener %u: role %u, %u addresses, port %u", i, l->role, l->n_addrs, l->port);
+			return refuse(
+				c, "listener %u: role %u, %u addresses, port %u", i, l->role, l->n_addrs, l->port);
 		if (!bits_below(l->pools, s->n_pools) || l->default_pool >= s->n_pools)
 			return refuse(c, "listener %u: a pool that does not exist", i);
 	}
@@ -371,17 +378,20 @@ check_pools(const struct check *c, struct snapshot *s)
 	if (!section_array(c, SNAPSHOT_POOLS, "pools", sizeof(struct conf_pool), CONF_POOLS_MAX, &p, &s->n_pools))
 		return false;
 	s->pools = p;
-	if (!section_array(c, SNAPSHOT_BACKENDS, "backends", sizeof(struct conf_backend), CONF_BACKENDS_MAX, &p, &s->n_backends))
+	if (!section_array(c, SNAPSHOT_BACKENDS, "backends", sizeof(struct conf_backend), CONF_BACKENDS_MAX, &p,
+		    &s->n_backends))
 		return false;
 	s->backends = p;
 	for (uint32_t i = 0; i < s->n_pools; i++) {
-		if (!terminated(s->pools[i].name, sizeof(s->pools[i].name)) || !bits_below(s->pools[i].backends, s->n_backends))
+		if (!terminated(s->pools[i].name, sizeof(s->pools[i].name)) ||
+			!bits_below(s->pools[i].backends, s->n_backends))
 			return refuse(c, "pool %u: a name without end or a backend that does not exist", i);
 	}
 	for (uint32_t i = 0; i < s->n_backends; i++) {
 		const struct conf_backend *b = &s->backends[i];
 
-		if (!terminated(b->name, sizeof(b->name)) || b->client_address > CLIENT_ADDRESS_XCLIENT || b->id == 0 || b->port == 0)
+		if (!terminated(b->name, sizeof(b->name)) || b->client_address > CLIENT_ADDRESS_XCLIENT || b->id == 0 ||
+			b->port == 0)
 			return refuse(c, "backend %u: name, client_address, port or id", i);
 	}
 	return true;
@@ -472,8 +482,8 @@ static bool
 check_all(const struct check *c, struct snapshot *s)
 {
 	s->generation = c->head->generation;
-	return check_conf(c, s) && check_ports(c, s) && check_pools(c, s) && check_listeners(c, s) && check_zones(c, s) &&
-	       check_texts(c, s) && check_name_sets(c, s) && check_prefix_tables(c, s);
+	return check_conf(c, s) && check_ports(c, s) && check_pools(c, s) && check_listeners(c, s) &&
+	       check_zones(c, s) && check_texts(c, s) && check_name_sets(c, s) && check_prefix_tables(c, s);
 }
 
 /* --- mapping --- */
@@ -506,7 +516,8 @@ snapshot_map_fd(struct snapshot *out, int fd, char *why, uint32_t why_octets)
 
 	if (fstat(fd, &st) != 0)
 		return -errno;
-	if (!S_ISREG(st.st_mode) || st.st_size < (off_t)sizeof(struct snapshot_head) || (uint64_t)st.st_size > SNAPSHOT_MAX_OCTETS) {
+	if (!S_ISREG(st.st_mode) || st.st_size < (off_t)sizeof(struct snapshot_head) ||
+		(uint64_t)st.st_size > SNAPSHOT_MAX_OCTETS) {
 		refuse(&c, "not a snapshot: %lld octets", (long long)st.st_size);
 		return -EPROTO;
 	}

@@ -1,9 +1,10 @@
 /*
  * snapshot.h - the compiled configuration: an immutable file of sections, complete before it is named.
  *
- * Flow:   control/config -> snapshot_write() -> file -> data plane's main thread snapshot_map() -> one pointer -> workers
- * Keeps:  checksummed (why which: snapshot.c); every offset, count and index checked by snapshot_map() once, so that readers need not;
- *         strings terminated.
+ * Flow:   control/config -> snapshot_write() -> file -> data plane's main thread snapshot_map() -> one pointer ->
+ *         workers
+ * Keeps:  checksummed (why which: snapshot.c); every offset, count and index checked by snapshot_map() once, so that
+ *         readers need not; strings terminated.
  */
 #ifndef GREYLINE_LINK_SNAPSHOT_H
 #define GREYLINE_LINK_SNAPSHOT_H
@@ -45,8 +46,8 @@ struct snapshot_part {
 	size_t octets;
 };
 
-/* Writes path.tmp, syncs, renames. generation must be above 0 and above that of the file it replaces. 0 or -errno: -ESTALE where it is
- * not; then nothing was touched. */
+/* Writes path.tmp, syncs, renames. generation must be above 0 and above that of the file it replaces. 0 or -errno:
+ * -ESTALE where it is not; then nothing was touched. */
 int snapshot_write(const char *path, uint64_t generation, const struct snapshot_part parts[SNAPSHOT_SECTION_N]);
 
 /* The generation of the file at path, 0 where there is none: where a new writer goes on. */
@@ -67,10 +68,12 @@ struct snapshot {
 	const char *eal_args;
 	size_t eal_args_octets;
 	const char *segment_path;
-	const void *domains, *client_allow, *client_deny, *sender_allow, *sender_deny, *rcpt_allow, *rcpt_deny, *rcpt_no_grey;
+	const void *domains, *client_allow, *client_deny, *sender_allow, *sender_deny, *rcpt_allow, *rcpt_deny,
+		*rcpt_no_grey;
 };
 
-/* Copies to memory of its own, validates, makes it read-only. 0; -ENOENT; -EPROTO with the reason in why. *s is written on success only. */
+/* Copies to memory of its own, validates, makes it read-only. 0; -ENOENT; -EPROTO with the reason in why. *s is written
+ * on success only. */
 int snapshot_map(struct snapshot *s, const char *path, char *why, uint32_t why_octets);
 /* The same on an open file, whose offset is at its start. */
 int snapshot_map_fd(struct snapshot *s, int fd, char *why, uint32_t why_octets);

@@ -3,8 +3,9 @@
  *
  * Flow:   prefix.c and name_set.c; not for others.
  * Pure:   the octets lent.
- * Keeps:  entries are dense and buckets cost 4 octets each, so a million networks fit the 32 octets each that DESIGN section 1 allows; a
- *         chain that csr_valid() took has at most CSR_CHAIN_MAX entries, so a lookup is bounded whatever the file says.
+ * Keeps:  entries are dense and buckets cost 4 octets each, so a million networks fit the 32 octets each that DESIGN
+ *         section 1 allows; a chain that csr_valid() took has at most CSR_CHAIN_MAX entries, so a lookup is bounded
+ *         whatever the file says.
  */
 #ifndef GREYLINE_TABLE_CSR_H
 #define GREYLINE_TABLE_CSR_H
@@ -34,7 +35,7 @@ csr_valid(const uint32_t *start, uint32_t n_buckets, uint32_t n_entries)
 	return true;
 }
 
-/* From how many each bucket gets (in start[b]) to the end of each bucket; filling then goes backwards with --start[b]. */
+/* From how many each bucket gets (in start[b]) to where each ends; filling then goes backwards with --start[b]. */
 static inline void
 csr_sum(uint32_t *start, uint32_t n_buckets)
 {

@@ -3,7 +3,8 @@
  *
  * Flow:   see name_set.h. A section is: head, bucket starts, entries (csr.h), the lower-case names one after another.
  * Pure:   see the header; no allocation even while building.
- * Keeps:  a name is compared whole, never by its end, and parents are cut at dots alone, so gle.com cannot match google.com.
+ * Keeps:  a name is compared whole, never by its end, and parents are cut at dots alone, so gle.com cannot match
+ *         google.com.
  */
 #include "dataplane/table/name_set.h"
 
@@ -121,7 +122,8 @@ place(struct name_head *head, const struct name_set_entry *e, uint64_t *text_at)
 		}
 	}
 	start[b]--;
-	cell[start[b]] = (struct name_cell){ .text = *text_at, .len_octets = e->len_octets, .used = b + 1, .value = e->value };
+	cell[start[b]] =
+		(struct name_cell){ .text = *text_at, .len_octets = e->len_octets, .used = b + 1, .value = e->value };
 	*text_at += e->len_octets;
 }
 
@@ -154,7 +156,9 @@ name_set_build(void *out, size_t room_octets, const struct name_set_entry *entri
 
 	if (room_octets < name_set_octets(entries, n))
 		return 0;
-	*head = (struct name_head){ .magic = NAME_SET_MAGIC, .key = { seed, ~seed }, .n_entries = n, .n_buckets = MAX(n, 1u) };
+	*head = (struct name_head){
+		.magic = NAME_SET_MAGIC, .key = { seed, ~seed }, .n_entries = n, .n_buckets = MAX(n, 1u)
+	};
 	head->starts = sizeof(*head);
 	head->entries = head->starts + align8(((uint64_t)head->n_buckets + 1) * sizeof(uint32_t));
 	head->texts = head->entries + (uint64_t)n * sizeof(struct name_cell);
@@ -190,7 +194,8 @@ name_set_valid(const void *set, size_t octets)
 	const struct name_head *head = set;
 	const struct name_cell *cell;
 
-	if (octets < sizeof(*head) || (uintptr_t)set % 8 != 0 || head->magic != NAME_SET_MAGIC || head->octets > octets ||
+	if (octets < sizeof(*head) || (uintptr_t)set % 8 != 0 || head->magic != NAME_SET_MAGIC ||
+		head->octets > octets ||
 		!inside(head->starts, (uint64_t)head->n_buckets + 1, sizeof(uint32_t), octets) ||
 		!inside(head->entries, head->n_entries, sizeof(struct name_cell), octets) ||
 		!inside(head->texts, head->texts_octets, 1, octets) ||
@@ -220,8 +225,9 @@ name_set_at(const void *set, uint32_t i, struct name_set_entry *out)
 	if (head == NULL || i >= head->n_entries)
 		return false;
 	cell = &const_cells_of(head)[i];
-	*out = (struct name_set_entry){ .name = (const char *)text_of(head, cell), .len_octets = cell->len_octets,
-		.value = cell->value };
+	*out = (struct name_set_entry){
+		.name = (const char *)text_of(head, cell), .len_octets = cell->len_octets, .value = cell->value
+	};
 	return true;
 }
 

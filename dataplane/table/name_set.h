@@ -3,9 +3,9 @@
  *
  * Flow:   control builds -> snapshot section -> policy and `explain` look up with the same code.
  * Pure:   octets of the section; borrowed.
- * Keeps:  ASCII letters are compared without case; matching is label exact: ".example.org" holds example.org and every name below it,
- *         "example.org" only itself, "*" everything; gle.com never matches google.com. A lookup in a set that name_set_valid() took
- *         never reads outside the section.
+ * Keeps:  ASCII letters are compared without case; matching is label exact: ".example.org" holds example.org and every
+ *         name below it, "example.org" only itself, "*" everything; gle.com never matches google.com. A lookup in a set
+ *         that name_set_valid() took never reads outside the section.
  */
 #ifndef GREYLINE_TABLE_NAME_SET_H
 #define GREYLINE_TABLE_NAME_SET_H
@@ -23,7 +23,8 @@ struct name_set_entry {
 #define NAME_SET_NAME_MAX_OCTETS 512 /* a mail address has 320 at most; longer names match nothing but "*" */
 
 size_t name_set_octets(const struct name_set_entry *entries, uint32_t n);
-/* Of equal names the first stays. Returns the octets used; 0 when room is too small or a name is longer than the maximum. */
+/* Of equal names the first stays. Returns the octets used; 0 when room is too small or a name is longer than the
+ * maximum. */
 size_t name_set_build(void *out, size_t room_octets, const struct name_set_entry *entries, uint32_t n, uint64_t seed);
 bool name_set_valid(const void *set, size_t octets);
 uint32_t name_set_count(const void *set);

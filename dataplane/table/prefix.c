@@ -1,12 +1,12 @@
 /*
  * prefix.c - longest-prefix tables as octets of a snapshot: building, checking, looking up; text of networks.
  *
- * Flow:   see prefix.h. A section is: head, one row for each prefix length in use (longest first), then for each row a filter, its
- *         bucket starts and its entries (csr.h).
+ * Flow:   see prefix.h. A section is: head, one row for each prefix length in use (longest first), then for each row a
+ *         filter, its bucket starts and its entries (csr.h).
  * Pure:   see the header; no allocation even while building.
- * Keeps:  29 octets an entry: 24, 4 of its bucket, 1 of the filter. The filter is a bit for each entry among 8: most lengths of most
- *         lookups hold nothing, and then one bit of a small array is read instead of two lines of a large one. Offsets are from
- *         the section's start.
+ * Keeps:  29 octets an entry: 24, 4 of its bucket, 1 of the filter. The filter is a bit for each entry among 8: most
+ *         lengths of most lookups hold nothing, and then one bit of a small array is read instead of two lines of a
+ *         large one. Offsets are from the section's start.
  * Source: DESIGN section 1 (why not rte_fib); RFC 4632 and RFC 4291 section 2.3 for the text of prefixes.
  */
 #include "dataplane/table/prefix.h"
@@ -43,7 +43,8 @@ struct prefix_cell {
 	uint32_t used;
 };
 
-static_assert(sizeof(struct prefix_cell) + sizeof(uint32_t) + FILTER_BITS / 8 <= 32, "octets an entry that the design allows");
+static_assert(sizeof(struct prefix_cell) + sizeof(uint32_t) + FILTER_BITS / 8 <= 32,
+	"octets an entry that the design allows");
 
 static uint64_t
 align8(uint64_t v)
@@ -75,7 +76,8 @@ prefix_table_octets(uint32_t n_entries)
 {
 	const uint32_t n_rows = MIN(n_entries, (uint32_t)PREFIX_LENGTHS);
 
-	return rows_end(n_rows) + row_octets(n_entries) + (uint64_t)n_rows * 24; /* a start more and alignments for each row */
+	return rows_end(n_rows) + row_octets(n_entries) +
+	       (uint64_t)n_rows * 24; /* a start more and alignments for each row */
 }
 
 /* Where a network of this length would be: its bucket and its bit of the filter. */
@@ -94,7 +96,9 @@ place_of(const struct prefix_head *head, const struct prefix_row *row, const str
 	hash = siphash(&key, masked->octet, sizeof(masked->octet));
 	return (struct place_of){
 		.bucket = csr_bucket(hash, row->n_buckets),
-		.bit = (uint64_t)((unsigned __int128)(hash << 32 | hash >> 32) * ((uint64_t)row->n_buckets * FILTER_BITS) >> 64),
+		.bit = (uint64_t)((unsigned __int128)(hash << 32 | hash >> 32) *
+					  ((uint64_t)row->n_buckets * FILTER_BITS) >>
+				  64),
 	};
 }
 
@@ -109,7 +113,10 @@ lay_out_rows(struct prefix_head *head, const uint32_t count[PREFIX_LENGTHS], uin
 		if (count[bits] == 0)
 			continue;
 		row_of[bits] = (uint8_t)r;
-		head->row[r] = (struct prefix_row){ .bits = (uint32_t)bits, .n_entries = count[bits], .n_buckets = count[bits], .filter = at,
+		head->row[r] = (struct prefix_row){ .bits = (uint32_t)bits,
+			.n_entries = count[bits],
+			.n_buckets = count[bits],
+			.filter = at,
 			.starts = at + filter_octets(count[bits]) };
 		head->row[r].entries = head->row[r].starts + align8(((uint64_t)count[bits] + 1) * sizeof(uint32_t));
 		at += row_octets(count[bits]);
@@ -224,7 +231,8 @@ inside(uint64_t offset, uint64_t n, uint64_t size, uint64_t octets)
 static bool
 row_valid(const struct prefix_head *head, const struct prefix_row *row, size_t octets)
 {
-	return row->bits < PREFIX_LENGTHS && row->n_buckets > 0 && inside(row->filter, filter_octets(row->n_buckets), 1, octets) &&
+	return row->bits < PREFIX_LENGTHS && row->n_buckets > 0 &&
+	       inside(row->filter, filter_octets(row->n_buckets), 1, octets) &&
 	       inside(row->starts, (uint64_t)row->n_buckets + 1, sizeof(uint32_t), octets) &&
 	       inside(row->entries, row->n_entries, sizeof(struct prefix_cell), octets) &&
 	       csr_valid(starts_of(head, row), row->n_buckets, row->n_entries);
@@ -236,8 +244,8 @@ prefix_table_valid(const void *table, size_t octets)
 	const struct prefix_head *head = table;
 	uint64_t sum = 0;
 
-	if (octets < sizeof(*head) || (uintptr_t)table % 8 != 0 || head->magic != PREFIX_MAGIC || head->octets > octets ||
-		head->n_rows > PREFIX_LENGTHS || rows_end(head->n_rows) > octets)
+	if (octets < sizeof(*head) || (uintptr_t)table % 8 != 0 || head->magic != PREFIX_MAGIC ||
+		head->octets > octets || head->n_rows > PREFIX_LENGTHS || rows_end(head->n_rows) > octets)
 		return false;
 	for (uint32_t r = 0; r < head->n_rows; r++) {
 		if (!row_valid(head, &head->row[r], octets) || (r > 0 && head->row[r].bits >= head->row[r - 1].bits))
@@ -248,7 +256,8 @@ prefix_table_valid(const void *table, size_t octets)
 }
 
 static bool
-row_find(const struct prefix_head *head, const struct prefix_row *row, const struct ip_addr *addr, struct prefix_entry *out)
+row_find(const struct prefix_head *head, const struct prefix_row *row, const struct ip_addr *addr,
+	struct prefix_entry *out)
 {
 	const struct ip_addr masked = ip_addr_mask(addr, row->bits);
 	const struct place_of p = place_of(head, row, &masked);
@@ -259,7 +268,9 @@ row_find(const struct prefix_head *head, const struct prefix_row *row, const str
 		return false;
 	for (uint32_t i = start[p.bucket]; i < start[p.bucket + 1]; i++) {
 		if (memcmp(cell[i].addr, masked.octet, sizeof(masked.octet)) == 0) {
-			*out = (struct prefix_entry){ .addr = masked, .bits = (uint8_t)row->bits, .value = cell[i].value };
+			*out = (struct prefix_entry){
+				.addr = masked, .bits = (uint8_t)row->bits, .value = cell[i].value
+			};
 			return true;
 		}
 	}
@@ -354,6 +365,7 @@ prefix_format(const struct prefix_entry *e, char *out)
 	ip_addr_format(&e->addr, out);
 	len = strlen(out);
 	if (e->bits < 128)
-		snprintf(out + len, IP_ADDR_TEXT_MAX_OCTETS + 4 - len, "/%u", e->bits - (v4 ? (unsigned)V4_BASE_BITS : 0));
+		snprintf(out + len, IP_ADDR_TEXT_MAX_OCTETS + 4 - len, "/%u",
+			e->bits - (v4 ? (unsigned)V4_BASE_BITS : 0));
 	return out;
 }

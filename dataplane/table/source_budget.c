@@ -2,8 +2,8 @@
  * source_budget.c - see source_budget.h.
  *
  * Touches: one cell of the segment by compare-and-swap.
- * Keeps:  a cell never counts beyond the limit by more than the swaps in flight; when the swap is lost too often the record is allowed,
- *         as a budget is a guard, not an account.
+ * Keeps:  a cell never counts beyond the limit by more than the swaps in flight; when the swap is lost too often the
+ *         record is allowed, as a budget is a guard, not an account.
  */
 #include "dataplane/table/source_budget.h"
 
@@ -14,7 +14,8 @@ bool
 source_budget_take(struct source_budget_cell *cells, const struct siphash_key *key, const struct ip_addr *network,
 	uint32_t limit, uint32_t now_s)
 {
-	uint64_t *cell = &cells[siphash(key, network->octet, sizeof(network->octet)) % SOURCE_BUDGET_CELLS].hour_and_count;
+	uint64_t *cell =
+		&cells[siphash(key, network->octet, sizeof(network->octet)) % SOURCE_BUDGET_CELLS].hour_and_count;
 	const uint32_t hour = now_s / BUDGET_HOUR_S;
 	uint64_t old = __atomic_load_n(cell, __ATOMIC_RELAXED);
 
@@ -25,8 +26,8 @@ source_budget_take(struct source_budget_cell *cells, const struct siphash_key *k
 
 		if (count >= limit)
 			return false;
-		if (__atomic_compare_exchange_n(cell, &old, (uint64_t)hour << 32 | (count + 1), false, __ATOMIC_RELAXED,
-			    __ATOMIC_RELAXED))
+		if (__atomic_compare_exchange_n(
+			    cell, &old, (uint64_t)hour << 32 | (count + 1), false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 			return true;
 	}
 	return true;

@@ -1,7 +1,8 @@
 /*
  * source_budget.h - how many new GREY records a source network may start, so that one botnet cannot empty the table.
  *
- * Touches: shared memory of the segment (a fixed array of cells by keyed hash), relaxed atomics; two networks in one cell share it.
+ * Touches: shared memory of the segment (a fixed array of cells by keyed hash), relaxed atomics; two networks in one
+ *          cell share it.
  */
 #ifndef GREYLINE_TABLE_SOURCE_BUDGET_H
 #define GREYLINE_TABLE_SOURCE_BUDGET_H

@@ -3,15 +3,17 @@
  *
  * Flow:   policy_decide() -> find, put;  control/store -> take_dirty, read_bucket, committed
  * Touches: the memory of the table, nothing else; no lock, no allocation, no system call.
- * Keeps:  (1) A tag has at most one entry. An insert goes in three steps: the slot becomes a claim (kind VT_CLAIM, the tag, 56 bits of
- *         nonce); both buckets are read again; the claim becomes the entry. Whoever meets somebody else's claim for its own tag in the
- *         second step takes it away before its own third step, and whoever meets an entry withdraws. Of two inserts at least one sees
- *         the other's claim (both steps are locked swaps), so never do both reach the third step. The nonce keeps a claim taken
- *         away and placed anew by somebody else from being finished by its first owner.
- *         (2) A process killed between two steps leaves a claim, which nobody takes for an entry and which is the first victim when room is
- *         needed; killed before the dirty bit it leaves an entry that is in memory but not yet durable: control sweeps
- *         the table once after an unclean end.
- *         DESIGN section 3 had duplicates made and merged afterwards; a process killed between the two would have left one for good.
+ * Keeps:  (1) A tag has at most one entry. An insert goes in three steps: the slot becomes a claim (kind VT_CLAIM, the
+ *         tag, 56 bits of nonce); both buckets are read again; the claim becomes the entry. Whoever meets somebody
+ *         else's claim for its own tag in the second step takes it away before its own third step, and whoever meets an
+ *         entry withdraws. Of two inserts at least one sees the other's claim (both steps are locked swaps), so never
+ *         do both reach the third step. The nonce keeps a claim taken away and placed anew by somebody else from being
+ *         finished by its first owner.
+ *         (2) A process killed between two steps leaves a claim, which nobody takes for an entry and which is the first
+ *         victim when room is needed; killed before the dirty bit it leaves an entry that is in memory but not yet
+ *         durable: control sweeps the table once after an unclean end.
+ *         DESIGN section 3 had duplicates made and merged afterwards; a process killed between the two would have left
+ *         one for good.
  * Source: DESIGN section 3.
  */
 #include "dataplane/table/verdict_table.h"
@@ -108,7 +110,7 @@ verdict_table_cpu_ok(void)
 	return atomic128_cpu_ok();
 }
 
-/* The high half of a product spreads a hash over any size. The second hash is the tag stirred (splitmix64's finaliser). */
+/* The high half of a product spreads a hash over any size; the second hash is the tag stirred as splitmix64 ends. */
 void
 verdict_table_candidates(const struct verdict_table *t, uint64_t tag, uint32_t out[2])
 {
@@ -230,7 +232,7 @@ worth(const struct vt_entry *e, const struct vt_ages *ages)
 	return WORTH_EXPIRED; /* a kind nobody writes: damage */
 }
 
-/* A free slot of the emptier bucket: with two choices almost every bucket finds room at the load the table is sized for. */
+/* A free slot of the emptier bucket: with two choices nearly every entry finds room at a load of 0.75. */
 static struct vt_seen *
 choose_free(struct vt_seen *seen, unsigned n)
 {
@@ -267,7 +269,8 @@ choose_slot(struct vt_seen *seen, unsigned n, const struct vt_ages *ages)
 	return best;
 }
 
-/* A claim nobody else makes: the time stamp counter differs between moments, the stack's address between processes and threads. */
+/* A claim nobody else makes: the time stamp counter differs between moments, the stack's address between processes and
+ * threads. */
 static struct vt_entry
 claim_for(uint64_t tag)
 {
@@ -393,7 +396,8 @@ verdict_table_read_bucket(const struct verdict_table *t, uint32_t bucket, struct
 	}
 }
 
-/* in_flight is set before dirty is cleared: killed between the two, both are set, and the bucket is written once more than needed. */
+/* in_flight is set before dirty is cleared: killed between the two, both are set, and the bucket is written once more
+ * than needed. */
 static void
 take_bits(const struct verdict_table *t, uint32_t word, uint64_t bits)
 {

@@ -3,10 +3,11 @@
  *
  * Flow:   policy_decide(), control's store and CLI -> find / put / remove;  control's store -> dirty buckets -> LMDB
  * Touches: shared memory, by offsets alone; several processes read and write it at once without locks.
- * Keeps:  DESIGN section 3: 16 octets an entry, 4 entries a bucket of one cache line, two candidate buckets which are functions of
- *         the tag alone; 16-octet compare-and-swap to write, one aligned vector load to read; the tag is the whole identity. A process
- *         killed anywhere leaves a table whose invariants hold (verdict_table_check()): an insert first claims its slot under a nonce,
- *         looks at both buckets again, and only then becomes an entry, so that a tag never has two. Contents are hostile: copy, check, use.
+ * Keeps:  DESIGN section 3: 16 octets an entry, 4 entries a bucket of one cache line, two candidate buckets which are
+ *         functions of the tag alone; 16-octet compare-and-swap to write, one aligned vector load to read; the tag is
+ *         the whole identity. A process killed anywhere leaves a table whose invariants hold (verdict_table_check()):
+ *         an insert first claims its slot under a nonce, looks at both buckets again, and only then becomes an entry,
+ *         so that a tag never has two. Contents are hostile: copy, check, use.
  */
 #ifndef GREYLINE_TABLE_VERDICT_TABLE_H
 #define GREYLINE_TABLE_VERDICT_TABLE_H
@@ -19,14 +20,14 @@
 
 enum vt_kind {
 	VT_FREE = 0,
-	VT_TRIPLET = 1,    /* client network, sender, recipient; states VT_GREY and VT_WHITE */
-	VT_CLIENT = 2,     /* a client's verdict: aux score and zone, flags ptr_state and name_list */
-	VT_AUTO = 3,       /* automatic allow of a client network: aux counts what was counted */
-	VT_PAIR = 4,       /* sender and recipient seen from several networks: aux counts them */
-	VT_TRAP = 5,       /* a client or network blocked by a trap, or denied by the operator for a time */
+	VT_TRIPLET = 1,       /* client network, sender, recipient; states VT_GREY and VT_WHITE */
+	VT_CLIENT = 2,        /* a client's verdict: aux score and zone, flags ptr_state and name_list */
+	VT_AUTO = 3,          /* automatic allow of a client network: aux counts what was counted */
+	VT_PAIR = 4,          /* sender and recipient seen from several networks: aux counts them */
+	VT_TRAP = 5,          /* a client or network blocked by a trap, or denied by the operator for a time */
 	VT_SENDER_DOMAIN = 6, /* a client network and sender domain counted for automatic allow */
 	VT_KIND_KNOWN = VT_SENDER_DOMAIN, /* the last an entry may have */
-	VT_CLAIM = 15,     /* a slot somebody is inserting into; readers take it for free */
+	VT_CLAIM = 15,                    /* a slot somebody is inserting into; readers take it for free */
 	VT_KIND_MAX = 15,
 };
 
@@ -34,8 +35,8 @@ enum vt_state { VT_NONE = 0, VT_GREY = 1, VT_WHITE = 2, VT_LAPSED = 3 };
 
 /* As in memory, little endian, 16 octets. */
 struct vt_entry {
-	uint64_t tag;     /* SipHash over kind and key material; never 0 */
-	uint32_t time_s;  /* policy time */
+	uint64_t tag;    /* SipHash over kind and key material; never 0 */
+	uint32_t time_s; /* policy time */
 	uint16_t aux;
 	uint8_t flags;
 	uint8_t kind_state; /* kind << 4 | state */
@@ -61,10 +62,10 @@ vt_kind_state(enum vt_kind kind, enum vt_state state)
 
 /* Where the table lies in the segment; offsets from the segment's start. A process-local handle. */
 struct verdict_table {
-	struct vt_entry *bucket;    /* 4 * n_buckets entries, aligned to 64 */
-	uint64_t *dirty, *in_flight;/* a bit for each bucket */
-	uint32_t n_buckets;         /* a power of two is not required */
-	struct siphash_key key;     /* of the tags; from the segment, kept in LMDB */
+	struct vt_entry *bucket;     /* 4 * n_buckets entries, aligned to 64 */
+	uint64_t *dirty, *in_flight; /* a bit for each bucket */
+	uint32_t n_buckets;          /* a power of two is not required */
+	struct siphash_key key;      /* of the tags; from the segment, kept in LMDB */
 };
 
 /* Octets that n_buckets need in all, and binding a handle to memory of that size (zeroed = empty). */
@@ -81,8 +82,8 @@ bool verdict_table_cpu_ok(void);
 /* Ages decide what is worth least when buckets are full: expired, then oldest GREY, then client verdicts. */
 struct vt_ages {
 	uint32_t now_s;
-	uint32_t grey_s;    /* a GREY entry older is expired: pass plus lapse memory */
-	uint32_t white_s;   /* expire */
+	uint32_t grey_s;  /* a GREY entry older is expired: pass plus lapse memory */
+	uint32_t white_s; /* expire */
 	uint32_t client_s;
 	uint32_t auto_s;
 };
@@ -93,8 +94,8 @@ void verdict_table_prefetch(const struct verdict_table *t, uint64_t tag);
 
 enum vt_put { VT_PUT_DONE, VT_PUT_RACED /* somebody changed it: find again */, VT_PUT_FULL /* no victim: refused */ };
 
-/* Writes want in place of old (old->tag == want->tag), or inserts where old is NULL. Marks the bucket dirty after the swap.
- * An entry of no known kind or of tag 0 (a damaged database) is refused like one without a victim: VT_PUT_FULL.
+/* Writes want in place of old (old->tag == want->tag), or inserts where old is NULL. Marks the bucket dirty after the
+ * swap. An entry of no known kind or of tag 0 (a damaged database) is refused like one without a victim: VT_PUT_FULL.
  * evicted: the entry that had to go, kind VT_FREE when none; may be NULL. ages is asked for inserts only. */
 enum vt_put verdict_table_put(const struct verdict_table *t, const struct vt_entry *old, const struct vt_entry *want,
 	const struct vt_ages *ages, struct vt_entry *evicted);
@@ -104,17 +105,19 @@ bool verdict_table_remove(const struct verdict_table *t, const struct vt_entry *
 /* A copy of the 4 entries of one bucket, each whole (free ones have kind VT_FREE); for sweeps. */
 void verdict_table_read_bucket(const struct verdict_table *t, uint32_t bucket, struct vt_entry out[4]);
 
-/* Durability: moves dirty bits of up to n buckets to in-flight and gives their numbers; then, after the commit, clears them. */
+/* Durability: moves dirty bits of up to n buckets to in-flight and gives their numbers; then, after the commit, clears
+ * them. */
 uint32_t verdict_table_take_dirty(const struct verdict_table *t, uint32_t *cursor, uint32_t *buckets, uint32_t n);
 void verdict_table_committed(const struct verdict_table *t, const uint32_t *buckets, uint32_t n);
 void verdict_table_dirty_all(const struct verdict_table *t);
 void verdict_table_requeue_in_flight(const struct verdict_table *t); /* at control's start */
 
-/* Joins entries of one tag, which only damaged memory has: lower slot wins, earliest time, highest state. How many went. */
+/* Joins entries of one tag, which only damaged memory has: lower slot wins, earliest time, highest state. How many
+ * went. */
 uint32_t verdict_table_merge(const struct verdict_table *t, uint64_t tag);
 
-/* The invariants (for the kill test and `greylinectl db check`): 0, or the number of entries in a wrong bucket, duplicated or of
- * unknown kind; what is wrong is written to why. */
+/* The invariants (for the kill test and `greylinectl db check`): 0, or the number of entries in a wrong bucket,
+ * duplicated or of unknown kind; what is wrong is written to why. */
 uint32_t verdict_table_check(const struct verdict_table *t, char *why, uint32_t why_octets);
 
 /* by_kind[VT_CLAIM] counts claims left by the killed, by_kind[VT_FREE] the free slots; used counts neither. */

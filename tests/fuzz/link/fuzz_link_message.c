@@ -1,5 +1,6 @@
 /*
- * fuzz_link_message.c - a slot of a ring as a hostile other side may leave it: taken, checked, read as control and workers do.
+ * fuzz_link_message.c - a slot of a ring as a hostile other side may leave it: taken, checked, read as control and
+ * workers do.
  *
  * Input:  one octet (even: event, odd: answer), then the octets of the slot.
  */

@@ -1,9 +1,10 @@
 /*
- * fuzz_link_segment.c - a segment with hostile contents: its head is refused or sound, and whatever lies in it harms nobody.
+ * fuzz_link_segment.c - a segment with hostile contents: its head is refused or sound, and whatever lies in it harms
+ * nobody.
  *
- * Input:  rows of 6 octets: part (0: head; then live, budget, event ring, answer ring, counters, backends, table, bitmaps), offset in the part
- *         (2, little endian, times 8 but for the head), value, how many octets of it (1 to 255), whether the head's checksum is put
- *         right (odd). Applied to a sound segment of this build.
+ * Input:  rows of 6 octets: part (0: head; then live, budget, event ring, answer ring, counters, backends, table,
+ *         bitmaps), offset in the part (2, little endian, times 8 but for the head), value, how many octets of it (1 to
+ *         255), whether the head's checksum is put right (odd). Applied to a sound segment of this build.
  * Touches: one file in /dev/shm, made once, removed at the end. Includes the source for the layout of the head.
  */
 #include "dataplane/link/segment.c"
@@ -51,7 +52,9 @@ set_up(void)
 static void
 use(struct segment *s)
 {
-	const struct vt_ages ages = { .now_s = segment_policy_now_s(s, 5000000), .grey_s = 100, .white_s = 1000, .client_s = 10, .auto_s = 10 };
+	const struct vt_ages ages = {
+		.now_s = segment_policy_now_s(s, 5000000), .grey_s = 100, .white_s = 1000, .client_s = 10, .auto_s = 10
+	};
 	const struct ip_addr a = ip_addr_v4(0xc0000200);
 	uint32_t buckets[128], cursor = 0, n;
 	char id[SEGMENT_BOOT_ID_OCTETS] = "boot", why[64];
@@ -91,9 +94,10 @@ use(struct segment *s)
 static void
 apply(const uint8_t *row)
 {
-	const struct part parts[] = { { 0, sizeof(sound) }, sound.live, sound.budget, sound.event, sound.answer, sound.counters,
-		sound.backends, sound.table,
-		{ sound.table.offset + (uint64_t)sound.n_buckets * 64, sound.table.octets - (uint64_t)sound.n_buckets * 64 } };
+	const struct part parts[] = { { 0, sizeof(sound) }, sound.live, sound.budget, sound.event, sound.answer,
+		sound.counters, sound.backends, sound.table,
+		{ sound.table.offset + (uint64_t)sound.n_buckets * 64,
+			sound.table.octets - (uint64_t)sound.n_buckets * 64 } };
 	const struct part *p = &parts[row[0] % ARRAY_LEN(parts)];
 	const uint64_t at = ((uint64_t)row[1] | (uint64_t)row[2] << 8) * (p->offset == 0 ? 1 : 8) % p->octets;
 

@@ -1,9 +1,10 @@
 /*
  * fuzz_link_snapshot.c - hostile snapshot files: refused, or harmless to everything that reads them.
  *
- * Input:  first octet 0: the rest is a file whose magic, version, length and checksum are put right, so that the checks behind them are
- *         reached. Else: the rest are patches of a sound snapshot, 4 octets each: section, offset (2, of the section, little
- *         endian; in steps of 1), value. The sound one is made by this build, so the corpus does not age with the structs.
+ * Input:  first octet 0: the rest is a file whose magic, version, length and checksum are put right, so that the checks
+ *         behind them are reached. Else: the rest are patches of a sound snapshot, 4 octets each: section, offset (2,
+ *         of the section, little endian; in steps of 1), value. The sound one is made by this build, so the corpus does
+ *         not age with the structs.
  * Includes the source for the layout of the head.
  */
 #include "dataplane/link/snapshot.c"
@@ -22,7 +23,8 @@ read_all_of(const struct snapshot *s)
 	static const char name[] = "a.mail.example.net";
 	const struct ip_addr v4 = ip_addr_v4(0xc0000201);
 	size_t sum = strlen(s->conf->hostname) + strlen(s->segment_path);
-	const void *const sets[] = { s->domains, s->sender_allow, s->sender_deny, s->rcpt_allow, s->rcpt_deny, s->rcpt_no_grey };
+	const void *const sets[] = { s->domains, s->sender_allow, s->sender_deny, s->rcpt_allow, s->rcpt_deny,
+		s->rcpt_no_grey };
 	struct name_set_entry e;
 	struct prefix_entry p;
 	uint64_t value;
@@ -53,7 +55,8 @@ read_all_of(const struct snapshot *s)
 		sum += p.value;
 	prefix_table_find(s->client_allow, &v4, &p);
 	prefix_table_find(s->client_deny, &v4, &p);
-	for (const char *arg = s->eal_args; arg != NULL && arg < s->eal_args + s->eal_args_octets; arg += strlen(arg) + 1)
+	for (const char *arg = s->eal_args; arg != NULL && arg < s->eal_args + s->eal_args_octets;
+		arg += strlen(arg) + 1)
 		sum += strlen(arg);
 	BUG_ON(sum == 0);
 }
@@ -90,8 +93,8 @@ sound_file(size_t *octets)
 
 		snapshot_parts_init(&parts);
 		fill_head(&head, 1, parts.part);
-		BUG_ON(fd < 0 || head.octets > sizeof(file) || write_parts(fd, &head, parts.part) != 0 || lseek(fd, 0, SEEK_SET) != 0 ||
-			read_all(fd, file, head.octets) != 0);
+		BUG_ON(fd < 0 || head.octets > sizeof(file) || write_parts(fd, &head, parts.part) != 0 ||
+			lseek(fd, 0, SEEK_SET) != 0 || read_all(fd, file, head.octets) != 0);
 		close(fd);
 		n = head.octets;
 	}
@@ -110,7 +113,8 @@ put_right(uint8_t *file, size_t octets)
 	head->abi = SNAPSHOT_ABI;
 	head->layout = layout_word();
 	head->octets = octets;
-	head->checksum = siphash(&checksum_key, file + offsetof(struct snapshot_head, abi), octets - offsetof(struct snapshot_head, abi));
+	head->checksum = siphash(&checksum_key, file + offsetof(struct snapshot_head, abi),
+		octets - offsetof(struct snapshot_head, abi));
 }
 
 int

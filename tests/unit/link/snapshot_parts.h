@@ -29,13 +29,14 @@ struct snapshot_parts {
 static inline void
 snapshot_parts_lists(struct snapshot_parts *p)
 {
-	const struct name_set_entry domains[] = {
-		{ "example.org", 11, UINT64_C(0xffff) << 32 | 1 }, { ".example.net", 12, UINT64_C(1) << 32 | 3 } };
+	const struct name_set_entry domains[] = { { "example.org", 11, UINT64_C(0xffff) << 32 | 1 },
+		{ ".example.net", 12, UINT64_C(1) << 32 | 3 } };
 	const struct name_set_entry addresses[] = { { "bob@example.org", 15, 1 }, { "postmaster@", 11, 2 } };
 	struct prefix_entry networks[2];
 
 	BUG_ON(prefix_parse("192.0.2.0/24", &networks[0]) != 0 || prefix_parse("2001:db8::/32", &networks[1]) != 0);
-	p->part[SNAPSHOT_DOMAINS] = (struct snapshot_part){ p->domains, name_set_build(p->domains, sizeof(p->domains), domains, 2, 1) };
+	p->part[SNAPSHOT_DOMAINS] =
+		(struct snapshot_part){ p->domains, name_set_build(p->domains, sizeof(p->domains), domains, 2, 1) };
 	p->part[SNAPSHOT_SENDER_DENY] = p->part[SNAPSHOT_RCPT_DENY] = (struct snapshot_part){ p->addresses,
 		name_set_build(p->addresses, sizeof(p->addresses), addresses, 2, 1) };
 	p->part[SNAPSHOT_CLIENT_ALLOW] = (struct snapshot_part){ p->networks,

@@ -125,7 +125,8 @@ test_log_record_hostile_contents(void **state)
 		for (unsigned i = 0; i < 1 + round % 4; i++)
 			e->octets[random64() % (round % 2 ? 120 : LINK_EVENT_OCTETS)] = (uint8_t)random64();
 		for (bool more = log_record_first(&e->log, &f); more; more = log_record_next(&e->log, &f)) {
-			CHECK_TRUE("inside", f.octets >= e->octets && f.octets + f.len_octets <= e->octets + sizeof(*e));
+			CHECK_TRUE(
+				"inside", f.octets >= e->octets && f.octets + f.len_octets <= e->octets + sizeof(*e));
 			for (uint32_t i = 0; i < f.len_octets; i++)
 				sum += f.octets[i];
 			CHECK_TRUE("bounded", n++ < 256);
@@ -145,26 +146,54 @@ test_link_event_valid_checks_every_length(void **state)
 		union link_event e;
 		bool want;
 	} rows[] = {
-		{ "client", { .client = { .head = { .type = LINK_EVENT_CLIENT, .len_octets = sizeof(struct link_event_client) } } }, true },
+		{ "client",
+			{ .client = { .head = { .type = LINK_EVENT_CLIENT,
+					      .len_octets = sizeof(struct link_event_client) } } },
+			true },
 		{ "client cut", { .client = { .head = { .type = LINK_EVENT_CLIENT, .len_octets = 20 } } }, false },
 		{ "type 0", { .head = { .type = 0, .len_octets = 100 } }, false },
 		{ "unknown type", { .head = { .type = 9, .len_octets = 100 } }, false },
 		{ "backend", { .head = { .type = LINK_EVENT_BACKEND, .len_octets = sizeof(struct link_head) } }, true },
-		{ "name", { .name = { .head = { .type = LINK_EVENT_NAME, .len_octets = sizeof(struct link_event_name) }, .kind = 1,
-				.tag = 5, .sender_len = 320, .rcpt_len = 320 } }, true },
-		{ "name with a sender too long", { .name = { .head = { .type = LINK_EVENT_NAME,
-				.len_octets = sizeof(struct link_event_name) }, .kind = 1, .tag = 5, .sender_len = 321 } }, false },
-		{ "name with a rcpt too long", { .name = { .head = { .type = LINK_EVENT_NAME,
-				.len_octets = sizeof(struct link_event_name) }, .kind = 1, .tag = 5, .rcpt_len = 65535 } }, false },
-		{ "name beyond its record", { .name = { .head = { .type = LINK_EVENT_NAME, .len_octets = 60 }, .kind = 1, .tag = 5,
-				.sender_len = 100 } }, false },
-		{ "name of no tag", { .name = { .head = { .type = LINK_EVENT_NAME, .len_octets = sizeof(struct link_event_name) },
-				.kind = 1 } }, false },
-		{ "name of no kind", { .name = { .head = { .type = LINK_EVENT_NAME, .len_octets = sizeof(struct link_event_name) },
-				.kind = 200, .tag = 5 } }, false },
-		{ "log of no kind", { .log = { .head = { .type = LINK_EVENT_LOG, .len_octets = 48 }, .kind = 99 } }, false },
-		{ "log with fields it has not", { .log = { .head = { .type = LINK_EVENT_LOG, .len_octets = 48 }, .n_fields = 1 } }, false },
-		{ "log with octets that are no field", { .log = { .head = { .type = LINK_EVENT_LOG, .len_octets = 60 } } }, false },
+		{ "name",
+			{ .name = { .head = { .type = LINK_EVENT_NAME, .len_octets = sizeof(struct link_event_name) },
+				  .kind = 1,
+				  .tag = 5,
+				  .sender_len = 320,
+				  .rcpt_len = 320 } },
+			true },
+		{ "name with a sender too long",
+			{ .name = { .head = { .type = LINK_EVENT_NAME, .len_octets = sizeof(struct link_event_name) },
+				  .kind = 1,
+				  .tag = 5,
+				  .sender_len = 321 } },
+			false },
+		{ "name with a rcpt too long",
+			{ .name = { .head = { .type = LINK_EVENT_NAME, .len_octets = sizeof(struct link_event_name) },
+				  .kind = 1,
+				  .tag = 5,
+				  .rcpt_len = 65535 } },
+			false },
+		{ "name beyond its record",
+			{ .name = { .head = { .type = LINK_EVENT_NAME, .len_octets = 60 },
+				  .kind = 1,
+				  .tag = 5,
+				  .sender_len = 100 } },
+			false },
+		{ "name of no tag",
+			{ .name = { .head = { .type = LINK_EVENT_NAME, .len_octets = sizeof(struct link_event_name) },
+				  .kind = 1 } },
+			false },
+		{ "name of no kind",
+			{ .name = { .head = { .type = LINK_EVENT_NAME, .len_octets = sizeof(struct link_event_name) },
+				  .kind = 200,
+				  .tag = 5 } },
+			false },
+		{ "log of no kind", { .log = { .head = { .type = LINK_EVENT_LOG, .len_octets = 48 }, .kind = 99 } },
+			false },
+		{ "log with fields it has not",
+			{ .log = { .head = { .type = LINK_EVENT_LOG, .len_octets = 48 }, .n_fields = 1 } }, false },
+		{ "log with octets that are no field",
+			{ .log = { .head = { .type = LINK_EVENT_LOG, .len_octets = 60 } } }, false },
 	};
 
 	(void)state;
@@ -175,8 +204,11 @@ test_link_event_valid_checks_every_length(void **state)
 static void
 test_link_answer_valid_checks_every_length_and_choice(void **state)
 {
-	union link_answer a = { .client = { .head = { .type = LINK_ANSWER_CLIENT, .len_octets = sizeof(struct link_answer_client) },
-					.verdict = { .known = CLIENT_KNOWN }, .ptr_len = 256 } };
+	union link_answer a = {
+		.client = { .head = { .type = LINK_ANSWER_CLIENT, .len_octets = sizeof(struct link_answer_client) },
+			.verdict = { .known = CLIENT_KNOWN },
+			.ptr_len = 256 }
+	};
 	union link_answer b = a;
 
 	(void)state;
@@ -194,7 +226,9 @@ test_link_answer_valid_checks_every_length_and_choice(void **state)
 	b = a;
 	b.client.verdict.score = 1000;
 	CHECK_TRUE("a score that cannot be", !link_answer_valid(&b));
-	b = (union link_answer){ .probe = { .head = { .type = LINK_ANSWER_PROBE, .len_octets = sizeof(struct link_answer_probe) } } };
+	b = (union link_answer){
+		.probe = { .head = { .type = LINK_ANSWER_PROBE, .len_octets = sizeof(struct link_answer_probe) } }
+	};
 	CHECK_TRUE("probe", link_answer_valid(&b));
 	b.head.len_octets = 17;
 	CHECK_TRUE("probe cut", !link_answer_valid(&b));
@@ -210,7 +244,9 @@ test_link_event_take_copies_checks_and_goes_on(void **state)
 	CHECK_EQ("empty", link_event_take(&r, &out), LINK_EMPTY);
 	slot = ring_reserve(&r);
 	memset(slot, 0xaa, sizeof(*slot)); /* what an earlier record left */
-	slot->client = (struct link_event_client){ .head = { .type = LINK_EVENT_CLIENT, .len_octets = sizeof(slot->client) }, .session = 7 };
+	slot->client =
+		(struct link_event_client){ .head = { .type = LINK_EVENT_CLIENT, .len_octets = sizeof(slot->client) },
+			.session = 7 };
 	ring_publish(&r);
 	slot = ring_reserve(&r);
 	slot->head = (struct link_head){ .type = LINK_EVENT_CLIENT, .len_octets = 65535 };
@@ -239,7 +275,9 @@ test_link_answer_take_copies_and_checks(void **state)
 	union link_answer *slot = ring_reserve(&r), out;
 
 	(void)state;
-	slot->probe = (struct link_answer_probe){ .head = { .type = LINK_ANSWER_PROBE, .len_octets = sizeof(slot->probe) }, .backend_id = 3 };
+	slot->probe =
+		(struct link_answer_probe){ .head = { .type = LINK_ANSWER_PROBE, .len_octets = sizeof(slot->probe) },
+			.backend_id = 3 };
 	ring_publish(&r);
 	slot = ring_reserve(&r);
 	slot->head = (struct link_head){ .type = LINK_ANSWER_CLIENT, .len_octets = sizeof(*slot) };

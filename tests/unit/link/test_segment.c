@@ -1,5 +1,6 @@
 /*
- * test_segment.c - the segment: creation, roles, lives, what is foreign or broken, file systems too small, policy time, backends.
+ * test_segment.c - the segment: creation, roles, lives, what is foreign or broken, file systems too small, policy time,
+ * backends.
  *
  * Touches: a folder of its own in /dev/shm (or TMPDIR where that is missing), child processes that are killed.
  */
@@ -208,8 +209,7 @@ test_segment_is_safe_from_the_eal_in_hugetlbfs(void **state)
 
 	(void)state;
 	snprintf(name, sizeof(name), "%s/sub/rtemap_0", folder);
-	CHECK_EQ("a name with map_", segment_open_control(&s, name, &params, &created, why, sizeof(why)),
-		-EINVAL);
+	CHECK_EQ("a name with map_", segment_open_control(&s, name, &params, &created, why, sizeof(why)), -EINVAL);
 	open_control(&s, false);
 	fd = open(path, O_RDWR | O_CLOEXEC);
 	CHECK_TRUE("locked as the EAL looks for it", flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK);
@@ -333,7 +333,8 @@ test_segment_of_another_database_or_with_fewer_workers_is_set_aside(void **state
 	unlink(path);
 }
 
-/* PITFALLS 30b: mmap() of more than a tmpfs has succeeds, and the first touch is SIGBUS. A limit on file sizes and a small tmpfs. */
+/* PITFALLS 30b: mmap() of more than a tmpfs has succeeds, and the first touch is SIGBUS. A limit on file sizes and a
+ * small tmpfs. */
 static void
 test_segment_says_what_room_is_missing(void **state)
 {
@@ -364,7 +365,8 @@ test_segment_in_a_small_tmpfs(void **state)
 	snprintf(mount_point, sizeof(mount_point), "%s/small", folder);
 	snprintf(name, sizeof(name), "%s/segment", mount_point);
 	/* in a mount namespace of our own: it goes with us however we end */
-	if (mkdir(mount_point, 0700) != 0 || unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+	if (mkdir(mount_point, 0700) != 0 || unshare(CLONE_NEWNS) != 0 ||
+		mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
 		mount("none", mount_point, "tmpfs", 0, "size=40m") != 0) {
 		rmdir(mount_point);
 		print_message("not tried: needs the right to mount a tmpfs\n");
@@ -457,7 +459,10 @@ test_segment_policy_time_of_hostile_memory_is_a_time(void **state)
 		int64_t offset_s;
 		uint32_t want;
 	} rows[] = {
-		{ "far past", INT64_MIN, 1 }, { "before the beginning", -1000, 1 }, { "zero", -10, 1 }, { "far future", INT64_MAX, 1 },
+		{ "far past", INT64_MIN, 1 },
+		{ "before the beginning", -1000, 1 },
+		{ "zero", -10, 1 },
+		{ "far future", INT64_MAX, 1 },
 		{ "beyond 32 bits", UINT32_MAX, UINT32_MAX },
 	};
 	struct segment s;

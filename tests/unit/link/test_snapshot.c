@@ -1,8 +1,9 @@
 /*
  * test_snapshot.c - snapshots: written and read back, refused when old, and every count, index, text and offset broken.
  *
- * Touches: a folder of its own under TMPDIR. Includes the source, so that a broken file can be given a right checksum: without it
- * no check behind the checksum would ever be reached.
+ * Touches: a folder of its own in /dev/shm (or TMPDIR). Includes the source, so that a broken file can be given a right
+ *          checksum:
+ *         without it no check behind the checksum would ever be reached.
  */
 #include "dataplane/link/snapshot.c"
 
@@ -17,7 +18,7 @@ static struct snapshot_parts parts;
 static int
 set_up(void **state)
 {
-	const char *tmp = getenv("TMPDIR");
+	const char *tmp = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : getenv("TMPDIR"); /* fsync() there is cheap */
 
 	(void)state;
 	snprintf(folder, sizeof(folder), "%s/greyline-snapshot-XXXXXX", tmp != NULL ? tmp : "/tmp");
@@ -107,7 +108,8 @@ test_snapshot_replaced_or_cut_while_mapped_stays_whole(void **state)
 	CHECK_EQ("write", snapshot_write(path, next, parts.part), 0);
 	CHECK_EQ("map", snapshot_map(&s, path, why, sizeof(why)), 0);
 	CHECK_EQ("cut under us", truncate(path, 10), 0);
-	CHECK_STR("whole", s.segment_path, "/dev/shm/greyline-test/segment"); /* a mapping of the file would be SIGBUS */
+	CHECK_STR(
+		"whole", s.segment_path, "/dev/shm/greyline-test/segment"); /* a mapping of the file would be SIGBUS */
 	CHECK_EQ("a cut one is replaced", snapshot_write(path, next, parts.part), 0);
 	snapshot_unmap(&s);
 }
@@ -142,7 +144,8 @@ seal(uint8_t *data, size_t octets)
 {
 	struct snapshot_head *head = (struct snapshot_head *)(void *)data;
 
-	head->checksum = siphash(&checksum_key, data + offsetof(struct snapshot_head, abi), octets - offsetof(struct snapshot_head, abi));
+	head->checksum = siphash(&checksum_key, data + offsetof(struct snapshot_head, abi),
+		octets - offsetof(struct snapshot_head, abi));
 }
 
 /* A mapped snapshot with everything in it touched, as readers do. */
@@ -156,7 +159,8 @@ use(const struct snapshot *s)
 	uint64_t value;
 
 	for (uint32_t i = 0; i < s->n_ports; i++)
-		sum += strlen(s->ports[i].name) + strlen(s->ports[i].device) + s->ports[i].addr[MAX(s->ports[i].n_addrs, 1u) - 1].prefix_bits;
+		sum += strlen(s->ports[i].name) + strlen(s->ports[i].device) +
+		       s->ports[i].addr[MAX(s->ports[i].n_addrs, 1u) - 1].prefix_bits;
 	for (uint32_t i = 0; i < s->n_listeners; i++)
 		sum += strlen(s->listeners[i].name) + s->pools[s->listeners[i].default_pool].backends;
 	for (uint32_t i = 0; i < s->n_backends; i++)
@@ -167,7 +171,8 @@ use(const struct snapshot *s)
 	}
 	name_set_find_address(s->sender_deny, "bob@example.org", 15, &value);
 	prefix_table_find(s->client_allow, &a, &p);
-	for (const char *arg = s->eal_args; arg != NULL && arg < s->eal_args + s->eal_args_octets; arg += strlen(arg) + 1)
+	for (const char *arg = s->eal_args; arg != NULL && arg < s->eal_args + s->eal_args_octets;
+		arg += strlen(arg) + 1)
 		sum += strlen(arg);
 	CHECK_TRUE("used", sum > 0);
 }
@@ -263,7 +268,8 @@ test_snapshot_every_index_and_count_is_checked(void **state)
 		{ "mtu low", SNAPSHOT_PORTS, AT(conf_port, mtu), 1279 },
 		{ "mtu high", SNAPSHOT_PORTS, AT(conf_port, mtu), 9001 },
 		{ "addresses of a port", SNAPSHOT_PORTS, AT(conf_port, n_addrs), CONF_ADDRS_MAX + 1 },
-		{ "prefix bits", SNAPSHOT_PORTS, offsetof(struct conf_port, addr) + offsetof(struct conf_port_addr, prefix_bits), 1, 129 },
+		{ "prefix bits", SNAPSHOT_PORTS,
+			offsetof(struct conf_port, addr) + offsetof(struct conf_port_addr, prefix_bits), 1, 129 },
 		{ "role", SNAPSHOT_LISTENERS, AT(conf_listener, role), 2 },
 		{ "port 0", SNAPSHOT_LISTENERS, AT(conf_listener, port), 0 },
 		{ "addresses of a listener", SNAPSHOT_LISTENERS, AT(conf_listener, n_addrs), CONF_ADDRS_MAX + 1 },

@@ -27,7 +27,8 @@ test_key_octets_are_fixed_and_big_endian(void **state)
 	CHECK_OCTETS("backend", key, schema_backend_key_build(key, 0xaabbccdd), backend, sizeof(backend));
 	CHECK_EQ("backend", schema_backend_key_parse(backend, sizeof(backend), &id), 0);
 	CHECK_EQ("backend", id, 0xaabbccdd);
-	CHECK_OCTETS("why", key, schema_why_key_build(key, UINT64_C(0xffff123456789a) & SCHEMA_REF_MAX), why, sizeof(why));
+	CHECK_OCTETS(
+		"why", key, schema_why_key_build(key, UINT64_C(0xffff123456789a) & SCHEMA_REF_MAX), why, sizeof(why));
 	CHECK_EQ("why", schema_why_key_parse(why, sizeof(why), &v), 0);
 	CHECK_EQ("why", v, UINT64_C(0x123456789a));
 	CHECK_OCTETS("order", key, schema_order_key_build(key, 256), order, sizeof(order));
@@ -65,7 +66,13 @@ test_key_of_an_option_is_a_dotted_name(void **state)
 		const char *name;
 		size_t want;
 	} rows[] = {
-		{ "greylist.block", 14 }, { "dnsbl.zones.2", 13 }, { "a", 1 }, { "", 0 }, { "Greylist", 0 }, { "a b", 0 }, { "a/b", 0 },
+		{ "greylist.block", 14 },
+		{ "dnsbl.zones.2", 13 },
+		{ "a", 1 },
+		{ "", 0 },
+		{ "Greylist", 0 },
+		{ "a b", 0 },
+		{ "a/b", 0 },
 		{ "0123456789012345678901234567890123456789012345678901234567890123", 64 },
 		{ "01234567890123456789012345678901234567890123456789012345678901234", 0 },
 	};
@@ -128,14 +135,36 @@ static unsigned
 samples_make(struct sample *s)
 {
 	const struct schema_entry e = { .state = 1, .time_s = 77, .aux = 5 };
-	const struct schema_name n = { .network = { 1, 2, 3 }, .first_s = 9, .sender = schema_text_of("a@b"), .rcpt = schema_text_of("c@d") };
+	const struct schema_name n = {
+		.network = { 1, 2, 3 }, .first_s = 9, .sender = schema_text_of("a@b"), .rcpt = schema_text_of("c@d")
+	};
 	const struct schema_option o = { .set_wall_s = 1000, .text = schema_text_of("10s") };
-	const struct schema_backend b = { .health = 1, .drained = 1, .failures = 2, .probed = 1, .ext = 7, .probed_s = 8,
-		.relaytest_s = 9, .changed_s = 10, .size_octets = 11, .words = schema_text_of("220 hello") };
-	const struct schema_why w = { .sequence = 3, .wall_s = 4, .time_s = 5, .client = { 9 }, .verdict = 2, .rule = 8, .mode = 1,
-		.code = 554, .score = -7, .listener = schema_text_of("mx"), .ptr = schema_text_of("ptr.example"),
-		.helo = schema_text_of("helo.example"), .from = schema_text_of("f@g"), .rcpt = schema_text_of("h@i"),
-		.reason = schema_text_of("dnsbl"), .reply = schema_text_of("554 5.7.1 no") };
+	const struct schema_backend b = { .health = 1,
+		.drained = 1,
+		.failures = 2,
+		.probed = 1,
+		.ext = 7,
+		.probed_s = 8,
+		.relaytest_s = 9,
+		.changed_s = 10,
+		.size_octets = 11,
+		.words = schema_text_of("220 hello") };
+	const struct schema_why w = { .sequence = 3,
+		.wall_s = 4,
+		.time_s = 5,
+		.client = { 9 },
+		.verdict = 2,
+		.rule = 8,
+		.mode = 1,
+		.code = 554,
+		.score = -7,
+		.listener = schema_text_of("mx"),
+		.ptr = schema_text_of("ptr.example"),
+		.helo = schema_text_of("helo.example"),
+		.from = schema_text_of("f@g"),
+		.rcpt = schema_text_of("h@i"),
+		.reason = schema_text_of("dnsbl"),
+		.reply = schema_text_of("554 5.7.1 no") };
 	const struct schema_meta m = { .schema = SCHEMA_VERSION, .created_wall_s = 123 };
 	const struct schema_table_key k = { 1, 2 };
 	const struct schema_policy_time p = { .offset_s = -5, .boot_id = "6d543edb-473f-492b-891b-d618854ce8ba" };
@@ -194,12 +223,13 @@ test_records_come_back(void **state)
 	CHECK_EQ("option", schema_option_parse(s[2].value, s[2].octets, &o), 0);
 	CHECK_STR("option", schema_text_copy(o.text, text, sizeof(text)), "10s");
 	CHECK_EQ("backend", schema_backend_parse(s[3].value, s[3].octets, &b), 0);
-	CHECK_TRUE("backend", b.health == 1 && b.drained == 1 && b.failures == 2 && b.probed == 1 && b.ext == 7 && b.probed_s == 8 &&
-				      b.relaytest_s == 9 && b.changed_s == 10 && b.size_octets == 11);
+	CHECK_TRUE("backend", b.health == 1 && b.drained == 1 && b.failures == 2 && b.probed == 1 && b.ext == 7 &&
+				      b.probed_s == 8 && b.relaytest_s == 9 && b.changed_s == 10 &&
+				      b.size_octets == 11);
 	CHECK_STR("backend", schema_text_copy(b.words, text, sizeof(text)), "220 hello");
 	CHECK_EQ("why", schema_why_parse(s[4].value, s[4].octets, &w), 0);
-	CHECK_TRUE("why", w.sequence == 3 && w.wall_s == 4 && w.time_s == 5 && w.client[0] == 9 && w.verdict == 2 && w.rule == 8 &&
-				  w.mode == 1 && w.code == 554 && w.score == -7);
+	CHECK_TRUE("why", w.sequence == 3 && w.wall_s == 4 && w.time_s == 5 && w.client[0] == 9 && w.verdict == 2 &&
+				  w.rule == 8 && w.mode == 1 && w.code == 554 && w.score == -7);
 	CHECK_STR("why", schema_text_copy(w.helo, text, sizeof(text)), "helo.example");
 	CHECK_STR("why", schema_text_copy(w.reply, text, sizeof(text)), "554 5.7.1 no");
 	CHECK_EQ("order", schema_order_parse(s[5].value, s[5].octets, &ref), 0);
@@ -267,7 +297,8 @@ test_records_of_noise_are_read_within_their_octets(void **state)
 			const size_t octets = (size_t)random() % sizeof(value);
 
 			for (size_t k = 0; k < octets; k++)
-				value[k] = (uint8_t)(random() % (round % 2 ? 4 : 256)); /* small numbers make short texts */
+				value[k] = (uint8_t)(random() %
+						     (round % 2 ? 4 : 256)); /* small numbers make short texts */
 			value[0] = 1;
 			check_exact(&s[i], value, octets);
 		}
@@ -339,7 +370,8 @@ test_schema_judge_says_what_to_do(void **state)
 		const size_t n = schema_meta_build(&m, v, sizeof(v));
 
 		CHECK_EQ(rows[i].label, schema_judge(v, n), rows[i].want);
-		CHECK_STR(rows[i].label, schema_state_name(rows[i].want), rows[i].want == SCHEMA_NEWER ? "newer" : rows[i].label);
+		CHECK_STR(rows[i].label, schema_state_name(rows[i].want),
+			rows[i].want == SCHEMA_NEWER ? "newer" : rows[i].label);
 		v[0] = 2;
 		CHECK_EQ("meta of another version", schema_judge(v, n), SCHEMA_NEWER);
 	}
@@ -354,15 +386,23 @@ test_schema_migrate_copies_what_is_sound(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < n; i++) {
-		CHECK_EQ(s[i].label, schema_migrate(SCHEMA_VERSION, s[i].db, s[i].key, s[i].key_octets, s[i].value, s[i].octets, &out), 0);
+		CHECK_EQ(s[i].label,
+			schema_migrate(
+				SCHEMA_VERSION, s[i].db, s[i].key, s[i].key_octets, s[i].value, s[i].octets, &out),
+			0);
 		CHECK_OCTETS("key", out.key, out.key_octets, s[i].key, s[i].key_octets);
 		CHECK_OCTETS("value", out.value, out.octets, s[i].value, s[i].octets);
-		CHECK_EQ("cut", schema_migrate(SCHEMA_VERSION, s[i].db, s[i].key, s[i].key_octets, s[i].value, s[i].octets - 1, &out),
+		CHECK_EQ("cut",
+			schema_migrate(
+				SCHEMA_VERSION, s[i].db, s[i].key, s[i].key_octets, s[i].value, s[i].octets - 1, &out),
 			-EBADMSG);
 		CHECK_EQ("a layout that is not known",
-			schema_migrate(SCHEMA_VERSION + 1, s[i].db, s[i].key, s[i].key_octets, s[i].value, s[i].octets, &out), -ENOTSUP);
+			schema_migrate(
+				SCHEMA_VERSION + 1, s[i].db, s[i].key, s[i].key_octets, s[i].value, s[i].octets, &out),
+			-ENOTSUP);
 	}
-	CHECK_EQ("a meta record of another release", schema_record_check(SCHEMA_DB_META, "new", 3, s[6].value, s[6].octets), -ENOTSUP);
+	CHECK_EQ("a meta record of another release",
+		schema_record_check(SCHEMA_DB_META, "new", 3, s[6].value, s[6].octets), -ENOTSUP);
 	CHECK_EQ("no table", schema_record_check(SCHEMA_DB_N, "new", 3, s[6].value, s[6].octets), -EBADMSG);
 	free(s);
 }

@@ -1,12 +1,15 @@
 /*
- * kill_test.c - four processes insert, update, remove, scan and store on one table and its rings, and are killed at random.
+ * kill_test.c - four processes insert, update, remove, scan and store on one table and its rings, and are killed at
+ * random.
  *
- * Flow:   the parent kills a random child every few milliseconds, looks at the table while the other three go on, and starts the
- *         child's role anew. Child 0 is also the one that stores: it moves dirty buckets to a "disk" as control does.
- * Keeps:  shown at the end, with no process left: the table's own invariants; every entry whole; every entry that was WHITE from the start is
- *         there; no more claims than kills; rings whole and in order; what the disk lacks is at most one bucket for each kill
- *         (killed between a swap and its dirty bit), and nothing after one sweep.
- * Touches: anonymous shared memory, signals to its own children by their ids. About 8 s; the seed is printed (argument: another one).
+ * Flow:   the parent kills a random child every few milliseconds, looks at the table while the other three go on, and
+ *         starts the child's role anew. Child 0 is also the one that stores: it moves dirty buckets to a "disk" as
+ *         control does.
+ * Keeps:  shown at the end, with no process left: the table's own invariants; every entry whole; every entry that was
+ *         WHITE from the start is there; no more claims than kills; rings whole and in order; what the disk lacks is at
+ *         most one bucket for each kill (killed between a swap and its dirty bit), and nothing after one sweep.
+ * Touches: anonymous shared memory, signals to its own children by their ids. About 8 s; the seed is printed (argument:
+ *          another one).
  */
 #include <errno.h>
 #include <signal.h>
@@ -211,12 +214,13 @@ judge(uint32_t kills)
 	store_rest();
 	if (buckets_not_on_disk() != 0)
 		return complain("the disk differs after a sweep");
-	printf("kills %u, steps %llu %llu %llu %llu, ring records %llu, buckets stored %llu, left to the sweep %u, claims left %llu, "
+	printf("kills %u, steps %llu %llu %llu %llu, ring records %llu, buckets stored %llu, left to the sweep %u, "
+	       "claims left %llu, "
 	       "used %llu of %u, white %llu\n",
 		kills, (unsigned long long)world->steps[0], (unsigned long long)world->steps[1],
 		(unsigned long long)world->steps[2], (unsigned long long)world->steps[3], (unsigned long long)consumed,
-		(unsigned long long)world->stored, behind, (unsigned long long)n.by_kind[VT_CLAIM], (unsigned long long)n.used,
-		OPS_BUCKETS * 4, (unsigned long long)n.white);
+		(unsigned long long)world->stored, behind, (unsigned long long)n.by_kind[VT_CLAIM],
+		(unsigned long long)n.used, OPS_BUCKETS * 4, (unsigned long long)n.white);
 	return 0;
 }
 
@@ -228,7 +232,8 @@ set_up(void)
 	world = shared_memory(sizeof(*world));
 	verdict_table_bind(&table, memory, OPS_BUCKETS, &ops_key);
 	for (unsigned i = 0; i < CHILDREN; i++)
-		ring_bind(&rings[i], shared_memory(ring_octets(OPS_RECORD_OCTETS, OPS_RECORDS)), OPS_RECORD_OCTETS, OPS_RECORDS);
+		ring_bind(&rings[i], shared_memory(ring_octets(OPS_RECORD_OCTETS, OPS_RECORDS)), OPS_RECORD_OCTETS,
+			OPS_RECORDS);
 	for (unsigned i = 0; i < OPS_KEPT; i++) {
 		const struct vt_entry e = ops_entry(ops_tag(i), VT_TRIPLET, VT_WHITE, OPS_NOW_S);
 
@@ -239,7 +244,8 @@ set_up(void)
 int
 main(int argc, char **argv)
 {
-	uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 0) : (uint64_t)time(NULL) * 1000003 ^ (uint64_t)getpid(), rng;
+	uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 0) : (uint64_t)time(NULL) * 1000003 ^ (uint64_t)getpid(),
+		 rng;
 	pid_t pid[CHILDREN];
 	uint32_t kills = 0;
 	uint64_t end_ms;

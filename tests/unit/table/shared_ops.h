@@ -1,8 +1,9 @@
 /*
- * shared_ops.h - what the kill test and the thread test do to one table and its rings, and how they know that nothing is wrong.
+ * shared_ops.h - what the kill test and the thread test do to one table and its rings, and how they know that nothing
+ * is wrong.
  *
- * Keeps:  every entry written carries a checksum of itself in aux, every ring record is a function of its index: a torn or
- *         half visible one is seen by whoever reads it.
+ * Keeps:  every entry written carries a checksum of itself in aux, every ring record is a function of its index: a torn
+ *         or half visible one is seen by whoever reads it.
  */
 #ifndef GREYLINE_TESTS_SHARED_OPS_H
 #define GREYLINE_TESTS_SHARED_OPS_H
@@ -16,13 +17,15 @@
 
 #define OPS_TAGS          900 /* more than the table has slots: eviction never rests */
 #define OPS_BUCKETS       97
-#define OPS_KEPT          40  /* tags that are WHITE from the start and must stay */
+#define OPS_KEPT          40 /* tags that are WHITE from the start and must stay */
 #define OPS_RECORD_OCTETS 256
 #define OPS_RECORDS       64
 #define OPS_NOW_S         1000000
 
 static const struct siphash_key ops_key = { 5, 6 };
-static const struct vt_ages ops_ages = { .now_s = OPS_NOW_S, .grey_s = 5000, .white_s = 500000, .client_s = 3000, .auto_s = 9000 };
+static const struct vt_ages ops_ages = {
+	.now_s = OPS_NOW_S, .grey_s = 5000, .white_s = 500000, .client_s = 3000, .auto_s = 9000
+};
 
 static inline uint64_t
 ops_random(uint64_t *rng)

@@ -20,7 +20,9 @@ build(const char *const *names, uint32_t n)
 	size_t octets, room;
 
 	for (uint32_t i = 0; i < n; i++)
-		e[i] = (struct name_set_entry){ .name = names[i], .len_octets = (uint32_t)strlen(names[i]), .value = i };
+		e[i] = (struct name_set_entry){
+			.name = names[i], .len_octets = (uint32_t)strlen(names[i]), .value = i
+		};
 	room = name_set_octets(e, n);
 	big = malloc(room);
 	octets = name_set_build(big, room, e, n, 5);
@@ -60,12 +62,31 @@ test_name_set_domains_match_whole_labels(void **state)
 {
 	static const char *const names[] = { "google.com", ".yahoo.com", ".co.uk", "Mixed.Example" };
 	static const struct row rows[] = {
-		{ "google.com", 0 }, { "GOOGLE.com", 0 }, { "google.com.", 0 },
-		{ "gle.com", -1 }, { "oogle.com", -1 }, { "xgoogle.com", -1 }, { "mail.google.com", -1 }, { "google.com.evil.org", -1 },
-		{ "google.co", -1 }, { "google.comm", -1 }, { "com", -1 }, { ".google.com", -1 },
-		{ "yahoo.com", 1 }, { "a.yahoo.com", 1 }, { "a.b.YAHOO.com", 1 }, { "ayahoo.com", -1 }, { "yahoo.com.evil.org", -1 },
-		{ "bbc.co.uk", 2 }, { "co.uk", 2 }, { "xco.uk", -1 }, { "uk", -1 },
-		{ "mixed.example", 3 }, { "", -1 }, { ".", -1 }, { "..", -1 },
+		{ "google.com", 0 },
+		{ "GOOGLE.com", 0 },
+		{ "google.com.", 0 },
+		{ "gle.com", -1 },
+		{ "oogle.com", -1 },
+		{ "xgoogle.com", -1 },
+		{ "mail.google.com", -1 },
+		{ "google.com.evil.org", -1 },
+		{ "google.co", -1 },
+		{ "google.comm", -1 },
+		{ "com", -1 },
+		{ ".google.com", -1 },
+		{ "yahoo.com", 1 },
+		{ "a.yahoo.com", 1 },
+		{ "a.b.YAHOO.com", 1 },
+		{ "ayahoo.com", -1 },
+		{ "yahoo.com.evil.org", -1 },
+		{ "bbc.co.uk", 2 },
+		{ "co.uk", 2 },
+		{ "xco.uk", -1 },
+		{ "uk", -1 },
+		{ "mixed.example", 3 },
+		{ "", -1 },
+		{ ".", -1 },
+		{ "..", -1 },
 	};
 	struct built b = build(names, ARRAY_LEN(names));
 
@@ -79,8 +100,13 @@ test_name_set_the_nearest_wins(void **state)
 {
 	static const char *const names[] = { "*", ".example.org", ".sub.example.org", "host.sub.example.org" };
 	static const struct row rows[] = {
-		{ "host.sub.example.org", 3 }, { "x.host.sub.example.org", 2 }, { "sub.example.org", 2 }, { "other.example.org", 1 },
-		{ "example.org", 1 }, { "example.net", 0 }, { "", 0 },
+		{ "host.sub.example.org", 3 },
+		{ "x.host.sub.example.org", 2 },
+		{ "sub.example.org", 2 },
+		{ "other.example.org", 1 },
+		{ "example.org", 1 },
+		{ "example.net", 0 },
+		{ "", 0 },
 	};
 	struct built b = build(names, ARRAY_LEN(names));
 
@@ -92,17 +118,31 @@ test_name_set_the_nearest_wins(void **state)
 static void
 test_name_set_addresses(void **state)
 {
-	static const char *const names[] = { "Bob@example.org", "postmaster@", "@whole.example", "plain.example", ".below.example",
-		"\"a@b\"@quoted.example" };
+	static const char *const names[] = { "Bob@example.org", "postmaster@", "@whole.example", "plain.example",
+		".below.example", "\"a@b\"@quoted.example" };
 	static const struct row rows[] = {
-		{ "bob@example.org", 0 }, { "BOB@EXAMPLE.ORG", 0 }, { "alice@example.org", -1 }, { "xbob@example.org", -1 },
-		{ "bob@example.orgx", -1 }, { "bob@sub.example.org", -1 },
-		{ "postmaster@any.example", 1 }, { "xpostmaster@any.example", -1 },
-		{ "x@whole.example", 2 }, { "x@sub.whole.example", -1 }, { "x@awhole.example", -1 },
-		{ "y@plain.example", 3 }, { "y@x.plain.example", -1 },
-		{ "z@below.example", 4 }, { "z@a.below.example", 4 }, { "z@abelow.example", -1 },
-		{ "\"a@b\"@quoted.example", 5 }, { "\"x@whole.example\"@other.example", -1 },
-		{ "", -1 }, { "@", -1 }, { "noat", -1 }, { "plain.example", 3 },
+		{ "bob@example.org", 0 },
+		{ "BOB@EXAMPLE.ORG", 0 },
+		{ "alice@example.org", -1 },
+		{ "xbob@example.org", -1 },
+		{ "bob@example.orgx", -1 },
+		{ "bob@sub.example.org", -1 },
+		{ "postmaster@any.example", 1 },
+		{ "xpostmaster@any.example", -1 },
+		{ "x@whole.example", 2 },
+		{ "x@sub.whole.example", -1 },
+		{ "x@awhole.example", -1 },
+		{ "y@plain.example", 3 },
+		{ "y@x.plain.example", -1 },
+		{ "z@below.example", 4 },
+		{ "z@a.below.example", 4 },
+		{ "z@abelow.example", -1 },
+		{ "\"a@b\"@quoted.example", 5 },
+		{ "\"x@whole.example\"@other.example", -1 },
+		{ "", -1 },
+		{ "@", -1 },
+		{ "noat", -1 },
+		{ "plain.example", 3 },
 	};
 	struct built b = build(names, ARRAY_LEN(names));
 

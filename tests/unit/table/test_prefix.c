@@ -130,9 +130,18 @@ test_prefix_find_gives_the_longest(void **state)
 		const char *addr;
 		int want; /* -1: none */
 	} rows[] = {
-		{ "10.255.0.1", 0 }, { "10.1.255.1", 1 }, { "10.1.2.4", 2 }, { "10.1.2.3", 3 }, { "11.0.0.0", -1 },
-		{ "9.255.255.255", -1 }, { "2001:db8:ffff::1", 4 }, { "2001:db8:1::2", 5 }, { "2001:db8:1::1", 6 },
-		{ "2001:db9::", -1 }, { "2001:db7:ffff:ffff:ffff:ffff:ffff:ffff", -1 }, { "::a01:203", -1 },
+		{ "10.255.0.1", 0 },
+		{ "10.1.255.1", 1 },
+		{ "10.1.2.4", 2 },
+		{ "10.1.2.3", 3 },
+		{ "11.0.0.0", -1 },
+		{ "9.255.255.255", -1 },
+		{ "2001:db8:ffff::1", 4 },
+		{ "2001:db8:1::2", 5 },
+		{ "2001:db8:1::1", 6 },
+		{ "2001:db9::", -1 },
+		{ "2001:db7:ffff:ffff:ffff:ffff:ffff:ffff", -1 },
+		{ "::a01:203", -1 },
 	};
 	struct built b = build_texts(texts, ARRAY_LEN(texts));
 
@@ -170,8 +179,8 @@ test_prefix_of_ipv6_never_holds_ipv4(void **state)
 static void
 test_prefix_of_equal_ones_the_first_stays(void **state)
 {
-	static const char *const texts[] = { "192.0.2.0/24", "198.51.100.0/24", "192.0.2.0/24", "192.0.2.0/24", "2001:db8::/32",
-		"2001:db8::/32" };
+	static const char *const texts[] = { "192.0.2.0/24", "198.51.100.0/24", "192.0.2.0/24", "192.0.2.0/24",
+		"2001:db8::/32", "2001:db8::/32" };
 	struct built b = build_texts(texts, ARRAY_LEN(texts));
 	const struct ip_addr a = addr_of("192.0.2.9"), c = addr_of("2001:db8::9");
 	struct prefix_entry e;
@@ -228,7 +237,7 @@ test_prefix_find_agrees_with_a_plain_walk(void **state)
 		e[i].value = i;
 	}
 	b = build(e, N);
-	for (unsigned k = 0; k < 20000; k++) {
+	for (unsigned k = 0; k < 4000; k++) {
 		struct ip_addr a = e[random64() % N].addr;
 		struct prefix_entry got = { 0 };
 		int best = -1;

@@ -1,7 +1,8 @@
 /*
  * test_verdict_table.c - the verdict table: finding, writing, eviction, durability, the invariants.
  *
- * Pure: a table in memory of its own. What several processes do to one table at once is kill_test.c, threads are threads_test.c.
+ * Pure: a table in memory of its own. What several processes do to one table at once is kill_test.c, threads are
+ *       threads_test.c.
  */
 #include "dataplane/table/verdict_table.h"
 
@@ -13,7 +14,9 @@
 #define NOW_S 1000000
 
 static const struct siphash_key key = { 11, 22 };
-static const struct vt_ages ages = { .now_s = NOW_S, .grey_s = 1000, .white_s = 100000, .client_s = 500, .auto_s = 2000 };
+static const struct vt_ages ages = {
+	.now_s = NOW_S, .grey_s = 1000, .white_s = 100000, .client_s = 500, .auto_s = 2000
+};
 
 static struct verdict_table
 table_of(uint32_t n_buckets)
@@ -229,7 +232,8 @@ test_verdict_table_evicts_the_least_worth(void **state)
 		enum vt_kind kind;
 		enum vt_state st;
 		uint32_t age_s;
-	} order[] = { /* in the order they go, whoever comes */
+	} order[] = {
+		/* in the order they go, whoever comes */
 		{ "expired white", VT_TRIPLET, VT_WHITE, 100000 },
 		{ "expired client", VT_CLIENT, VT_NONE, 500 },
 		{ "oldest grey", VT_TRIPLET, VT_GREY, 900 },
@@ -278,7 +282,8 @@ test_verdict_table_grey_never_evicts_what_was_earned(void **state)
 			with[i] = entry(100 + i, earned[k].kind, earned[k].st, 100);
 		fill_two_buckets(&t, with);
 		for (unsigned i = 0; i < 100; i++)
-			CHECK_EQ(earned[k].label, add(&t, entry(1000 + i, VT_TRIPLET, VT_GREY, 0), &evicted), VT_PUT_FULL);
+			CHECK_EQ(earned[k].label, add(&t, entry(1000 + i, VT_TRIPLET, VT_GREY, 0), &evicted),
+				VT_PUT_FULL);
 		for (unsigned i = 0; i < 8; i++)
 			CHECK_TRUE(earned[k].label, verdict_table_find(&t, 100 + i, &got));
 		table_free(&t);
@@ -322,7 +327,8 @@ test_verdict_table_claims_of_the_killed_are_free_to_readers_and_first_to_go(void
 	verdict_table_count(&t, &n);
 	CHECK_EQ("counted", n.by_kind[VT_CLAIM], 1);
 	CHECK_EQ("not as used", n.used, 7);
-	CHECK_EQ("its tag can be inserted", add(&t, entry(t.bucket[2].tag, VT_TRIPLET, VT_GREY, 1), &evicted), VT_PUT_DONE);
+	CHECK_EQ("its tag can be inserted", add(&t, entry(t.bucket[2].tag, VT_TRIPLET, VT_GREY, 1), &evicted),
+		VT_PUT_DONE);
 	CHECK_EQ("into its place", vt_kind(&evicted), VT_FREE);
 	verdict_table_count(&t, &n);
 	CHECK_EQ("it is gone", n.by_kind[VT_CLAIM], 0);
@@ -503,7 +509,8 @@ test_verdict_table_survives_hostile_memory(void **state)
 		for (uint64_t i = 0; i < verdict_table_octets(64) / 8; i++)
 			((uint64_t *)(void *)t.bucket)[i] = random64() & random64();
 		for (unsigned i = 0; i < 300; i++) {
-			const struct vt_entry e = entry(random64() | 1, (enum vt_kind)(1 + i % 6), (enum vt_state)(i % 4), i);
+			const struct vt_entry e =
+				entry(random64() | 1, (enum vt_kind)(1 + i % 6), (enum vt_state)(i % 4), i);
 			struct vt_entry got, want;
 
 			add(&t, e, &got);
