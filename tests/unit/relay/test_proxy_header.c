@@ -13,7 +13,7 @@ static const uint8_t sig[12] = { 0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a, 0x51,
 static enum proxy_parse
 parse(const void *data, uint32_t len, struct proxy_addrs *a, uint32_t *used)
 {
-	uint8_t *copy = malloc(len > 0 ? len : 1);
+	uint8_t *copy = calloc(1, len > 0 ? len : 1);
 	enum proxy_parse result;
 
 	memcpy(copy, data, len);
