@@ -27,7 +27,8 @@
  *   eof yes|no         the client closed; whether a message was under way
  *   shut yes|no        we want to end the session; whether it could be
  *   X: STATE           the state is this
- *   from|rcpt|helo|params|rcpt_params TEXT, needs LIST, early yes|no, chunk N LAST|MORE
+ *   from|rcpt|helo|params|rcpt_params TEXT, needs LIST, early yes|no, esmtp yes|no, is_tls yes|no, chunk N LAST|MORE,
+ *   octets N, messages N: what the session tells of itself
  */
 #include <ctype.h>
 #include <errno.h>
@@ -505,6 +506,17 @@ do_line(struct play *p, char *verb, char *rest)
 			failed(p, "needs: got %#x, want %#x", e->needs, ext_list(p, rest));
 	} else if (strcmp(verb, "early") == 0) {
 		want_yes(p, verb, smtp_session_early_talker(&p->s), rest);
+	} else if (strcmp(verb, "octets") == 0) {
+		if (smtp_session_message_octets(&p->s) != strtoull(rest, NULL, 10))
+			failed(p, "octets: got %llu, want %s", (unsigned long long)smtp_session_message_octets(&p->s),
+				rest);
+	} else if (strcmp(verb, "messages") == 0) {
+		if (smtp_session_messages(&p->s) != strtoul(rest, NULL, 10))
+			failed(p, "messages: got %u, want %s", smtp_session_messages(&p->s), rest);
+	} else if (strcmp(verb, "esmtp") == 0) {
+		want_yes(p, verb, smtp_session_is_esmtp(&p->s), rest);
+	} else if (strcmp(verb, "is_tls") == 0) {
+		want_yes(p, verb, smtp_session_is_tls(&p->s), rest);
 	} else if (strcmp(verb, "chunk") == 0) {
 		const uint64_t want = strtoull(rest, &rest, 10);
 
