@@ -204,7 +204,7 @@ def huge_back(t):
             listener.close()
             t.lab.start("mta")
             t.wait("the MTA", lambda: t.lab.banner("mta", a.BACKEND4, a.MTA_PORT_PLAIN))
-            t.lab.ctl("backend", "probe", check=False)
+            t.lab.ctl("backend", "probe", "submission1", check=False)
 
 
 def _talker(t):

@@ -209,13 +209,14 @@ def probes(t):
     t.wait("all are up", lambda: all(is_up(n) for n in ("mta1", "sink1", "v1", "xclient1", "six1", "none1", "tried1", "tried2")), 40)
     t.bench.mortal.stop()
     try:
-        t.lab.ctl("backend", "probe", "tried1", check=False)
-        t.wait("tried1 is down", lambda: not is_up("tried1"), 40)
+        for _ in range(3):          # one failure alone is no verdict
+            t.lab.ctl("backend", "probe", "tried1", check=False)
+        t.wait("tried1 is down", lambda: not is_up("tried1"), 5)
         t.check(is_up("mta1") and is_up("tried2"), "the others are up")
     finally:
         t.bench.mortal.start()
         t.lab.ctl("backend", "probe", "tried1", check=False)
-    t.wait("tried1 is up again", lambda: is_up("tried1"), 40)
+    t.wait("tried1 is up again", lambda: is_up("tried1"), 5)
 
 
 @case("an open relay behind the gateway is taken out of service", families=(None,), variants=("packet",), limit_s=90)
@@ -229,7 +230,7 @@ def open_relay(t):
         t.lab.stop("mta")
         t.lab.start("mta")
         t.wait("the MTA", lambda: t.lab.banner("mta", a.BACKEND4, a.MTA_PORT_PLAIN))
-        t.lab.ctl("backend", "probe", check=False)
+        t.lab.ctl("backend", "probe", "mta1", check=False)
         t.wait("mynetworks is named", lambda: "mynetworks" in t.lab.ctl("backend", "list").stdout
                or "mynetworks" in t.lab.ctl("--json", "backend", "list").stdout, 45)
     finally:
@@ -238,6 +239,6 @@ def open_relay(t):
         t.lab.stop("mta")
         t.lab.start("mta")
         t.wait("the MTA", lambda: t.lab.banner("mta", a.BACKEND4, a.MTA_PORT_PLAIN))
-        t.lab.ctl("backend", "probe", check=False)
+        t.lab.ctl("backend", "probe", "mta1", check=False)
         t.wait("served again", lambda: t.deliver("198.19.240.9", t.sender(), "alice@example.org",
                                                  t.content(t.word())).accepted, 45)

@@ -1,4 +1,5 @@
 """What a case gets: a lab with its sink, fresh addresses, checks. And the labs the cases run in."""
+import ipaddress
 import itertools
 import os
 import time
@@ -131,7 +132,17 @@ class Test:
         network, host = number % STRANGERS, 1 + number // STRANGERS
         if host > (a.POOL_HOSTS4 if family == 4 else a.POOL_HOSTS6):
             raise Failed("no fresh addresses left: raise POOL_HOSTS in tests/lab/addresses.py")
-        return "198.19.%d.%d" % (network, host) if family == 4 else "2001:db8:1:%x::%x" % (network, host)
+        return self.host("198.19.%d.%d" % (network, host) if family == 4 else "2001:db8:1:%x::%x" % (network, host))
+
+    @staticmethod
+    def host(address):
+        """As everybody writes it: the shortest form."""
+        return str(ipaddress.ip_address(address))
+
+    def neighbour(self, address, host):
+        """Another host of the address's /24 or /64."""
+        bits = 24 if ":" not in address else 64
+        return str(ipaddress.ip_network("%s/%d" % (address, bits), strict=False)[host])
 
     def allowed(self, host=1):
         if self.family == 4:
