@@ -272,11 +272,20 @@ check_path(const char *path, char *why, uint32_t why_octets)
 	return 0;
 }
 
-/* The folder of path, one level; it may be there. */
+/* A folder somebody else may rename files in is no place for ours: /dev/shm is open to all, and our name is no secret. */
+static bool
+is_ours(const struct stat *st)
+{
+	return S_ISDIR(st->st_mode) && (st->st_uid == geteuid() || st->st_uid == 0) &&
+	       ((st->st_mode & S_IWOTH) == 0 || (st->st_mode & S_ISVTX) != 0);
+}
+
+/* The folder of path, one level; it may be there. -EPERM where it belongs to somebody else. */
 static int
 make_folder(const char *path)
 {
 	char folder[SEGMENT_PATH_OCTETS];
+	struct stat st;
 	char *slash;
 
 	snprintf(folder, sizeof(folder), "%s", path);
@@ -284,7 +293,11 @@ make_folder(const char *path)
 	if (slash == NULL || slash == folder)
 		return 0;
 	*slash = '\0';
-	return mkdir(folder, SEGMENT_FOLDER_MODE) == 0 || errno == EEXIST ? 0 : -errno;
+	if (mkdir(folder, SEGMENT_FOLDER_MODE) != 0 && errno != EEXIST)
+		return -errno;
+	if (lstat(folder, &st) != 0)
+		return -errno;
+	return is_ours(&st) ? 0 : -EPERM;
 }
 
 /* --- mapping --- */
@@ -317,6 +330,7 @@ map_file(struct segment *s, uint64_t octets)
 
 	if (base == MAP_FAILED)
 		return -errno;
+	(void)madvise(base, octets, MADV_HUGEPAGE); /* where tmpfs may: fewer TLB misses; else nothing */
 	s->base = base;
 	s->octets = octets;
 	return 0;

@@ -81,7 +81,8 @@ uint64_t segment_octets_for(const struct segment_params *params);
 /* Creates or, where a valid one is there, attaches (a foreign or broken one is renamed to path.aside). *created tells
  * which; why then says what was wrong with the one set aside, "" when there was none.
  * 0 or -errno: -EWOULDBLOCK another control runs, -ENOSPC the file system is too small (why says what is missing),
- * -EINVAL a name that the EAL would delete (it removes every unlocked *map_* in hugetlbfs). */
+ * -EINVAL a name that the EAL would delete (it removes every unlocked *map_* in hugetlbfs), -EPERM the folder is
+ * somebody else's. */
 int segment_open_control(struct segment *s, const char *path, const struct segment_params *params, bool *created,
 	char *why, uint32_t why_octets);
 /* Attaches. -ENOENT not there yet, -EPROTO foreign or broken, -EWOULDBLOCK another data plane runs. */

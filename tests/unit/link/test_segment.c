@@ -333,6 +333,34 @@ test_segment_of_another_database_or_with_fewer_workers_is_set_aside(void **state
 	unlink(path);
 }
 
+static void
+test_segment_folder_of_somebody_else_is_refused(void **state)
+{
+	struct segment s;
+	char name[300], why[256];
+	bool created;
+
+	(void)state;
+	snprintf(name, sizeof(name), "%s/open", folder);
+	CHECK_EQ("a folder open to all", mkdir(name, 0700) | chmod(name, 0777), 0);
+	snprintf(name, sizeof(name), "%s/open/segment", folder);
+	CHECK_EQ("refused", segment_open_control(&s, name, &params, &created, why, sizeof(why)), -EPERM);
+	CHECK_TRUE("with a reason", why[0] != '\0');
+	snprintf(name, sizeof(name), "%s/open", folder);
+	if (geteuid() == 0) {
+		CHECK_EQ("another user's", chmod(name, 0700) | chown(name, 65534, 65534), 0);
+		snprintf(name, sizeof(name), "%s/open/segment", folder);
+		CHECK_EQ("refused", segment_open_control(&s, name, &params, &created, why, sizeof(why)), -EPERM);
+	}
+	snprintf(name, sizeof(name), "%s/open", folder);
+	CHECK_EQ("empty", rmdir(name), 0);
+	CHECK_EQ("a link", symlink(folder, name), 0);
+	snprintf(name, sizeof(name), "%s/open/segment", folder);
+	CHECK_EQ("refused", segment_open_control(&s, name, &params, &created, why, sizeof(why)), -EPERM);
+	snprintf(name, sizeof(name), "%s/open", folder);
+	unlink(name);
+}
+
 /* PITFALLS 30b: mmap() of more than a tmpfs has succeeds, and the first touch is SIGBUS. A limit on file sizes and a
  * small tmpfs. */
 static void
@@ -549,6 +577,7 @@ main(void)
 		cmocka_unit_test(test_segment_deleted_or_replaced_is_noticed),
 		cmocka_unit_test(test_segment_foreign_or_broken_is_set_aside),
 		cmocka_unit_test(test_segment_of_another_database_or_with_fewer_workers_is_set_aside),
+		cmocka_unit_test(test_segment_folder_of_somebody_else_is_refused),
 		cmocka_unit_test(test_segment_says_what_room_is_missing),
 		cmocka_unit_test(test_segment_in_a_small_tmpfs),
 		cmocka_unit_test(test_segment_a_file_with_holes_is_filled_or_refused),

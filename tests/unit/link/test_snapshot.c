@@ -2,8 +2,7 @@
  * test_snapshot.c - snapshots: written and read back, refused when old, and every count, index, text and offset broken.
  *
  * Touches: a folder of its own in /dev/shm (or TMPDIR). Includes the source, so that a broken file can be given a right
- *          checksum:
- *         without it no check behind the checksum would ever be reached.
+ *         checksum: without it no check behind the checksum would ever be reached.
  */
 #include "dataplane/link/snapshot.c"
 
