@@ -430,7 +430,8 @@ message_replied(struct worker *w, struct session *s)
 	smtp_reply_words(&r, words, sizeof(words));
 	wlog_message(w, s, words, s->client_gone ? "unheard" : delivered ? "delivered" : r.code / 100 == 4 ? "deferred" : "refused", "DOT");
 	counter_inc(w->counters, delivered ? CTR_worker_messages_delivered : CTR_worker_messages_refused);
-	session_message_done(w, s, delivered);
+	if (r.code / 100 != 4) /* a 4xx says nothing about the client: it must not cost the automatic allow */
+		session_message_done(w, s, delivered);
 	s->message_open = false;
 	s->txn_has_pool = false;
 	s->wait = SESSION_WAIT_NONE;
