@@ -256,8 +256,9 @@ class Everywhere(Asked):
             self.assertEqual(self.ask(answer, "status").returncode, 3, answer)
 
     def test_answers_of_other_shapes_print_something_and_never_crash(self):
-        for result in (None, 7, "x", [], {}, {"entries": 5}, {"entries": [1, None, "x", []]}, {"options": {"a": 1}}, {"steps": [[]]}, {"zones": [None]},
-                       {"backends": [7]}, {"tcp": 5}, {"tcp": {"x": [1]}}, {"after": {}, "more": True}):
+        wild = [1, None, "x", [], {}]
+        lists = {k: wild for k in ("entries", "options", "steps", "zones", "resolvers", "backends", "lists", "refused_networks", "waiting", "tcp")}
+        for result in (None, "x", [], lists, dict.fromkeys(lists, 7), {"tcp": {"x": [1]}, "after": {}, "more": True, "verdict": [], "value": {}}):
             for args in (["status"], ["stats"], ["config"], ["config", "a"], ["grey", "list"], ["grey", "show", "04D2A0QF"], ["client", "show", "x"],
                          ["explain", "x"], ["why", "x"], ["dnsbl", "test", "x"], ["dnsbl", "status"], ["backend", "list"], ["backend", "probe", "x"],
                          ["report"], ["reload"], ["set", "a", "b"], ["client", "allow", "x"], ["client", "list"]):
