@@ -196,6 +196,7 @@ cut(const char *text_in)
 void
 wlog_name(struct worker *w, const struct policy_answer *a, const struct ip_addr *client, const char *from, const char *rcpt)
 {
+	const uint16_t sender_len = cut(from), rcpt_len = cut(rcpt); /* not read back from memory that others write to */
 	struct link_event_name *e = ring_reserve(w->event);
 
 	if (e == NULL) {
@@ -208,11 +209,11 @@ wlog_name(struct worker *w, const struct policy_answer *a, const struct ip_addr 
 			.control_incarnation = w->segment->live->incarnation[SEGMENT_CONTROL] },
 		.tag = a->tag,
 		.kind = VT_TRIPLET,
-		.sender_len = cut(from),
-		.rcpt_len = cut(rcpt),
+		.sender_len = sender_len,
+		.rcpt_len = rcpt_len,
 		.network = policy_client_network(client),
 	};
-	memcpy(e->text, from, e->sender_len);
-	memcpy(e->text + e->sender_len, rcpt, e->rcpt_len);
+	memcpy(e->text, from, sender_len);
+	memcpy(e->text + sender_len, rcpt, rcpt_len);
 	ring_publish(w->event);
 }
