@@ -768,6 +768,7 @@ tcp_conn_input(struct tcp_conn *c, struct tcp_seg_in *s)
 		tcp_in_last_ack(c, s);
 		break;
 	}
+	tcp_rcv_charge(c); /* a FIN, or octets dropped for nobody, use up what was offered */
 }
 
 /* --- the entry --- */

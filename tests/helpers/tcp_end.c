@@ -6,6 +6,7 @@
 #include "dataplane/base/octets.h"
 #include "dataplane/net/csum.h"
 #include "tests/check.h"
+#include "tests/helpers/tcp_check.h"
 
 struct tcp_conf
 tcp_end_conf(void)
@@ -76,6 +77,7 @@ tcp_end_input(struct tcp_end *e, const struct wire_seg *w, bool checksum_good)
 		frame.view.len_octets = w->len_octets;
 	seg.tcp = (struct buf_view){ .ptr = at, .len_octets = w->len_octets, .buf = buf };
 	tcp_input(e->tcp, &seg, &frame, e->now_us);
+	tcp_check_invariants(e->tcp, false);
 	buf_unref(e->pool, buf);
 }
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "tests/check.h"
+#include "tests/helpers/tcp_check.h"
 
 const struct flow pair_flow_v4 = {
 	.local = { .octet = { [10] = 0xff, 0xff, 198, 18, 0, 9 } }, .remote = { .octet = { [10] = 0xff, 0xff, 198, 18, 0, 2 } },
@@ -114,6 +115,7 @@ tcp_pair_step(struct tcp_pair *p, uint64_t limit_us)
 		p->end[e].now_us = p->now_us;
 		while (tcp_end_output(&p->end[e], &seg))
 			onto_wire(p, &seg, !e);
+		tcp_check_invariants(p->end[e].tcp, true);
 	}
 	if (p->items != NULL)
 		next_us = MIN(next_us, p->items->due_us);
