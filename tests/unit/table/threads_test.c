@@ -5,7 +5,9 @@
  *         answers, the snapshot in force; thread 3 is the data plane's main thread: it maps a new snapshot, publishes
  *         one pointer, and unmaps the old one when every worker has passed a turn. The invariants are those of
  *         kill_test.c.
- * Touches: anonymous memory, a folder of its own in /dev/shm (or TMPDIR). About 3 s. Suite tsan: run in every build,
+ *         Then, one writer against one who stores, without a kill and with a rest after each few writes: what was
+ *         stored is exactly what is there. That is what the order of swap and dirty bit is for.
+ * Touches: anonymous memory, a folder of its own in /dev/shm (or TMPDIR). About 4 s. Suite tsan: run in every build,
  *          meant for -Db_sanitize=thread.
  */
 #include <pthread.h>
@@ -19,9 +21,11 @@
 #include "tests/unit/link/snapshot_parts.h"
 #include "tests/unit/table/shared_ops.h"
 
-#define RUN_S   3
-#define WORKERS 2
-#define TAKE    32
+#define RUN_S         3
+#define WORKERS       2
+#define TAKE          32
+#define ORDER_S       1
+#define ORDER_BUCKETS 3
 
 struct world {
 	struct verdict_table table;
@@ -202,6 +206,100 @@ set_up(void)
 	world.snapshot = &first;
 }
 
+/* --- the order of swap and dirty bit --- */
+
+struct order {
+	struct verdict_table table;
+	struct vt_entry disk[ORDER_BUCKETS][4];
+	uint64_t go, done; /* rounds begun and ended by the writer */
+	uint64_t rounds;
+};
+
+static struct order order;
+
+static void *
+order_write(void *arg)
+{
+	uint64_t rng = 3;
+
+	(void)arg;
+	for (uint64_t round = 1;; round++) {
+		while (__atomic_load_n(&order.go, __ATOMIC_ACQUIRE) < round) {
+			if (stopped())
+				return NULL;
+		}
+		for (uint64_t n = 1 + ops_random(&rng) % 3; n > 0; n--) {
+			const uint64_t tag = ops_tag((unsigned)(ops_random(&rng) % 6));
+			const struct vt_entry want = ops_entry(tag, VT_TRIPLET, VT_GREY, (uint32_t)ops_random(&rng));
+			struct vt_entry e;
+
+			if (!verdict_table_find(&order.table, tag, &e))
+				(void)verdict_table_put(&order.table, NULL, &want, &ops_ages, NULL);
+			else if (ops_random(&rng) % 4 == 0)
+				(void)verdict_table_remove(&order.table, &e);
+			else
+				(void)verdict_table_put(&order.table, &e, &want, &ops_ages, NULL);
+		}
+		__atomic_store_n(&order.done, round, __ATOMIC_RELEASE);
+	}
+}
+
+static uint32_t
+order_store(uint32_t *cursor)
+{
+	uint32_t buckets[ORDER_BUCKETS];
+	const uint32_t n = verdict_table_take_dirty(&order.table, cursor, buckets, ORDER_BUCKETS);
+
+	for (uint32_t i = 0; i < n; i++)
+		verdict_table_read_bucket(&order.table, buckets[i], order.disk[buckets[i]]);
+	verdict_table_committed(&order.table, buckets, n);
+	return n;
+}
+
+static void *
+order_check(void *arg)
+{
+	uint32_t cursor = 0;
+
+	(void)arg;
+	for (uint64_t round = 1; !stopped(); round++) {
+		__atomic_store_n(&order.go, round, __ATOMIC_RELEASE);
+		while (__atomic_load_n(&order.done, __ATOMIC_ACQUIRE) < round && !stopped())
+			(void)order_store(&cursor);
+		if (stopped())
+			break;
+		while (order_store(&cursor) > 0)
+			;
+		for (uint32_t b = 0; b < ORDER_BUCKETS; b++) {
+			struct vt_entry e[4];
+
+			verdict_table_read_bucket(&order.table, b, e);
+			if (memcmp(e, order.disk[b], sizeof(e)) != 0)
+				fail("what was stored is not what is there");
+		}
+		order.rounds = round;
+	}
+	return NULL;
+}
+
+static void
+test_order(void)
+{
+	pthread_t thread[2];
+
+	__atomic_store_n(&world.stop, 0, __ATOMIC_RELEASE);
+	verdict_table_bind(&order.table, memory(verdict_table_octets(ORDER_BUCKETS)), ORDER_BUCKETS, &ops_key);
+	BUG_ON(pthread_create(&thread[0], NULL, order_write, NULL) != 0);
+	BUG_ON(pthread_create(&thread[1], NULL, order_check, NULL) != 0);
+	sleep(ORDER_S);
+	__atomic_store_n(&world.stop, 1, __ATOMIC_RELEASE);
+	for (unsigned i = 0; i < 2; i++)
+		pthread_join(thread[i], NULL);
+	if (order.rounds == 0)
+		fail("no round was stored");
+	printf("rounds stored exactly %llu\n", (unsigned long long)order.rounds);
+}
+
 static int
 judge(void)
 {
@@ -242,5 +340,6 @@ main(void)
 	__atomic_store_n(&world.stop, 1, __ATOMIC_RELEASE);
 	for (unsigned i = 0; i < 4; i++)
 		pthread_join(thread[i], NULL);
+	test_order();
 	return judge();
 }
