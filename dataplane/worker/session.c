@@ -14,6 +14,7 @@
 
 #include "dataplane/base/bug.h"
 
+#define SESSION_OVERTIME_US 1000000
 #define OUT_PIECE_OCTETS    2048
 #define OUT_ROOM_MIN_OCTETS 20480 /* a whole record of a stream with its framing; less room waits for TCP_EV_WRITABLE */
 
@@ -99,8 +100,12 @@ session_arm(struct worker *w, struct session *s)
 			if (s->wait == SESSION_WAIT_NONE) /* else the dialogue is not asked: an answer of ours is due */
 				due = MIN(due, smtp_session_deadline_us(s->smtp, &env));
 			due = MIN(due, s->stream->ops->deadline_us(s->stream));
-			if (env.conf->session_max_s != 0)
-				due = MIN(due, s->accepted_us + env.conf->session_max_s * UINT64_C(1000000));
+			if (env.conf->session_max_s != 0) {
+				const uint64_t end_us = s->accepted_us + env.conf->session_max_s * UINT64_C(1000000);
+
+				/* past it inside a message: looked at again now and then, until the message ended */
+				due = MIN(due, end_us > w->now_us ? end_us : w->now_us + SESSION_OVERTIME_US);
+			}
 		}
 		if (s->relay != NULL)
 			due = MIN(due, relay_deadline_us(s->relay->relay));
