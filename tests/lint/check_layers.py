@@ -22,7 +22,7 @@ LAYERS = {
     # worker knows ports by the one header that is free of the EAL
     "dataplane/worker": ["dataplane/base", "dataplane/net", "dataplane/tcp", "dataplane/tls", "dataplane/smtp",
                          "dataplane/relay", "dataplane/table", "dataplane/policy", "dataplane/link", "lmdb-schema"],
-    "dataplane": ["dataplane/base", "dataplane/net", "dataplane/link", "dataplane/port", "dataplane/worker", "dataplane/table"],
+    "dataplane": ["dataplane/base", "dataplane/net", "dataplane/link", "dataplane/port", "dataplane/worker", "dataplane/table", "dataplane/tls"],
     "control": ["dataplane/base", "dataplane/net", "dataplane/table", "dataplane/policy", "dataplane/link", "lmdb-schema", "control/cli"],
     "control/cli": ["control", "dataplane/base", "dataplane/table", "dataplane/policy", "lmdb-schema"],
 }
