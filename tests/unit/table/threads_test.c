@@ -41,8 +41,19 @@ struct world {
 static struct world world;
 
 static void
+clean_up(void)
+{
+	char path[300];
+
+	snprintf(path, sizeof(path), "%s/policy.snapshot", world.folder);
+	unlink(path);
+	rmdir(world.folder);
+}
+
+static void
 fail(const char *what)
 {
+	clean_up();
 	fprintf(stderr, "FAILED: %s\n", what);
 	exit(1);
 }
@@ -304,11 +315,9 @@ static int
 judge(void)
 {
 	struct vt_counts n;
-	char why[128], path[300];
+	char why[128];
 
-	snprintf(path, sizeof(path), "%s/policy.snapshot", world.folder);
-	unlink(path);
-	rmdir(world.folder);
+	clean_up();
 	if (verdict_table_check(&world.table, why, sizeof(why)) != 0)
 		fail(why);
 	verdict_table_count(&world.table, &n);
