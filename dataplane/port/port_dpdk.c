@@ -10,10 +10,14 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <rte_errno.h>
 #include <rte_lcore.h>
@@ -352,6 +356,34 @@ setup_queues(struct port_set *set, struct port_dev *dev, const struct rte_eth_de
 	return rc;
 }
 
+/*
+ * The MTU of the kernel's interface below net_af_packet: that driver admits no more than 1500 through ethdev, whatever its rings hold, but
+ * carries what the interface does.
+ */
+static int
+set_kernel_mtu(const struct conf_port *port)
+{
+	const char *iface = strstr(port->device, ",iface=");
+	struct ifreq req = { 0 };
+	int fd, rc = 0;
+
+	if (port_af_packet_slot(port) == 0 || iface == NULL)
+		return -ENOTSUP;
+	iface += strlen(",iface=");
+	snprintf(req.ifr_name, sizeof(req.ifr_name), "%.*s", (int)strcspn(iface, ","), iface);
+	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	if (ioctl(fd, SIOCGIFMTU, &req) != 0) {
+		rc = -errno;
+	} else if (req.ifr_mtu < (int)port->mtu) {
+		req.ifr_mtu = port->mtu;
+		rc = ioctl(fd, SIOCSIFMTU, &req) != 0 ? -errno : 0;
+	}
+	close(fd);
+	return rc;
+}
+
 /* MTU and MAC address where the configuration names them; a device that cannot change them is asked whether it fits. */
 static int
 set_identity(const struct port_dev *dev, const struct conf_port *port, char *why, uint32_t why_octets)
@@ -363,7 +395,9 @@ set_identity(const struct port_dev *dev, const struct conf_port *port, char *why
 
 	rte_eth_dev_get_mtu(dev->id, &mtu);
 	if (mtu != port->mtu) {
-		rc = rte_eth_dev_set_mtu(dev->id, port->mtu);
+		rc = port->mtu > RTE_ETHER_MTU ? set_kernel_mtu(port) : -ENOTSUP;
+		if (rc == -ENOTSUP)
+			rc = rte_eth_dev_set_mtu(dev->id, port->mtu);
 		if (rc != 0 && rc != -ENOTSUP && mtu < port->mtu) {
 			snprintf(why, why_octets, "port %s: the device refuses an MTU of %u (it has %u): %s", port->name, port->mtu, mtu,
 				rte_strerror(-rc));
@@ -478,11 +512,8 @@ room_of_buffer(const struct port_conf *conf)
 	uint32_t room_octets = BUF_ROOM_MAX_OCTETS;
 
 	for (uint32_t i = 0; i < conf->n_ports; i++) {
-		const char *slot = strstr(conf->ports[i].device, ",framesz=");
-
 		room_octets = RTE_MAX(room_octets, conf->ports[i].mtu + UINT32_C(18) + 64);
-		if (slot != NULL)
-			room_octets = RTE_MAX(room_octets, (uint32_t)RTE_MIN(strtoul(slot + 9, NULL, 10), 32768UL));
+		room_octets = RTE_MAX(room_octets, port_af_packet_slot(&conf->ports[i]));
 	}
 	return RTE_ALIGN_CEIL(room_octets, 64U);
 }

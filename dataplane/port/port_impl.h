@@ -41,6 +41,9 @@ bool port_frame_of_mbuf(struct port_pool *p, struct rte_mbuf *m, uint8_t port_in
 struct rte_mbuf *port_mbuf_pack(const struct port_frame *f);
 void port_mbuf_unpack(struct rte_mbuf *m, struct port_frame *out);
 
+/* port_lcore.c: octets of a slot in the rings of a net_af_packet port; 0 for other devices. */
+uint32_t port_af_packet_slot(const struct conf_port *port);
+
 struct port_dev {
 	uint16_t id;       /* of the ethdev */
 	uint16_t n_queues; /* n_workers, or 1 */

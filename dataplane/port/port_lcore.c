@@ -27,6 +27,8 @@
 #define EAL_ARG_OCTETS     512
 #define EAL_ARGS_OCTETS    8192
 #define EAL_CPUS_MAX       1024
+#define AF_PACKET_NAME     "net_af_packet"
+#define AF_PACKET_SLOT_MAX 32768UL
 #define AF_PACKET_FRAMES   1024 /* of each ring: 3 ms at the rates seen on veth */
 #define AF_PACKET_OVERHEAD 128  /* of a ring's slot: TPACKET2_HDRLEN, alignment, the link header, a VLAN tag */
 
@@ -107,6 +109,21 @@ has_key(const char *device, const char *key)
 	return false;
 }
 
+uint32_t
+port_af_packet_slot(const struct conf_port *port)
+{
+	const char *given = strstr(port->device, ",framesz=");
+	uint32_t slot_octets = 2048;
+
+	if (strncmp(port->device, AF_PACKET_NAME, strlen(AF_PACKET_NAME)) != 0)
+		return 0;
+	if (given != NULL)
+		return (uint32_t)RTE_MIN(strtoul(given + strlen(",framesz="), NULL, 10), AF_PACKET_SLOT_MAX);
+	while (slot_octets < port->mtu + UINT32_C(18) + AF_PACKET_OVERHEAD)
+		slot_octets *= 2;
+	return slot_octets;
+}
+
 /*
  * net_af_packet with what is left open: a slot that holds a whole frame of the MTU (PITFALLS 25: what is longer is cut silently), a block
  * that holds a slot, and a queue pair for each worker.
@@ -114,12 +131,10 @@ has_key(const char *device, const char *key)
 static void
 add_af_packet(struct eal_args *a, const struct conf_port *port, uint32_t n_workers)
 {
-	uint32_t slot_octets = 2048;
+	const uint32_t slot_octets = port_af_packet_slot(port);
 	char more[128];
 	int n = 0;
 
-	while (slot_octets < port->mtu + UINT32_C(18) + AF_PACKET_OVERHEAD)
-		slot_octets *= 2;
 	more[0] = '\0';
 	if (!has_key(port->device, "framesz"))
 		n += snprintf(more + n, sizeof(more) - (size_t)n, ",framesz=%u", slot_octets);
@@ -141,7 +156,7 @@ add_devices(struct eal_args *a, const struct port_conf *conf)
 		if (is_pci_name(port->device)) {
 			if (!has_option(a, (const char *const[]){ "-a", "--allow", "-b", "--block", NULL }))
 				add_arg(a, "--allow=%s", port->device);
-		} else if (strncmp(port->device, "net_af_packet", 13) == 0) {
+		} else if (strncmp(port->device, AF_PACKET_NAME, strlen(AF_PACKET_NAME)) == 0) {
 			add_af_packet(a, port, conf->n_workers);
 		} else {
 			add_arg(a, "--vdev=%s", port->device);

@@ -3,6 +3,7 @@
  *
  * usage: make_run RUN_DIR make WORKERS MEMORY_MB nap|spin EAL_ARGS DEVICE[=MAC] ADDR/BITS,... GATEWAY4|- GATEWAY6|- [MTU]
  *        make_run RUN_DIR again GENERATION     the same snapshot once more, and the wish for it in the segment
+ *        make_run RUN_DIR wish GENERATION      the wish alone
  *        make_run RUN_DIR counters             group.name value of all workers, those that are not zero
  *        make_run RUN_DIR live                 what the data plane says of itself
  * EAL_ARGS are separated by blanks. IPv4 prefix lengths are those of IPv4.
@@ -95,13 +96,25 @@ make(char **arg, int n)
 }
 
 static int
+wish(uint64_t generation)
+{
+	const struct segment_params params = { .entries = 4096 };
+	struct segment segment;
+	bool created;
+	const int rc = segment_open_control(&segment, segment_path, &params, &created, why, sizeof(why));
+
+	if (rc != 0)
+		return fail(segment_path, rc);
+	__atomic_store_n(&segment.live->snapshot_generation, generation, __ATOMIC_RELEASE);
+	segment_close(&segment, true);
+	return 0;
+}
+
+static int
 again(uint64_t generation)
 {
 	struct snapshot_part parts[SNAPSHOT_SECTION_N] = { 0 };
-	const struct segment_params params = { .entries = 4096 };
-	struct segment segment;
 	struct snapshot s;
-	bool created;
 	int rc = snapshot_map(&s, snapshot_path, why, sizeof(why));
 
 	if (rc != 0)
@@ -114,13 +127,8 @@ again(uint64_t generation)
 	parts[SNAPSHOT_EAL_ARGS] = (struct snapshot_part){ s.eal_args, s.eal_args_octets };
 	parts[SNAPSHOT_SEGMENT_PATH] = (struct snapshot_part){ segment_path, strlen(segment_path) + 1 };
 	rc = snapshot_write(snapshot_path, generation, parts);
-	if (rc == 0)
-		rc = segment_open_control(&segment, segment_path, &params, &created, why, sizeof(why));
-	if (rc != 0)
-		return fail("again", rc);
-	__atomic_store_n(&segment.live->snapshot_generation, generation, __ATOMIC_RELEASE);
-	segment_close(&segment, true);
-	return 0;
+	snapshot_unmap(&s);
+	return rc != 0 ? fail(snapshot_path, rc) : wish(generation);
 }
 
 static int
@@ -160,5 +168,7 @@ main(int argc, char **argv)
 		return make(argv + 3, argc - 3);
 	if (strcmp(argv[2], "again") == 0 && argc == 4)
 		return again(strtoull(argv[3], NULL, 10));
+	if (strcmp(argv[2], "wish") == 0 && argc == 4)
+		return wish(strtoull(argv[3], NULL, 10));
 	return show(argv[2]);
 }
