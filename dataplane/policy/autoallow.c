@@ -69,14 +69,14 @@ auto_tag(const struct verdict_table *t, const struct ip_addr *network)
 }
 
 bool
-autoallow_check(const struct policy_ctx *ctx, const struct ip_addr *network, uint32_t now_s, bool dry, uint16_t *count)
+autoallow_check(const struct policy_ctx *ctx, uint64_t tag, uint32_t now_s, bool dry, uint16_t *count)
 {
 	struct vt_entry e, want;
 	struct autoallow a;
 	bool found;
 
 	*count = 0;
-	if (ctx->table == NULL || !policy_record(ctx->table, auto_tag(ctx->table, network), VT_AUTO, &e, &found))
+	if (ctx->table == NULL || !policy_record(ctx->table, tag, VT_AUTO, &e, &found))
 		return false;
 	a = autoallow_load(&e);
 	*count = a.count;

@@ -44,8 +44,8 @@ enum autoallow_step autoallow_delivered(const struct conf *conf, const struct au
 bool autoallow_refused(struct autoallow *a, uint32_t now_s);
 void autoallow_reset(struct autoallow *a, uint32_t now_s);
 
-/* On the table. */
-bool autoallow_check(const struct policy_ctx *ctx, const struct ip_addr *network, uint32_t now_s, bool dry, uint16_t *count);
+/* On the table. tag: policy_auto_tag(). */
+bool autoallow_check(const struct policy_ctx *ctx, uint64_t tag, uint32_t now_s, bool dry, uint16_t *count);
 void autoallow_lose(const struct policy_ctx *ctx, const struct ip_addr *network, uint32_t now_s);
 /* sender_domain: normalised. */
 void autoallow_message(const struct policy_ctx *ctx, const struct ip_addr *network, const char *sender_domain, bool delivered, uint32_t now_s);

@@ -351,35 +351,44 @@ triplet_normalise_rcpt(const char *path, char *out)
 	triplet_canonical(path, out);
 }
 
-void
-triplet_normalise_sender(const char *path, char *out)
-{
-	char local[2 * TRIPLET_PATH_MAX_OCTETS + 4], domain[TRIPLET_PATH_MAX_OCTETS + 1];
-	char key[2 * TRIPLET_PATH_MAX_OCTETS + 16];
-	size_t n_local, n_key;
-
-	split_path(path, local, &n_local, domain);
-	n_key = normalise_local(local, n_local, key);
-	join_path(key, n_key, domain, out);
-}
-
 const char *
 triplet_domain(const char *path)
 {
+	const size_t n = strlen(path);
 	const char *at = strrchr(path, '@');
 
-	return at != NULL ? at + 1 : "";
+	/* an '@' inside quotes with nothing behind them is no border */
+	return at != NULL && (path[0] != '"' || path[n - 1] != '"') ? at + 1 : path + n;
+}
+
+void
+triplet_sender_key(const char *canonical, char *out)
+{
+	char key[2 * TRIPLET_PATH_MAX_OCTETS + 16];
+	const char *domain = triplet_domain(canonical);
+	const size_t n_local = domain[0] != '\0' ? (size_t)(domain - canonical) - 1 : strlen(canonical);
+
+	join_path(key, normalise_local(canonical, n_local, key), domain, out);
+}
+
+void
+triplet_normalise_sender(const char *path, char *out)
+{
+	char canonical[TRIPLET_PATH_MAX_OCTETS + 1];
+
+	triplet_canonical(path, canonical);
+	triplet_sender_key(canonical, out);
 }
 
 uint64_t
 policy_tag(const struct siphash_key *key, enum vt_kind kind, const void *material, uint32_t len_octets)
 {
-	const uint8_t kind_octet = (uint8_t)kind;
+	const uint64_t kind_word = (uint64_t)kind; /* a whole word, so that the material stays in step with SipHash's blocks */
 	struct siphash_state s;
 	uint64_t tag;
 
 	siphash_init(&s, key);
-	siphash_update(&s, &kind_octet, 1);
+	siphash_update(&s, &kind_word, sizeof(kind_word));
 	siphash_update(&s, material, len_octets);
 	tag = siphash_final(&s);
 	return tag != 0 ? tag : 1; /* 0 is a free slot */

@@ -25,7 +25,10 @@ void triplet_normalise_rcpt(const char *path, char *out);
  * no tag or digit dropped. */
 void triplet_canonical(const char *path, char *out);
 
-/* The part after the last '@' of a normalised path; "" when there is none. Lends a pointer into path. */
+/* The sender's part of the key from its canonical address: what triplet_normalise_sender() gives for every spelling of it. */
+void triplet_sender_key(const char *canonical, char *out);
+
+/* The part after the last '@' of a canonical or normalised path; "" when there is none. Lends a pointer into path. */
 const char *triplet_domain(const char *path);
 
 /* A domain as its key: ASCII letters folded, U-labels as A-labels, one final dot dropped. out: TRIPLET_PATH_MAX_OCTETS + 1. */
