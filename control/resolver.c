@@ -218,6 +218,7 @@ static void
 job_ptr(const struct job *j, struct resolver_result *out)
 {
 	struct client_verdict *v = &out->verdict;
+	uint64_t value; /* name_set_find_domain() wants a place for it */
 	int first = -1;
 
 	for (uint32_t i = 0; i < j->n_names; i++) {
@@ -226,10 +227,10 @@ job_ptr(const struct job *j, struct resolver_result *out)
 		if (first < 0)
 			first = (int)i;
 		/* every confirmed name counts; denied is stronger */
-		if (j->up->deny_names != NULL && name_set_find_domain(j->up->deny_names, j->name[i], (uint32_t)strlen(j->name[i]), NULL))
+		if (j->up->deny_names != NULL && name_set_find_domain(j->up->deny_names, j->name[i], (uint32_t)strlen(j->name[i]), &value))
 			v->name_list = NAME_LIST_DENY;
 		else if (v->name_list == NAME_LIST_NONE && j->up->allow_names != NULL &&
-			 name_set_find_domain(j->up->allow_names, j->name[i], (uint32_t)strlen(j->name[i]), NULL))
+			 name_set_find_domain(j->up->allow_names, j->name[i], (uint32_t)strlen(j->name[i]), &value))
 			v->name_list = NAME_LIST_ALLOW;
 	}
 	snprintf(out->ptr, sizeof(out->ptr), "%s", first >= 0 ? j->name[first] : j->n_names > 0 ? j->name[0] : "");
@@ -251,7 +252,7 @@ static void
 job_result(const struct job *j, uint64_t now, struct resolver_result *out)
 {
 	struct client_verdict *v = &out->verdict;
-	int score = 0, best = 0, lowest, highest;
+	int score = 0, best = 0, benefit = 0, lowest, highest;
 
 	memset(out, 0, sizeof(*out));
 	v->zone = ZONE_NONE;
@@ -266,11 +267,13 @@ job_result(const struct job *j, uint64_t now, struct resolver_result *out)
 				v->zone = (uint8_t)i;
 			}
 		} else if (z->state != ZONE_CLEAR) {
-			/* An allowlist that does not answer might have spoken for the client: it gets the benefit. */
 			zone_weight_range(&j->up->zone[i], &lowest, &highest);
-			score += lowest;
+			benefit += lowest;
 		}
 	}
+	/* An allowlist that does not answer might have spoken for the client: it gets the benefit of that, and no more. */
+	if (score > 0)
+		score = MAX(score + benefit, 0);
 	v->score = (int16_t)MIN(MAX(score, -999), 999);
 	v->known = j->pending == 0 || j->answered > 0 ? CLIENT_KNOWN : CLIENT_LATE;
 	out->complete = j->pending == 0 && !j->error;
