@@ -768,6 +768,7 @@ test_relay_refuses_octets_that_end_a_line(void **state)
 			CHECK_EQ("answered", relay_next(&p.relay, p.now_us), RELAY_ACTION_RCPT_REPLY);
 			CHECK_STR("as our failure", relay_reply(&p.relay)->text, FAILURE);
 			CHECK_EQ("and nothing sent", play_output(&p, out, sizeof(out)), 0);
+			play_steps(&p, (const struct step[]){ FIRST_RCPT, { OP_END, NULL, 0 } });
 		}
 	}
 }
@@ -820,6 +821,154 @@ test_relay_passes_odd_replies_within_bounds(void **state)
 	CHECK_EQ("passed", relay_next(&p.relay, p.now_us), RELAY_ACTION_RCPT_REPLY);
 	CHECK_EQ("code", relay_reply(&p.relay)->code, 550);
 	play_check_reply(&p, RELAY_ACTION_RCPT_REPLY);
+}
+
+/* What was given up, asked twice, or comes at an odd moment. */
+static void
+test_relay_gives_up_in_every_stage(void **state)
+{
+	static const struct dialogue rows[] = {
+		{ "a reset while MAIL is under way: no RCPT follows",
+			{ GREETED, RCPT("a@example.org"), WANT(MAIL_LINE), RESET, SAY("250 ok\r\n"), NOTHING,
+				WANT("RSET\r\n"), SAY("250 ok\r\n"), FIRST_RCPT } },
+		{ "a reset while a MAIL is under way that is refused",
+			{ GREETED, RCPT("a@example.org"), WANT(MAIL_LINE), RESET, SAY("550 no\r\n"), NOTHING,
+				WANT("RSET\r\n"), SAY("250 ok\r\n"), FIRST_RCPT } },
+		{ "a reset while DATA is under way: 354 cannot be taken back",
+			{ ACCEPTED, DATA, WANT("DATA\r\n"), RESET, SAY("354 go\r\n"), WANT(""), CLOSED } },
+		{ "a reset while a DATA is under way that is refused",
+			{ ACCEPTED, DATA, WANT("DATA\r\n"), RESET, SAY("452 no\r\n"), NOTHING, WANT("RSET\r\n"),
+				SAY("250 ok\r\n"), FIRST_RCPT } },
+		{ "two resets are one RSET", { ACCEPTED, RESET, RESET, WANT("RSET\r\n"), RESET, SAY("250 ok\r\n"),
+						     WANT(""), NOTHING, FIRST_RCPT } },
+		{ "a reset between chunks, then DATA",
+			{ ACCEPTED, BDAT(1, ""), WANT("BDAT 1\r\n"), BODY(1), SAY("250 ok\r\n"),
+				DATA_REPLY("250 ok\r\n"), RESET, WANT("RSET\r\n"), SAY("250 ok\r\n"), FIRST_RCPT,
+				FIRST_DATA, DOT, SAY("250 q\r\n"), MESSAGE_REPLY("250 q\r\n") } },
+		{ "after a reset a lost connection is opened anew, unseen",
+			{ ACCEPTED, RESET, WANT("RSET\r\n"), SAY("250 ok\r\n"), RCPT("a@example.org"), WANT(MAIL_LINE),
+				CLOSE, CLOSED } },
+		{ "QUIT while greeting drops the recipient that waits",
+			{ RCPT("a@example.org"), CONNECT, SAY("220 hi\r\n"), WANT(EHLO_LINE), QUIT, SAY("250 hi\r\n"),
+				WANT("QUIT\r\n"), NOTHING } },
+		{ "QUIT on a relay that is over", { DELIVERED, CLOSE, CLOSED, QUIT, CLOSED, NOTHING } },
+		{ "QUIT on a relay that failed", { ACCEPTED, CLOSE, FAILED, QUIT, CLOSED, NOTHING } },
+		{ "DATA on a connection that ended in order is a failure", { DELIVERED, CLOSE, CLOSED, DATA, FAILED } },
+		{ "a chunk on a connection that ended is one, too", { DELIVERED, CLOSE, CLOSED, BDAT(1, ""), FAILED } },
+		{ "a refused MAIL and 354 to its RCPT: the refusal stands",
+			{ GREETED_WITH("250 PIPELINING\r\n"), RCPT("a@example.org"), WANT(MAIL_LINE RCPT_LINE),
+				SAY("550 no\r\n354 what\r\n"), RCPT_REPLY("550 no\r\n"), CLOSED } },
+		{ "a refusal begun inside the message is the message's answer",
+			{ IN_BODY, SAY("55"), DOT, SAY("2 too big\r\n"), MESSAGE_REPLY("552 too big\r\n"), AT(BODY),
+				CLOSED } },
+		{ "421 begun inside the message", { IN_BODY, SAY("42"), DOT, SAY("1 bye\r\n"), FAILED, AT(BODY) } },
+		{ "nonsense begun inside the message", { IN_BODY, SAY("2"), DOT, SAY("x\r\n"), FAILED, AT(BODY) } },
+		{ "252 is an acceptance",
+			{ GREETED, RCPT("a@example.org"), WANT(MAIL_LINE), SAY("250 ok\r\n"), WANT(RCPT_LINE),
+				SAY("252 perhaps\r\n"), RCPT_REPLY("252 perhaps\r\n"), FIRST_DATA } },
+		{ "253 is nonsense", { GREETED, RCPT("a@example.org"), WANT(MAIL_LINE), SAY("250 ok\r\n"),
+					     WANT(RCPT_LINE), SAY("253 what\r\n"), FAILED } },
+		{ "552 to MAIL with a number that is no enhanced code",
+			{ GREETED, RCPT("a@example.org"), WANT(MAIL_LINE), SAY("552 55 MB at most\r\n"),
+				RCPT_REPLY("554 5.3.4 55 MB at most\r\n") } },
+		{ "552 to MAIL with dots that are no enhanced code",
+			{ GREETED, RCPT("a@example.org"), WANT(MAIL_LINE), SAY("552 192.0.2.1 too big\r\n"),
+				RCPT_REPLY("554 5.3.4 192.0.2.1 too big\r\n") } },
+		{ "where a surplus reply was seen is told after the answer before it",
+			{ ACCEPTED, RCPT("b@example.org"), WANT("RCPT TO:<b@example.org>\r\n"),
+				SAY("250 ok\r\n250 x\r\n"), RCPT_REPLY("250 ok\r\n"), FAILED, AT(READY) } },
+	};
+
+	(void)state;
+	run(rows, ARRAY_LEN(rows), CLIENT_ADDRESS_NONE);
+}
+
+static void
+test_relay_tells_its_state(void **state)
+{
+	struct play p;
+
+	(void)state;
+	play_init(&p, "state", CLIENT_ADDRESS_NONE);
+	CHECK_TRUE("connecting is not idle", !relay_is_idle(&p.relay));
+	play_steps(&p, (const struct step[]){ GREETED, { OP_END, NULL, 0 } });
+	CHECK_TRUE("greeted is idle", relay_is_idle(&p.relay) && !relay_has_transaction(&p.relay));
+	play_steps(&p, (const struct step[]){ FIRST_RCPT, { OP_END, NULL, 0 } });
+	CHECK_TRUE(
+		"a recipient accepted is a transaction", !relay_is_idle(&p.relay) && relay_has_transaction(&p.relay));
+	relay_reset(&p.relay, p.now_us);
+	CHECK_TRUE("given up: takes a recipient at once", relay_is_idle(&p.relay) && !relay_has_transaction(&p.relay));
+	relay_rcpt(&p.relay, "", "", "b@example.org", "", 0, 0, p.now_us);
+	CHECK_TRUE("one waits", !relay_is_idle(&p.relay));
+	play_steps(&p,
+		(const struct step[]){ WANT("RSET\r\n"), SAY("250 ok\r\n"), WANT("MAIL FROM:<>\r\n"), SAY("250 ok\r\n"),
+			WANT("RCPT TO:<b@example.org>\r\n"), SAY("250 ok\r\n250 x\r\n"), { OP_END, NULL, 0 } });
+	CHECK_EQ("an action waits", relay_deadline_us(&p.relay), 0);
+	CHECK_EQ("taken", relay_next(&p.relay, p.now_us), RELAY_ACTION_RCPT_REPLY);
+	CHECK_EQ("another behind it", relay_deadline_us(&p.relay), 0);
+	CHECK_EQ("taken", relay_next(&p.relay, p.now_us), RELAY_ACTION_FAILED);
+	CHECK_TRUE("nothing more", relay_deadline_us(&p.relay) == UINT64_MAX);
+	CHECK_TRUE("its recipients are known to be lost", relay_has_transaction(&p.relay));
+
+	play_init(&p, "quit before the banner", CLIENT_ADDRESS_NONE);
+	play_steps(&p, (const struct step[]){ CONNECT, QUIT, CLOSED, { OP_END, NULL, 0 } });
+	CHECK_TRUE("by reset", relay_must_abort(&p.relay));
+	play_init(&p, "354 to nobody", CLIENT_ADDRESS_NONE);
+	play_steps(&p, (const struct step[]){ ACCEPTED, DATA, WANT("DATA\r\n"), RESET, SAY("354 go\r\n"), CLOSED,
+			       { OP_END, NULL, 0 } });
+	CHECK_TRUE("by reset", relay_must_abort(&p.relay));
+	play_init(&p, "in order", CLIENT_ADDRESS_NONE);
+	play_steps(&p, (const struct step[]){ DELIVERED, QUIT, WANT("QUIT\r\n"), CLOSE, CLOSED, { OP_END, NULL, 0 } });
+	CHECK_TRUE("by FIN", !relay_must_abort(&p.relay));
+	CHECK_EQ("not lost", counter_read(&p.counters, CTR_relay_lost), 0);
+	CHECK_EQ("no failure", counter_read(&p.counters, CTR_relay_failed), 0);
+}
+
+static void
+test_relay_words_and_counters(void **state)
+{
+	static const struct {
+		const char *words;
+		enum counter counter;
+		struct step steps[PLAY_STEPS_MAX];
+	} rows[] = {
+		{ "no connection", CTR_relay_lost, { RCPT("a@example.org"), CLOSE, FAILED } },
+		{ "no connection", CTR_relay_connect_failed, { RCPT("a@example.org"), CLOSE, FAILED } },
+		{ "connection lost", CTR_relay_lost, { ACCEPTED, CLOSE, FAILED } },
+		{ "connection lost", CTR_relay_closed_idle, { DELIVERED, CLOSE, CLOSED } },
+		{ "no connection in time", CTR_relay_timeouts, { RCPT("a@example.org"), AFTER(10000), FAILED } },
+		{ "421 4.4.2 timeout", CTR_relay_closed_idle, { DELIVERED, SAY("421 4.4.2 timeout\r\n"), CLOSED } },
+		{ "421 4.4.2 timeout", CTR_relay_unasked_replies, { DELIVERED, SAY("421 4.4.2 timeout\r\n"), CLOSED } },
+		{ "421 no more", CTR_relay_closing_replies,
+			{ ACCEPTED, DATA, WANT("DATA\r\n"), SAY("421 no more\r\n"), FAILED } },
+		{ "reply before the command", CTR_relay_unasked_replies,
+			{ RCPT("a@example.org"), CONNECT, SAY("220 hi\r\n250 x\r\n"), FAILED } },
+		{ "not a reply", CTR_relay_broken_replies,
+			{ RCPT("a@example.org"), CONNECT, SAY("hello\r\n"), FAILED } },
+		{ "554 go away", CTR_relay_banner_failed,
+			{ RCPT("a@example.org"), CONNECT, SAY("554 go away\r\n"), FAILED } },
+		{ "250 queued as 1", CTR_relay_messages_accepted, { DELIVERED } },
+		{ "550 5.1.1 unknown", CTR_relay_rcpt_refused,
+			{ ACCEPTED, RCPT("b@example.org"), WANT("RCPT TO:<b@example.org>\r\n"),
+				SAY("550 5.1.1 unknown\r\n"), RCPT_REPLY("550 5.1.1 unknown\r\n") } },
+		{ "500 what", CTR_relay_rcpt_refused,
+			{ ACCEPTED, RCPT("b@example.org"), WANT("RCPT TO:<b@example.org>\r\n"), SAY("500 what\r\n"),
+				RCPT_REPLY("500 what\r\n") } },
+		{ "552 big", CTR_relay_messages_refused,
+			{ IN_BODY, DOT, SAY("552 big\r\n"), MESSAGE_REPLY("552 big\r\n") } },
+		{ "452 disk", CTR_relay_early_replies,
+			{ IN_BODY, SAY("452 disk\r\n"), MESSAGE_REPLY("452 disk\r\n") } },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct play p;
+
+		play_init(&p, rows[i].words, CLIENT_ADDRESS_NONE);
+		play_steps(&p, rows[i].steps);
+		CHECK_STR(counter_names[rows[i].counter].name, relay_words(&p.relay), rows[i].words);
+		CHECK_EQ(counter_names[rows[i].counter].name, counter_read(&p.counters, rows[i].counter), 1);
+	}
 }
 
 /* --- PITFALLS --- */
@@ -992,6 +1141,9 @@ main(void)
 		cmocka_unit_test(test_relay_refuses_octets_that_end_a_line),
 		cmocka_unit_test(test_relay_takes_the_longest_request),
 		cmocka_unit_test(test_relay_passes_odd_replies_within_bounds),
+		cmocka_unit_test(test_relay_gives_up_in_every_stage),
+		cmocka_unit_test(test_relay_tells_its_state),
+		cmocka_unit_test(test_relay_words_and_counters),
 		cmocka_unit_test(test_pitfall_34_accepted_only_when_the_backend_said_so),
 		cmocka_unit_test(test_pitfall_48_a_connection_belongs_to_one_client),
 		cmocka_unit_test(test_pitfall_50_a_failure_never_looks_like_a_refusal),
