@@ -773,6 +773,27 @@ test_relay_refuses_octets_that_end_a_line(void **state)
 	}
 }
 
+/* Nor may a greeting; and where nothing is configured the limits of POLICY section 6 hold. */
+static void
+test_relay_greets_with_harmless_octets_and_default_limits(void **state)
+{
+	struct play p;
+
+	(void)state;
+	play_init(&p, "greeting", CLIENT_ADDRESS_NONE);
+	strcpy(p.client.helo, "a b~\r\nRSET\x7f\xe4");
+	p.backend.greeting_ms = p.backend.total_ms = p.backend.reply_ms = p.backend.dot_s = 0;
+	play_again(&p);
+	CHECK_EQ("10 s to connect", relay_deadline_us(&p.relay), p.now_us + 10000000);
+	play_steps(&p, (const struct step[]){
+			       CONNECT, SAY("220 hi\r\n"), WANT("EHLO a b~??RSET??\r\n"), { OP_END, NULL, 0 } });
+	CHECK_EQ("30 s in all", relay_deadline_us(&p.relay), p.now_us + 30000000);
+	play_steps(&p, (const struct step[]){ SAY("250 hi\r\n"), RCPT("a@example.org"), { OP_END, NULL, 0 } });
+	CHECK_EQ("35 s for a recipient", relay_deadline_us(&p.relay), p.now_us + 35000000);
+	CHECK_STR("a stage's name", relay_stage_name(RELAY_STAGE_CLOSED), "CLOSED");
+	CHECK_STR("no stage", relay_stage_name((enum relay_stage)(RELAY_STAGE_CLOSED + 1)), "?");
+}
+
 static void
 test_relay_takes_the_longest_request(void **state)
 {
@@ -1139,6 +1160,7 @@ main(void)
 		cmocka_unit_test(test_relay_surplus_replies),
 		cmocka_unit_test(test_relay_closed_between_transactions_is_opened_anew),
 		cmocka_unit_test(test_relay_refuses_octets_that_end_a_line),
+		cmocka_unit_test(test_relay_greets_with_harmless_octets_and_default_limits),
 		cmocka_unit_test(test_relay_takes_the_longest_request),
 		cmocka_unit_test(test_relay_passes_odd_replies_within_bounds),
 		cmocka_unit_test(test_relay_gives_up_in_every_stage),
