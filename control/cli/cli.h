@@ -18,11 +18,11 @@
 
 enum cli_exit { CLI_OK = 0, CLI_NOT_FOUND = 1, CLI_USAGE = 2, CLI_UNREACHABLE = 3 };
 
-#define CLI_SOCKET_DEFAULT    "/run/greyline/control.sock"
-#define CLI_STATE_DIR_DEFAULT "/var/lib/greyline"
-#define CLI_REQUEST_MAX_OCTETS 65536u       /* as control takes it */
+#define CLI_SOCKET_DEFAULT     "/run/greyline/control.sock"
+#define CLI_STATE_DIR_DEFAULT  "/var/lib/greyline"
+#define CLI_REQUEST_MAX_OCTETS 65536u /* as control takes it */
 #define CLI_ANSWER_MAX_OCTETS  (64u << 20)
-#define CLI_ANSWER_TIMEOUT_S   20           /* control answers within 15 */
+#define CLI_ANSWER_TIMEOUT_S   20 /* control answers within 15 */
 #define CLI_ARGS_MAX           8
 
 struct cli_command;
@@ -35,8 +35,8 @@ struct cli {
 
 /* Arguments of a command: positions and --name VALUE. */
 struct cli_option {
-	const char *name;    /* without dashes */
-	const char **value;  /* takes the next argument; NULL for a flag */
+	const char *name;   /* without dashes */
+	const char **value; /* takes the next argument; NULL for a flag */
 	bool *flag;
 };
 
@@ -52,12 +52,13 @@ extern const struct cli_command cli_commands[];
 extern const size_t cli_n_commands;
 
 /* Positions into pos, at least min and at most max (CLI_ARGS_MAX). The count, or -1 after a message. */
-int cli_arguments(struct cli *cli, int argc, char **argv, const struct cli_option *options, size_t n_options, int min, int max,
-	const char *pos[CLI_ARGS_MAX]);
+int cli_arguments(struct cli *cli, int argc, char **argv, const struct cli_option *options, size_t n_options, int min,
+	int max, const char *pos[CLI_ARGS_MAX]);
 /* Prints what is wrong and how the command is used. Always CLI_USAGE. */
 int cli_usage(const struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* A message on stderr; in JSON mode an object with "error" on stdout besides. Answers exit_code. */
-int cli_fail(const struct cli *cli, enum cli_exit exit_code, const char *code, const char *format, ...) __attribute__((format(printf, 4, 5)));
+int cli_fail(const struct cli *cli, enum cli_exit exit_code, const char *code, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
 
 /*
  * Sends cmd with args (takes them; NULL: none) and waits for the answer. CLI_OK: *result is the caller's, json_decref() it. Else the
@@ -83,7 +84,7 @@ enum cli_as {
 };
 
 struct cli_field {
-	const char *key;   /* dots lead into objects */
+	const char *key; /* dots lead into objects */
 	const char *title;
 	enum cli_as as;
 };

@@ -7,10 +7,18 @@ int
 cmd_backend_list(struct cli *cli, int argc, char **argv)
 {
 	static const struct cli_field columns[] = {
-		{ "name", "NAME", CLI_TEXT }, { "pool", "POOL", CLI_TEXT }, { "address", "ADDRESS", CLI_TEXT }, { "port", "PORT", CLI_TEXT },
-		{ "client_address", "CLIENT ADDRESS", CLI_TEXT }, { "state", "STATE", CLI_TEXT }, { "size", "SIZE", CLI_OCTETS },
-		{ "failures", "FAILED", CLI_TEXT }, { "probed_at", "PROBED", CLI_TIME }, { "extensions", "EXTENSIONS", CLI_TEXT },
-		{ "advice", "ADVICE", CLI_TEXT }, { "words", "SAID", CLI_TEXT },
+		{ "name", "NAME", CLI_TEXT },
+		{ "pool", "POOL", CLI_TEXT },
+		{ "address", "ADDRESS", CLI_TEXT },
+		{ "port", "PORT", CLI_TEXT },
+		{ "client_address", "CLIENT ADDRESS", CLI_TEXT },
+		{ "state", "STATE", CLI_TEXT },
+		{ "size", "SIZE", CLI_OCTETS },
+		{ "failures", "FAILED", CLI_TEXT },
+		{ "probed_at", "PROBED", CLI_TIME },
+		{ "extensions", "EXTENSIONS", CLI_TEXT },
+		{ "advice", "ADVICE", CLI_TEXT },
+		{ "words", "SAID", CLI_TEXT },
 	};
 	const char *pos[CLI_ARGS_MAX];
 	json_t *result;
@@ -29,10 +37,20 @@ int
 cmd_backend_probe(struct cli *cli, int argc, char **argv)
 {
 	static const struct cli_field fields[] = {
-		{ "name", "name", CLI_TEXT }, { "pool", "pool", CLI_TEXT }, { "address", "address", CLI_TEXT }, { "port", "port", CLI_TEXT },
-		{ "client_address", "client address", CLI_TEXT }, { "state", "state", CLI_TEXT }, { "size", "size", CLI_OCTETS },
-		{ "extensions", "extensions", CLI_TEXT }, { "probed_at", "probed", CLI_TIME }, { "changed_at", "changed", CLI_TIME },
-		{ "failures", "failed in a row", CLI_TEXT }, { "relaytest_at", "open relay test", CLI_TIME }, { "advice", "advice", CLI_TEXT }, { "words", "said", CLI_TEXT },
+		{ "name", "name", CLI_TEXT },
+		{ "pool", "pool", CLI_TEXT },
+		{ "address", "address", CLI_TEXT },
+		{ "port", "port", CLI_TEXT },
+		{ "client_address", "client address", CLI_TEXT },
+		{ "state", "state", CLI_TEXT },
+		{ "size", "size", CLI_OCTETS },
+		{ "extensions", "extensions", CLI_TEXT },
+		{ "probed_at", "probed", CLI_TIME },
+		{ "changed_at", "changed", CLI_TIME },
+		{ "failures", "failed in a row", CLI_TEXT },
+		{ "relaytest_at", "open relay test", CLI_TIME },
+		{ "advice", "advice", CLI_TEXT },
+		{ "words", "said", CLI_TEXT },
 	};
 	const char *pos[CLI_ARGS_MAX];
 	const json_t *backends;

@@ -17,15 +17,27 @@ int
 cmd_client_show(struct cli *cli, int argc, char **argv)
 {
 	static const struct cli_field fields[] = {
-		{ "client", "client", CLI_TEXT }, { "network", "network", CLI_TEXT }, { "verdict.known", "verdict", CLI_TEXT },
-		{ "verdict.ptr_state", "reverse DNS", CLI_TEXT }, { "verdict.ptr", "name", CLI_TEXT }, { "verdict.score", "score", CLI_TEXT },
-		{ "verdict.zone", "most by", CLI_TEXT }, { "verdict.name_list", "name on list", CLI_TEXT }, { "verdict.age_s", "asked ago", CLI_DURATION }, { "auto.count", "counted to automatic allow", CLI_TEXT },
+		{ "client", "client", CLI_TEXT },
+		{ "network", "network", CLI_TEXT },
+		{ "verdict.known", "verdict", CLI_TEXT },
+		{ "verdict.ptr_state", "reverse DNS", CLI_TEXT },
+		{ "verdict.ptr", "name", CLI_TEXT },
+		{ "verdict.score", "score", CLI_TEXT },
+		{ "verdict.zone", "most by", CLI_TEXT },
+		{ "verdict.name_list", "name on list", CLI_TEXT },
+		{ "verdict.age_s", "asked ago", CLI_DURATION },
+		{ "auto.count", "counted to automatic allow", CLI_TEXT },
 		{ "auto.at", "last counted", CLI_TIME },
-		{ "trap.left_s", "blocked for", CLI_DURATION }, { "trap_network.left_s", "network blocked for", CLI_DURATION },
-		{ "triplets.grey", "GREY records", CLI_TEXT }, { "triplets.white", "WHITE records", CLI_TEXT },
+		{ "trap.left_s", "blocked for", CLI_DURATION },
+		{ "trap_network.left_s", "network blocked for", CLI_DURATION },
+		{ "triplets.grey", "GREY records", CLI_TEXT },
+		{ "triplets.white", "WHITE records", CLI_TEXT },
 	};
 	static const struct cli_field columns[] = {
-		{ "list", "LIST", CLI_TEXT }, { "network", "ENTRY", CLI_TEXT }, { "source", "FROM", CLI_TEXT }, { "line", "LINE", CLI_TEXT },
+		{ "list", "LIST", CLI_TEXT },
+		{ "network", "ENTRY", CLI_TEXT },
+		{ "source", "FROM", CLI_TEXT },
+		{ "line", "LINE", CLI_TEXT },
 	};
 	const char *pos[CLI_ARGS_MAX];
 	json_t *result;
@@ -49,7 +61,10 @@ int
 cmd_client_list(struct cli *cli, int argc, char **argv)
 {
 	static const struct cli_field columns[] = {
-		{ "network", "CLIENT", CLI_TEXT }, { "list", "LIST", CLI_TEXT }, { "at", "SINCE", CLI_TIME }, { "note", "NOTE", CLI_TEXT },
+		{ "network", "CLIENT", CLI_TEXT },
+		{ "list", "LIST", CLI_TEXT },
+		{ "at", "SINCE", CLI_TIME },
+		{ "note", "NOTE", CLI_TEXT },
 	};
 	const char *pos[CLI_ARGS_MAX];
 	json_t *result;
@@ -59,7 +74,8 @@ cmd_client_list(struct cli *cli, int argc, char **argv)
 		return CLI_USAGE;
 	exit_code = cli_ask(cli, "client list", NULL, &result);
 	if (result != NULL)
-		cli_print_table(cli_get(result, "entries"), columns, ARRAY_LEN(columns), "no clients allowed or denied by the operator");
+		cli_print_table(cli_get(result, "entries"), columns, ARRAY_LEN(columns),
+			"no clients allowed or denied by the operator");
 	json_decref(result);
 	return exit_code;
 }
@@ -79,7 +95,8 @@ put_on_list(struct cli *cli, const char *cmd, int argc, char **argv)
 		return exit_code;
 	printf("%s: ", cli_format(cli_get(result, "network"), CLI_TEXT, network, sizeof(network)));
 	cli_print_text(cli_get_text(result, "list", "done"));
-	printf("%s\n", json_is_true(cli_get(result, "confirmed")) ? ", in force at every worker" : ", ready; no data plane confirmed it");
+	printf("%s\n", json_is_true(cli_get(result, "confirmed")) ? ", in force at every worker"
+								  : ", ready; no data plane confirmed it");
 	json_decref(result);
 	return CLI_OK;
 }

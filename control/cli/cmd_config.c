@@ -62,12 +62,21 @@ int
 cmd_config(struct cli *cli, int argc, char **argv)
 {
 	static const struct cli_field columns[] = {
-		{ "option", "OPTION", CLI_TEXT }, { "value", "VALUE", CLI_TEXT }, { "origin", "ORIGIN", CLI_TEXT },
-		{ "default", "DEFAULT", CLI_TEXT }, { "waiting", "WAITS FOR START", CLI_YES },
+		{ "option", "OPTION", CLI_TEXT },
+		{ "value", "VALUE", CLI_TEXT },
+		{ "origin", "ORIGIN", CLI_TEXT },
+		{ "default", "DEFAULT", CLI_TEXT },
+		{ "waiting", "WAITS FOR START", CLI_YES },
 	};
 	static const struct cli_field fields[] = {
-		{ "option", "option", CLI_TEXT }, { "value", "value", CLI_TEXT }, { "origin", "origin", CLI_TEXT }, { "default", "default", CLI_TEXT },
-		{ "type", "type", CLI_TEXT }, { "range", "range", CLI_TEXT }, { "counts", "counts", CLI_TEXT }, { "waiting", "waits for start", CLI_YES },
+		{ "option", "option", CLI_TEXT },
+		{ "value", "value", CLI_TEXT },
+		{ "origin", "origin", CLI_TEXT },
+		{ "default", "default", CLI_TEXT },
+		{ "type", "type", CLI_TEXT },
+		{ "range", "range", CLI_TEXT },
+		{ "counts", "counts", CLI_TEXT },
+		{ "waiting", "waits for start", CLI_YES },
 		{ "help", "help", CLI_TEXT },
 	};
 	bool changed = false;
@@ -90,7 +99,8 @@ cmd_config(struct cli *cli, int argc, char **argv)
 	if (pos[0] != NULL && json_array_size(list) == 1)
 		cli_print_fields(json_array_get(list, 0), fields, ARRAY_LEN(fields));
 	else
-		cli_print_table(list, columns, ARRAY_LEN(columns), changed ? "every option has its default" : "no such option");
+		cli_print_table(
+			list, columns, ARRAY_LEN(columns), changed ? "every option has its default" : "no such option");
 	json_decref(result);
 	return CLI_OK;
 }

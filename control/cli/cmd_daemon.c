@@ -9,18 +9,37 @@ int
 cmd_status(struct cli *cli, int argc, char **argv)
 {
 	static const struct cli_field fields[] = {
-		{ "version", "version", CLI_TEXT }, { "hostname", "hostname", CLI_TEXT }, { "mode", "mode", CLI_TEXT },
-		{ "uptime_s", "control up", CLI_DURATION }, { "control_pid", "control pid", CLI_TEXT },
-		{ "dataplane.state", "data plane", CLI_TEXT }, { "dataplane.alive", "data plane alive", CLI_YES },
-		{ "dataplane.pid", "data plane pid", CLI_TEXT }, { "dataplane.workers", "workers", CLI_TEXT },
-		{ "dataplane.sessions", "sessions", CLI_TEXT }, { "snapshot.generation", "configuration", CLI_TEXT },
-		{ "snapshot.in_force", "in force, by worker", CLI_TEXT }, { "table.used", "records", CLI_TEXT },
-		{ "table.entries", "room for", CLI_TEXT }, { "table.load", "load", CLI_SHARE }, { "table.grey", "GREY", CLI_TEXT },
-		{ "table.white", "WHITE", CLI_TEXT }, { "table.loading", "loading", CLI_YES }, { "table.entries_wanted", "room wanted", CLI_TEXT },
-		{ "store.state", "database", CLI_TEXT }, { "store.used_octets", "database used", CLI_OCTETS },
-		{ "store.map_octets", "database map", CLI_OCTETS }, { "store.lag", "database lag", CLI_TEXT }, { "store.note", "database note", CLI_TEXT },
-		{ "resolver.state", "resolver", CLI_TEXT }, { "resolver.servers", "servers", CLI_TEXT }, { "resolver.in_flight", "questions in flight", CLI_TEXT },
-		{ "resolver.cached", "answers cached", CLI_TEXT }, { "backends.up", "backends up", CLI_TEXT }, { "backends.total", "backends", CLI_TEXT }, { "segment", "segment", CLI_TEXT },
+		{ "version", "version", CLI_TEXT },
+		{ "hostname", "hostname", CLI_TEXT },
+		{ "mode", "mode", CLI_TEXT },
+		{ "uptime_s", "control up", CLI_DURATION },
+		{ "control_pid", "control pid", CLI_TEXT },
+		{ "dataplane.state", "data plane", CLI_TEXT },
+		{ "dataplane.alive", "data plane alive", CLI_YES },
+		{ "dataplane.pid", "data plane pid", CLI_TEXT },
+		{ "dataplane.workers", "workers", CLI_TEXT },
+		{ "dataplane.sessions", "sessions", CLI_TEXT },
+		{ "snapshot.generation", "configuration", CLI_TEXT },
+		{ "snapshot.in_force", "in force, by worker", CLI_TEXT },
+		{ "table.used", "records", CLI_TEXT },
+		{ "table.entries", "room for", CLI_TEXT },
+		{ "table.load", "load", CLI_SHARE },
+		{ "table.grey", "GREY", CLI_TEXT },
+		{ "table.white", "WHITE", CLI_TEXT },
+		{ "table.loading", "loading", CLI_YES },
+		{ "table.entries_wanted", "room wanted", CLI_TEXT },
+		{ "store.state", "database", CLI_TEXT },
+		{ "store.used_octets", "database used", CLI_OCTETS },
+		{ "store.map_octets", "database map", CLI_OCTETS },
+		{ "store.lag", "database lag", CLI_TEXT },
+		{ "store.note", "database note", CLI_TEXT },
+		{ "resolver.state", "resolver", CLI_TEXT },
+		{ "resolver.servers", "servers", CLI_TEXT },
+		{ "resolver.in_flight", "questions in flight", CLI_TEXT },
+		{ "resolver.cached", "answers cached", CLI_TEXT },
+		{ "backends.up", "backends up", CLI_TEXT },
+		{ "backends.total", "backends", CLI_TEXT },
+		{ "segment", "segment", CLI_TEXT },
 		{ "options_waiting_for_start", "waiting for start", CLI_TEXT },
 	};
 	const char *pos[CLI_ARGS_MAX];
@@ -43,7 +62,8 @@ print_counters(const char *group, json_t *counters, bool all)
 	const char *name;
 	json_t *value;
 
-	json_object_foreach(counters, name, value) {
+	json_object_foreach(counters, name, value)
+	{
 		char text[64];
 
 		if (json_is_object(value)) { /* a group inside: by worker */
@@ -76,9 +96,7 @@ cmd_stats(struct cli *cli, int argc, char **argv)
 	exit_code = cli_ask(cli, "stats", args, &result);
 	if (result == NULL)
 		return exit_code;
-	json_object_foreach(result, group, counters)
-		if (json_is_object(counters))
-			print_counters(group, counters, all);
+	json_object_foreach(result, group, counters) if (json_is_object(counters)) print_counters(group, counters, all);
 	json_decref(result);
 	return CLI_OK;
 }
@@ -96,11 +114,13 @@ cmd_reload(struct cli *cli, int argc, char **argv)
 	if (result == NULL)
 		return exit_code;
 	printf("configuration %lld %s\n", (long long)json_integer_value(cli_get(result, "generation")),
-		json_is_true(cli_get(result, "confirmed")) ? "in force at every worker" : "is ready; no data plane confirmed it");
+		json_is_true(cli_get(result, "confirmed")) ? "in force at every worker"
+							   : "is ready; no data plane confirmed it");
 	if (json_array_size(cli_get(result, "waiting")) > 0) {
 		char names[2048];
 
-		printf("counts at the next start: %s\n", cli_format(cli_get(result, "waiting"), CLI_TEXT, names, sizeof(names)));
+		printf("counts at the next start: %s\n",
+			cli_format(cli_get(result, "waiting"), CLI_TEXT, names, sizeof(names)));
 	}
 	json_decref(result);
 	return CLI_OK;

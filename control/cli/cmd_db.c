@@ -93,7 +93,8 @@ db_open(struct cli *cli, struct db *db)
 		strcpy(db->path, path);
 		error = db_try(db, MDB_NOLOCK);
 		if (error == 0)
-			fprintf(stderr, "greylinectl: reading without the lock file; while greyline-control writes, records may be missing\n");
+			fprintf(stderr, "greylinectl: reading without the lock file; while greyline-control writes, "
+			                "records may be missing\n");
 	}
 	if (error != 0)
 		return cli_fail(cli, CLI_UNREACHABLE, "unavailable", "%s: %s", path, mdb_strerror(error));
@@ -146,8 +147,12 @@ address(const uint8_t octets[16])
 static const char *
 kind_name(uint8_t kind)
 {
-	static const char *const names[] = { [VT_TRIPLET] = "triplet", [VT_CLIENT] = "client", [VT_AUTO] = "auto", [VT_PAIR] = "pair",
-		[VT_TRAP] = "trap", [VT_SENDER_DOMAIN] = "sender-domain" };
+	static const char *const names[] = { [VT_TRIPLET] = "triplet",
+		[VT_CLIENT] = "client",
+		[VT_AUTO] = "auto",
+		[VT_PAIR] = "pair",
+		[VT_TRAP] = "trap",
+		[VT_SENDER_DOMAIN] = "sender-domain" };
 
 	return kind < ARRAY_LEN(names) && names[kind] != NULL ? names[kind] : "unknown";
 }
@@ -189,7 +194,10 @@ entry_object(struct db *db, const MDB_val *key, const MDB_val *value)
 	if (schema_entry_key_parse(key->mv_data, key->mv_size, &kind, &tag) != 0 ||
 		schema_entry_parse(value->mv_data, value->mv_size, &stored) != 0)
 		return NULL;
-	e = (struct vt_entry){ .tag = tag, .time_s = stored.time_s, .aux = stored.aux, .flags = stored.flags,
+	e = (struct vt_entry){ .tag = tag,
+		.time_s = stored.time_s,
+		.aux = stored.aux,
+		.flags = stored.flags,
 		.kind_state = vt_kind_state((enum vt_kind)(kind & 15), (enum vt_state)(stored.state & 15)) };
 	o = json_object();
 	if (kind == VT_TRIPLET)
@@ -207,9 +215,17 @@ entry_object(struct db *db, const MDB_val *key, const MDB_val *value)
 }
 
 static const struct cli_field entry_columns[] = {
-	{ "ref", "REF", CLI_TEXT }, { "kind", "KIND", CLI_TEXT }, { "state", "STATE", CLI_TEXT }, { "network", "NETWORK", CLI_TEXT },
-	{ "sender", "SENDER", CLI_TEXT }, { "recipient", "RECIPIENT", CLI_TEXT }, { "at", "TIME", CLI_TIME }, { "lapsed", "LAPSED", CLI_TEXT },
-	{ "score", "SCORE", CLI_TEXT }, { "count", "COUNT", CLI_TEXT }, { "hours", "HOURS", CLI_TEXT },
+	{ "ref", "REF", CLI_TEXT },
+	{ "kind", "KIND", CLI_TEXT },
+	{ "state", "STATE", CLI_TEXT },
+	{ "network", "NETWORK", CLI_TEXT },
+	{ "sender", "SENDER", CLI_TEXT },
+	{ "recipient", "RECIPIENT", CLI_TEXT },
+	{ "at", "TIME", CLI_TIME },
+	{ "lapsed", "LAPSED", CLI_TEXT },
+	{ "score", "SCORE", CLI_TEXT },
+	{ "count", "COUNT", CLI_TEXT },
+	{ "hours", "HOURS", CLI_TEXT },
 };
 
 /* The kind of a word; -1 for all, -2 for none. */
@@ -249,8 +265,8 @@ cmd_db_list(struct cli *cli, int argc, char **argv)
 	limit = strtol(limit_text, &end, 10);
 	if (kind == -2 || *end != '\0' || limit < 1 || limit > DB_LIST_MAX) {
 		json_decref(entries);
-		return kind == -2 ? cli_usage(cli, "--kind is triplet, client, auto, pair, trap, sender-domain or all") :
-				    cli_usage(cli, "--limit is a number from 1 to %d", DB_LIST_MAX);
+		return kind == -2 ? cli_usage(cli, "--kind is triplet, client, auto, pair, trap, sender-domain or all")
+		                  : cli_usage(cli, "--limit is a number from 1 to %d", DB_LIST_MAX);
 	}
 	exit_code = db_open(cli, &db);
 	if (exit_code != CLI_OK) {
@@ -259,7 +275,8 @@ cmd_db_list(struct cli *cli, int argc, char **argv)
 	}
 	if (db_table(&db, SCHEMA_DB_ENTRIES, &dbi) && mdb_cursor_open(db.txn, dbi, &cursor) == 0) {
 		key = (MDB_val){ .mv_data = from, .mv_size = schema_entry_key_build(from, (uint8_t)MAX(kind, 0), 0) };
-		for (int rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE); rc == 0; rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
+		for (int rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE); rc == 0;
+			rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
 			if (kind >= 0 && (key.mv_size == 0 || *(const uint8_t *)key.mv_data != kind))
 				break;
 			if (json_array_size(entries) == (size_t)limit) {
@@ -299,13 +316,15 @@ why_object(struct db *db, uint64_t ref)
 	struct schema_why w;
 	MDB_val value;
 
-	if (!db_value(db, SCHEMA_DB_WHY, key, schema_why_key_build(key, ref), &value) || schema_why_parse(value.mv_data, value.mv_size, &w) != 0)
+	if (!db_value(db, SCHEMA_DB_WHY, key, schema_why_key_build(key, ref), &value) ||
+		schema_why_parse(value.mv_data, value.mv_size, &w) != 0)
 		return NULL;
-	return json_pack("{s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:i, s:s, s:s, s:o, s:i, s:i, s:o, s:o}", "kind", "reject", "ref",
-		policy_ref_format(ref, ref_text), "at", (json_int_t)w.wall_s, "client", address(w.client), "ptr", printable(w.ptr), "helo",
-		printable(w.helo), "from", printable(w.from), "rcpt", printable(w.rcpt), "rule", (int)w.rule, "rule_name",
-		policy_rule_name((enum policy_rule)w.rule), "verdict", policy_verdict_name((enum verdict)w.verdict), "reason", printable(w.reason),
-		"score", (int)w.score, "code", (int)w.code, "reply", printable(w.reply), "listener", printable(w.listener));
+	return json_pack("{s:s, s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:i, s:s, s:s, s:o, s:i, s:i, s:o, s:o}", "kind",
+		"reject", "ref", policy_ref_format(ref, ref_text), "at", (json_int_t)w.wall_s, "client",
+		address(w.client), "ptr", printable(w.ptr), "helo", printable(w.helo), "from", printable(w.from),
+		"rcpt", printable(w.rcpt), "rule", (int)w.rule, "rule_name", policy_rule_name((enum policy_rule)w.rule),
+		"verdict", policy_verdict_name((enum verdict)w.verdict), "reason", printable(w.reason), "score",
+		(int)w.score, "code", (int)w.code, "reply", printable(w.reply), "listener", printable(w.listener));
 }
 
 /* The triplet whose tag begins with ref, or NULL. */
@@ -322,8 +341,9 @@ triplet_object(struct db *db, uint64_t ref)
 
 	if (!db_table(db, SCHEMA_DB_ENTRIES, &dbi) || mdb_cursor_open(db->txn, dbi, &cursor) != 0)
 		return NULL;
-	if (mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE) == 0 && schema_entry_key_parse(key.mv_data, key.mv_size, &kind, &tag) == 0 &&
-		kind == VT_TRIPLET && policy_ref_of_tag(tag) == ref)
+	if (mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE) == 0 &&
+		schema_entry_key_parse(key.mv_data, key.mv_size, &kind, &tag) == 0 && kind == VT_TRIPLET &&
+		policy_ref_of_tag(tag) == ref)
 		o = entry_object(db, &key, &value);
 	mdb_cursor_close(cursor);
 	return o;
@@ -333,12 +353,27 @@ int
 cmd_db_show(struct cli *cli, int argc, char **argv)
 {
 	static const struct cli_field fields[] = {
-		{ "kind", "kind", CLI_TEXT }, { "ref", "reference", CLI_TEXT }, { "state", "state", CLI_TEXT }, { "at", "at", CLI_TIME },
-		{ "network", "network", CLI_TEXT }, { "client", "client", CLI_TEXT }, { "ptr", "name", CLI_TEXT }, { "helo", "HELO", CLI_TEXT },
-		{ "sender", "sender", CLI_TEXT }, { "from", "sender", CLI_TEXT }, { "recipient", "recipient", CLI_TEXT }, { "rcpt", "recipient", CLI_TEXT },
-		{ "lapsed", "windows lapsed", CLI_TEXT }, { "verdict", "verdict", CLI_TEXT }, { "rule", "rule", CLI_TEXT },
-		{ "rule_name", "test", CLI_TEXT }, { "reason", "reason", CLI_TEXT }, { "score", "score", CLI_TEXT }, { "listener", "listener", CLI_TEXT },
-		{ "code", "code", CLI_TEXT }, { "reply", "reply", CLI_TEXT },
+		{ "kind", "kind", CLI_TEXT },
+		{ "ref", "reference", CLI_TEXT },
+		{ "state", "state", CLI_TEXT },
+		{ "at", "at", CLI_TIME },
+		{ "network", "network", CLI_TEXT },
+		{ "client", "client", CLI_TEXT },
+		{ "ptr", "name", CLI_TEXT },
+		{ "helo", "HELO", CLI_TEXT },
+		{ "sender", "sender", CLI_TEXT },
+		{ "from", "sender", CLI_TEXT },
+		{ "recipient", "recipient", CLI_TEXT },
+		{ "rcpt", "recipient", CLI_TEXT },
+		{ "lapsed", "windows lapsed", CLI_TEXT },
+		{ "verdict", "verdict", CLI_TEXT },
+		{ "rule", "rule", CLI_TEXT },
+		{ "rule_name", "test", CLI_TEXT },
+		{ "reason", "reason", CLI_TEXT },
+		{ "score", "score", CLI_TEXT },
+		{ "listener", "listener", CLI_TEXT },
+		{ "code", "code", CLI_TEXT },
+		{ "reply", "reply", CLI_TEXT },
 	};
 	const char *pos[CLI_ARGS_MAX];
 	uint64_t ref;
@@ -392,29 +427,37 @@ option_object(const MDB_val *key, const MDB_val *value)
 	char name[SCHEMA_OPTION_KEY_MAX_OCTETS + 1];
 	struct schema_option o;
 
-	if (schema_option_key_parse(key->mv_data, key->mv_size, name) != 0 || schema_option_parse(value->mv_data, value->mv_size, &o) != 0)
+	if (schema_option_key_parse(key->mv_data, key->mv_size, name) != 0 ||
+		schema_option_parse(value->mv_data, value->mv_size, &o) != 0)
 		return NULL;
-	return json_pack("{s:s, s:o, s:I}", "option", name, "value", printable(o.text), "set_at", (json_int_t)o.set_wall_s);
+	return json_pack(
+		"{s:s, s:o, s:I}", "option", name, "value", printable(o.text), "set_at", (json_int_t)o.set_wall_s);
 }
 
 static json_t *
 backend_object(const MDB_val *key, const MDB_val *value)
 {
-	static const char *const health[] = { [BACKEND_UNPROBED] = "unprobed", [BACKEND_UP] = "up", [BACKEND_DOWN] = "down",
-		[BACKEND_OPEN_RELAY] = "open-relay", [BACKEND_LOOP] = "loop", [BACKEND_DRAINED] = "drained" };
+	static const char *const health[] = { [BACKEND_UNPROBED] = "unprobed",
+		[BACKEND_UP] = "up",
+		[BACKEND_DOWN] = "down",
+		[BACKEND_OPEN_RELAY] = "open-relay",
+		[BACKEND_LOOP] = "loop",
+		[BACKEND_DRAINED] = "drained" };
 	struct schema_backend b;
 	uint32_t id;
 
-	if (schema_backend_key_parse(key->mv_data, key->mv_size, &id) != 0 || schema_backend_parse(value->mv_data, value->mv_size, &b) != 0)
+	if (schema_backend_key_parse(key->mv_data, key->mv_size, &id) != 0 ||
+		schema_backend_parse(value->mv_data, value->mv_size, &b) != 0)
 		return NULL;
-	return json_pack("{s:I, s:s, s:I, s:I, s:I, s:o}", "id", (json_int_t)id, "state", b.health < ARRAY_LEN(health) ? health[b.health] : "unknown",
-		"size", (json_int_t)b.size_octets, "probed_at", (json_int_t)b.probed_s, "changed_at", (json_int_t)b.changed_s, "words",
+	return json_pack("{s:I, s:s, s:I, s:I, s:I, s:o}", "id", (json_int_t)id, "state",
+		b.health < ARRAY_LEN(health) ? health[b.health] : "unknown", "size", (json_int_t)b.size_octets,
+		"probed_at", (json_int_t)b.probed_s, "changed_at", (json_int_t)b.changed_s, "words",
 		printable(b.words));
 }
 
 static int
-print_all(struct cli *cli, int argc, char **argv, enum schema_db which, json_t *(*fn)(const MDB_val *, const MDB_val *), const char *name,
-	const struct cli_field *columns, size_t n, const char *none)
+print_all(struct cli *cli, int argc, char **argv, enum schema_db which, json_t *(*fn)(const MDB_val *, const MDB_val *),
+	const char *name, const struct cli_field *columns, size_t n, const char *none)
 {
 	const char *pos[CLI_ARGS_MAX];
 	json_t *list, *o;
@@ -443,18 +486,22 @@ print_all(struct cli *cli, int argc, char **argv, enum schema_db which, json_t *
 int
 cmd_db_options(struct cli *cli, int argc, char **argv)
 {
-	static const struct cli_field columns[] = { { "option", "OPTION", CLI_TEXT }, { "value", "VALUE", CLI_TEXT }, { "set_at", "SET", CLI_TIME } };
+	static const struct cli_field columns[] = { { "option", "OPTION", CLI_TEXT }, { "value", "VALUE", CLI_TEXT },
+		{ "set_at", "SET", CLI_TIME } };
 
-	return print_all(cli, argc, argv, SCHEMA_DB_OPTIONS, option_object, "options", columns, ARRAY_LEN(columns), "no option was set");
+	return print_all(cli, argc, argv, SCHEMA_DB_OPTIONS, option_object, "options", columns, ARRAY_LEN(columns),
+		"no option was set");
 }
 
 int
 cmd_db_backends(struct cli *cli, int argc, char **argv)
 {
-	static const struct cli_field columns[] = { { "id", "ID", CLI_TEXT }, { "state", "STATE", CLI_TEXT }, { "size", "SIZE", CLI_OCTETS },
-		{ "probed_at", "PROBED", CLI_TIME }, { "changed_at", "CHANGED", CLI_TIME }, { "words", "SAID", CLI_TEXT } };
+	static const struct cli_field columns[] = { { "id", "ID", CLI_TEXT }, { "state", "STATE", CLI_TEXT },
+		{ "size", "SIZE", CLI_OCTETS }, { "probed_at", "PROBED", CLI_TIME },
+		{ "changed_at", "CHANGED", CLI_TIME }, { "words", "SAID", CLI_TEXT } };
 
-	return print_all(cli, argc, argv, SCHEMA_DB_BACKENDS, backend_object, "backends", columns, ARRAY_LEN(columns), "no backend was stored");
+	return print_all(cli, argc, argv, SCHEMA_DB_BACKENDS, backend_object, "backends", columns, ARRAY_LEN(columns),
+		"no backend was stored");
 }
 
 /* Every named database with its number of records; the names are the keys of the main one. */
@@ -478,7 +525,8 @@ tables_object(struct db *db)
 		memcpy(name, key.mv_data, key.mv_size);
 		name[key.mv_size] = '\0';
 		if (mdb_dbi_open(db->txn, name, 0, &dbi) == 0 && mdb_stat(db->txn, dbi, &stat) == 0)
-			json_object_set_new(tables, name, json_integer((json_int_t)stat.ms_entries)); /* no UTF-8: left out */
+			json_object_set_new(
+				tables, name, json_integer((json_int_t)stat.ms_entries)); /* no UTF-8: left out */
 	}
 	mdb_cursor_close(cursor);
 	return tables;
@@ -488,8 +536,12 @@ int
 cmd_db_stats(struct cli *cli, int argc, char **argv)
 {
 	static const struct cli_field fields[] = {
-		{ "path", "file", CLI_TEXT }, { "schema_state", "layout", CLI_TEXT }, { "schema", "layout version", CLI_TEXT },
-		{ "created_at", "created", CLI_TIME }, { "map_octets", "map", CLI_OCTETS }, { "used_octets", "used", CLI_OCTETS },
+		{ "path", "file", CLI_TEXT },
+		{ "schema_state", "layout", CLI_TEXT },
+		{ "schema", "layout version", CLI_TEXT },
+		{ "created_at", "created", CLI_TIME },
+		{ "map_octets", "map", CLI_OCTETS },
+		{ "used_octets", "used", CLI_OCTETS },
 		{ "readers", "readers", CLI_TEXT },
 	};
 	const char *pos[CLI_ARGS_MAX], *name;
@@ -512,8 +564,10 @@ cmd_db_stats(struct cli *cli, int argc, char **argv)
 	has_meta = db_value(&db, SCHEMA_DB_META, SCHEMA_META_SCHEMA, strlen(SCHEMA_META_SCHEMA), &value);
 	tables = tables_object(&db);
 	o = json_pack("{s:s, s:s, s:I, s:I, s:i, s:O}", "path", db.path, "schema_state",
-		schema_state_name(schema_judge(has_meta ? value.mv_data : NULL, has_meta ? value.mv_size : 0)), "map_octets", (json_int_t)info.me_mapsize,
-		"used_octets", (json_int_t)((info.me_last_pgno + 1) * stat.ms_psize), "readers", (int)info.me_numreaders, "tables", tables);
+		schema_state_name(schema_judge(has_meta ? value.mv_data : NULL, has_meta ? value.mv_size : 0)),
+		"map_octets", (json_int_t)info.me_mapsize, "used_octets",
+		(json_int_t)((info.me_last_pgno + 1) * stat.ms_psize), "readers", (int)info.me_numreaders, "tables",
+		tables);
 	if (has_meta && schema_meta_parse(value.mv_data, value.mv_size, &meta) == 0) {
 		json_object_set_new(o, "schema", json_integer(meta.schema));
 		json_object_set_new(o, "created_at", json_integer((json_int_t)meta.created_wall_s));
@@ -523,9 +577,11 @@ cmd_db_stats(struct cli *cli, int argc, char **argv)
 	} else {
 		cli_print_fields(o, fields, ARRAY_LEN(fields));
 		printf("\n");
-		json_object_foreach(tables, name, count) {
+		json_object_foreach(tables, name, count)
+		{
 			cli_print_text(name);
-			printf("%*lld\n", (int)(strlen(name) < 20 ? 24 - strlen(name) : 4), (long long)json_integer_value(count));
+			printf("%*lld\n", (int)(strlen(name) < 20 ? 24 - strlen(name) : 4),
+				(long long)json_integer_value(count));
 		}
 	}
 	json_decref(tables);
@@ -566,7 +622,10 @@ int
 cmd_db_check(struct cli *cli, int argc, char **argv)
 {
 	static const struct cli_field columns[] = {
-		{ "table", "TABLE", CLI_TEXT }, { "good", "GOOD", CLI_TEXT }, { "damaged", "DAMAGED", CLI_TEXT }, { "unknown", "UNKNOWN VERSION", CLI_TEXT },
+		{ "table", "TABLE", CLI_TEXT },
+		{ "good", "GOOD", CLI_TEXT },
+		{ "damaged", "DAMAGED", CLI_TEXT },
+		{ "unknown", "UNKNOWN VERSION", CLI_TEXT },
 	};
 	const char *pos[CLI_ARGS_MAX];
 	json_t *list, *o;
@@ -585,8 +644,10 @@ cmd_db_check(struct cli *cli, int argc, char **argv)
 
 		check_table(&db, (enum schema_db)d, &c);
 		damaged += c.damaged;
-		json_array_append_new(list, json_pack("{s:s, s:I, s:I, s:I}", "table", schema_db_name((enum schema_db)d), "good", (json_int_t)c.good,
-						    "damaged", (json_int_t)c.damaged, "unknown", (json_int_t)c.unknown));
+		json_array_append_new(
+			list, json_pack("{s:s, s:I, s:I, s:I}", "table", schema_db_name((enum schema_db)d), "good",
+				      (json_int_t)c.good, "damaged", (json_int_t)c.damaged, "unknown",
+				      (json_int_t)c.unknown));
 	}
 	if (cli->json) {
 		o = json_pack("{s:O, s:I}", "tables", list, "damaged", (json_int_t)damaged);

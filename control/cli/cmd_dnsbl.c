@@ -7,12 +7,22 @@ int
 cmd_dnsbl_test(struct cli *cli, int argc, char **argv)
 {
 	static const struct cli_field fields[] = {
-		{ "client", "client", CLI_TEXT }, { "ptr_state", "reverse DNS", CLI_TEXT }, { "ptr", "name", CLI_TEXT }, { "score", "score", CLI_TEXT },
-		{ "effect", "effect", CLI_TEXT }, { "complete", "all answered", CLI_YES }, { "dns_ms", "asked for", CLI_MS },
+		{ "client", "client", CLI_TEXT },
+		{ "ptr_state", "reverse DNS", CLI_TEXT },
+		{ "ptr", "name", CLI_TEXT },
+		{ "score", "score", CLI_TEXT },
+		{ "effect", "effect", CLI_TEXT },
+		{ "complete", "all answered", CLI_YES },
+		{ "dns_ms", "asked for", CLI_MS },
 	};
 	static const struct cli_field columns[] = {
-		{ "zone", "ZONE", CLI_TEXT }, { "state", "STATE", CLI_TEXT }, { "listed", "LISTED", CLI_YES }, { "answers", "ANSWERS", CLI_TEXT }, { "weight", "WEIGHT", CLI_TEXT },
-		{ "dns_ms", "TIME", CLI_MS }, { "text", "TEXT", CLI_TEXT },
+		{ "zone", "ZONE", CLI_TEXT },
+		{ "state", "STATE", CLI_TEXT },
+		{ "listed", "LISTED", CLI_YES },
+		{ "answers", "ANSWERS", CLI_TEXT },
+		{ "weight", "WEIGHT", CLI_TEXT },
+		{ "dns_ms", "TIME", CLI_MS },
+		{ "text", "TEXT", CLI_TEXT },
 	};
 	const char *pos[CLI_ARGS_MAX];
 	json_t *args, *result;
@@ -36,12 +46,21 @@ int
 cmd_dnsbl_status(struct cli *cli, int argc, char **argv)
 {
 	static const struct cli_field zones[] = {
-		{ "zone", "ZONE", CLI_TEXT }, { "state", "STATE", CLI_TEXT }, { "weight_max", "WEIGHT", CLI_TEXT }, { "decisive", "DECISIVE", CLI_YES },
-		{ "asked", "ASKED", CLI_TEXT }, { "listed", "LISTED", CLI_TEXT }, { "errors", "ERRORS", CLI_TEXT }, { "latency_ms", "LATENCY", CLI_MS },
+		{ "zone", "ZONE", CLI_TEXT },
+		{ "state", "STATE", CLI_TEXT },
+		{ "weight_max", "WEIGHT", CLI_TEXT },
+		{ "decisive", "DECISIVE", CLI_YES },
+		{ "asked", "ASKED", CLI_TEXT },
+		{ "listed", "LISTED", CLI_TEXT },
+		{ "errors", "ERRORS", CLI_TEXT },
+		{ "latency_ms", "LATENCY", CLI_MS },
 	};
-	static const struct cli_field resolvers[] = { { "server", "RESOLVER", CLI_TEXT }, { "state", "STATE", CLI_TEXT } };
+	static const struct cli_field resolvers[] = { { "server", "RESOLVER", CLI_TEXT },
+		{ "state", "STATE", CLI_TEXT } };
 	static const struct cli_field cache[] = {
-		{ "cache.asked", "clients asked for", CLI_TEXT }, { "cache.hits", "answered from the cache", CLI_TEXT }, { "cache.clients", "clients cached", CLI_TEXT },
+		{ "cache.asked", "clients asked for", CLI_TEXT },
+		{ "cache.hits", "answered from the cache", CLI_TEXT },
+		{ "cache.clients", "clients cached", CLI_TEXT },
 	};
 	const char *pos[CLI_ARGS_MAX];
 	json_t *result;

@@ -40,11 +40,18 @@ int
 cmd_explain(struct cli *cli, int argc, char **argv)
 {
 	static const struct cli_field steps[] = {
-		{ "rule", "RULE", CLI_TEXT }, { "name", "TEST", CLI_TEXT }, { "matched", "DECIDES", CLI_YES }, { "detail", "DETAIL", CLI_TEXT },
+		{ "rule", "RULE", CLI_TEXT },
+		{ "name", "TEST", CLI_TEXT },
+		{ "matched", "DECIDES", CLI_YES },
+		{ "detail", "DETAIL", CLI_TEXT },
 	};
 	static const struct cli_field client[] = {
-		{ "listener", "listener", CLI_TEXT }, { "mode", "mode", CLI_TEXT }, { "client.ptr_state", "reverse DNS", CLI_TEXT },
-		{ "client.ptr", "name", CLI_TEXT }, { "client.score", "score", CLI_TEXT }, { "client.zone", "most by", CLI_TEXT },
+		{ "listener", "listener", CLI_TEXT },
+		{ "mode", "mode", CLI_TEXT },
+		{ "client.ptr_state", "reverse DNS", CLI_TEXT },
+		{ "client.ptr", "name", CLI_TEXT },
+		{ "client.score", "score", CLI_TEXT },
+		{ "client.zone", "most by", CLI_TEXT },
 		{ "ref", "reference", CLI_TEXT },
 	};
 	const char *listener = NULL;
@@ -77,13 +84,31 @@ int
 cmd_why(struct cli *cli, int argc, char **argv)
 {
 	static const struct cli_field fields[] = {
-		{ "kind", "kind", CLI_TEXT }, { "ref", "reference", CLI_TEXT }, { "at", "at", CLI_TIME }, { "state", "state", CLI_TEXT },
-		{ "network", "network", CLI_TEXT }, { "client", "client", CLI_TEXT }, { "ptr", "name", CLI_TEXT }, { "helo", "HELO", CLI_TEXT },
-		{ "sender", "sender", CLI_TEXT }, { "recipient", "recipient", CLI_TEXT }, { "from", "sender", CLI_TEXT }, { "rcpt", "recipient", CLI_TEXT },
-		{ "first_at", "first attempt", CLI_TIME }, { "last_at", "last attempt", CLI_TIME }, { "wait_s", "waits", CLI_DURATION },
-		{ "lapsed", "windows lapsed", CLI_TEXT }, { "expires_in_s", "expires in", CLI_DURATION }, { "verdict", "verdict", CLI_TEXT },
-		{ "rule", "rule", CLI_TEXT }, { "rule_name", "test", CLI_TEXT }, { "reason", "reason", CLI_TEXT }, { "score", "score", CLI_TEXT },
-		{ "listener", "listener", CLI_TEXT }, { "code", "code", CLI_TEXT }, { "reply", "reply", CLI_TEXT },
+		{ "kind", "kind", CLI_TEXT },
+		{ "ref", "reference", CLI_TEXT },
+		{ "at", "at", CLI_TIME },
+		{ "state", "state", CLI_TEXT },
+		{ "network", "network", CLI_TEXT },
+		{ "client", "client", CLI_TEXT },
+		{ "ptr", "name", CLI_TEXT },
+		{ "helo", "HELO", CLI_TEXT },
+		{ "sender", "sender", CLI_TEXT },
+		{ "recipient", "recipient", CLI_TEXT },
+		{ "from", "sender", CLI_TEXT },
+		{ "rcpt", "recipient", CLI_TEXT },
+		{ "first_at", "first attempt", CLI_TIME },
+		{ "last_at", "last attempt", CLI_TIME },
+		{ "wait_s", "waits", CLI_DURATION },
+		{ "lapsed", "windows lapsed", CLI_TEXT },
+		{ "expires_in_s", "expires in", CLI_DURATION },
+		{ "verdict", "verdict", CLI_TEXT },
+		{ "rule", "rule", CLI_TEXT },
+		{ "rule_name", "test", CLI_TEXT },
+		{ "reason", "reason", CLI_TEXT },
+		{ "score", "score", CLI_TEXT },
+		{ "listener", "listener", CLI_TEXT },
+		{ "code", "code", CLI_TEXT },
+		{ "reply", "reply", CLI_TEXT },
 	};
 	const char *pos[CLI_ARGS_MAX];
 	json_t *args, *result;

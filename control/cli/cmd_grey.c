@@ -33,9 +33,16 @@ static void
 print_entry(const json_t *entry)
 {
 	static const struct cli_field fields[] = {
-		{ "ref", "reference", CLI_TEXT }, { "state", "state", CLI_TEXT }, { "network", "network", CLI_TEXT }, { "sender", "sender", CLI_TEXT },
-		{ "recipient", "recipient", CLI_TEXT }, { "first_at", "first attempt", CLI_TIME }, { "last_at", "last attempt", CLI_TIME },
-		{ "wait_s", "waits", CLI_DURATION }, { "lapsed", "windows lapsed", CLI_TEXT }, { "expires_in_s", "expires in", CLI_DURATION },
+		{ "ref", "reference", CLI_TEXT },
+		{ "state", "state", CLI_TEXT },
+		{ "network", "network", CLI_TEXT },
+		{ "sender", "sender", CLI_TEXT },
+		{ "recipient", "recipient", CLI_TEXT },
+		{ "first_at", "first attempt", CLI_TIME },
+		{ "last_at", "last attempt", CLI_TIME },
+		{ "wait_s", "waits", CLI_DURATION },
+		{ "lapsed", "windows lapsed", CLI_TEXT },
+		{ "expires_in_s", "expires in", CLI_DURATION },
 	};
 
 	cli_print_fields(entry, fields, ARRAY_LEN(fields));
@@ -67,20 +74,30 @@ put_filters(const struct cli *cli, json_t *args, const struct filters *f)
 	return true;
 }
 
-#define FILTER_OPTIONS(f) \
-	{ "sender", &(f).sender, NULL }, { "recipient", &(f).recipient, NULL }, { "network", &(f).network, NULL }, \
-	{ "state", &(f).state, NULL }
+#define FILTER_OPTIONS(f)                                                                                              \
+	{ "sender", &(f).sender, NULL }, { "recipient", &(f).recipient, NULL }, { "network", &(f).network, NULL },     \
+	{                                                                                                              \
+		"state", &(f).state, NULL                                                                              \
+	}
 
 int
 cmd_grey_list(struct cli *cli, int argc, char **argv)
 {
 	static const struct cli_field columns[] = {
-		{ "ref", "REF", CLI_TEXT }, { "state", "STATE", CLI_TEXT }, { "network", "NETWORK", CLI_TEXT }, { "sender", "SENDER", CLI_TEXT },
-		{ "recipient", "RECIPIENT", CLI_TEXT }, { "first_at", "FIRST", CLI_TIME }, { "last_at", "LAST", CLI_TIME },
-		{ "wait_s", "WAITS", CLI_DURATION }, { "lapsed", "LAPSED", CLI_TEXT }, { "expires_in_s", "EXPIRES IN", CLI_DURATION },
+		{ "ref", "REF", CLI_TEXT },
+		{ "state", "STATE", CLI_TEXT },
+		{ "network", "NETWORK", CLI_TEXT },
+		{ "sender", "SENDER", CLI_TEXT },
+		{ "recipient", "RECIPIENT", CLI_TEXT },
+		{ "first_at", "FIRST", CLI_TIME },
+		{ "last_at", "LAST", CLI_TIME },
+		{ "wait_s", "WAITS", CLI_DURATION },
+		{ "lapsed", "LAPSED", CLI_TEXT },
+		{ "expires_in_s", "EXPIRES IN", CLI_DURATION },
 	};
 	struct filters f = { 0 };
-	const struct cli_option options[] = { FILTER_OPTIONS(f), { "limit", &f.limit, NULL }, { "after", &f.after, NULL } };
+	const struct cli_option options[] = { FILTER_OPTIONS(f), { "limit", &f.limit, NULL },
+		{ "after", &f.after, NULL } };
 	const char *pos[CLI_ARGS_MAX];
 	json_t *args, *result;
 	int exit_code;
@@ -99,7 +116,8 @@ cmd_grey_list(struct cli *cli, int argc, char **argv)
 	if (json_is_true(cli_get(result, "more"))) {
 		char after[64];
 
-		printf("there are more: --after %s\n", cli_format(cli_get(result, "after"), CLI_TEXT, after, sizeof(after)));
+		printf("there are more: --after %s\n",
+			cli_format(cli_get(result, "after"), CLI_TEXT, after, sizeof(after)));
 	}
 	json_decref(result);
 	return CLI_OK;

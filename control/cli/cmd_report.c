@@ -9,13 +9,20 @@ int
 cmd_report(struct cli *cli, int argc, char **argv)
 {
 	static const struct cli_field fields[] = {
-		{ "since_at", "since", CLI_TIME }, { "greylisted", "greylisted", CLI_TEXT }, { "passed", "came back and passed", CLI_TEXT },
-		{ "never_came_back", "never came back", CLI_TEXT }, { "lapsed", "came back too late (lapsed)", CLI_TEXT },
-		{ "delay_p50_s", "added delay, half of them", CLI_DURATION }, { "delay_p95_s", "added delay, 95 of 100", CLI_DURATION },
+		{ "since_at", "since", CLI_TIME },
+		{ "greylisted", "greylisted", CLI_TEXT },
+		{ "passed", "came back and passed", CLI_TEXT },
+		{ "never_came_back", "never came back", CLI_TEXT },
+		{ "lapsed", "came back too late (lapsed)", CLI_TEXT },
+		{ "delay_p50_s", "added delay, half of them", CLI_DURATION },
+		{ "delay_p95_s", "added delay, 95 of 100", CLI_DURATION },
 		{ "rejected", "refused", CLI_TEXT },
 	};
 	static const struct cli_field columns[] = {
-		{ "network", "MOST REFUSED", CLI_TEXT }, { "count", "REFUSED", CLI_TEXT }, { "rule", "RULE", CLI_TEXT }, { "rule_name", "TEST", CLI_TEXT },
+		{ "network", "MOST REFUSED", CLI_TEXT },
+		{ "count", "REFUSED", CLI_TEXT },
+		{ "rule", "RULE", CLI_TEXT },
+		{ "rule_name", "TEST", CLI_TEXT },
 	};
 	const char *limit = NULL;
 	const struct cli_option options[] = { { "limit", &limit, NULL } };

@@ -10,9 +10,9 @@
 
 #include "control/cli/cli.h"
 
-#define CELL_OCTETS    512
-#define COLUMNS_MAX    16
-#define KEY_OCTETS     64
+#define CELL_OCTETS 512
+#define COLUMNS_MAX 16
+#define KEY_OCTETS  64
 
 const json_t *
 cli_get(const json_t *object, const char *dotted)
@@ -78,7 +78,10 @@ cli_print_text(const char *text)
 static void
 format_duration(double seconds, char *out, size_t room)
 {
-	static const struct { const char *unit; long s; } units[] = { { "d", 86400 }, { "h", 3600 }, { "m", 60 }, { "s", 1 } };
+	static const struct {
+		const char *unit;
+		long s;
+	} units[] = { { "d", 86400 }, { "h", 3600 }, { "m", 60 }, { "s", 1 } };
 	long left = seconds < 0 ? 0 : (long)(seconds + 0.5);
 	size_t at = 0;
 	unsigned shown = 0;
@@ -86,7 +89,8 @@ format_duration(double seconds, char *out, size_t room)
 	out[0] = '\0';
 	for (unsigned i = 0; i < ARRAY_LEN(units) && shown < 2; i++) { /* the two largest say enough */
 		if (left >= units[i].s) {
-			at += (size_t)snprintf(out + at, room - at, "%s%ld%s", shown > 0 ? " " : "", left / units[i].s, units[i].unit);
+			at += (size_t)snprintf(
+				out + at, room - at, "%s%ld%s", shown > 0 ? " " : "", left / units[i].s, units[i].unit);
 			left %= units[i].s;
 			shown++;
 		} else if (shown > 0) {
@@ -149,7 +153,8 @@ cli_format(const json_t *v, enum cli_as as, char *out, size_t room)
 	if (v == NULL || json_is_null(v)) {
 		append(out, 0, room, "-");
 	} else if (json_is_array(v)) {
-		json_array_foreach(v, i, item) {
+		json_array_foreach(v, i, item)
+		{
 			if (i > 0)
 				at = append(out, at, room, " ");
 			at = format_scalar(item, out, at, room);
@@ -192,7 +197,8 @@ is_right(const json_t *array, const struct cli_field *column)
 	const json_t *row;
 	size_t i;
 
-	json_array_foreach(array, i, row) {
+	json_array_foreach(array, i, row)
+	{
 		const json_t *v = cli_get(row, column->key);
 
 		if (v != NULL && !json_is_null(v) && (!json_is_number(v) || column->as == CLI_TIME))
@@ -219,7 +225,8 @@ cli_print_table(const json_t *array, const struct cli_field *columns, size_t n, 
 		bool filled = false;
 
 		right[c] = is_right(array, &columns[c]);
-		json_array_foreach(array, i, row) {
+		json_array_foreach(array, i, row)
+		{
 			const json_t *v = cli_get(row, columns[c].key);
 			const size_t length = strlen(cli_format(v, columns[c].as, cell, sizeof(cell)));
 
@@ -242,7 +249,8 @@ cli_print_table(const json_t *array, const struct cli_field *columns, size_t n, 
 			if (width[c] == 0)
 				continue;
 			if (r > 0)
-				text = cli_format(cli_get(json_array_get(array, r - 1), columns[c].key), columns[c].as, cell, sizeof(cell));
+				text = cli_format(cli_get(json_array_get(array, r - 1), columns[c].key), columns[c].as,
+					cell, sizeof(cell));
 			printf("%s", first ? "" : "  ");
 			if (c == last && !right[c])
 				printf("%s", text);
@@ -258,7 +266,8 @@ cli_print_table(const json_t *array, const struct cli_field *columns, size_t n, 
 static bool
 is_empty(const json_t *v)
 {
-	return v == NULL || json_is_null(v) || (json_is_string(v) && json_string_length(v) == 0) || (json_is_array(v) && json_array_size(v) == 0);
+	return v == NULL || json_is_null(v) || (json_is_string(v) && json_string_length(v) == 0) ||
+	       (json_is_array(v) && json_array_size(v) == 0);
 }
 
 void

@@ -11,43 +11,66 @@
 
 #include "control/cli/cli.h"
 
-#define GREY_WHICH \
-	"A record is named by its reference (as in a reply or the log) or by CLIENT SENDER RECIPIENT. The null sender is <>.\n"
+#define GREY_WHICH                                                                                                     \
+	"A record is named by its reference (as in a reply or the log) or by CLIENT SENDER RECIPIENT. The null "       \
+	"sender is <>.\n"
 
 const struct cli_command cli_commands[] = {
 	{ "status", "", "What runs, since when, and how it is", NULL, cmd_status },
-	{ "stats", "[GROUP] [--all]", "Counters, by group", "Counters that are 0 are left out unless --all is given. With --json all are there.\n", cmd_stats },
+	{ "stats", "[GROUP] [--all]", "Counters, by group",
+		"Counters that are 0 are left out unless --all is given. With --json all are there.\n", cmd_stats },
 	{ "set", "OPTION VALUE", "Change an option now and keep it",
-		"The value is kept in the database and lies over the file's until `unset`. Durations: 90, 90s, 4m, 6h, 36d.\n"
-		"  greylinectl set greylist.block 10m\n", cmd_set },
+		"The value is kept in the database and lies over the file's until `unset`. Durations: 90, 90s, 4m, 6h, "
+	        "36d.\n"
+		"  greylinectl set greylist.block 10m\n",
+		cmd_set },
 	{ "unset", "OPTION", "Give an option back to the file", NULL, cmd_unset },
 	{ "config", "[OPTION] [--changed]", "What is in force and where it comes from",
-		"Origin is default, file or set. --changed leaves out what has its default. One OPTION shows its range, default and help.\n", cmd_config },
+		"Origin is default, file or set. --changed leaves out what has its default. One OPTION shows its "
+	        "range, default and help.\n",
+		cmd_config },
 	{ "config show", "[OPTION] [--changed]", "The same as config", NULL, cmd_config },
 	{ "reload", "", "Read the configuration file again",
-		"A bad file never replaces a good one: every error is printed with file and line, and the exit code is 2. Returns when all workers\n"
-		"took the new configuration.\n", cmd_reload },
-	{ "grey list", "[--sender S] [--recipient R] [--network N] [--state grey|white|lapsed] [--limit N] [--after A]", "Records of the greylist",
-		"--sender and --recipient take an address or a part of it. --after continues where the last list ended.\n", cmd_grey_list },
+		"A bad file never replaces a good one: every error is printed with file and line, and the exit code is "
+	        "2. Returns when all workers\n"
+		"took the new configuration.\n",
+		cmd_reload },
+	{ "grey list", "[--sender S] [--recipient R] [--network N] [--state grey|white|lapsed] [--limit N] [--after A]",
+		"Records of the greylist",
+		"--sender and --recipient take an address or a part of it. --after continues where the last list "
+	        "ended.\n",
+		cmd_grey_list },
 	{ "grey show", "REF | CLIENT SENDER RECIPIENT", "One record of the greylist", GREY_WHICH, cmd_grey_show },
-	{ "grey pass", "REF | CLIENT SENDER RECIPIENT", "Let a sender through from its next attempt on", GREY_WHICH, cmd_grey_pass },
-	{ "grey del", "REF | CLIENT SENDER RECIPIENT | [--sender S] [--recipient R] [--network N] [--state grey|white|lapsed]", "Forget records of the greylist", GREY_WHICH, cmd_grey_del },
+	{ "grey pass", "REF | CLIENT SENDER RECIPIENT", "Let a sender through from its next attempt on", GREY_WHICH,
+		cmd_grey_pass },
+	{ "grey del",
+		"REF | CLIENT SENDER RECIPIENT | [--sender S] [--recipient R] [--network N] [--state "
+	        "grey|white|lapsed]",
+		"Forget records of the greylist", GREY_WHICH, cmd_grey_del },
 	{ "client show", "CLIENT", "All that is known about a client", NULL, cmd_client_show },
 	{ "client list", "", "Clients allowed or denied by the operator", NULL, cmd_client_list },
 	{ "client allow", "CLIENT [NOTE]", "Allow a client, network or confirmed name",
-		"CLIENT is an address, a network (192.0.2.0/24) or a host name; .example.org is every name below it. Names count only where they\n"
-		"resolve back to the client.\n", cmd_client_allow },
-	{ "client deny", "CLIENT [NOTE]", "Deny a client, network or confirmed name", "As client allow. Allowed comes before denied.\n", cmd_client_deny },
-	{ "client forget", "CLIENT", "Forget a client: its verdict, allowance, traps and list entries", NULL, cmd_client_forget },
+		"CLIENT is an address, a network (192.0.2.0/24) or a host name; .example.org is every name below it. "
+	        "Names count only where they\n"
+		"resolve back to the client.\n",
+		cmd_client_allow },
+	{ "client deny", "CLIENT [NOTE]", "Deny a client, network or confirmed name",
+		"As client allow. Allowed comes before denied.\n", cmd_client_deny },
+	{ "client forget", "CLIENT", "Forget a client: its verdict, allowance, traps and list entries", NULL,
+		cmd_client_forget },
 	{ "explain", "CLIENT [HELO] [FROM] [RCPT] [--listener NAME]", "What would happen now, rule by rule",
-		"Asks DNS as for a real session, and writes nothing. The null sender is <>. The numbers are those of the order of tests.\n"
-		"  greylinectl explain 192.0.2.1 mail.example.net alice@example.net bob@example.org\n", cmd_explain },
+		"Asks DNS as for a real session, and writes nothing. The null sender is <>. The numbers are those of "
+	        "the order of tests.\n"
+		"  greylinectl explain 192.0.2.1 mail.example.net alice@example.net bob@example.org\n",
+		cmd_explain },
 	{ "why", "REF", "What a reference in a reply or the log stands for", NULL, cmd_why },
 	{ "dnsbl test", "CLIENT", "Ask every zone and the reverse DNS about an address", NULL, cmd_dnsbl_test },
 	{ "dnsbl status", "", "Zones and resolvers", NULL, cmd_dnsbl_status },
 	{ "backend list", "", "Mail servers behind, as the last probe found them", NULL, cmd_backend_list },
-	{ "backend probe", "NAME", "Probe a mail server now", "Includes the open relay test. Exit code 1 when there is no such backend.\n", cmd_backend_probe },
-	{ "report", "[--limit N]", "Who never came back, who lapsed, how long good mail waited, who was refused", NULL, cmd_report },
+	{ "backend probe", "NAME", "Probe a mail server now",
+		"Includes the open relay test. Exit code 1 when there is no such backend.\n", cmd_backend_probe },
+	{ "report", "[--limit N]", "Who never came back, who lapsed, how long good mail waited, who was refused", NULL,
+		cmd_report },
 	{ "db stats", "[--state-dir DIR]", "The database, read from its file", NULL, cmd_db_stats },
 	{ "db list", "[--kind KIND] [--limit N] [--state-dir DIR]", "Stored records with their names",
 		"KIND is triplet (the default), client, auto, pair, trap, sender-domain or all.\n", cmd_db_list },
@@ -68,18 +91,18 @@ print_general_help(FILE *to)
 	for (size_t i = 0; i < cli_n_commands; i++)
 		if (strcmp(cli_commands[i].words, "config show") != 0)
 			fprintf(to, "  %-15s %s\n", cli_commands[i].words, cli_commands[i].summary);
-	fprintf(to,
-		"\n--socket PATH   the control socket; else $GREYLINE_SOCKET, else " CLI_SOCKET_DEFAULT "\n"
-		"--json          the result as JSON\n"
-		"--state-dir DIR of db; else $GREYLINE_STATE_DIR, else " CLI_STATE_DIR_DEFAULT "\n"
-		"\nExit codes: 0 done, 1 not found, 2 usage or value refused, 3 daemon not reachable.\n"
-		"greylinectl help COMMAND tells more.\n");
+	fprintf(to, "\n--socket PATH   the control socket; else $GREYLINE_SOCKET, else " CLI_SOCKET_DEFAULT "\n"
+		    "--json          the result as JSON\n"
+		    "--state-dir DIR of db; else $GREYLINE_STATE_DIR, else " CLI_STATE_DIR_DEFAULT "\n"
+		    "\nExit codes: 0 done, 1 not found, 2 usage or value refused, 3 daemon not reachable.\n"
+		    "greylinectl help COMMAND tells more.\n");
 }
 
 static void
 print_command_help(FILE *to, const struct cli_command *c)
 {
-	fprintf(to, "usage: greylinectl %s%s%s\n\n%s.\n", c->words, c->synopsis[0] != '\0' ? " " : "", c->synopsis, c->summary);
+	fprintf(to, "usage: greylinectl %s%s%s\n\n%s.\n", c->words, c->synopsis[0] != '\0' ? " " : "", c->synopsis,
+		c->summary);
 	if (c->details != NULL)
 		fprintf(to, "\n%s", c->details);
 }
@@ -92,7 +115,8 @@ print_group_help(FILE *to, const char *group)
 	unsigned found = 0;
 
 	for (size_t i = 0; i < cli_n_commands; i++)
-		if (strncmp(cli_commands[i].words, group, n) == 0 && (cli_commands[i].words[n] == ' ' || cli_commands[i].words[n] == '\0')) {
+		if (strncmp(cli_commands[i].words, group, n) == 0 &&
+			(cli_commands[i].words[n] == ' ' || cli_commands[i].words[n] == '\0')) {
 			fprintf(to, "%s greylinectl %s%s%s\n", found == 0 ? "usage:" : "      ", cli_commands[i].words,
 				cli_commands[i].synopsis[0] != '\0' ? " " : "", cli_commands[i].synopsis);
 			found++;
@@ -111,8 +135,8 @@ cli_usage(const struct cli *cli, const char *format, ...)
 	va_end(args);
 	fprintf(stderr, "\n");
 	if (cli->command != NULL)
-		fprintf(stderr, "usage: greylinectl %s%s%s\n", cli->command->words, cli->command->synopsis[0] != '\0' ? " " : "",
-			cli->command->synopsis);
+		fprintf(stderr, "usage: greylinectl %s%s%s\n", cli->command->words,
+			cli->command->synopsis[0] != '\0' ? " " : "", cli->command->synopsis);
 	return CLI_USAGE;
 }
 
@@ -130,8 +154,8 @@ option_value(const struct cli *cli, int argc, char **argv, int *i, size_t n_name
 }
 
 int
-cli_arguments(struct cli *cli, int argc, char **argv, const struct cli_option *options, size_t n_options, int min, int max,
-	const char *pos[CLI_ARGS_MAX])
+cli_arguments(struct cli *cli, int argc, char **argv, const struct cli_option *options, size_t n_options, int min,
+	int max, const char *pos[CLI_ARGS_MAX])
 {
 	bool only_positions = false;
 	int n = 0;
@@ -153,7 +177,8 @@ cli_arguments(struct cli *cli, int argc, char **argv, const struct cli_option *o
 			pos[n++] = argv[i];
 			continue;
 		}
-		while (o < n_options && (strlen(options[o].name) != n_name || strncmp(options[o].name, name, n_name) != 0))
+		while (o < n_options &&
+			(strlen(options[o].name) != n_name || strncmp(options[o].name, name, n_name) != 0))
 			o++;
 		if (o == n_options) {
 			cli_usage(cli, "unknown option %.80s", argv[i]);

@@ -147,8 +147,14 @@ cli_fail(const struct cli *cli, enum cli_exit exit_code, const char *code, const
 static int
 refused(const struct cli *cli, const json_t *error)
 {
-	static const struct { const char *code; enum cli_exit exit_code; } codes[] = {
-		{ "not-found", CLI_NOT_FOUND }, { "usage", CLI_USAGE }, { "bad-value", CLI_USAGE }, { "unavailable", CLI_UNREACHABLE },
+	static const struct {
+		const char *code;
+		enum cli_exit exit_code;
+	} codes[] = {
+		{ "not-found", CLI_NOT_FOUND },
+		{ "usage", CLI_USAGE },
+		{ "bad-value", CLI_USAGE },
+		{ "unavailable", CLI_UNREACHABLE },
 	};
 	const char *code = cli_get_text(error, "code", "unknown");
 	const json_t *lines = json_object_get(error, "lines"), *line;
@@ -159,9 +165,8 @@ refused(const struct cli *cli, const json_t *error)
 		if (strcmp(codes[i].code, code) == 0)
 			exit_code = codes[i].exit_code;
 	if (json_is_array(lines) && !cli->json)
-		json_array_foreach(lines, i, line)
-			if (json_is_string(line))
-				fprintf(stderr, "%s\n", json_string_value(line));
+		json_array_foreach(lines, i, line) if (json_is_string(line))
+			fprintf(stderr, "%s\n", json_string_value(line));
 	if (cli->json) {
 		json_t *o = json_pack("{s:O}", "error", error);
 
@@ -217,7 +222,8 @@ cli_request(struct cli *cli, const char *cmd, json_t *args, json_t **result)
 	}
 	o = json_loads(answer, JSON_REJECT_DUPLICATES, &why);
 	if (!json_is_object(o) || !json_is_boolean(json_object_get(o, "ok"))) {
-		exit_code = cli_fail(cli, CLI_UNREACHABLE, "unavailable", "%s: the answer is not in our protocol", cli->socket_path);
+		exit_code = cli_fail(
+			cli, CLI_UNREACHABLE, "unavailable", "%s: the answer is not in our protocol", cli->socket_path);
 		goto out;
 	}
 	if (!json_is_true(json_object_get(o, "ok"))) {
@@ -253,5 +259,6 @@ void
 cli_put(json_t *args, const char *key, const char *text)
 {
 	if (text != NULL)
-		json_object_set_new(args, key, json_string(text)); /* not UTF-8: NULL, left out; control names what is missing */
+		json_object_set_new(
+			args, key, json_string(text)); /* not UTF-8: NULL, left out; control names what is missing */
 }

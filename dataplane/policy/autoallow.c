@@ -17,7 +17,9 @@
 struct autoallow
 autoallow_load(const struct vt_entry *e)
 {
-	return (struct autoallow){ .time_s = e->time_s, .count = e->aux, .refused = e->flags & 15, .generation = e->flags >> 4 };
+	return (struct autoallow){
+		.time_s = e->time_s, .count = e->aux, .refused = e->flags & 15, .generation = e->flags >> 4
+	};
 }
 
 struct vt_entry
@@ -35,14 +37,16 @@ autoallow_store(const struct autoallow *a, uint64_t tag)
 bool
 autoallow_holds(const struct conf *conf, const struct autoallow *a, uint32_t now_s)
 {
-	return conf->grey_auto_after > 0 && a->count >= conf->grey_auto_after && policy_age_s(a->time_s, now_s) < conf->grey_expire_s;
+	return conf->grey_auto_after > 0 && a->count >= conf->grey_auto_after &&
+	       policy_age_s(a->time_s, now_s) < conf->grey_expire_s;
 }
 
 enum autoallow_step
 autoallow_delivered(const struct conf *conf, const struct autoallow *a, uint32_t now_s)
 {
 	/* a->time_s 0 is a network of which nothing was counted yet */
-	if (conf->grey_auto_after == 0 || (a->time_s != 0 && a->time_s <= now_s && now_s - a->time_s < AUTOALLOW_INTERVAL_S))
+	if (conf->grey_auto_after == 0 ||
+		(a->time_s != 0 && a->time_s <= now_s && now_s - a->time_s < AUTOALLOW_INTERVAL_S))
 		return AUTOALLOW_NOTHING;
 	return autoallow_holds(conf, a, now_s) ? AUTOALLOW_RENEW : AUTOALLOW_DOMAIN;
 }
@@ -112,7 +116,8 @@ autoallow_lose(const struct policy_ctx *ctx, const struct ip_addr *network, uint
 
 /* Whether this sender domain counts for the generation: true once, then its record says no until it expires. */
 static bool
-auto_take_domain(const struct policy_ctx *ctx, const struct ip_addr *network, const char *domain, uint8_t generation, uint32_t now_s)
+auto_take_domain(const struct policy_ctx *ctx, const struct ip_addr *network, const char *domain, uint8_t generation,
+	uint32_t now_s)
 {
 	const size_t n = strnlen(domain, TRIPLET_PATH_MAX_OCTETS);
 	const struct vt_ages ages = policy_ages(ctx->conf, now_s);
@@ -136,7 +141,8 @@ auto_take_domain(const struct policy_ctx *ctx, const struct ip_addr *network, co
 }
 
 void
-autoallow_message(const struct policy_ctx *ctx, const struct ip_addr *network, const char *sender_domain, bool delivered, uint32_t now_s)
+autoallow_message(const struct policy_ctx *ctx, const struct ip_addr *network, const char *sender_domain,
+	bool delivered, uint32_t now_s)
 {
 	const struct vt_ages ages = policy_ages(ctx->conf, now_s);
 	bool domain_taken = false;
@@ -163,7 +169,8 @@ autoallow_message(const struct policy_ctx *ctx, const struct ip_addr *network, c
 			if (step == AUTOALLOW_NOTHING && a.refused == 0)
 				return;
 			a.refused = 0;
-			if (step == AUTOALLOW_DOMAIN && (domain_taken || auto_take_domain(ctx, network, sender_domain, a.generation, now_s))) {
+			if (step == AUTOALLOW_DOMAIN &&
+				(domain_taken || auto_take_domain(ctx, network, sender_domain, a.generation, now_s))) {
 				domain_taken = true;
 				a.count = (uint16_t)MIN(a.count + 1, UINT16_MAX);
 				a.time_s = now_s;

@@ -22,8 +22,8 @@
 
 #include "dataplane/policy/policy.h"
 
-#define AUTOALLOW_INTERVAL_S   3600
-#define AUTOALLOW_REFUSED_MAX  5
+#define AUTOALLOW_INTERVAL_S  3600
+#define AUTOALLOW_REFUSED_MAX 5
 
 struct autoallow {
 	uint32_t time_s;
@@ -48,6 +48,7 @@ void autoallow_reset(struct autoallow *a, uint32_t now_s);
 bool autoallow_check(const struct policy_ctx *ctx, uint64_t tag, uint32_t now_s, bool dry, uint16_t *count);
 void autoallow_lose(const struct policy_ctx *ctx, const struct ip_addr *network, uint32_t now_s);
 /* sender_domain: normalised. */
-void autoallow_message(const struct policy_ctx *ctx, const struct ip_addr *network, const char *sender_domain, bool delivered, uint32_t now_s);
+void autoallow_message(const struct policy_ctx *ctx, const struct ip_addr *network, const char *sender_domain,
+	bool delivered, uint32_t now_s);
 
 #endif

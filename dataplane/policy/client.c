@@ -12,7 +12,7 @@
 
 #include "dataplane/base/bug.h"
 
-#define SCORE_BIAS 1024
+#define SCORE_BIAS     1024
 #define ZONE_BITS_NONE 127u
 
 static_assert(CONF_ZONES_MAX < ZONE_BITS_NONE, "a zone's index has 7 bits, one value of which is none");
@@ -102,7 +102,8 @@ client_judge(const struct conf *conf, const struct client_verdict *v)
 bool
 client_judge_may(const struct conf *conf, uint32_t n_zones, enum client_effect min)
 {
-	const enum client_effect ptr = MAX(effect_of(conf->ptr_missing), MAX(effect_of(conf->ptr_unconfirmed), effect_of(conf->ptr_generic)));
+	const enum client_effect ptr =
+		MAX(effect_of(conf->ptr_missing), MAX(effect_of(conf->ptr_unconfirmed), effect_of(conf->ptr_generic)));
 
 	if (ptr >= min)
 		return true;

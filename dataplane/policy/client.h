@@ -23,11 +23,11 @@
 #include "dataplane/base/verdict.h"
 #include "dataplane/table/verdict_table.h"
 
-#define CLIENT_SCORE_MAX     999
+#define CLIENT_SCORE_MAX 999
 /* A good verdict may be used, while it is asked for anew, for so many times its freshness; a bad one only while it is fresh. */
 #define CLIENT_USABLE_FACTOR 4
 /* A verdict with a temporary error of reverse DNS is fresh only so long. */
-#define CLIENT_TEMPERR_S     60
+#define CLIENT_TEMPERR_S 60
 
 struct vt_entry client_store(const struct client_verdict *v, uint64_t tag, uint32_t now_s);
 struct client_verdict client_load(const struct vt_entry *e);
@@ -36,9 +36,9 @@ struct client_verdict client_load(const struct vt_entry *e);
 bool client_has_hit(const struct client_verdict *v);
 
 struct client_judgement {
-	enum client_effect effect;  /* the strongest of all tests */
-	const char *word;           /* constant word of the test that has it, "" for none: "dnsbl", "no-ptr", ... */
-	const char *reason;         /* for the reply; of a zone NULL: its public name */
+	enum client_effect effect; /* the strongest of all tests */
+	const char *word;          /* constant word of the test that has it, "" for none: "dnsbl", "no-ptr", ... */
+	const char *reason;        /* for the reply; of a zone NULL: its public name */
 };
 
 /* What a known verdict does. A threshold of 0 or less is off. */

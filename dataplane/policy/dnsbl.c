@@ -25,8 +25,7 @@ struct scan {
 	char *why;
 };
 
-static int __attribute__((format(printf, 2, 3)))
-wrong(const struct scan *s, const char *fmt, ...)
+static int __attribute__((format(printf, 2, 3))) wrong(const struct scan *s, const char *fmt, ...)
 {
 	va_list args;
 
@@ -59,7 +58,8 @@ scan_number(struct scan *s, unsigned max, unsigned *out)
 	while (*s->at >= '0' && *s->at <= '9' && s->at - begin < 4)
 		value = value * 10 + (unsigned)(*s->at++ - '0');
 	if (s->at == begin)
-		return wrong(s, *begin == '\0' ? "a number is missing at the end" : "a number is missing at \"%.20s\"", begin);
+		return wrong(s, *begin == '\0' ? "a number is missing at the end" : "a number is missing at \"%.20s\"",
+			begin);
 	if (begin[0] == '0' && s->at - begin > 1)
 		return wrong(s, "a number with a leading zero at \"%.20s\"", begin);
 	if (value > max)
@@ -115,7 +115,8 @@ scan_octet(struct scan *s, uint64_t set[4])
 			return -EINVAL;
 	} while (scan_is(s, ";"));
 	if (!scan_is(s, "]"))
-		return wrong(s, *s->at == '\0' ? "\"]\" is missing at the end" : "\"]\" or \";\" expected at \"%.20s\"", s->at);
+		return wrong(s, *s->at == '\0' ? "\"]\" is missing at the end" : "\"]\" or \";\" expected at \"%.20s\"",
+			s->at);
 	return 0;
 }
 
@@ -203,7 +204,8 @@ dnsbl_zone_wrong(const char *text)
 			label = 0;
 			continue;
 		}
-		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_'))
+		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+			    c == '_'))
 			return "the zone is no domain: letters, digits, '-', '_' and '.' only";
 		if (++label > 63)
 			return "the zone has a label longer than 63 octets";
@@ -283,7 +285,8 @@ dnsbl_query_name(const struct ip_addr *client, const char *zone, char *out, size
 
 	if (!ip_addr_is_v4(client))
 		return dnsbl_query_name_v6(client, zone, out, room);
-	n = snprintf(labels, sizeof(labels), "%u.%u.%u.%u.", client->octet[15], client->octet[14], client->octet[13], client->octet[12]);
+	n = snprintf(labels, sizeof(labels), "%u.%u.%u.%u.", client->octet[15], client->octet[14], client->octet[13],
+		client->octet[12]);
 	return join_name(labels, (size_t)n, zone, out, room);
 }
 
@@ -391,8 +394,11 @@ dnsbl_zone_weight_max(const struct dnsbl_zone *zone)
 const char *
 dnsbl_listing_name(enum dnsbl_listing l)
 {
-	static const char *const names[] = { [DNSBL_NOT_LISTED] = "not-listed", [DNSBL_LISTED] = "listed", [DNSBL_NO_MATCH] = "no-match",
-		[DNSBL_ERROR] = "error", [DNSBL_NONSENSE] = "nonsense" };
+	static const char *const names[] = { [DNSBL_NOT_LISTED] = "not-listed",
+		[DNSBL_LISTED] = "listed",
+		[DNSBL_NO_MATCH] = "no-match",
+		[DNSBL_ERROR] = "error",
+		[DNSBL_NONSENSE] = "nonsense" };
 
 	return (unsigned)l < ARRAY_LEN(names) ? names[l] : "unknown";
 }

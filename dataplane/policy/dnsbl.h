@@ -28,13 +28,13 @@
 #include "dataplane/base/addr.h"
 #include "dataplane/base/conf.h"
 
-#define DNSBL_FILTERS_MAX      16
-#define DNSBL_ANSWERS_MAX      64  /* A records looked at of one answer; more are ignored */
-#define DNSBL_WEIGHT_MAX       99  /* of a filter as written, either sign */
-#define DNSBL_WEIGHT_CAP       4   /* of a zone that is not decisive */
-#define DNSBL_SCORE_MAX        999
-#define DNSBL_NAME_MAX_OCTETS  253 /* RFC 1035 section 2.3.4, as text without the final dot */
-#define DNSBL_WHY_OCTETS       200
+#define DNSBL_FILTERS_MAX     16
+#define DNSBL_ANSWERS_MAX     64 /* A records looked at of one answer; more are ignored */
+#define DNSBL_WEIGHT_MAX      99 /* of a filter as written, either sign */
+#define DNSBL_WEIGHT_CAP      4  /* of a zone that is not decisive */
+#define DNSBL_SCORE_MAX       999
+#define DNSBL_NAME_MAX_OCTETS 253 /* RFC 1035 section 2.3.4, as text without the final dot */
+#define DNSBL_WHY_OCTETS      200
 
 struct dnsbl_filter {
 	uint64_t octet[4][4]; /* for each octet of the answer a set of its 256 values */
@@ -66,16 +66,16 @@ size_t dnsbl_test_name(const char *zone, bool v6, bool listed, char *out, size_t
 
 enum dnsbl_listing {
 	DNSBL_NOT_LISTED,
-	DNSBL_LISTED,    /* weight counts */
-	DNSBL_NO_MATCH,  /* listed, but by no answer a filter names: weight 0 */
-	DNSBL_ERROR,     /* 127.255.255.0/24: blocked resolver, quota, wrong question */
-	DNSBL_NONSENSE,  /* answers that cannot be listings: 127.0.0.1, outside 127.0.0.0/8 */
+	DNSBL_LISTED,   /* weight counts */
+	DNSBL_NO_MATCH, /* listed, but by no answer a filter names: weight 0 */
+	DNSBL_ERROR,    /* 127.255.255.0/24: blocked resolver, quota, wrong question */
+	DNSBL_NONSENSE, /* answers that cannot be listings: 127.0.0.1, outside 127.0.0.0/8 */
 };
 
 struct dnsbl_judgement {
 	enum dnsbl_listing listing;
-	int16_t weight;   /* 0 but for DNSBL_LISTED; capped */
-	uint32_t answer;  /* the one that decided, host order; 0: none */
+	int16_t weight;  /* 0 but for DNSBL_LISTED; capped */
+	uint32_t answer; /* the one that decided, host order; 0: none */
 };
 
 /* Judges the A records of a zone's answer (host order). n 0 is NXDOMAIN or no data. Each filter counts once, whatever number of
@@ -84,9 +84,9 @@ struct dnsbl_judgement dnsbl_judge(const struct dnsbl_zone *zone, const uint32_t
 
 /* The score over zones. Begin with DNSBL_SCORE_NONE. */
 struct dnsbl_score {
-	int32_t sum;       /* clamped to DNSBL_SCORE_MAX either way */
-	int16_t heaviest;  /* of the zone that weighed most */
-	uint8_t zone;      /* its index, ZONE_NONE when none listed the client */
+	int32_t sum;      /* clamped to DNSBL_SCORE_MAX either way */
+	int16_t heaviest; /* of the zone that weighed most */
+	uint8_t zone;     /* its index, ZONE_NONE when none listed the client */
 };
 
 #define DNSBL_SCORE_NONE ((struct dnsbl_score){ .zone = 0xff })

@@ -37,7 +37,8 @@ grey_defer(uint32_t wait_s, enum grey_event event)
 }
 
 static struct grey_answer
-grey_restart(const struct grey_conf *conf, struct grey_record *rec, uint32_t now_s, uint8_t lapsed, enum grey_event event)
+grey_restart(
+	const struct grey_conf *conf, struct grey_record *rec, uint32_t now_s, uint8_t lapsed, enum grey_event event)
 {
 	*rec = (struct grey_record){ .state = GREY_WAITING, .time_s = now_s, .lapsed = lapsed };
 	return grey_defer(grey_block_s(conf), event);
@@ -53,7 +54,8 @@ grey_pass(struct grey_record *rec, uint32_t now_s, uint32_t waited_s, enum grey_
 static struct grey_answer
 grey_in_waiting(const struct grey_conf *conf, struct grey_record *rec, uint32_t now_s)
 {
-	const uint32_t age_s = now_s - rec->time_s, block_s = grey_block_s(conf), window_s = grey_window_s(conf, rec->lapsed);
+	const uint32_t age_s = now_s - rec->time_s, block_s = grey_block_s(conf),
+		       window_s = grey_window_s(conf, rec->lapsed);
 
 	if (age_s < block_s)
 		return grey_defer(block_s - age_s, GREY_EVENT_EARLY);

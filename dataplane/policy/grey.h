@@ -57,7 +57,7 @@ struct grey_answer {
 	uint32_t wait_s;      /* of a deferral */
 	uint32_t waited_s;    /* of GREY_EVENT_PASSED: since first */
 	enum grey_event event;
-	bool clock_ahead;     /* the record's time lay in the future and was set to now */
+	bool clock_ahead; /* the record's time lay in the future and was set to now */
 };
 
 /* The window of a record that lapsed so often: from first, in seconds; always longer than the block. */
@@ -70,7 +70,8 @@ uint32_t grey_window_s(const struct grey_conf *conf, uint8_t lapsed);
 struct grey_answer grey_decide(const struct grey_conf *conf, struct grey_record *rec, uint32_t now_s);
 
 /* Whether after is worth a write in place of before: always but for a WHITE record renewed a moment ago. */
-bool grey_is_worth_writing(const struct grey_conf *conf, const struct grey_record *before, const struct grey_record *after);
+bool grey_is_worth_writing(
+	const struct grey_conf *conf, const struct grey_record *before, const struct grey_record *after);
 
 /* An entry as a record; one of another kind or state is no record. */
 struct grey_record grey_load(const struct vt_entry *e);

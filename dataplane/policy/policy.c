@@ -27,11 +27,11 @@
 #include "dataplane/table/name_set.h"
 #include "dataplane/table/prefix.h"
 
-#define POOL_DEFAULT          0xffff
-#define PAIR_NETWORKS         3   /* networks a pair remembers: the next one is the fourth */
-#define REASON_MAX_OCTETS     180 /* of the reply; POLICY allows 200, the whole text has POLICY_TEXT_OCTETS */
-#define REF_MASK              UINT64_C(0xffffffffff)
-#define TRAP_BY_OPERATOR      1   /* vt_entry.flags of VT_TRAP */
+#define POOL_DEFAULT      0xffff
+#define PAIR_NETWORKS     3   /* networks a pair remembers: the next one is the fourth */
+#define REASON_MAX_OCTETS 180 /* of the reply; POLICY allows 200, the whole text has POLICY_TEXT_OCTETS */
+#define REF_MASK          UINT64_C(0xffffffffff)
+#define TRAP_BY_OPERATOR  1 /* vt_entry.flags of VT_TRAP */
 
 enum stage { STAGE_RCPT, STAGE_DATA, STAGE_CONNECT };
 
@@ -44,13 +44,13 @@ struct judge {
 	void *trace_arg;
 	enum stage stage;
 	struct ip_addr network;
-	bool known;                          /* the client's verdict is there; its judgement is in client */
-	bool open;                           /* it is neither there nor given up */
+	bool known;                            /* the client's verdict is there; its judgement is in client */
+	bool open;                             /* it is neither there nor given up */
 	bool may_allow, may_reject, may_doubt; /* what the open verdict could still do */
-	bool doubt;                          /* greylist longer */
+	bool doubt;                            /* greylist longer */
 	struct client_judgement client;
 	uint64_t trap_tags[2], auto_tag, triplet_tag; /* judge_prefetch(); traps: of the address, of its network */
-	struct vt_entry trap;                /* kind VT_FREE: none in force */
+	struct vt_entry trap;                         /* kind VT_FREE: none in force */
 	uint32_t trap_left_s;
 	char from[TRIPLET_PATH_MAX_OCTETS + 1], rcpt[TRIPLET_PATH_MAX_OCTETS + 1]; /* canonical */
 	char from_key[TRIPLET_PATH_MAX_OCTETS + 1];                                /* of the triplet */
@@ -62,9 +62,18 @@ const char *
 policy_rule_name(enum policy_rule rule)
 {
 	static const char *const names[] = {
-		[RULE_NONE] = "none", [RULE_SYNTAX] = "syntax", [RULE_RELAY] = "relay", [RULE_POSTMASTER] = "postmaster",
-		[RULE_RCPT_DENIED] = "recipient-denied", [RULE_ALLOWED] = "allowed", [RULE_DENIED] = "denied", [RULE_TRAP] = "trap",
-		[RULE_CLIENT] = "client", [RULE_PROTOCOL] = "protocol", [RULE_OPT_OUT] = "opt-out", [RULE_AUTO_ALLOW] = "auto-allow",
+		[RULE_NONE] = "none",
+		[RULE_SYNTAX] = "syntax",
+		[RULE_RELAY] = "relay",
+		[RULE_POSTMASTER] = "postmaster",
+		[RULE_RCPT_DENIED] = "recipient-denied",
+		[RULE_ALLOWED] = "allowed",
+		[RULE_DENIED] = "denied",
+		[RULE_TRAP] = "trap",
+		[RULE_CLIENT] = "client",
+		[RULE_PROTOCOL] = "protocol",
+		[RULE_OPT_OUT] = "opt-out",
+		[RULE_AUTO_ALLOW] = "auto-allow",
 		[RULE_GREYLIST] = "greylist",
 	};
 
@@ -74,7 +83,9 @@ policy_rule_name(enum policy_rule rule)
 const char *
 policy_verdict_name(enum verdict v)
 {
-	static const char *const names[] = { [VERDICT_PASS] = "pass", [VERDICT_DEFER] = "defer", [VERDICT_REJECT] = "reject", [VERDICT_WAIT] = "wait" };
+	static const char *const names[] = {
+		[VERDICT_PASS] = "pass", [VERDICT_DEFER] = "defer", [VERDICT_REJECT] = "reject", [VERDICT_WAIT] = "wait"
+	};
 
 	return (unsigned)v < ARRAY_LEN(names) ? names[v] : "unknown";
 }
@@ -82,8 +93,12 @@ policy_verdict_name(enum verdict v)
 const char *
 policy_ptr_name(enum ptr_state s)
 {
-	static const char *const names[] = { [PTR_UNKNOWN] = "unknown", [PTR_NONE] = "none", [PTR_UNCONFIRMED] = "unconfirmed",
-		[PTR_CONFIRMED] = "confirmed", [PTR_GENERIC] = "generic", [PTR_TEMPERR] = "temperr" };
+	static const char *const names[] = { [PTR_UNKNOWN] = "unknown",
+		[PTR_NONE] = "none",
+		[PTR_UNCONFIRMED] = "unconfirmed",
+		[PTR_CONFIRMED] = "confirmed",
+		[PTR_GENERIC] = "generic",
+		[PTR_TEMPERR] = "temperr" };
 
 	return (unsigned)s < ARRAY_LEN(names) ? names[s] : "unknown";
 }
@@ -280,7 +295,8 @@ domain_listed(const struct judge *j, const char *name, size_t n, uint16_t *pool)
 {
 	uint64_t value;
 
-	if (j->q->listener >= 32 || !name_set_find(j->ctx->domains, name, (uint32_t)n, &value) || !(value >> j->q->listener & 1))
+	if (j->q->listener >= 32 || !name_set_find(j->ctx->domains, name, (uint32_t)n, &value) ||
+		!(value >> j->q->listener & 1))
 		return false;
 	*pool = (uint16_t)(value >> 32);
 	return true;
@@ -333,7 +349,8 @@ rule_relay(struct judge *j)
 		judge_trace(j, RULE_RELAY, false, "%s is one of our domains", domain);
 		return false;
 	}
-	judge_trace(j, RULE_RELAY, true, "%s is none of our domains", domain[0] != '\0' ? domain : "an address without a domain");
+	judge_trace(j, RULE_RELAY, true, "%s is none of our domains",
+		domain[0] != '\0' ? domain : "an address without a domain");
 	judge_count(j, CTR_policy_relay_denied);
 	j->out->ref = event_ref(j, RULE_RELAY);
 	snprintf(j->out->text, sizeof(j->out->text), "Relaying denied");
@@ -367,7 +384,8 @@ rule_postmaster(struct judge *j)
 {
 	const bool is = local_is(j->rcpt, "postmaster") || (local_is(j->rcpt, "abuse") && strchr(j->rcpt, '@') != NULL);
 
-	judge_trace(j, RULE_POSTMASTER, is, is ? "postmaster and abuse are always reached" : "neither postmaster nor abuse");
+	judge_trace(j, RULE_POSTMASTER, is,
+		is ? "postmaster and abuse are always reached" : "neither postmaster nor abuse");
 	if (!is) {
 		judge_prefetch(j);
 		return false;
@@ -396,7 +414,8 @@ rule_rcpt_denied(struct judge *j)
 		return false;
 	judge_count(j, CTR_policy_rcpt_denied);
 	j->out->ref = event_ref(j, RULE_RCPT_DENIED);
-	snprintf(j->out->text, sizeof(j->out->text), "Recipient address not accepted (%s)", policy_ref_format(j->out->ref, ref));
+	snprintf(j->out->text, sizeof(j->out->text), "Recipient address not accepted (%s)",
+		policy_ref_format(j->out->ref, ref));
 	return decide(j, RULE_RCPT_DENIED, VERDICT_REJECT, 550, "recipient-denied");
 }
 
@@ -471,9 +490,11 @@ judge_load_trap(struct judge *j)
 		uint32_t left_s;
 		bool found;
 
-		if (!policy_record(t, j->trap_tags[i], VT_TRAP, &e, &found) || !policy_trap_is_active(j->ctx->conf, &e, j->q->now_s, &left_s))
+		if (!policy_record(t, j->trap_tags[i], VT_TRAP, &e, &found) ||
+			!policy_trap_is_active(j->ctx->conf, &e, j->q->now_s, &left_s))
 			continue;
-		if (e.time_s > j->q->now_s && !j->q->dry) { /* a time in the future is set to now, or it would block for ever */
+		if (e.time_s > j->q->now_s &&
+			!j->q->dry) { /* a time in the future is set to now, or it would block for ever */
 			set = e;
 			set.time_s = j->q->now_s;
 			(void)verdict_table_put(t, &e, &set, NULL, NULL);
@@ -540,7 +561,9 @@ zone_name(const struct judge *j)
 {
 	const uint8_t zone = j->q->verdict.zone;
 
-	return j->ctx->zones != NULL && zone < j->ctx->n_zones && j->ctx->zones[zone].name[0] != '\0' ? j->ctx->zones[zone].name : "blocklist";
+	return j->ctx->zones != NULL && zone < j->ctx->n_zones && j->ctx->zones[zone].name[0] != '\0'
+	               ? j->ctx->zones[zone].name
+	               : "blocklist";
 }
 
 /* 8. The client's verdict: DNSBL score and reverse DNS. */
@@ -554,20 +577,25 @@ rule_client(struct judge *j)
 	if (!j->known) {
 		j->may_reject |= j->open && client_judge_may(j->ctx->conf, j->ctx->n_zones, EFFECT_DEFER);
 		j->may_doubt = j->open && client_judge_may(j->ctx->conf, j->ctx->n_zones, EFFECT_GREY);
-		judge_trace(j, RULE_CLIENT, false, j->open ? "DNS has not answered yet" : "DNS did not answer in time: decided without");
+		judge_trace(j, RULE_CLIENT, false,
+			j->open ? "DNS has not answered yet" : "DNS did not answer in time: decided without");
 		return false;
 	}
-	judge_trace(j, RULE_CLIENT, is, "score %d%s%s, reverse DNS %s: %s", v->score, v->zone != ZONE_NONE ? ", most by " : "",
-		v->zone != ZONE_NONE ? zone_name(j) : "", policy_ptr_name((enum ptr_state)v->ptr_state),
-		j->client.effect == EFFECT_REJECT ? "refused" : j->client.effect == EFFECT_DEFER ? "deferred" :
-		j->client.effect == EFFECT_GREY ? "greylisted for twice the block" : "nothing");
+	judge_trace(j, RULE_CLIENT, is, "score %d%s%s, reverse DNS %s: %s", v->score,
+		v->zone != ZONE_NONE ? ", most by " : "", v->zone != ZONE_NONE ? zone_name(j) : "",
+		policy_ptr_name((enum ptr_state)v->ptr_state),
+		j->client.effect == EFFECT_REJECT  ? "refused"
+		: j->client.effect == EFFECT_DEFER ? "deferred"
+		: j->client.effect == EFFECT_GREY  ? "greylisted for twice the block"
+						   : "nothing");
 	if (client_has_hit(v) && !j->q->dry)
 		autoallow_lose(j->ctx, &j->network, j->q->now_s);
 	j->doubt = j->client.effect == EFFECT_GREY;
 	if (!is)
 		return false;
 	judge_count(j, j->client.effect == EFFECT_REJECT ? CTR_policy_client_refused : CTR_policy_client_deferred);
-	return refuse_client(j, RULE_CLIENT, j->client.effect == EFFECT_REJECT ? VERDICT_REJECT : VERDICT_DEFER, j->client.word, reason);
+	return refuse_client(j, RULE_CLIENT, j->client.effect == EFFECT_REJECT ? VERDICT_REJECT : VERDICT_DEFER,
+		j->client.word, reason);
 }
 
 /* 9. HELO and protocol tests: at most "greylist longer" (RFC 5321 section 4.1.4). Their place. */
@@ -605,7 +633,8 @@ rule_auto_allow(struct judge *j)
 		return false;
 	}
 	is = autoallow_check(j->ctx, j->auto_tag, j->q->now_s, j->q->dry, &count);
-	judge_trace(j, RULE_AUTO_ALLOW, is, "%u messages counted for the network, %u needed", count, j->ctx->conf->grey_auto_after);
+	judge_trace(j, RULE_AUTO_ALLOW, is, "%u messages counted for the network, %u needed", count,
+		j->ctx->conf->grey_auto_after);
 	if (!is)
 		return false;
 	judge_count(j, CTR_policy_auto_allowed);
@@ -641,7 +670,7 @@ pair_note(const struct judge *j)
 		unsigned n = 0;
 
 		running = policy_record(ctx->table, tag, VT_PAIR, &old, &found) && old.time_s <= j->q->now_s &&
-			  j->q->now_s - old.time_s < grey_window_s(&grey, 0);
+		          j->q->now_s - old.time_s < grey_window_s(&grey, 0);
 		if (running) {
 			seen[0] = (uint8_t)old.aux;
 			seen[1] = (uint8_t)(old.aux >> 8);
@@ -682,9 +711,12 @@ static void
 greylist_count(const struct judge *j, enum grey_event event)
 {
 	static const enum counter counters[] = {
-		[GREY_EVENT_NEW] = CTR_policy_grey_new, [GREY_EVENT_EARLY] = CTR_policy_grey_early,
-		[GREY_EVENT_PASSED] = CTR_policy_grey_passed, [GREY_EVENT_RENEWED] = CTR_policy_grey_white,
-		[GREY_EVENT_EXPIRED] = CTR_policy_grey_expired, [GREY_EVENT_LAPSED] = CTR_policy_grey_lapsed,
+		[GREY_EVENT_NEW] = CTR_policy_grey_new,
+		[GREY_EVENT_EARLY] = CTR_policy_grey_early,
+		[GREY_EVENT_PASSED] = CTR_policy_grey_passed,
+		[GREY_EVENT_RENEWED] = CTR_policy_grey_white,
+		[GREY_EVENT_EXPIRED] = CTR_policy_grey_expired,
+		[GREY_EVENT_LAPSED] = CTR_policy_grey_lapsed,
 	};
 
 	judge_count(j, counters[event]);
@@ -694,8 +726,11 @@ static const char *
 greylist_event_text(enum grey_event event)
 {
 	static const char *const texts[] = {
-		[GREY_EVENT_NEW] = "first attempt", [GREY_EVENT_EARLY] = "retry before the block is over",
-		[GREY_EVENT_PASSED] = "retry within the window", [GREY_EVENT_RENEWED] = "WHITE", [GREY_EVENT_EXPIRED] = "record expired",
+		[GREY_EVENT_NEW] = "first attempt",
+		[GREY_EVENT_EARLY] = "retry before the block is over",
+		[GREY_EVENT_PASSED] = "retry within the window",
+		[GREY_EVENT_RENEWED] = "WHITE",
+		[GREY_EVENT_EXPIRED] = "record expired",
 		[GREY_EVENT_LAPSED] = "retry after the window, which is doubled",
 	};
 
@@ -738,7 +773,8 @@ greylist_defer(struct judge *j, const struct grey_answer *a)
 	out->wait_s = a->wait_s;
 	if (j->stage == STAGE_RCPT && j->q->from[0] == '\0') {
 		/* Call-outs use the null sender and want the backend's answer; the greylist comes at DATA. */
-		judge_trace(j, RULE_GREYLIST, true, "null sender: the backend answers RCPT, DATA would be deferred for %u s", a->wait_s);
+		judge_trace(j, RULE_GREYLIST, true,
+			"null sender: the backend answers RCPT, DATA would be deferred for %u s", a->wait_s);
 		return decide(j, RULE_GREYLIST, VERDICT_PASS, 0, "null-sender");
 	}
 	judge_trace(j, RULE_GREYLIST, true, "%s: deferred for %u s", greylist_event_text(a->event), a->wait_s);
@@ -763,7 +799,9 @@ greylist_pass(struct judge *j, const struct grey_answer *a, bool by_pool)
 		judge_trace(j, RULE_GREYLIST, true, "%s%s", greylist_event_text(a->event),
 			a->event == GREY_EVENT_PASSED ? ": becomes WHITE" : ": let through");
 	return decide(j, RULE_GREYLIST, VERDICT_PASS, 0,
-		by_pool ? "pool" : a->event == GREY_EVENT_PASSED ? "greylist-passed" : "greylist-white");
+		by_pool                         ? "pool"
+		: a->event == GREY_EVENT_PASSED ? "greylist-passed"
+						: "greylist-white");
 }
 
 /* 12. The greylist. Always decides. */
@@ -815,8 +853,10 @@ rule_greylist(struct judge *j)
 		if (!j->q->dry && !hold && grey_is_worth_writing(&conf, &before, &rec)) {
 			enum vt_put put = VT_PUT_DONE;
 
-			budgeted = budgeted || before.state != GREY_NONE || a.verdict == VERDICT_PASS || ctx->budget == NULL ||
-				   source_budget_take(ctx->budget, &ctx->table->key, &j->network, ctx->conf->grey_source_budget, j->q->now_s);
+			budgeted = budgeted || before.state != GREY_NONE || a.verdict == VERDICT_PASS ||
+			           ctx->budget == NULL ||
+			           source_budget_take(ctx->budget, &ctx->table->key, &j->network,
+					   ctx->conf->grey_source_budget, j->q->now_s);
 			if (budgeted)
 				put = verdict_table_put(ctx->table, found ? &old : NULL, &want, &ages, NULL);
 			if (put == VT_PUT_RACED)
@@ -861,14 +901,17 @@ static rule_fn *const rules[] = {
 };
 
 static void
-judge_init(struct judge *j, const struct policy_ctx *ctx, const struct policy_question *q, struct policy_answer *out, enum stage stage)
+judge_init(struct judge *j, const struct policy_ctx *ctx, const struct policy_question *q, struct policy_answer *out,
+	enum stage stage)
 {
 	memset(j, 0, offsetof(struct judge, from)); /* the paths are written below */
 	j->ctx = ctx;
 	j->q = q;
 	j->out = out;
 	j->stage = stage;
-	*out = (struct policy_answer){ .verdict = VERDICT_PASS, .pool = POOL_DEFAULT, .reason = "", .score = q->verdict.score };
+	*out = (struct policy_answer){
+		.verdict = VERDICT_PASS, .pool = POOL_DEFAULT, .reason = "", .score = q->verdict.score
+	};
 	j->network = policy_client_network(&q->client);
 	j->known = q->verdict.known == CLIENT_KNOWN;
 	j->open = !j->known && q->verdict.known != CLIENT_LATE && stage != STAGE_DATA;
@@ -942,11 +985,14 @@ become_waiting(struct judge *j)
 	const uint16_t pool = j->out->pool;
 	const enum policy_rule rule = j->out->rule;
 
-	*j->out = (struct policy_answer){ .verdict = VERDICT_WAIT, .would = VERDICT_WAIT, .rule = rule, .pool = pool, .reason = "waiting" };
+	*j->out = (struct policy_answer){
+		.verdict = VERDICT_WAIT, .would = VERDICT_WAIT, .rule = rule, .pool = pool, .reason = "waiting"
+	};
 }
 
 void
-policy_rcpt(const struct policy_ctx *ctx, const struct policy_question *q, struct policy_answer *out, policy_trace_fn *trace, void *trace_arg)
+policy_rcpt(const struct policy_ctx *ctx, const struct policy_question *q, struct policy_answer *out,
+	policy_trace_fn *trace, void *trace_arg)
 {
 	struct judge j;
 	unsigned i;
@@ -968,7 +1014,8 @@ void
 policy_null_sender_data(const struct policy_ctx *ctx, const struct policy_question *q, struct policy_answer *out)
 {
 	/* What lets through at RCPT lets through at DATA; refusals are over, the recipient was accepted. */
-	static const enum policy_rule again[] = { RULE_POSTMASTER, RULE_ALLOWED, RULE_OPT_OUT, RULE_AUTO_ALLOW, RULE_GREYLIST };
+	static const enum policy_rule again[] = { RULE_POSTMASTER, RULE_ALLOWED, RULE_OPT_OUT, RULE_AUTO_ALLOW,
+		RULE_GREYLIST };
 	struct policy_question as_null = *q;
 	struct judge j;
 
@@ -1000,7 +1047,9 @@ policy_connect(const struct policy_ctx *ctx, const struct policy_question *q, st
 	for (unsigned i = 0; i < ARRAY_LEN(tests) && !decided; i++)
 		decided = rules[tests[i]](&j);
 	if (!decided)
-		*out = (struct policy_answer){ .verdict = VERDICT_PASS, .pool = POOL_DEFAULT, .reason = "", .score = q->verdict.score };
+		*out = (struct policy_answer){
+			.verdict = VERDICT_PASS, .pool = POOL_DEFAULT, .reason = "", .score = q->verdict.score
+		};
 	if (out->verdict == VERDICT_DEFER) /* a 451 belongs to RCPT */
 		decide(&j, out->rule, VERDICT_PASS, 0, out->reason);
 	if (is_undecided(&j)) {
@@ -1030,8 +1079,8 @@ policy_undo(const struct policy_ctx *ctx, const struct policy_answer *a)
 	/* Another attempt may have moved the record on: then it is not ours to put back. */
 	if (!verdict_table_find(ctx->table, a->tag, &now) || memcmp(&now, &a->after, sizeof(now)) != 0)
 		return;
-	if (vt_kind(&a->before) == VT_FREE ? verdict_table_remove(ctx->table, &now) :
-					     verdict_table_put(ctx->table, &now, &a->before, NULL, NULL) == VT_PUT_DONE)
+	if (vt_kind(&a->before) == VT_FREE ? verdict_table_remove(ctx->table, &now)
+					   : verdict_table_put(ctx->table, &now, &a->before, NULL, NULL) == VT_PUT_DONE)
 		policy_count(ctx, CTR_policy_grey_undone);
 }
 
@@ -1101,7 +1150,8 @@ policy_client_lookup(const struct policy_ctx *ctx, const struct ip_addr *client,
 	bool found;
 
 	*fresh = false;
-	if (ctx->table != NULL && policy_record(ctx->table, policy_client_tag(ctx->table, client), VT_CLIENT, &e, &found)) {
+	if (ctx->table != NULL &&
+		policy_record(ctx->table, policy_client_tag(ctx->table, client), VT_CLIENT, &e, &found)) {
 		v = client_load(&e);
 		switch (client_age(ctx->conf, &v, now_s)) {
 		case CLIENT_AGE_FRESH:
@@ -1117,7 +1167,8 @@ policy_client_lookup(const struct policy_ctx *ctx, const struct ip_addr *client,
 }
 
 void
-policy_client_store(const struct policy_ctx *ctx, const struct ip_addr *client, const struct client_verdict *v, uint32_t now_s)
+policy_client_store(
+	const struct policy_ctx *ctx, const struct ip_addr *client, const struct client_verdict *v, uint32_t now_s)
 {
 	const struct vt_ages ages = policy_ages(ctx->conf, now_s);
 	const struct ip_addr network = policy_client_network(client);
@@ -1147,7 +1198,8 @@ policy_client_store(const struct policy_ctx *ctx, const struct ip_addr *client, 
 }
 
 int
-policy_trap_store(const struct policy_ctx *ctx, const struct ip_addr *client, bool as_network, bool by_operator, uint16_t hours, uint32_t now_s)
+policy_trap_store(const struct policy_ctx *ctx, const struct ip_addr *client, bool as_network, bool by_operator,
+	uint16_t hours, uint32_t now_s)
 {
 	const struct vt_ages ages = policy_ages(ctx->conf, now_s);
 	const struct ip_addr network = policy_client_network(client);

@@ -4,7 +4,8 @@
  * Flow:   worker (RCPT) -> policy_rcpt() -> answer;  control (`explain`) -> the same code with dry set and a trace
  * Pure:   a function of the question, the lists of the snapshot, the records of the verdict table and the time. It reads and, unless
  *         dry, writes the table; nothing else.
- * Keeps:  first match decides; a failure of our own state never refuses or delays (let through, counted); 1 <= wait_s <= block.
+ * Keeps:  first match decides; a failure of our own state never refuses or delays (let through, counted); 1 <= wait_s <= block,
+ *         where the block of a doubtful client (EFFECT_GREY, "greylist longer") is twice greylist.block.
  * Source: POLICY sections 2, 3, 4, 7.
  */
 #ifndef GREYLINE_POLICY_POLICY_H
@@ -22,47 +23,48 @@
 /* What the snapshot and the segment lend for one decision; any list may be NULL (empty). */
 struct policy_ctx {
 	const struct conf *conf;
-	const void *domains;         /* name_set: value = listener bits (low 32) | pool index << 32 */
-	const void *client_allow, *client_deny;       /* prefix tables */
-	const void *sender_allow, *sender_deny;       /* name_set of addresses */
+	const void *domains;                    /* name_set: value = listener bits (low 32) | pool index << 32 */
+	const void *client_allow, *client_deny; /* prefix tables */
+	const void *sender_allow, *sender_deny; /* name_set of addresses */
 	const void *rcpt_allow, *rcpt_deny, *rcpt_no_grey;
 	const struct conf_zone *zones; /* public names */
 	uint32_t n_zones;
 	struct verdict_table *table;
 	struct source_budget_cell *budget;
-	struct counters *counters;   /* NULL when dry */
+	struct counters *counters; /* NULL when dry */
 };
 
 struct policy_question {
-	uint32_t listener;          /* index */
+	uint32_t listener; /* index */
 	bool i_trust_the_backend;
 	struct ip_addr client;
 	struct client_verdict verdict;
-	uint16_t protocol_score;    /* place kept: 0 */
-	const char *helo, *ptr_name;/* "" when none; ptr_name only when confirmed */
-	const char *from, *rcpt;    /* without brackets, NUL-terminated; "" is the null sender */
-	uint32_t now_s;             /* policy time */
-	bool dry;                   /* explain: writes nothing, counts nothing */
+	uint16_t protocol_score;     /* place kept: 0 */
+	const char *helo, *ptr_name; /* "" when none; ptr_name only when confirmed */
+	const char *from, *rcpt;     /* without brackets, NUL-terminated; "" is the null sender */
+	uint32_t now_s;              /* policy time */
+	bool dry;                    /* explain: writes nothing, counts nothing */
 };
 
 #define POLICY_TEXT_OCTETS 256
 
 struct policy_answer {
-	enum verdict verdict;        /* as the client meets it: mode already applied (observe: PASS; soft: DEFER for policy 5xx) */
-	enum verdict would;          /* what enforce would say */
-	enum policy_rule rule;       /* which decided */
-	uint16_t code;               /* 0, 451, 550, 554 of the verdict in force */
-	uint32_t wait_s;             /* of a greylist deferral */
-	uint32_t waited_s;           /* of a pass by the greylist: since first */
+	enum verdict
+		verdict; /* as the client meets it: mode already applied (observe: PASS; soft: DEFER for policy 5xx) */
+	enum verdict would;    /* what enforce would say */
+	enum policy_rule rule; /* which decided */
+	uint16_t code;         /* 0, 451, 550, 554 of the verdict in force */
+	uint32_t wait_s;       /* of a greylist deferral */
+	uint32_t waited_s;     /* of a pass by the greylist: since first */
 	int16_t score;
-	uint16_t pool;               /* of the recipient's domain; 0xffff: the listener's default */
-	uint64_t ref;                /* 40 bits; of the triplet for the greylist, of the event for a reject; 0: none */
-	uint64_t tag;                /* the triplet's, 0 when the greylist was not reached */
-	struct vt_entry before;      /* the triplet's record before (kind VT_FREE: none) and now: policy_undo() */
+	uint16_t pool;          /* of the recipient's domain; 0xffff: the listener's default */
+	uint64_t ref;           /* 40 bits; of the triplet for the greylist, of the event for a reject; 0: none */
+	uint64_t tag;           /* the triplet's, 0 when the greylist was not reached */
+	struct vt_entry before; /* the triplet's record before (kind VT_FREE: none) and now: policy_undo() */
 	struct vt_entry after;
-	const char *reason;          /* constant word for the log: "greylist", "dnsbl", "no-ptr", "relay", "postmaster", ... */
+	const char *reason; /* constant word for the log: "greylist", "dnsbl", "no-ptr", "relay", "postmaster", ... */
 	char text[POLICY_TEXT_OCTETS]; /* reply text after code and enhanced code, "" for PASS; without CRLF */
-	char enhanced[12];           /* "4.7.1" */
+	char enhanced[12];             /* "4.7.1" */
 };
 
 /* For explain: called once for each rule looked at, in order. */
@@ -76,8 +78,8 @@ typedef void policy_trace_fn(void *arg, enum policy_rule rule, bool matched, con
  * A client known to be good (its triplet is WHITE, or its network has the automatic allow) never waits. In observe mode a recipient waits
  * like in the others, under the same deadline: without it `would=` would say nothing about the first mail of any client.
  */
-void policy_rcpt(const struct policy_ctx *ctx, const struct policy_question *q, struct policy_answer *out, policy_trace_fn *trace,
-	void *trace_arg);
+void policy_rcpt(const struct policy_ctx *ctx, const struct policy_question *q, struct policy_answer *out,
+	policy_trace_fn *trace, void *trace_arg);
 
 /* One accepted recipient of a null-sender transaction, judged at DATA: starts or keeps its record; answers PASS or DEFER (wait_s). */
 void policy_null_sender_data(const struct policy_ctx *ctx, const struct policy_question *q, struct policy_answer *out);
@@ -98,9 +100,11 @@ void policy_connect(const struct policy_ctx *ctx, const struct policy_question *
 
 /* The client's record in the table as a verdict; known = CLIENT_UNASKED when there is none or it is stale. `fresh` false: usable, but
  * ask again in the background. */
-struct client_verdict policy_client_lookup(const struct policy_ctx *ctx, const struct ip_addr *client, uint32_t now_s, bool *fresh);
+struct client_verdict policy_client_lookup(
+	const struct policy_ctx *ctx, const struct ip_addr *client, uint32_t now_s, bool *fresh);
 /* Stores control's answer. */
-void policy_client_store(const struct policy_ctx *ctx, const struct ip_addr *client, const struct client_verdict *v, uint32_t now_s);
+void policy_client_store(
+	const struct policy_ctx *ctx, const struct ip_addr *client, const struct client_verdict *v, uint32_t now_s);
 
 /* The network of a client: /24 or /64. */
 struct ip_addr policy_client_network(const struct ip_addr *client);
@@ -108,10 +112,11 @@ struct ip_addr policy_client_network(const struct ip_addr *client);
 /*
  * The keys of all records, for control and tools. Of addresses as they come: networks are taken, paths normalised here.
  */
-uint64_t policy_triplet_tag(const struct verdict_table *t, const struct ip_addr *client, const char *from, const char *rcpt);
+uint64_t policy_triplet_tag(
+	const struct verdict_table *t, const struct ip_addr *client, const char *from, const char *rcpt);
 uint64_t policy_client_tag(const struct verdict_table *t, const struct ip_addr *client);
-uint64_t policy_auto_tag(const struct verdict_table *t, const struct ip_addr *client);       /* of its network */
-uint64_t policy_trap_tag(const struct verdict_table *t, const struct ip_addr *client);       /* of the address */
+uint64_t policy_auto_tag(const struct verdict_table *t, const struct ip_addr *client); /* of its network */
+uint64_t policy_trap_tag(const struct verdict_table *t, const struct ip_addr *client); /* of the address */
 uint64_t policy_trap_network_tag(const struct verdict_table *t, const struct ip_addr *client);
 
 /* What decides which entry goes when buckets are full. */
@@ -124,8 +129,8 @@ struct client_verdict policy_client_decode(const struct vt_entry *e);
  * Blocks a client (or, as_network, its network) from now_s on: hours 1 to 65535, 0 for `trap.time`. by_operator: refused at rule 6 with
  * 554; else by a trap, rule 7, 451. A trap takes the automatic allow of the network. 0; -ENOSPC: no room in the table, -EBUSY: raced.
  */
-int policy_trap_store(const struct policy_ctx *ctx, const struct ip_addr *client, bool as_network, bool by_operator, uint16_t hours,
-	uint32_t now_s);
+int policy_trap_store(const struct policy_ctx *ctx, const struct ip_addr *client, bool as_network, bool by_operator,
+	uint16_t hours, uint32_t now_s);
 /* Whether an entry of kind VT_TRAP still blocks; *left_s how long. */
 bool policy_trap_is_active(const struct conf *conf, const struct vt_entry *e, uint32_t now_s, uint32_t *left_s);
 /* Removes what is kept about a client: verdict, automatic allow, traps. Returns how many records went. */

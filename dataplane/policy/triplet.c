@@ -18,9 +18,9 @@
 
 #include "dataplane/base/bug.h"
 
-#define TOKEN_MIN_OCTETS    8 /* a run of letters and digits shorter than this is no unique token */
-#define TOKEN_MIN_SWITCHES  3 /* between letters and digits: "john1985" has one, "4f3a9c01" has five */
-#define UNWRAP_ROUNDS_MAX   4 /* BATV around SRS around BATV: deeper is nobody's mail and taken as it is */
+#define TOKEN_MIN_OCTETS   8 /* a run of letters and digits shorter than this is no unique token */
+#define TOKEN_MIN_SWITCHES 3 /* between letters and digits: "john1985" has one, "4f3a9c01" has five */
+#define UNWRAP_ROUNDS_MAX  4 /* BATV around SRS around BATV: deeper is nobody's mail and taken as it is */
 
 static bool
 is_digit(char c)
@@ -91,8 +91,8 @@ triplet_normalise_domain(const char *domain, char *out)
 	if (has_8bit) {
 		uint8_t *a_label = NULL;
 
-		if (idn2_lookup_u8((const uint8_t *)out, &a_label, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL) == IDN2_OK && a_label != NULL &&
-			strlen((const char *)a_label) <= TRIPLET_PATH_MAX_OCTETS)
+		if (idn2_lookup_u8((const uint8_t *)out, &a_label, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL) == IDN2_OK &&
+			a_label != NULL && strlen((const char *)a_label) <= TRIPLET_PATH_MAX_OCTETS)
 			strcpy(out, (const char *)a_label);
 		idn2_free(a_label);
 	}
@@ -241,7 +241,8 @@ srs_inner(struct part rest, struct part *domain, struct part *local)
 {
 	struct part hash, time;
 
-	if (!part_cut(&rest, '=', &hash) || !part_cut(&rest, '=', &time) || !part_cut(&rest, '=', domain) || rest.n == 0)
+	if (!part_cut(&rest, '=', &hash) || !part_cut(&rest, '=', &time) || !part_cut(&rest, '=', domain) ||
+		rest.n == 0)
 		return false;
 	*local = rest;
 	return true;
@@ -261,7 +262,8 @@ unwrap_srs(struct part *p, struct part *domain)
 	rest = (struct part){ p->s + 5, p->n - 5 };
 	if (p->s[3] == '0')
 		return srs_inner(rest, domain, p);
-	if (!part_cut(&rest, '=', &hash) || !part_cut(&rest, '=', &forwarder) || rest.n < 2 || strchr("=+-", rest.s[0]) == NULL)
+	if (!part_cut(&rest, '=', &hash) || !part_cut(&rest, '=', &forwarder) || rest.n < 2 ||
+		strchr("=+-", rest.s[0]) == NULL)
 		return false;
 	return srs_inner((struct part){ rest.s + 1, rest.n - 1 }, domain, p);
 }
@@ -383,7 +385,8 @@ triplet_normalise_sender(const char *path, char *out)
 uint64_t
 policy_tag(const struct siphash_key *key, enum vt_kind kind, const void *material, uint32_t len_octets)
 {
-	const uint64_t kind_word = (uint64_t)kind; /* a whole word, so that the material stays in step with SipHash's blocks */
+	const uint64_t kind_word =
+		(uint64_t)kind; /* a whole word, so that the material stays in step with SipHash's blocks */
 	struct siphash_state s;
 	uint64_t tag;
 
@@ -398,7 +401,8 @@ uint64_t
 triplet_tag(const struct siphash_key *key, const struct ip_addr *network, const char *sender, const char *rcpt)
 {
 	uint8_t material[sizeof(network->octet) + 2 * (TRIPLET_PATH_MAX_OCTETS + 1)];
-	const size_t n_sender = strnlen(sender, TRIPLET_PATH_MAX_OCTETS), n_rcpt = strnlen(rcpt, TRIPLET_PATH_MAX_OCTETS);
+	const size_t n_sender = strnlen(sender, TRIPLET_PATH_MAX_OCTETS),
+		     n_rcpt = strnlen(rcpt, TRIPLET_PATH_MAX_OCTETS);
 	size_t n = 0;
 
 	memcpy(material, network->octet, sizeof(network->octet));

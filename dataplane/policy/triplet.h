@@ -35,7 +35,8 @@ const char *triplet_domain(const char *path);
 void triplet_normalise_domain(const char *domain, char *out);
 
 /* Of a network (policy_client_network()) and a sender and recipient that are normalised already. Never 0. */
-uint64_t triplet_tag(const struct siphash_key *key, const struct ip_addr *network, const char *sender, const char *rcpt);
+uint64_t triplet_tag(
+	const struct siphash_key *key, const struct ip_addr *network, const char *sender, const char *rcpt);
 /* Of any kind over its key material. Never 0. */
 uint64_t policy_tag(const struct siphash_key *key, enum vt_kind kind, const void *material, uint32_t len_octets);
 

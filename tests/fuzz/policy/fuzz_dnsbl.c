@@ -33,7 +33,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	}
 	BUG_ON(dnsbl_zone_wrong(z.zone) != NULL);
-	for (const uint8_t *p = end != NULL ? end + 1 : data + size; n < ANSWERS_MAX && p + 4 <= data + size; p += 4, n++) {
+	for (const uint8_t *p = end != NULL ? end + 1 : data + size; n < ANSWERS_MAX && p + 4 <= data + size;
+		p += 4, n++) {
 		answers[n] = (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 		if (n < DNSBL_ANSWERS_MAX) {
 			error |= answers[n] >> 8 == 0x7fffff;

@@ -12,7 +12,9 @@
 static void
 test_dnsbl_query_names(void **state)
 {
-	static const struct { const char *label, *client, *zone, *want; } rows[] = {
+	static const struct {
+		const char *label, *client, *zone, *want;
+	} rows[] = {
 		{ "IPv4 reversed", "192.0.2.99", "bl.example", "99.2.0.192.bl.example" },
 		{ "IPv6 nibbles (RFC 5782 section 2.4)", "2001:db8:1:2:3:4:567:89ab", "ugly.example.com",
 			"b.a.9.8.7.6.5.0.4.0.0.0.3.0.0.0.2.0.0.0.1.0.0.0.8.b.d.0.1.0.0.2.ugly.example.com" },
@@ -55,7 +57,11 @@ test_dnsbl_test_points(void **state)
 static void
 test_dnsbl_notation_is_read(void **state)
 {
-	static const struct { const char *label, *text, *zone; unsigned n_filters; int weight_max; } good[] = {
+	static const struct {
+		const char *label, *text, *zone;
+		unsigned n_filters;
+		int weight_max;
+	} good[] = {
 		{ "zone alone", "bl.example", "bl.example", 0, 1 },
 		{ "zone with weight", "bl.example*3", "bl.example", 0, 3 },
 		{ "capped", "bl.example*9", "bl.example", 0, 4 },
@@ -67,7 +73,9 @@ test_dnsbl_notation_is_read(void **state)
 		{ "final dot", "bl.example.=127.0.0.2", "bl.example", 1, 1 },
 		{ "underscore", "_bl.example", "_bl.example", 0, 1 },
 	};
-	static const struct { const char *text, *why; } bad[] = {
+	static const struct {
+		const char *text, *why;
+	} bad[] = {
 		{ "", "the zone is missing" },
 		{ "=127.0.0.2", "the zone is missing" },
 		{ "bl..example", "the zone has an empty label" },
@@ -83,7 +91,8 @@ test_dnsbl_notation_is_read(void **state)
 		{ "bl.example=10.0.0.2", "\"10.0.0.2\": listings are answers in 127.0.0.0/8 only" },
 		{ "bl.example=[126..127].0.0.2", "\"[126..127].0.0.2\": listings are answers in 127.0.0.0/8 only" },
 		{ "bl.example=127.0.0.1*2", "\"127.0.0.1*2\": 127.0.0.1 is never a listing (RFC 5782 section 2.1)" },
-		{ "bl.example=127.255.255.[1..254]", "\"127.255.255.[1..254]\": 127.255.255.0/24 is how lists tell errors" },
+		{ "bl.example=127.255.255.[1..254]",
+			"\"127.255.255.[1..254]\": 127.255.255.0/24 is how lists tell errors" },
 		{ "bl.example=127.0.0.2*", "a number is missing at the end" },
 		{ "bl.example=127.0.0.2*0", "a weight of 0 has no effect" },
 		{ "bl.example=127.0.0.2*100", "\"\" begins with a number above 99" },
@@ -147,20 +156,29 @@ test_dnsbl_answers_are_judged(void **state)
 		{ "listed", "bl.example*3", { IP(127, 0, 0, 2) }, 1, DNSBL_LISTED, 3 },
 		{ "127.0.0.1 is none", "bl.example*3", { IP(127, 0, 0, 1) }, 1, DNSBL_NONSENSE, 0 },
 		{ "outside 127/8 is none", "bl.example*3", { IP(203, 0, 113, 9) }, 1, DNSBL_NONSENSE, 0 },
-		{ "126/8 and 128/8 are outside", "bl.example*3", { IP(126, 255, 255, 255), IP(128, 0, 0, 0) }, 2, DNSBL_NONSENSE, 0 },
+		{ "126/8 and 128/8 are outside", "bl.example*3", { IP(126, 255, 255, 255), IP(128, 0, 0, 0) }, 2,
+			DNSBL_NONSENSE, 0 },
 		{ "127.255.255.254 is an error", "bl.example*3", { IP(127, 255, 255, 254) }, 1, DNSBL_ERROR, 0 },
 		{ "127.255.255.0 is an error", "bl.example*3", { IP(127, 255, 255, 0) }, 1, DNSBL_ERROR, 0 },
 		{ "127.255.254.255 is a listing", "bl.example*3", { IP(127, 255, 254, 255) }, 1, DNSBL_LISTED, 3 },
-		{ "an error beside a listing is an error", "bl.example*3", { IP(127, 0, 0, 2), IP(127, 255, 255, 252) }, 2, DNSBL_ERROR, 0 },
-		{ "nonsense beside a listing is ignored", "bl.example*3", { IP(203, 0, 113, 9), IP(127, 0, 0, 2) }, 2, DNSBL_LISTED, 3 },
+		{ "an error beside a listing is an error", "bl.example*3", { IP(127, 0, 0, 2), IP(127, 255, 255, 252) },
+			2, DNSBL_ERROR, 0 },
+		{ "nonsense beside a listing is ignored", "bl.example*3", { IP(203, 0, 113, 9), IP(127, 0, 0, 2) }, 2,
+			DNSBL_LISTED, 3 },
 		{ "filter hit", "bl.example=127.0.0.[2..11]*3", { IP(127, 0, 0, 11) }, 1, DNSBL_LISTED, 3 },
 		{ "filter missed by one", "bl.example=127.0.0.[2..11]*3", { IP(127, 0, 0, 12) }, 1, DNSBL_NO_MATCH, 0 },
-		{ "filter of another octet", "bl.example=127.0.0.[2..11]*3", { IP(127, 0, 1, 2) }, 1, DNSBL_NO_MATCH, 0 },
-		{ "a filter with everything still knows errors", "bl.example=127.[0..255].[0..255].[0..255]*3", { IP(127, 255, 255, 254) }, 1, DNSBL_ERROR, 0 },
-		{ "a filter with everything still knows 127.0.0.1", "bl.example=127.[0..255].[0..255].[0..255]*3", { IP(127, 0, 0, 1) }, 1, DNSBL_NONSENSE, 0 },
-		{ "a filter counts once", "bl.example=127.0.0.[2..11]*1", { IP(127, 0, 0, 2), IP(127, 0, 0, 4), IP(127, 0, 0, 10) }, 3, DNSBL_LISTED, 1 },
-		{ "filters add up", "bl.example=127.0.0.2*1,127.0.0.4*2", { IP(127, 0, 0, 2), IP(127, 0, 0, 4) }, 2, DNSBL_LISTED, 3 },
-		{ "a zone weighs 4 at most", "bl.example=127.0.0.2*3,127.0.0.4*3", { IP(127, 0, 0, 2), IP(127, 0, 0, 4) }, 2, DNSBL_LISTED, 4 },
+		{ "filter of another octet", "bl.example=127.0.0.[2..11]*3", { IP(127, 0, 1, 2) }, 1, DNSBL_NO_MATCH,
+			0 },
+		{ "a filter with everything still knows errors", "bl.example=127.[0..255].[0..255].[0..255]*3",
+			{ IP(127, 255, 255, 254) }, 1, DNSBL_ERROR, 0 },
+		{ "a filter with everything still knows 127.0.0.1", "bl.example=127.[0..255].[0..255].[0..255]*3",
+			{ IP(127, 0, 0, 1) }, 1, DNSBL_NONSENSE, 0 },
+		{ "a filter counts once", "bl.example=127.0.0.[2..11]*1",
+			{ IP(127, 0, 0, 2), IP(127, 0, 0, 4), IP(127, 0, 0, 10) }, 3, DNSBL_LISTED, 1 },
+		{ "filters add up", "bl.example=127.0.0.2*1,127.0.0.4*2", { IP(127, 0, 0, 2), IP(127, 0, 0, 4) }, 2,
+			DNSBL_LISTED, 3 },
+		{ "a zone weighs 4 at most", "bl.example=127.0.0.2*3,127.0.0.4*3",
+			{ IP(127, 0, 0, 2), IP(127, 0, 0, 4) }, 2, DNSBL_LISTED, 4 },
 		{ "an allowlist", "wl.example=127.0.[0..255].[1..3]*-3", { IP(127, 0, 5, 2) }, 1, DNSBL_LISTED, -3 },
 	};
 

@@ -8,7 +8,11 @@
 #define DAY_S 86400u
 
 static const struct grey_conf conf = {
-	.block_s = 240, .pass_s = 21600, .expire_s = 36 * DAY_S, .lapse_memory_s = 7 * DAY_S, .window_max_s = 4 * DAY_S,
+	.block_s = 240,
+	.pass_s = 21600,
+	.expire_s = 36 * DAY_S,
+	.lapse_memory_s = 7 * DAY_S,
+	.window_max_s = 4 * DAY_S,
 };
 
 struct step {
@@ -34,17 +38,20 @@ run_steps(const struct grey_conf *c, const struct step *steps, size_t n)
 static void
 test_grey_decide_follows_the_retry_timeline(void **state)
 {
-	static const struct grey_conf short_expire = { .block_s = 240, .pass_s = 21600, .expire_s = 100000,
-		.lapse_memory_s = 7 * DAY_S, .window_max_s = 4 * DAY_S };
+	static const struct grey_conf short_expire = { .block_s = 240,
+		.pass_s = 21600,
+		.expire_s = 100000,
+		.lapse_memory_s = 7 * DAY_S,
+		.window_max_s = 4 * DAY_S };
 	static const struct step steps[] = {
 		{ "first attempt is deferred for the whole block", 1000, 240, GREY_EVENT_NEW },
-		{ "the wait counts down",                          1100, 140, GREY_EVENT_EARLY },
-		{ "one second early is deferred for one second",   1239,   1, GREY_EVENT_EARLY },
-		{ "retry exactly when told passes",                1240,   0, GREY_EVENT_PASSED },
-		{ "a pass renews the record",                     90000,   0, GREY_EVENT_RENEWED },
-		{ "the last second before expiry passes",        189999,   0, GREY_EVENT_RENEWED },
-		{ "an expired record starts anew",               289999, 240, GREY_EVENT_EXPIRED },
-		{ "the last second of the window passes",        311598,   0, GREY_EVENT_PASSED },
+		{ "the wait counts down", 1100, 140, GREY_EVENT_EARLY },
+		{ "one second early is deferred for one second", 1239, 1, GREY_EVENT_EARLY },
+		{ "retry exactly when told passes", 1240, 0, GREY_EVENT_PASSED },
+		{ "a pass renews the record", 90000, 0, GREY_EVENT_RENEWED },
+		{ "the last second before expiry passes", 189999, 0, GREY_EVENT_RENEWED },
+		{ "an expired record starts anew", 289999, 240, GREY_EVENT_EXPIRED },
+		{ "the last second of the window passes", 311598, 0, GREY_EVENT_PASSED },
 	};
 
 	(void)state;
@@ -56,10 +63,10 @@ test_grey_window_lapses_and_learns(void **state)
 {
 	/* pass = 6 h: windows of 6, 12, 24, 48 and 96 h */
 	static const struct step steps[] = {
-		{ "first",                                        1000,                      240, GREY_EVENT_NEW },
-		{ "after the window: starts anew, lapsed 1",      1000 + 21600,              240, GREY_EVENT_LAPSED },
-		{ "the second window is 12 h: 11 h later passes", 1000 + 21600 + 11 * 3600,    0, GREY_EVENT_PASSED },
-		{ "WHITE as any other",                           1000 + 21600 + 12 * 3600,    0, GREY_EVENT_RENEWED },
+		{ "first", 1000, 240, GREY_EVENT_NEW },
+		{ "after the window: starts anew, lapsed 1", 1000 + 21600, 240, GREY_EVENT_LAPSED },
+		{ "the second window is 12 h: 11 h later passes", 1000 + 21600 + 11 * 3600, 0, GREY_EVENT_PASSED },
+		{ "WHITE as any other", 1000 + 21600 + 12 * 3600, 0, GREY_EVENT_RENEWED },
 	};
 
 	(void)state;
@@ -70,8 +77,8 @@ test_grey_window_lapses_and_learns(void **state)
 static void
 test_grey_any_interval_under_four_days_gets_in(void **state)
 {
-	static const uint32_t intervals_s[] = { 240, 3600, 21599, 21600, 8 * 3600, 12 * 3600, DAY_S - 1, DAY_S, 2 * DAY_S, 3 * DAY_S,
-		4 * DAY_S - 1 };
+	static const uint32_t intervals_s[] = { 240, 3600, 21599, 21600, 8 * 3600, 12 * 3600, DAY_S - 1, DAY_S,
+		2 * DAY_S, 3 * DAY_S, 4 * DAY_S - 1 };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(intervals_s); i++) {
@@ -93,7 +100,8 @@ test_grey_retries_every_four_days_never_get_in(void **state)
 
 	(void)state;
 	for (uint32_t i = 0; i < 40; i++) {
-		CHECK_EQ("4 days is not under 4 days", grey_decide(&conf, &rec, 1000 + i * 4 * DAY_S).verdict, VERDICT_DEFER);
+		CHECK_EQ("4 days is not under 4 days", grey_decide(&conf, &rec, 1000 + i * 4 * DAY_S).verdict,
+			VERDICT_DEFER);
 		CHECK_TRUE("the count of lapses stays in its bits", rec.lapsed <= GREY_LAPSED_MAX);
 	}
 }
@@ -106,12 +114,14 @@ test_grey_lapse_is_remembered_for_seven_days(void **state)
 
 	(void)state;
 	grey_decide(&conf, &rec, 1000);
-	CHECK_EQ("the last second of memory", grey_decide(&conf, &rec, closed_s + 7 * DAY_S - 1).event, GREY_EVENT_LAPSED);
+	CHECK_EQ("the last second of memory", grey_decide(&conf, &rec, closed_s + 7 * DAY_S - 1).event,
+		GREY_EVENT_LAPSED);
 	CHECK_EQ("counted", rec.lapsed, 1);
 
 	rec = (struct grey_record){ 0 };
 	grey_decide(&conf, &rec, 1000);
-	CHECK_EQ("a second later it is forgotten", grey_decide(&conf, &rec, closed_s + 7 * DAY_S).event, GREY_EVENT_EXPIRED);
+	CHECK_EQ("a second later it is forgotten", grey_decide(&conf, &rec, closed_s + 7 * DAY_S).event,
+		GREY_EVENT_EXPIRED);
 	CHECK_EQ("and the next window is the first again", rec.lapsed, 0);
 }
 
@@ -192,8 +202,12 @@ test_grey_wait_is_between_one_and_block_whatever_comes(void **state)
 			seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407u;
 			r[k] = (uint32_t)(seed >> 32) >> (seed >> 8 & 31);
 		}
-		const struct grey_conf c = { .block_s = r[0], .pass_s = r[1], .expire_s = r[2], .lapse_memory_s = r[3], .window_max_s = r[4] };
-		struct grey_record rec = { .state = (enum grey_state)(r[5] % 3), .time_s = r[6], .lapsed = (uint8_t)(r[5] >> 8) & GREY_LAPSED_MAX };
+		const struct grey_conf c = {
+			.block_s = r[0], .pass_s = r[1], .expire_s = r[2], .lapse_memory_s = r[3], .window_max_s = r[4]
+		};
+		struct grey_record rec = { .state = (enum grey_state)(r[5] % 3),
+			.time_s = r[6],
+			.lapsed = (uint8_t)(r[5] >> 8) & GREY_LAPSED_MAX };
 		const struct grey_answer a = grey_decide(&c, &rec, r[7]);
 
 		if (a.verdict == VERDICT_PASS) {
@@ -211,7 +225,9 @@ test_grey_wait_is_between_one_and_block_whatever_comes(void **state)
 static void
 test_grey_block_longer_than_window_still_passes(void **state)
 {
-	const struct grey_conf c = { .block_s = 600, .pass_s = 300, .expire_s = DAY_S, .lapse_memory_s = DAY_S, .window_max_s = DAY_S };
+	const struct grey_conf c = {
+		.block_s = 600, .pass_s = 300, .expire_s = DAY_S, .lapse_memory_s = DAY_S, .window_max_s = DAY_S
+	};
 	struct grey_record rec = { 0 };
 
 	(void)state;
@@ -222,9 +238,18 @@ test_grey_block_longer_than_window_still_passes(void **state)
 static void
 test_grey_window_doubles_to_its_cap(void **state)
 {
-	static const struct { const char *label; uint8_t lapsed; uint32_t want_s; } rows[] = {
-		{ "none", 0, 21600 }, { "once", 1, 43200 }, { "twice", 2, 86400 }, { "three", 3, 172800 }, { "four: 4 days", 4, 345600 },
-		{ "capped", 5, 345600 }, { "capped at the end of its bits", GREY_LAPSED_MAX, 345600 },
+	static const struct {
+		const char *label;
+		uint8_t lapsed;
+		uint32_t want_s;
+	} rows[] = {
+		{ "none", 0, 21600 },
+		{ "once", 1, 43200 },
+		{ "twice", 2, 86400 },
+		{ "three", 3, 172800 },
+		{ "four: 4 days", 4, 345600 },
+		{ "capped", 5, 345600 },
+		{ "capped at the end of its bits", GREY_LAPSED_MAX, 345600 },
 	};
 
 	(void)state;
@@ -258,7 +283,9 @@ test_grey_record_keeps_its_value_in_the_entry(void **state)
 		CHECK_EQ("lapsed", back.lapsed, records[i].lapsed);
 	}
 	for (unsigned k = 0; k < 256; k++) { /* hostile memory: what is no triplet is no record */
-		const struct vt_entry e = { .tag = 1, .time_s = 5, .flags = 0xff, .aux = 0xffff, .kind_state = (uint8_t)k };
+		const struct vt_entry e = {
+			.tag = 1, .time_s = 5, .flags = 0xff, .aux = 0xffff, .kind_state = (uint8_t)k
+		};
 
 		if (k != vt_kind_state(VT_TRIPLET, VT_GREY) && k != vt_kind_state(VT_TRIPLET, VT_WHITE))
 			CHECK_EQ("none", grey_load(&e).state, GREY_NONE);
@@ -282,7 +309,9 @@ test_grey_white_is_written_only_when_worth_it(void **state)
 	CHECK_TRUE("a change of state is", grey_is_worth_writing(&conf, &before, &after));
 	CHECK_TRUE("GREY unchanged is not", !grey_is_worth_writing(&conf, &after, &after));
 
-	const struct grey_conf lab = { .block_s = 2, .pass_s = 8, .expire_s = 20, .lapse_memory_s = 60, .window_max_s = 60 };
+	const struct grey_conf lab = {
+		.block_s = 2, .pass_s = 8, .expire_s = 20, .lapse_memory_s = 60, .window_max_s = 60
+	};
 
 	after = before;
 	after.time_s += 1;

@@ -43,7 +43,9 @@ names(struct world *w, const char *const *list, const uint64_t *values)
 	void *out;
 
 	for (; list[n] != NULL; n++)
-		e[n] = (struct name_set_entry){ .name = list[n], .len_octets = (uint32_t)strlen(list[n]), .value = values != NULL ? values[n] : 1 };
+		e[n] = (struct name_set_entry){ .name = list[n],
+			.len_octets = (uint32_t)strlen(list[n]),
+			.value = values != NULL ? values[n] : 1 };
 	octets = name_set_octets(e, n);
 	out = aligned_alloc(64, (octets + 63) / 64 * 64);
 	assert_true(name_set_build(out, octets, e, n, 5) > 0);
@@ -86,7 +88,8 @@ clean(void)
 static int
 setup(void **state)
 {
-	static const char *const domains[] = { "example.org", ".sub.example.org", "other.example", "*", "xn--bcher-kva.example", NULL };
+	static const char *const domains[] = { "example.org", ".sub.example.org", "other.example", "*",
+		"xn--bcher-kva.example", NULL };
 	static const uint64_t values[] = { 1 | UINT64_C(3) << 32, 1 | UINT64_C(4) << 32, 2, 1 | UINT64_C(9) << 32, 1 };
 	const struct siphash_key key = { 0x1234, 0x5678 };
 	const size_t octets = (verdict_table_octets(BUCKETS) + 63) / 64 * 64;
@@ -94,10 +97,19 @@ setup(void **state)
 
 	assert_non_null(w);
 	w->conf = (struct conf){
-		.mode = MODE_ENFORCE, .ptr_missing = EFFECT_REJECT,
-		.grey_block_s = BLOCK_S, .grey_pass_s = 21600, .grey_expire_s = 36 * DAY_S, .grey_lapse_memory_s = 7 * DAY_S,
-		.grey_window_max_s = 4 * DAY_S, .grey_auto_after = 5, .grey_source_budget = 0, .dnsbl_reject_threshold = 5,
-		.dnsbl_grey_threshold = 1, .client_fresh_s = 43200, .trap_s = DAY_S,
+		.mode = MODE_ENFORCE,
+		.ptr_missing = EFFECT_REJECT,
+		.grey_block_s = BLOCK_S,
+		.grey_pass_s = 21600,
+		.grey_expire_s = 36 * DAY_S,
+		.grey_lapse_memory_s = 7 * DAY_S,
+		.grey_window_max_s = 4 * DAY_S,
+		.grey_auto_after = 5,
+		.grey_source_budget = 0,
+		.dnsbl_reject_threshold = 5,
+		.dnsbl_grey_threshold = 1,
+		.client_fresh_s = 43200,
+		.trap_s = DAY_S,
 	};
 	snprintf(w->zones[0].name, sizeof(w->zones[0].name), "bl.lab.example");
 	snprintf(w->zones[1].name, sizeof(w->zones[1].name), "public.name");
@@ -105,10 +117,19 @@ setup(void **state)
 	memset(w->memory, 0, octets);
 	verdict_table_bind(&w->table, w->memory, BUCKETS, &key);
 	w->budget = calloc(SOURCE_BUDGET_CELLS, sizeof(*w->budget));
-	w->ctx = (struct policy_ctx){ .conf = &w->conf, .domains = names(w, domains, values), .zones = w->zones, .n_zones = 2,
-		.table = &w->table, .budget = w->budget, .counters = &w->counters };
-	w->q = (struct policy_question){ .verdict = clean(), .helo = "mail.sender.example", .ptr_name = "mail.sender.example",
-		.from = "alice@sender.example", .rcpt = "bob@example.org", .now_s = NOW_S };
+	w->ctx = (struct policy_ctx){ .conf = &w->conf,
+		.domains = names(w, domains, values),
+		.zones = w->zones,
+		.n_zones = 2,
+		.table = &w->table,
+		.budget = w->budget,
+		.counters = &w->counters };
+	w->q = (struct policy_question){ .verdict = clean(),
+		.helo = "mail.sender.example",
+		.ptr_name = "mail.sender.example",
+		.from = "alice@sender.example",
+		.rcpt = "bob@example.org",
+		.now_s = NOW_S };
 	from_client(w, "192.0.2.10");
 	*state = w;
 	return 0;
@@ -166,10 +187,10 @@ make_white(struct world *w)
 }
 
 #define CHECK_ANSWER(label, w, want_verdict, want_rule, want_code)                                                     \
-	do {                                                                                                          \
+	do {                                                                                                           \
 		CHECK_STR(label, policy_verdict_name((w)->a.verdict), policy_verdict_name(want_verdict));              \
 		CHECK_STR(label, policy_rule_name((w)->a.rule), policy_rule_name(want_rule));                          \
-		CHECK_EQ(label, (w)->a.code, want_code);                                                              \
+		CHECK_EQ(label, (w)->a.code, want_code);                                                               \
 	} while (0)
 
 /* --- rule 2: relay */
@@ -177,7 +198,11 @@ make_white(struct world *w)
 static void
 test_relay_guard(void **state)
 {
-	static const struct { const char *label, *rcpt; bool ours; unsigned pool; } rows[] = {
+	static const struct {
+		const char *label, *rcpt;
+		bool ours;
+		unsigned pool;
+	} rows[] = {
 		{ "our domain", "bob@example.org", true, 3 },
 		{ "in capitals", "bob@EXAMPLE.ORG", true, 3 },
 		{ "another domain", "bob@elsewhere.example", false, 0 },
@@ -195,7 +220,10 @@ test_relay_guard(void **state)
 		{ "the star is no domain", "bob@*", false, 0 },
 		{ "an entry's dot is no domain", "bob@.sub.example.org", false, 0 },
 		{ "a domain literal", "bob@[198.18.0.2]", false, 0 },
-		{ "U-label of ours", "bob@b\xc3\xbc""cher.example", true, 0 },
+		{ "U-label of ours",
+			"bob@b\xc3\xbc"
+			"cher.example",
+			true, 0 },
 		{ "postmaster elsewhere", "postmaster@elsewhere.example", false, 0 },
 		{ "postmaster alone", "postmaster", true, 0xffff },
 		{ "abuse alone", "abuse", false, 0 },
@@ -256,8 +284,8 @@ test_relay_comes_before_everything_and_in_every_mode(void **state)
 static void
 test_postmaster_and_abuse_are_always_reached(void **state)
 {
-	static const char *const rcpts[] = { "postmaster@example.org", "POSTMASTER@example.org", "abuse@example.org", "postmaster",
-		"\"postmaster\"@example.org" };
+	static const char *const rcpts[] = { "postmaster@example.org", "POSTMASTER@example.org", "abuse@example.org",
+		"postmaster", "\"postmaster\"@example.org" };
 	static const char *const deny_rcpt[] = { "postmaster@example.org", NULL };
 	struct world *w = *state;
 
@@ -280,7 +308,7 @@ static void
 test_lists_decide_in_their_order(void **state)
 {
 	static const char *const bob[] = { "bob@example.org", NULL }, *const alice[] = { "alice@sender.example", NULL },
-		*const domain[] = { "sender.example", NULL };
+				 *const domain[] = { "sender.example", NULL };
 	struct world *w = *state;
 
 	w->ctx.sender_deny = names(w, domain, NULL);
@@ -336,9 +364,18 @@ test_client_lists(void **state)
 static void
 test_pitfall_45_network_lists_are_exact(void **state)
 {
-	static const struct { const char *text; int want; } rows[] = {
-		{ "192.0.2.0/24", 0 }, { "192.0.2.1/24", -EDOM }, { "192.0", -EINVAL }, { "192.0/16", -EINVAL }, { "::ffff:192.0.2.0/120", -EINVAL },
-		{ "192.0.2.0/33", -EINVAL }, { "2001:db8::/129", -EINVAL }, { "2001:db8::1/64", -EDOM },
+	static const struct {
+		const char *text;
+		int want;
+	} rows[] = {
+		{ "192.0.2.0/24", 0 },
+		{ "192.0.2.1/24", -EDOM },
+		{ "192.0", -EINVAL },
+		{ "192.0/16", -EINVAL },
+		{ "::ffff:192.0.2.0/120", -EINVAL },
+		{ "192.0.2.0/33", -EINVAL },
+		{ "2001:db8::/129", -EINVAL },
+		{ "2001:db8::1/64", -EDOM },
 	};
 	struct world *w = *state;
 
@@ -361,9 +398,19 @@ static void
 test_pitfall_46_names_are_label_exact_and_confirmed(void **state)
 {
 	static const char *const list[] = { ".google.com", "mail.example.net", NULL };
-	static const struct { const char *name; bool want; } rows[] = {
-		{ "a.google.com", true }, { "x.y.google.com", true }, { "gle.com", false }, { "notgoogle.com", false }, { "a.notgoogle.com", false },
-		{ "google.com.evil.example", false }, { "mail.example.net", true }, { "a.mail.example.net", false }, { "mail.example.ne", false },
+	static const struct {
+		const char *name;
+		bool want;
+	} rows[] = {
+		{ "a.google.com", true },
+		{ "x.y.google.com", true },
+		{ "gle.com", false },
+		{ "notgoogle.com", false },
+		{ "a.notgoogle.com", false },
+		{ "google.com.evil.example", false },
+		{ "mail.example.net", true },
+		{ "a.mail.example.net", false },
+		{ "mail.example.ne", false },
 	};
 	struct world *w = *state;
 	const void *set = names(w, list, NULL);
@@ -371,7 +418,8 @@ test_pitfall_46_names_are_label_exact_and_confirmed(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		uint64_t value;
 
-		CHECK_EQ(rows[i].name, name_set_find_domain(set, rows[i].name, (uint32_t)strlen(rows[i].name), &value), rows[i].want);
+		CHECK_EQ(rows[i].name, name_set_find_domain(set, rows[i].name, (uint32_t)strlen(rows[i].name), &value),
+			rows[i].want);
 	}
 	w->q.verdict.name_list = NAME_LIST_ALLOW;
 	w->q.verdict.score = 99;
@@ -401,7 +449,9 @@ test_trap_defers_for_its_time(void **state)
 	CHECK_ANSWER("the last second", w, VERDICT_DEFER, RULE_TRAP, 451);
 	rcpt_at(w, NOW_S + DAY_S);
 	CHECK_ANSWER("over", w, VERDICT_DEFER, RULE_GREYLIST, 451);
-	const struct vt_entry e = { .tag = 1, .time_s = NOW_S, .aux = 1, .kind_state = vt_kind_state(VT_TRAP, VT_NONE) };
+	const struct vt_entry e = {
+		.tag = 1, .time_s = NOW_S, .aux = 1, .kind_state = vt_kind_state(VT_TRAP, VT_NONE)
+	};
 	uint32_t left_s = 0;
 
 	CHECK_TRUE("active", policy_trap_is_active(&w->conf, &e, NOW_S + 3599, &left_s));
@@ -475,28 +525,48 @@ test_client_verdict_rows(void **state)
 		const char *reason;
 		unsigned wait_s;
 	} rows[] = {
-		{ "clean", 0, PTR_CONFIRMED, EFFECT_REJECT, EFFECT_NOTHING, EFFECT_NOTHING, VERDICT_DEFER, 451, "greylist", BLOCK_S },
-		{ "score at the reject threshold", 5, PTR_CONFIRMED, EFFECT_REJECT, EFFECT_NOTHING, EFFECT_NOTHING, VERDICT_REJECT, 554, "dnsbl", 0 },
-		{ "score one below", 4, PTR_CONFIRMED, EFFECT_REJECT, EFFECT_NOTHING, EFFECT_NOTHING, VERDICT_DEFER, 451, "greylist", 2 * BLOCK_S },
-		{ "score at the grey threshold", 1, PTR_CONFIRMED, EFFECT_REJECT, EFFECT_NOTHING, EFFECT_NOTHING, VERDICT_DEFER, 451, "greylist", 2 * BLOCK_S },
-		{ "an allowlist's score", -3, PTR_CONFIRMED, EFFECT_REJECT, EFFECT_NOTHING, EFFECT_NOTHING, VERDICT_DEFER, 451, "greylist", BLOCK_S },
-		{ "no PTR, default", 0, PTR_NONE, EFFECT_REJECT, EFFECT_NOTHING, EFFECT_NOTHING, VERDICT_REJECT, 554, "no-ptr", 0 },
-		{ "no PTR, nothing", 0, PTR_NONE, EFFECT_NOTHING, EFFECT_REJECT, EFFECT_REJECT, VERDICT_DEFER, 451, "greylist", BLOCK_S },
-		{ "no PTR, grey", 0, PTR_NONE, EFFECT_GREY, EFFECT_REJECT, EFFECT_REJECT, VERDICT_DEFER, 451, "greylist", 2 * BLOCK_S },
-		{ "no PTR, 451", 0, PTR_NONE, EFFECT_DEFER, EFFECT_REJECT, EFFECT_REJECT, VERDICT_DEFER, 451, "no-ptr", 0 },
-		{ "not confirmed, default", 0, PTR_UNCONFIRMED, EFFECT_REJECT, EFFECT_NOTHING, EFFECT_NOTHING, VERDICT_DEFER, 451, "greylist", BLOCK_S },
-		{ "not confirmed, 554", 0, PTR_UNCONFIRMED, EFFECT_NOTHING, EFFECT_REJECT, EFFECT_NOTHING, VERDICT_REJECT, 554, "ptr-unconfirmed", 0 },
-		{ "generic, default", 0, PTR_GENERIC, EFFECT_REJECT, EFFECT_NOTHING, EFFECT_NOTHING, VERDICT_DEFER, 451, "greylist", BLOCK_S },
-		{ "generic, 554", 0, PTR_GENERIC, EFFECT_NOTHING, EFFECT_NOTHING, EFFECT_REJECT, VERDICT_REJECT, 554, "ptr-generic", 0 },
-		{ "a temporary error is never absence", 0, PTR_TEMPERR, EFFECT_REJECT, EFFECT_REJECT, EFFECT_REJECT, VERDICT_DEFER, 451, "greylist", BLOCK_S },
-		{ "not asked is never absence", 0, PTR_UNKNOWN, EFFECT_REJECT, EFFECT_REJECT, EFFECT_REJECT, VERDICT_DEFER, 451, "greylist", BLOCK_S },
-		{ "the score names the reason before the PTR", 9, PTR_NONE, EFFECT_REJECT, EFFECT_NOTHING, EFFECT_NOTHING, VERDICT_REJECT, 554, "dnsbl", 0 },
-		{ "a doubtful score does not hide the PTR", 2, PTR_NONE, EFFECT_REJECT, EFFECT_NOTHING, EFFECT_NOTHING, VERDICT_REJECT, 554, "no-ptr", 0 },
+		{ "clean", 0, PTR_CONFIRMED, EFFECT_REJECT, EFFECT_NOTHING, EFFECT_NOTHING, VERDICT_DEFER, 451,
+			"greylist", BLOCK_S },
+		{ "score at the reject threshold", 5, PTR_CONFIRMED, EFFECT_REJECT, EFFECT_NOTHING, EFFECT_NOTHING,
+			VERDICT_REJECT, 554, "dnsbl", 0 },
+		{ "score one below", 4, PTR_CONFIRMED, EFFECT_REJECT, EFFECT_NOTHING, EFFECT_NOTHING, VERDICT_DEFER,
+			451, "greylist", 2 * BLOCK_S },
+		{ "score at the grey threshold", 1, PTR_CONFIRMED, EFFECT_REJECT, EFFECT_NOTHING, EFFECT_NOTHING,
+			VERDICT_DEFER, 451, "greylist", 2 * BLOCK_S },
+		{ "an allowlist's score", -3, PTR_CONFIRMED, EFFECT_REJECT, EFFECT_NOTHING, EFFECT_NOTHING,
+			VERDICT_DEFER, 451, "greylist", BLOCK_S },
+		{ "no PTR, default", 0, PTR_NONE, EFFECT_REJECT, EFFECT_NOTHING, EFFECT_NOTHING, VERDICT_REJECT, 554,
+			"no-ptr", 0 },
+		{ "no PTR, nothing", 0, PTR_NONE, EFFECT_NOTHING, EFFECT_REJECT, EFFECT_REJECT, VERDICT_DEFER, 451,
+			"greylist", BLOCK_S },
+		{ "no PTR, grey", 0, PTR_NONE, EFFECT_GREY, EFFECT_REJECT, EFFECT_REJECT, VERDICT_DEFER, 451,
+			"greylist", 2 * BLOCK_S },
+		{ "no PTR, 451", 0, PTR_NONE, EFFECT_DEFER, EFFECT_REJECT, EFFECT_REJECT, VERDICT_DEFER, 451, "no-ptr",
+			0 },
+		{ "not confirmed, default", 0, PTR_UNCONFIRMED, EFFECT_REJECT, EFFECT_NOTHING, EFFECT_NOTHING,
+			VERDICT_DEFER, 451, "greylist", BLOCK_S },
+		{ "not confirmed, 554", 0, PTR_UNCONFIRMED, EFFECT_NOTHING, EFFECT_REJECT, EFFECT_NOTHING,
+			VERDICT_REJECT, 554, "ptr-unconfirmed", 0 },
+		{ "generic, default", 0, PTR_GENERIC, EFFECT_REJECT, EFFECT_NOTHING, EFFECT_NOTHING, VERDICT_DEFER, 451,
+			"greylist", BLOCK_S },
+		{ "generic, 554", 0, PTR_GENERIC, EFFECT_NOTHING, EFFECT_NOTHING, EFFECT_REJECT, VERDICT_REJECT, 554,
+			"ptr-generic", 0 },
+		{ "a temporary error is never absence", 0, PTR_TEMPERR, EFFECT_REJECT, EFFECT_REJECT, EFFECT_REJECT,
+			VERDICT_DEFER, 451, "greylist", BLOCK_S },
+		{ "not asked is never absence", 0, PTR_UNKNOWN, EFFECT_REJECT, EFFECT_REJECT, EFFECT_REJECT,
+			VERDICT_DEFER, 451, "greylist", BLOCK_S },
+		{ "the score names the reason before the PTR", 9, PTR_NONE, EFFECT_REJECT, EFFECT_NOTHING,
+			EFFECT_NOTHING, VERDICT_REJECT, 554, "dnsbl", 0 },
+		{ "a doubtful score does not hide the PTR", 2, PTR_NONE, EFFECT_REJECT, EFFECT_NOTHING, EFFECT_NOTHING,
+			VERDICT_REJECT, 554, "no-ptr", 0 },
 	};
 	struct world *w = *state;
 
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		w->q.verdict = (struct client_verdict){ .known = CLIENT_KNOWN, .ptr_state = (uint8_t)rows[i].ptr, .zone = 0, .score = (int16_t)rows[i].score };
+		w->q.verdict = (struct client_verdict){ .known = CLIENT_KNOWN,
+			.ptr_state = (uint8_t)rows[i].ptr,
+			.zone = 0,
+			.score = (int16_t)rows[i].score };
 		w->conf.ptr_missing = (uint8_t)rows[i].missing;
 		w->conf.ptr_unconfirmed = (uint8_t)rows[i].unconfirmed;
 		w->conf.ptr_generic = (uint8_t)rows[i].generic;
@@ -516,21 +586,25 @@ test_client_reply_is_exact(void **state)
 	struct world *w = *state;
 	char want[POLICY_TEXT_OCTETS], ref[9];
 
-	w->q.verdict = (struct client_verdict){ .known = CLIENT_KNOWN, .ptr_state = PTR_CONFIRMED, .zone = 1, .score = 6 };
+	w->q.verdict =
+		(struct client_verdict){ .known = CLIENT_KNOWN, .ptr_state = PTR_CONFIRMED, .zone = 1, .score = 6 };
 	rcpt(w);
 	CHECK_ANSWER("DNSBL", w, VERDICT_REJECT, RULE_CLIENT, 554);
 	CHECK_TRUE("a reference", w->a.ref != 0 && w->a.ref >> 40 == 0);
-	snprintf(want, sizeof(want), "Sending address not accepted due to spam filter; public.name (%s)", policy_ref_format(w->a.ref, ref));
+	snprintf(want, sizeof(want), "Sending address not accepted due to spam filter; public.name (%s)",
+		policy_ref_format(w->a.ref, ref));
 	CHECK_STR("the zone's public name", w->a.text, want);
 	CHECK_STR("enhanced", w->a.enhanced, "5.7.1");
 
 	w->q.verdict = (struct client_verdict){ .known = CLIENT_KNOWN, .ptr_state = PTR_NONE, .zone = ZONE_NONE };
 	rcpt(w);
-	snprintf(want, sizeof(want), "Sending address not accepted due to spam filter; no reverse DNS (%s)", policy_ref_format(w->a.ref, ref));
+	snprintf(want, sizeof(want), "Sending address not accepted due to spam filter; no reverse DNS (%s)",
+		policy_ref_format(w->a.ref, ref));
 	CHECK_STR("no reverse DNS", w->a.text, want);
 
 	/* PITFALLS 53: what is put into a reply is printable and bounded */
-	w->q.verdict = (struct client_verdict){ .known = CLIENT_KNOWN, .ptr_state = PTR_CONFIRMED, .zone = 0, .score = 6 };
+	w->q.verdict =
+		(struct client_verdict){ .known = CLIENT_KNOWN, .ptr_state = PTR_CONFIRMED, .zone = 0, .score = 6 };
 	memset(w->zones[0].name, '\n', sizeof(w->zones[0].name) - 1);
 	rcpt(w);
 	for (const char *c = w->a.text; *c != '\0'; c++)
@@ -645,23 +719,34 @@ test_greylist_reply_is_exact(void **state)
 	first_ref = w->a.ref;
 	rcpt_at(w, NOW_S + 239);
 	CHECK_STR("and at least 1, in the same words", w->a.text, "Greylisted, please try again in 1 seconds");
-	CHECK_TRUE("the reference is the triplet's, so it stays", w->a.ref == first_ref && w->a.ref == policy_ref_of_tag(w->a.tag));
+	CHECK_TRUE("the reference is the triplet's, so it stays",
+		w->a.ref == first_ref && w->a.ref == policy_ref_of_tag(w->a.tag));
 	w->conf.grey_reference = 1;
 	rcpt_at(w, NOW_S + 200);
-	snprintf(want, sizeof(want), "Greylisted, please try again in 40 seconds (%s)", policy_ref_format(w->a.ref, ref));
+	snprintf(want, sizeof(want), "Greylisted, please try again in 40 seconds (%s)",
+		policy_ref_format(w->a.ref, ref));
 	CHECK_STR("with the reference switched on", w->a.text, want);
 	w->conf.grey_block_s = 300;
 	w->conf.grey_reference = 0;
 	rcpt(w);
-	CHECK_STR("set greylist.block acts in the next reply", w->a.text, "Greylisted, please try again in 100 seconds");
+	CHECK_STR(
+		"set greylist.block acts in the next reply", w->a.text, "Greylisted, please try again in 100 seconds");
 }
 
 static void
 test_greylist_timeline_on_the_table(void **state)
 {
-	static const struct { const char *label; uint32_t at_s, want_wait_s; } steps[] = {
-		{ "first", 0, 240 }, { "early", 100, 140 }, { "when told", 240, 0 }, { "WHITE", 5000, 0 }, { "35 days later", 5000 + 35 * DAY_S, 0 },
-		{ "expired", 5000 + 71 * DAY_S, 240 }, { "after the window", 5000 + 71 * DAY_S + 21600, 240 },
+	static const struct {
+		const char *label;
+		uint32_t at_s, want_wait_s;
+	} steps[] = {
+		{ "first", 0, 240 },
+		{ "early", 100, 140 },
+		{ "when told", 240, 0 },
+		{ "WHITE", 5000, 0 },
+		{ "35 days later", 5000 + 35 * DAY_S, 0 },
+		{ "expired", 5000 + 71 * DAY_S, 240 },
+		{ "after the window", 5000 + 71 * DAY_S + 21600, 240 },
 		{ "in the doubled window", 5000 + 71 * DAY_S + 21600 + 43199, 0 },
 	};
 	struct world *w = *state;
@@ -765,7 +850,8 @@ test_pitfall_50_white_outlives_a_dead_backend(void **state)
 	struct world *w = *state;
 
 	make_white(w);
-	for (uint32_t hour = 1; hour < 48; hour++) /* 451 of the backend each time: no policy_undo(), no policy_message() */
+	for (uint32_t hour = 1; hour < 48;
+		hour++) /* 451 of the backend each time: no policy_undo(), no policy_message() */
 		CHECK_EQ("let through", rcpt_at(w, NOW_S + hour * 3600)->verdict, VERDICT_PASS);
 }
 
@@ -912,7 +998,9 @@ test_refused_insert_is_still_451(void **state)
 	w->ctx.table = &tiny;
 	w->q.from = from;
 	for (unsigned i = 0; i < 4; i++) { /* four WHITE triplets fill the only bucket */
-		struct vt_entry e = { .time_s = NOW_S, .kind_state = vt_kind_state(VT_TRIPLET, VT_WHITE), .tag = 1000 + i };
+		struct vt_entry e = {
+			.time_s = NOW_S, .kind_state = vt_kind_state(VT_TRIPLET, VT_WHITE), .tag = 1000 + i
+		};
 		const struct vt_ages ages = policy_ages(&conf, NOW_S);
 
 		CHECK_EQ("filled", verdict_table_put(&tiny, NULL, &e, &ages, NULL), VT_PUT_DONE);
@@ -954,7 +1042,8 @@ deliver(struct world *w, const char *from, uint32_t at_s)
 static void
 earn(struct world *w, uint32_t at_s)
 {
-	static const char *const senders[] = { "a@one.example", "b@two.example", "c@three.example", "d@four.example", "e@five.example" };
+	static const char *const senders[] = { "a@one.example", "b@two.example", "c@three.example", "d@four.example",
+		"e@five.example" };
 
 	for (unsigned i = 0; i < 5; i++)
 		deliver(w, senders[i], at_s + i * 3600);
@@ -997,7 +1086,8 @@ test_auto_allow_after_five(void **state)
 static void
 test_auto_allow_counts_one_an_hour_and_one_per_domain(void **state)
 {
-	static const char *const senders[] = { "a@one.example", "b@two.example", "c@three.example", "d@four.example", "e@five.example" };
+	static const char *const senders[] = { "a@one.example", "b@two.example", "c@three.example", "d@four.example",
+		"e@five.example" };
 	struct world *w = *state;
 
 	for (unsigned i = 0; i < 5; i++)
@@ -1165,7 +1255,9 @@ static void
 test_connect(void **state)
 {
 	struct world *w = *state;
-	const struct client_verdict listed = { .known = CLIENT_KNOWN, .ptr_state = PTR_CONFIRMED, .zone = 0, .score = 9 };
+	const struct client_verdict listed = {
+		.known = CLIENT_KNOWN, .ptr_state = PTR_CONFIRMED, .zone = 0, .score = 9
+	};
 
 	w->q.verdict = listed;
 	policy_connect(&w->ctx, &w->q, &w->a);
@@ -1174,7 +1266,8 @@ test_connect(void **state)
 	policy_connect(&w->ctx, &w->q, &w->a);
 	CHECK_ANSWER("554 banner", w, VERDICT_REJECT, RULE_CLIENT, 554);
 	CHECK_STR("no enhanced code in a greeting", w->a.enhanced, "");
-	CHECK_TRUE("words", strncmp(w->a.text, "Sending address not accepted due to spam filter; bl.lab.example (", 65) == 0);
+	CHECK_TRUE("words",
+		strncmp(w->a.text, "Sending address not accepted due to spam filter; bl.lab.example (", 65) == 0);
 	CHECK_EQ("counted", counted(w, CTR_policy_connect_refused), 1);
 	w->conf.mode = MODE_SOFT;
 	policy_connect(&w->ctx, &w->q, &w->a);
@@ -1208,8 +1301,18 @@ test_client_record_keeps_its_value(void **state)
 {
 	static const struct client_verdict rows[] = {
 		{ .known = CLIENT_KNOWN, .ptr_state = PTR_NONE, .zone = ZONE_NONE, .time_s = NOW_S },
-		{ .known = CLIENT_KNOWN, .ptr_state = PTR_GENERIC, .zone = 63, .score = 999, .name_list = NAME_LIST_DENY, .time_s = NOW_S },
-		{ .known = CLIENT_KNOWN, .ptr_state = PTR_CONFIRMED, .zone = 31, .score = -999, .name_list = NAME_LIST_ALLOW, .time_s = NOW_S },
+		{ .known = CLIENT_KNOWN,
+			.ptr_state = PTR_GENERIC,
+			.zone = 63,
+			.score = 999,
+			.name_list = NAME_LIST_DENY,
+			.time_s = NOW_S },
+		{ .known = CLIENT_KNOWN,
+			.ptr_state = PTR_CONFIRMED,
+			.zone = 31,
+			.score = -999,
+			.name_list = NAME_LIST_ALLOW,
+			.time_s = NOW_S },
 		{ .known = CLIENT_KNOWN, .ptr_state = PTR_TEMPERR, .zone = 32, .score = -1, .time_s = NOW_S },
 	};
 
@@ -1226,11 +1329,14 @@ test_client_record_keeps_its_value(void **state)
 		CHECK_EQ("time", back.time_s, rows[i].time_s);
 	}
 	for (uint32_t bits = 0; bits < 1u << 24; bits += 251) { /* hostile memory: every field stays in its range */
-		const struct vt_entry e = { .tag = 1, .aux = (uint16_t)bits, .flags = (uint8_t)(bits >> 16), .kind_state = vt_kind_state(VT_CLIENT, VT_NONE) };
+		const struct vt_entry e = { .tag = 1,
+			.aux = (uint16_t)bits,
+			.flags = (uint8_t)(bits >> 16),
+			.kind_state = vt_kind_state(VT_CLIENT, VT_NONE) };
 		const struct client_verdict v = client_load(&e);
 
-		CHECK_TRUE("in range", v.ptr_state <= PTR_TEMPERR && v.name_list <= NAME_LIST_DENY && v.score >= -999 && v.score <= 999 &&
-			(v.zone < CONF_ZONES_MAX || v.zone == ZONE_NONE));
+		CHECK_TRUE("in range", v.ptr_state <= PTR_TEMPERR && v.name_list <= NAME_LIST_DENY && v.score >= -999 &&
+					       v.score <= 999 && (v.zone < CONF_ZONES_MAX || v.zone == ZONE_NONE));
 	}
 }
 
@@ -1249,15 +1355,21 @@ test_client_record_ages(void **state)
 	CHECK_EQ("usable", policy_client_lookup(&w->ctx, &w->q.client, NOW_S + 43200, &fresh).known, CLIENT_KNOWN);
 	CHECK_EQ("not fresh: ask in the background", fresh, 0);
 	CHECK_EQ("stale", policy_client_lookup(&w->ctx, &w->q.client, NOW_S + 4 * 43200, &fresh).known, CLIENT_UNASKED);
-	CHECK_EQ("of the future: ask", policy_client_lookup(&w->ctx, &w->q.client, NOW_S - 1, &fresh).known, CLIENT_UNASKED);
+	CHECK_EQ("of the future: ask", policy_client_lookup(&w->ctx, &w->q.client, NOW_S - 1, &fresh).known,
+		CLIENT_UNASKED);
 	policy_client_store(&w->ctx, &w->q.client, &bad, NOW_S);
-	CHECK_EQ("a bad one counts while fresh", policy_client_lookup(&w->ctx, &w->q.client, NOW_S + 43199, &fresh).known, CLIENT_KNOWN);
-	CHECK_EQ("and not a second longer", policy_client_lookup(&w->ctx, &w->q.client, NOW_S + 43200, &fresh).known, CLIENT_UNASKED);
+	CHECK_EQ("a bad one counts while fresh",
+		policy_client_lookup(&w->ctx, &w->q.client, NOW_S + 43199, &fresh).known, CLIENT_KNOWN);
+	CHECK_EQ("and not a second longer", policy_client_lookup(&w->ctx, &w->q.client, NOW_S + 43200, &fresh).known,
+		CLIENT_UNASKED);
 	policy_client_store(&w->ctx, &w->q.client, &temperr, NOW_S);
-	CHECK_EQ("a temporary error", policy_client_lookup(&w->ctx, &w->q.client, NOW_S + 60, &fresh).known, CLIENT_KNOWN);
+	CHECK_EQ("a temporary error", policy_client_lookup(&w->ctx, &w->q.client, NOW_S + 60, &fresh).known,
+		CLIENT_KNOWN);
 	CHECK_EQ("is asked for again soon", fresh, 0);
-	policy_client_store(&w->ctx, &w->q.client, &(struct client_verdict){ .known = CLIENT_LATE, .score = 5 }, NOW_S + 61);
-	CHECK_EQ("half an answer is not kept", policy_client_lookup(&w->ctx, &w->q.client, NOW_S + 61, &fresh).score, 0);
+	policy_client_store(
+		&w->ctx, &w->q.client, &(struct client_verdict){ .known = CLIENT_LATE, .score = 5 }, NOW_S + 61);
+	CHECK_EQ(
+		"half an answer is not kept", policy_client_lookup(&w->ctx, &w->q.client, NOW_S + 61, &fresh).score, 0);
 	CHECK_EQ("forgotten", policy_client_forget(&w->ctx, &w->q.client), 1);
 }
 

@@ -9,11 +9,11 @@
 #include "dataplane/policy/policy.h"
 #include "dataplane/table/name_set.h"
 
-#define THREADS   4
-#define ROUNDS    20000
-#define TRIPLETS  16
-#define BUCKETS   64u
-#define BLOCK_S   240u
+#define THREADS  4
+#define ROUNDS   20000
+#define TRIPLETS 16
+#define BUCKETS  64u
+#define BLOCK_S  240u
 
 struct shared {
 	struct conf conf;
@@ -33,19 +33,27 @@ static void *
 judge(void *arg)
 {
 	struct thread *t = arg;
-	const struct policy_ctx ctx = { .conf = &t->shared->conf, .domains = t->shared->domains, .table = &t->shared->table,
-		.budget = t->shared->budget, .counters = &t->counters };
+	const struct policy_ctx ctx = { .conf = &t->shared->conf,
+		.domains = t->shared->domains,
+		.table = &t->shared->table,
+		.budget = t->shared->budget,
+		.counters = &t->counters };
 	uint64_t seed = 99 + t->number;
 
 	for (unsigned i = 0; i < ROUNDS; i++) {
 		char from[32];
-		struct policy_question q = { .client = ip_addr_v4(0xc0000200), .helo = "x", .ptr_name = "", .from = from, .rcpt = "bob@example.org",
+		struct policy_question q = { .client = ip_addr_v4(0xc0000200),
+			.helo = "x",
+			.ptr_name = "",
+			.from = from,
+			.rcpt = "bob@example.org",
 			.now_s = 1000000 + i / 10 };
 		struct policy_answer a;
 
 		seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407u;
 		snprintf(from, sizeof(from), "%c@sender.example", 'a' + (int)(seed >> 33) % TRIPLETS);
-		q.verdict = (struct client_verdict){ .known = CLIENT_KNOWN, .ptr_state = PTR_CONFIRMED, .zone = ZONE_NONE };
+		q.verdict =
+			(struct client_verdict){ .known = CLIENT_KNOWN, .ptr_state = PTR_CONFIRMED, .zone = ZONE_NONE };
 		policy_rcpt(&ctx, &q, &a, NULL, NULL);
 		t->wrong += a.rule != RULE_GREYLIST;
 		t->wrong += a.verdict == VERDICT_DEFER && (a.wait_s < 1 || a.wait_s > BLOCK_S);
@@ -81,9 +89,18 @@ test_policy_threads_on_the_same_records(void **state)
 	shared->budget = calloc(SOURCE_BUDGET_CELLS, sizeof(*shared->budget));
 	shared->domains = aligned_alloc(64, (set_octets + 63) / 64 * 64);
 	assert_true(name_set_build(shared->domains, set_octets, &domain, 1, 5) > 0);
-	shared->conf = (struct conf){ .mode = MODE_ENFORCE, .grey_block_s = BLOCK_S, .grey_pass_s = 21600, .grey_expire_s = 3000000,
-		.grey_lapse_memory_s = 604800, .grey_window_max_s = 345600, .grey_auto_after = 0, .grey_source_budget = 1000000,
-		.dnsbl_reject_threshold = 5, .dnsbl_grey_threshold = 1, .client_fresh_s = 43200, .trap_s = 86400 };
+	shared->conf = (struct conf){ .mode = MODE_ENFORCE,
+		.grey_block_s = BLOCK_S,
+		.grey_pass_s = 21600,
+		.grey_expire_s = 3000000,
+		.grey_lapse_memory_s = 604800,
+		.grey_window_max_s = 345600,
+		.grey_auto_after = 0,
+		.grey_source_budget = 1000000,
+		.dnsbl_reject_threshold = 5,
+		.dnsbl_grey_threshold = 1,
+		.client_fresh_s = 43200,
+		.trap_s = 86400 };
 	for (unsigned i = 0; i < THREADS; i++) {
 		threads[i].shared = shared;
 		threads[i].number = i;
@@ -96,7 +113,8 @@ test_policy_threads_on_the_same_records(void **state)
 		passed += counter_read(&threads[i].counters, CTR_policy_passed);
 		deferred += counter_read(&threads[i].counters, CTR_policy_deferred);
 		/* giving up is allowed, but is our own failure: let through and counted, never lost */
-		CHECK_TRUE("given up hardly ever", counter_read(&threads[i].counters, CTR_policy_state_failed) < ROUNDS / 100);
+		CHECK_TRUE("given up hardly ever",
+			counter_read(&threads[i].counters, CTR_policy_state_failed) < ROUNDS / 100);
 	}
 	CHECK_EQ("each judged once", judged, THREADS * ROUNDS);
 	CHECK_EQ("each answered once", passed + deferred, THREADS * ROUNDS);

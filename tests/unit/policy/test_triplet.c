@@ -25,11 +25,24 @@ static const struct row sender_rows[] = {
 	{ "a tag in quotes is a name", "\"a b+c\"@example.org", "\"a b+c\"@example.org" },
 	{ "source route", "@one,@two:user@example.org", "user@example.org" },
 	{ "UTF-8 local part keeps its octets", "J\xc3\xb6rg@example.org", "j\xc3\xb6rg@example.org" },
-	{ "U-label as A-label", "user@b\xc3\xbc""cher.example", "user@xn--bcher-kva.example" },
-	{ "U-label in capitals", "user@B\xc3\x9c""CHER.example", "user@xn--bcher-kva.example" },
+	{ "U-label as A-label",
+		"user@b\xc3\xbc"
+		"cher.example",
+		"user@xn--bcher-kva.example" },
+	{ "U-label in capitals",
+		"user@B\xc3\x9c"
+		"CHER.example",
+		"user@xn--bcher-kva.example" },
 	{ "A-label in capitals", "user@XN--BCHER-KVA.example", "user@xn--bcher-kva.example" },
-	{ "octets that are no UTF-8 stay", "user@b\xff""d.example", "user@b\xff""d.example" },
-	{ "U-label decomposed", "user@bu\xcc\x88""cher.example", "user@xn--bcher-kva.example" },
+	{ "octets that are no UTF-8 stay",
+		"user@b\xff"
+		"d.example",
+		"user@b\xff"
+		"d.example" },
+	{ "U-label decomposed",
+		"user@bu\xcc\x88"
+		"cher.example",
+		"user@xn--bcher-kva.example" },
 	{ "sharp s is no ss", "user@fa\xc3\x9f.example", "user@xn--fa-hia.example" },
 	{ "a final dot goes", "user@example.org.", "user@example.org" },
 	{ "no domain", "postmaster", "postmaster" },
@@ -38,15 +51,18 @@ static const struct row sender_rows[] = {
 	{ "only the first plus counts", "user+a+b@example.org", "user@example.org" },
 	{ "a leading plus is a name", "+user@example.org", "+user@example.org" },
 	{ "VERP with plus", "list-bounces+me=example.net@lists.example.org", "list-bounces@lists.example.org" },
-	{ "digits of VERP", "bounce-1234-me=example.net@lists.example.org", "bounce-#-me=example.net@lists.example.org" },
-	{ "digits of VERP, other message", "bounce-99999-me=example.net@lists.example.org", "bounce-#-me=example.net@lists.example.org" },
+	{ "digits of VERP", "bounce-1234-me=example.net@lists.example.org",
+		"bounce-#-me=example.net@lists.example.org" },
+	{ "digits of VERP, other message", "bounce-99999-me=example.net@lists.example.org",
+		"bounce-#-me=example.net@lists.example.org" },
 	{ "digits between dots", "n.20261101.7.msg@example.org", "n.#.#.msg@example.org" },
 	{ "digits at a letter are a name", "user1@example.org", "user1@example.org" },
 	{ "a year of birth is a name", "john1985@example.org", "john1985@example.org" },
 	{ "a number alone is a name", "13800138000@example.org", "13800138000@example.org" },
 	{ "a short mixed word is a name", "x-a1b2c3-y@example.org", "x-a1b2c3-y@example.org" },
 	{ "unique token", "bounces-4f3a9c01b7-news@example.org", "bounces-#-news@example.org" },
-	{ "unique tokens of a mailer", "010001890a1b2c3d-7d1e0f4a9b3c-000000@mail.example.org", "#-#-#@mail.example.org" },
+	{ "unique tokens of a mailer", "010001890a1b2c3d-7d1e0f4a9b3c-000000@mail.example.org",
+		"#-#-#@mail.example.org" },
 
 	{ "BATV", "prvs=2345678abc=user@example.org", "user@example.org" },
 	{ "BATV of the next day", "PRVS=9345999def=User@example.org", "user@example.org" },
@@ -56,17 +72,24 @@ static const struct row sender_rows[] = {
 	{ "BATV without an address", "prvs=2345678abc=@example.org", "prvs=2345678abc=@example.org" },
 	{ "BATV with a broken tag", "prvs=23-45=user@example.org", "prvs=#-#=user@example.org" },
 
-	{ "SRS0 keeps local part and domain", "SRS0=HHHH=TT=source.example=alice@fwd.example", "srs=source.example=alice@fwd.example" },
-	{ "SRS0 of another day", "SRS0=Abc1=ZZ=source.example=alice@fwd.example", "srs=source.example=alice@fwd.example" },
-	{ "SRS0 of another author", "SRS0=HHHH=TT=source.example=bob@fwd.example", "srs=source.example=bob@fwd.example" },
+	{ "SRS0 keeps local part and domain", "SRS0=HHHH=TT=source.example=alice@fwd.example",
+		"srs=source.example=alice@fwd.example" },
+	{ "SRS0 of another day", "SRS0=Abc1=ZZ=source.example=alice@fwd.example",
+		"srs=source.example=alice@fwd.example" },
+	{ "SRS0 of another author", "SRS0=HHHH=TT=source.example=bob@fwd.example",
+		"srs=source.example=bob@fwd.example" },
 	{ "SRS0 with plus", "SRS0+HHHH=TT=source.example=alice@fwd.example", "srs=source.example=alice@fwd.example" },
 	{ "SRS0 with minus", "SRS0-HHHH=TT=source.example=alice@fwd.example", "srs=source.example=alice@fwd.example" },
-	{ "SRS0 around a tag", "SRS0=HHHH=TT=source.example=alice+x@fwd.example", "srs=source.example=alice@fwd.example" },
-	{ "SRS0 around BATV", "SRS0=HHHH=TT=source.example=prvs=1234567abc=alice@fwd.example", "srs=source.example=alice@fwd.example" },
-	{ "a domain of digits in SRS0 stays", "SRS0=HHHH=TT=163.com=alice@fwd.example", "srs=163.com=alice@fwd.example" },
+	{ "SRS0 around a tag", "SRS0=HHHH=TT=source.example=alice+x@fwd.example",
+		"srs=source.example=alice@fwd.example" },
+	{ "SRS0 around BATV", "SRS0=HHHH=TT=source.example=prvs=1234567abc=alice@fwd.example",
+		"srs=source.example=alice@fwd.example" },
+	{ "a domain of digits in SRS0 stays", "SRS0=HHHH=TT=163.com=alice@fwd.example",
+		"srs=163.com=alice@fwd.example" },
 	{ "SRS1 keeps local part and domain", "SRS1=GGGG=fwd.example==HHHH=TT=source.example=alice@two.example",
 		"srs=source.example=alice@two.example" },
-	{ "SRS1 with plus inside", "SRS1=GGGG=fwd.example=+HHHH=TT=source.example=alice@two.example", "srs=source.example=alice@two.example" },
+	{ "SRS1 with plus inside", "SRS1=GGGG=fwd.example=+HHHH=TT=source.example=alice@two.example",
+		"srs=source.example=alice@two.example" },
 	{ "SRS0 cut short is a name", "SRS0=HHHH=TT=alice@fwd.example", "srs0=hhhh=tt=alice@fwd.example" },
 	{ "SRS in a name is a name", "srsly@example.org", "srsly@example.org" },
 };
@@ -76,7 +99,10 @@ static const struct row rcpt_rows[] = {
 	{ "the tag of a recipient stays", "user+folder@example.org", "user+folder@example.org" },
 	{ "digits of a recipient stay", "box-123-x@example.org", "box-123-x@example.org" },
 	{ "a.b quoted is a.b", "\"a.b\"@example.org", "a.b@example.org" },
-	{ "U-label", "user@b\xc3\xbc""cher.example", "user@xn--bcher-kva.example" },
+	{ "U-label",
+		"user@b\xc3\xbc"
+		"cher.example",
+		"user@xn--bcher-kva.example" },
 	{ "source route", "@a:user@example.org", "user@example.org" },
 };
 
@@ -164,10 +190,23 @@ test_policy_client_network_is_24_or_64(void **state)
 static void
 test_policy_ref_is_eight_characters_of_crockford(void **state)
 {
-	static const struct { const char *text; uint64_t want; int want_rc; } rows[] = {
-		{ "00000000", 0, 0 }, { "ZZZZZZZZ", UINT64_C(0xffffffffff), 0 }, { "zzzzzzzz", UINT64_C(0xffffffffff), 0 },
-		{ "0000000I", 1, 0 }, { "0000000l", 1, 0 }, { "O000000o", 0, 0 }, { "0000-0010", 32, 0 },
-		{ "0000000U", 0, -EINVAL }, { "0000000", 0, -EINVAL }, { "000000000", 0, -EINVAL }, { "", 0, -EINVAL }, { "0000 000", 0, -EINVAL },
+	static const struct {
+		const char *text;
+		uint64_t want;
+		int want_rc;
+	} rows[] = {
+		{ "00000000", 0, 0 },
+		{ "ZZZZZZZZ", UINT64_C(0xffffffffff), 0 },
+		{ "zzzzzzzz", UINT64_C(0xffffffffff), 0 },
+		{ "0000000I", 1, 0 },
+		{ "0000000l", 1, 0 },
+		{ "O000000o", 0, 0 },
+		{ "0000-0010", 32, 0 },
+		{ "0000000U", 0, -EINVAL },
+		{ "0000000", 0, -EINVAL },
+		{ "000000000", 0, -EINVAL },
+		{ "", 0, -EINVAL },
+		{ "0000 000", 0, -EINVAL },
 	};
 	uint64_t seed = 7;
 	char text[9];
