@@ -94,7 +94,7 @@ db_open(struct cli *cli, struct db *db)
 		error = db_try(db, MDB_NOLOCK);
 		if (error == 0)
 			fprintf(stderr, "greylinectl: reading without the lock file; while greyline-control writes, "
-			                "records may be missing\n");
+					"records may be missing\n");
 	}
 	if (error != 0)
 		return cli_fail(cli, CLI_UNREACHABLE, "unavailable", "%s: %s", path, mdb_strerror(error));

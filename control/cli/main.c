@@ -21,37 +21,37 @@ const struct cli_command cli_commands[] = {
 		"Counters that are 0 are left out unless --all is given. With --json all are there.\n", cmd_stats },
 	{ "set", "OPTION VALUE", "Change an option now and keep it",
 		"The value is kept in the database and lies over the file's until `unset`. Durations: 90, 90s, 4m, 6h, "
-	        "36d.\n"
+		"36d.\n"
 		"  greylinectl set greylist.block 10m\n",
 		cmd_set },
 	{ "unset", "OPTION", "Give an option back to the file", NULL, cmd_unset },
 	{ "config", "[OPTION] [--changed]", "What is in force and where it comes from",
 		"Origin is default, file or set. --changed leaves out what has its default. One OPTION shows its "
-	        "range, default and help.\n",
+		"range, default and help.\n",
 		cmd_config },
 	{ "config show", "[OPTION] [--changed]", "The same as config", NULL, cmd_config },
 	{ "reload", "", "Read the configuration file again",
 		"A bad file never replaces a good one: every error is printed with file and line, and the exit code is "
-	        "2. Returns when all workers\n"
+		"2. Returns when all workers\n"
 		"took the new configuration.\n",
 		cmd_reload },
 	{ "grey list", "[--sender S] [--recipient R] [--network N] [--state grey|white|lapsed] [--limit N] [--after A]",
 		"Records of the greylist",
 		"--sender and --recipient take an address or a part of it. --after continues where the last list "
-	        "ended.\n",
+		"ended.\n",
 		cmd_grey_list },
 	{ "grey show", "REF | CLIENT SENDER RECIPIENT", "One record of the greylist", GREY_WHICH, cmd_grey_show },
 	{ "grey pass", "REF | CLIENT SENDER RECIPIENT", "Let a sender through from its next attempt on", GREY_WHICH,
 		cmd_grey_pass },
 	{ "grey del",
 		"REF | CLIENT SENDER RECIPIENT | [--sender S] [--recipient R] [--network N] [--state "
-	        "grey|white|lapsed]",
+		"grey|white|lapsed]",
 		"Forget records of the greylist", GREY_WHICH, cmd_grey_del },
 	{ "client show", "CLIENT", "All that is known about a client", NULL, cmd_client_show },
 	{ "client list", "", "Clients allowed or denied by the operator", NULL, cmd_client_list },
 	{ "client allow", "CLIENT [NOTE]", "Allow a client, network or confirmed name",
 		"CLIENT is an address, a network (192.0.2.0/24) or a host name; .example.org is every name below it. "
-	        "Names count only where they\n"
+		"Names count only where they\n"
 		"resolve back to the client.\n",
 		cmd_client_allow },
 	{ "client deny", "CLIENT [NOTE]", "Deny a client, network or confirmed name",
@@ -60,7 +60,7 @@ const struct cli_command cli_commands[] = {
 		cmd_client_forget },
 	{ "explain", "CLIENT [HELO] [FROM] [RCPT] [--listener NAME]", "What would happen now, rule by rule",
 		"Asks DNS as for a real session, and writes nothing. The null sender is <>. The numbers are those of "
-	        "the order of tests.\n"
+		"the order of tests.\n"
 		"  greylinectl explain 192.0.2.1 mail.example.net alice@example.net bob@example.org\n",
 		cmd_explain },
 	{ "why", "REF", "What a reference in a reply or the log stands for", NULL, cmd_why },
