@@ -1095,6 +1095,7 @@ relay_quit(struct relay *r, uint64_t now_us)
 {
 	switch ((enum relay_stage)r->stage) {
 	case RELAY_STAGE_CLOSED:
+		r->n_accepted = 0;
 		if (r->action == RELAY_ACTION_NONE)
 			relay_say(r, RELAY_ACTION_CLOSED);
 		return;

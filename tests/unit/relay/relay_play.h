@@ -228,6 +228,12 @@ play_step(struct play *p, const struct step *s, uint32_t index)
 		if (action != s->number)
 			fail_msg("%s: got %s, want %s (words \"%s\")", where, play_action_names[action],
 				play_action_names[s->number], relay_words(&p->relay));
+		if (action == RELAY_ACTION_FAILED || action == RELAY_ACTION_CLOSED) {
+			CHECK_EQ(where, relay_output_pending(&p->relay), 0);
+			CHECK_TRUE(where, relay_deadline_us(&p->relay) == UINT64_MAX);
+			CHECK_TRUE(where, !relay_is_idle(&p->relay) && !relay_wants_body(&p->relay));
+			CHECK_TRUE(where, action != RELAY_ACTION_CLOSED || !relay_has_transaction(&p->relay));
+		}
 		if (action == RELAY_ACTION_NONE || action == RELAY_ACTION_CLOSED)
 			return;
 		play_check_reply(p, action);
