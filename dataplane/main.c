@@ -39,23 +39,23 @@
 #define EXIT_USAGE      2
 #define EXIT_SEGMENT    75
 
-#define WAIT_MAX_US        UINT64_C(60000000) /* for control's files at start; the supervisor starts us again */
-#define WAIT_STEP_US       50000
-#define WAIT_SAY_US        UINT64_C(5000000)
-#define WATCH_US           20000             /* between two looks of the main thread */
-#define HEARTBEAT_US       UINT64_C(250000)
-#define LINK_WATCH_US      UINT64_C(1000000)
-#define SEGMENT_WATCH_US   UINT64_C(500000)  /* a deleted segment is noticed within a second */
-#define LINK_WAIT_MS       1000
-#define CONFIRM_MAX_US     UINT64_C(5000000) /* for a worker to take over a snapshot: more than any turn can last */
-#define SEGMENT_LOST_US    UINT64_C(1000000) /* messages in flight may end before a restart for a new segment */
-#define LAST_SEGMENTS_US   UINT64_C(100000)  /* after the last session closed: its FIN and ACK */
+#define WAIT_MAX_US      UINT64_C(60000000) /* for control's files at start; the supervisor starts us again */
+#define WAIT_STEP_US     50000
+#define WAIT_SAY_US      UINT64_C(5000000)
+#define WATCH_US         20000 /* between two looks of the main thread */
+#define HEARTBEAT_US     UINT64_C(250000)
+#define LINK_WATCH_US    UINT64_C(1000000)
+#define SEGMENT_WATCH_US UINT64_C(500000) /* a deleted segment is noticed within a second */
+#define LINK_WAIT_MS     1000
+#define CONFIRM_MAX_US   UINT64_C(5000000) /* for a worker to take over a snapshot: more than any turn can last */
+#define SEGMENT_LOST_US  UINT64_C(1000000) /* messages in flight may end before a restart for a new segment */
+#define LAST_SEGMENTS_US UINT64_C(100000)  /* after the last session closed: its FIN and ACK */
 
 /* Napping. Within NAP_AFTER_TURNS empty turns (some 100 us) nothing sleeps; then a nap is a hundredth of the time since the last work. */
-#define NAP_AFTER_TURNS    64
-#define NAP_MIN_US         50
-#define NAP_MAX_US         1000 /* what a first segment waits at most after a long silence */
-#define NAP_SHARE          100
+#define NAP_AFTER_TURNS 64
+#define NAP_MIN_US      50
+#define NAP_MAX_US      1000 /* what a first segment waits at most after a long silence */
+#define NAP_SHARE       100
 
 enum dataplane_state { DATAPLANE_NONE, DATAPLANE_STARTING, DATAPLANE_SERVING, DATAPLANE_DRAINING };
 
@@ -69,8 +69,8 @@ struct process {
 	const char *run_dir;
 	char snapshot_path[4096];
 	int signal_fd;
-	struct snapshot *snapshot;      /* the one in force; workers read it, so it is never written again */
-	uint64_t generation_refused;    /* was looked at and could not be used */
+	struct snapshot *snapshot;   /* the one in force; workers read it, so it is never written again */
+	uint64_t generation_refused; /* was looked at and could not be used */
 	struct segment segment;
 	struct port_set *ports;
 	struct worker_shared shared;
@@ -79,8 +79,7 @@ struct process {
 	atomic_bool nap, stop;
 };
 
-static void __attribute__((format(printf, 1, 2)))
-say(const char *format, ...)
+static void __attribute__((format(printf, 1, 2))) say(const char *format, ...)
 {
 	va_list ap;
 
@@ -266,9 +265,14 @@ start_ports(struct process *p)
 	const struct conf *conf = p->snapshot->conf;
 	uint8_t key[FLOW_KEY_OCTETS];
 	char instance[40], why[512], line[256];
-	const struct port_conf pc = { .ports = p->snapshot->ports, .n_ports = p->snapshot->n_ports, .n_workers = p->n_workers,
-		.memory_mb = conf->memory_mb, .spin = conf->idle == IDLE_SPIN, .eal_args = p->snapshot->eal_args,
-		.eal_args_octets = p->snapshot->eal_args_octets, .instance = instance };
+	const struct port_conf pc = { .ports = p->snapshot->ports,
+		.n_ports = p->snapshot->n_ports,
+		.n_workers = p->n_workers,
+		.memory_mb = conf->memory_mb,
+		.spin = conf->idle == IDLE_SPIN,
+		.eal_args = p->snapshot->eal_args,
+		.eal_args_octets = p->snapshot->eal_args_octets,
+		.instance = instance };
 
 	snprintf(instance, sizeof(instance), "greyline-%016" PRIx64, siphash(&no_key, p->run_dir, strlen(p->run_dir)));
 	if (random_octets(key, sizeof(key)) != 0) {
@@ -304,18 +308,22 @@ start_workers(struct process *p)
 	worker_publish(&p->shared, p->snapshot);
 	atomic_store(&p->nap, p->snapshot->conf->idle == IDLE_NAP);
 	for (uint32_t i = 0; i < p->n_workers; i++) {
-		struct worker_conf conf = { .index = i, .shared = &p->shared, .io = port_io_of(p->ports, i), .segment = &p->segment };
+		struct worker_conf conf = {
+			.index = i, .shared = &p->shared, .io = port_io_of(p->ports, i), .segment = &p->segment
+		};
 
 		if (random_octets(conf.random, sizeof(conf.random)) != 0)
 			return -1;
-		p->lcore[i] = (struct lcore){ .worker = worker_create(&conf, boot_us(), why, sizeof(why)), .process = p, .index = i };
+		p->lcore[i] = (struct lcore){
+			.worker = worker_create(&conf, boot_us(), why, sizeof(why)), .process = p, .index = i
+		};
 		if (p->lcore[i].worker == NULL) {
 			say("worker %u: %s", i, why);
 			return -1;
 		}
 	}
-	say("memory at most: %u MiB of buffers and rings, %" PRIu64 " MiB a worker, %" PRIu64 " MiB of segment", p->snapshot->conf->memory_mb,
-		worker_memory_octets(p->snapshot->conf) >> 20, p->segment.octets >> 20);
+	say("memory at most: %u MiB of buffers and rings, %" PRIu64 " MiB a worker, %" PRIu64 " MiB of segment",
+		p->snapshot->conf->memory_mb, worker_memory_octets(p->snapshot->conf) >> 20, p->segment.octets >> 20);
 	for (uint32_t i = 0; i < p->n_workers; i++) {
 		const int rc = port_launch(p->ports, i, worker_run, &p->lcore[i]);
 
@@ -349,8 +357,8 @@ set_state(struct process *p, enum dataplane_state state)
 static bool
 is_same_for_life(const struct snapshot *a, const struct snapshot *b)
 {
-	if (a->n_ports != b->n_ports || a->conf->workers != b->conf->workers || a->conf->memory_mb != b->conf->memory_mb ||
-		a->conf->sessions != b->conf->sessions)
+	if (a->n_ports != b->n_ports || a->conf->workers != b->conf->workers ||
+		a->conf->memory_mb != b->conf->memory_mb || a->conf->sessions != b->conf->sessions)
 		return false;
 	for (uint32_t i = 0; i < a->n_ports; i++)
 		if (strcmp(a->ports[i].device, b->ports[i].device) != 0 || a->ports[i].mtu != b->ports[i].mtu)
@@ -529,7 +537,8 @@ end(struct process *p, bool clean)
 		worker_destroy(p->lcore[i].worker);
 	for (uint32_t i = 0; i < p->snapshot->n_ports; i++) {
 		port_stats(p->ports, i, &s);
-		say("port %s: %" PRIu64 " frames in (%" PRIu64 " missed, %" PRIu64 " errors), %" PRIu64 " out (%" PRIu64 " errors)",
+		say("port %s: %" PRIu64 " frames in (%" PRIu64 " missed, %" PRIu64 " errors), %" PRIu64 " out (%" PRIu64
+		    " errors)",
 			p->snapshot->ports[i].name, s.rx_frames, s.rx_missed, s.rx_errors, s.tx_frames, s.tx_errors);
 	}
 	port_close(p->ports);
@@ -571,20 +580,23 @@ usage(FILE *to)
 {
 	fputs("usage: greyline-dataplane [--run-dir DIR]\n"
 	      "\n"
-	      "  --run-dir DIR   the run directory of greyline-control (default " RUN_DIR_DEFAULT "): the snapshot there names\n"
-	      "                  ports, workers, EAL arguments and the shared segment; both are waited for up to a minute\n"
+	      "  --run-dir DIR   the run directory of greyline-control (default " RUN_DIR_DEFAULT
+	      "): the snapshot there names\n"
+	      "                  ports, workers, EAL arguments and the shared segment; both are waited for up to a "
+	      "minute\n"
 	      "  --help          this text\n"
 	      "  --version       version\n"
 	      "\n"
-	      "SIGTERM: no new sessions, messages finish (smtp.drain), then it ends. A second SIGTERM ends it at once.\n",
+	      "SIGTERM: no new sessions, messages finish (smtp.drain), then it ends. A second SIGTERM ends it at "
+	      "once.\n",
 		to);
 }
 
 int
 main(int argc, char **argv)
 {
-	static const struct option options[] = { { "run-dir", required_argument, NULL, 'r' }, { "help", no_argument, NULL, 'h' },
-		{ "version", no_argument, NULL, 'V' }, { 0 } };
+	static const struct option options[] = { { "run-dir", required_argument, NULL, 'r' },
+		{ "help", no_argument, NULL, 'h' }, { "version", no_argument, NULL, 'V' }, { 0 } };
 	static struct process process; /* large, and read by threads that end after main() would have returned */
 	int option;
 
@@ -605,9 +617,8 @@ main(int argc, char **argv)
 			return EXIT_USAGE;
 		}
 	}
-	if (optind != argc ||
-		(size_t)snprintf(process.snapshot_path, sizeof(process.snapshot_path), "%s/policy.snapshot", process.run_dir) >=
-			sizeof(process.snapshot_path)) {
+	if (optind != argc || (size_t)snprintf(process.snapshot_path, sizeof(process.snapshot_path),
+				      "%s/policy.snapshot", process.run_dir) >= sizeof(process.snapshot_path)) {
 		usage(stderr);
 		return EXIT_USAGE;
 	}

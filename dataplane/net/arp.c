@@ -19,8 +19,8 @@ arp_parse(struct octets o, struct arp *out)
 	out->sender = ip_addr_v4(octets_u32(&o));
 	octets_copy(&o, out->target_mac, 6);
 	out->target = ip_addr_v4(octets_u32(&o));
-	return !o.failed && hardware == ARP_HARDWARE_ETHERNET && protocol == ARP_PROTOCOL_IPV4 && hardware_octets == 6 &&
-	       protocol_octets == 4 && (out->op == ARP_REQUEST || out->op == ARP_REPLY);
+	return !o.failed && hardware == ARP_HARDWARE_ETHERNET && protocol == ARP_PROTOCOL_IPV4 &&
+	       hardware_octets == 6 && protocol_octets == 4 && (out->op == ARP_REQUEST || out->op == ARP_REPLY);
 }
 
 uint8_t *

@@ -77,7 +77,8 @@ csum_add_views(struct csum *c, const struct buf_view *view, uint32_t n)
 }
 
 void
-csum_add_pseudo(struct csum *c, const struct ip_addr *src, const struct ip_addr *dst, uint8_t proto, uint32_t len_octets)
+csum_add_pseudo(
+	struct csum *c, const struct ip_addr *src, const struct ip_addr *dst, uint8_t proto, uint32_t len_octets)
 {
 	/* The upper half of an IPv4 pseudo header's length is zero, so one form of the tail serves both families: zeroes and
 	 * their places do not matter to the sum. */

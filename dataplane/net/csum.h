@@ -39,7 +39,8 @@ void csum_add(struct csum *c, const void *ptr, uint32_t len_octets);
 void csum_add_views(struct csum *c, const struct buf_view *view, uint32_t n);
 
 /* Adds the pseudo header; len_octets is that of transport header and payload. Both addresses are of one family. */
-void csum_add_pseudo(struct csum *c, const struct ip_addr *src, const struct ip_addr *dst, uint8_t proto, uint32_t len_octets);
+void csum_add_pseudo(
+	struct csum *c, const struct ip_addr *src, const struct ip_addr *dst, uint8_t proto, uint32_t len_octets);
 
 /* The field's value in host order (store it with put_u16). Over data that holds a correct checksum it is 0. */
 uint16_t csum_finish(const struct csum *c);
@@ -48,6 +49,7 @@ uint16_t csum_finish(const struct csum *c);
 uint16_t csum_of(const void *ptr, uint32_t len_octets);
 
 /* Whether a received TCP or ICMPv6 message with its checksum field in place is as it was sent. */
-bool csum_is_good(const struct ip_addr *src, const struct ip_addr *dst, uint8_t proto, const void *ptr, uint32_t len_octets);
+bool csum_is_good(
+	const struct ip_addr *src, const struct ip_addr *dst, uint8_t proto, const void *ptr, uint32_t len_octets);
 
 #endif

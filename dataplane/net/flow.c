@@ -56,8 +56,8 @@ uint32_t
 flow_hash(const struct flow_steering *s, const struct flow *f)
 {
 	const uint32_t skip = ip_addr_is_v4(&f->local) && ip_addr_is_v4(&f->remote) ? 12 : 0, n = 16 - skip;
-	const uint8_t ports[4] = { (uint8_t)(f->remote_port >> 8), (uint8_t)f->remote_port, (uint8_t)(f->local_port >> 8),
-		(uint8_t)f->local_port };
+	const uint8_t ports[4] = { (uint8_t)(f->remote_port >> 8), (uint8_t)f->remote_port,
+		(uint8_t)(f->local_port >> 8), (uint8_t)f->local_port };
 	uint32_t h;
 
 	h = hash_octets(s, 0, 0, f->remote.octet + skip, n);

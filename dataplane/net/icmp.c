@@ -130,8 +130,8 @@ parse_error6(uint8_t type, uint8_t code, uint32_t word, struct octets quote, str
 			return false;
 		out->kind = NET_ICMP_TOO_BIG;
 		out->mtu = word;
-	} else if (type == ICMP6_UNREACHABLE &&
-		   (code == ICMP6_CODE_ADMIN || code == ICMP6_CODE_PORT || code == ICMP6_CODE_POLICY || code == ICMP6_CODE_REJECT)) {
+	} else if (type == ICMP6_UNREACHABLE && (code == ICMP6_CODE_ADMIN || code == ICMP6_CODE_PORT ||
+							code == ICMP6_CODE_POLICY || code == ICMP6_CODE_REJECT)) {
 		out->kind = NET_ICMP_UNREACH_HARD;
 	} else if (type == ICMP6_PARAMETER && code == ICMP6_CODE_NEXT_HEADER) {
 		out->kind = NET_ICMP_UNREACH_HARD;

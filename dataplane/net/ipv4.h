@@ -12,8 +12,9 @@
 #include "dataplane/base/octets.h"
 #include "dataplane/net/ip.h"
 
-#define IPV4_HEADER_OCTETS   20
-#define IPV4_MTU_MIN_OCTETS  552 /* the least path MTU believed: RFC 1191's table begins there in practice (576 less options) */
+#define IPV4_HEADER_OCTETS 20
+#define IPV4_MTU_MIN_OCTETS                                                                                            \
+	552 /* the least path MTU believed: RFC 1191's table begins there in practice (576 less options) */
 
 /* o: the octets behind the Ethernet header, padding included. *out is written on IP_OK only; its payload is borrowed from o. */
 enum ip_result ipv4_parse(struct octets o, struct ip_packet *out);
@@ -26,8 +27,8 @@ struct ipv4_frag {
 };
 
 /* Writes IPV4_HEADER_OCTETS with its checksum; returns the place behind. */
-uint8_t *ipv4_build(uint8_t *p, const struct ip_addr *src, const struct ip_addr *dst, uint8_t proto, uint32_t payload_octets,
-	const struct ipv4_frag *frag);
+uint8_t *ipv4_build(uint8_t *p, const struct ip_addr *src, const struct ip_addr *dst, uint8_t proto,
+	uint32_t payload_octets, const struct ipv4_frag *frag);
 
 /* Whether a packet of a stranger may come from a: no "this network", loopback, group or reserved address. */
 bool ipv4_is_source(const struct ip_addr *a);

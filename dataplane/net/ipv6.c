@@ -74,7 +74,8 @@ walk_chain(struct octets *o, struct ip_packet *p)
 	for (uint32_t n = 0;; n++) {
 		const uint8_t type = p->proto;
 
-		if (type != IPV6_NEXT_HOP_BY_HOP && type != IPV6_NEXT_ROUTING && type != IPV6_NEXT_DEST && type != IPV6_NEXT_FRAGMENT)
+		if (type != IPV6_NEXT_HOP_BY_HOP && type != IPV6_NEXT_ROUTING && type != IPV6_NEXT_DEST &&
+			type != IPV6_NEXT_FRAGMENT)
 			return true;
 		if (n == IPV6_EXT_HEADERS_MAX || (type == IPV6_NEXT_HOP_BY_HOP && n > 0))
 			return false;
@@ -158,13 +159,15 @@ ipv6_is_source(const struct ip_addr *a)
 struct ip_addr
 ipv6_solicited_node(const struct ip_addr *addr)
 {
-	return (struct ip_addr){ .octet = { 0xff, 0x02, [11] = 0x01, 0xff, addr->octet[13], addr->octet[14], addr->octet[15] } };
+	return (struct ip_addr){ .octet = { 0xff, 0x02, [11] = 0x01, 0xff, addr->octet[13], addr->octet[14],
+					 addr->octet[15] } };
 }
 
 struct ip_addr
 ipv6_link_local_of(const uint8_t *mac)
 {
-	return (struct ip_addr){ .octet = { 0xfe, 0x80, [8] = mac[0] ^ 2, mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4], mac[5] } };
+	return (struct ip_addr){ .octet = { 0xfe, 0x80, [8] = mac[0] ^ 2, mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4],
+					 mac[5] } };
 }
 
 void

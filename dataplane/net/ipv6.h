@@ -24,8 +24,8 @@
 enum ip_result ipv6_parse(struct octets o, struct ip_packet *out);
 
 /* Writes IPV6_HEADER_OCTETS; next is the first header behind, payload_octets counts from there. Returns the place behind. */
-uint8_t *ipv6_build(uint8_t *p, const struct ip_addr *src, const struct ip_addr *dst, uint8_t next, uint32_t payload_octets,
-	uint8_t hop_limit);
+uint8_t *ipv6_build(uint8_t *p, const struct ip_addr *src, const struct ip_addr *dst, uint8_t next,
+	uint32_t payload_octets, uint8_t hop_limit);
 
 /* Writes IPV6_FRAG_HEADER_OCTETS; returns the place behind. */
 uint8_t *ipv6_build_frag(uint8_t *p, uint8_t next, uint32_t offset_octets, bool more, uint32_t id);

@@ -92,14 +92,16 @@ build(uint8_t *p, uint8_t type, uint32_t flags, uint8_t option, const struct ip_
 }
 
 uint8_t *
-nd_build_ns(uint8_t *p, const struct ip_addr *src, const struct ip_addr *dst, const struct ip_addr *target, const uint8_t *mac)
+nd_build_ns(uint8_t *p, const struct ip_addr *src, const struct ip_addr *dst, const struct ip_addr *target,
+	const uint8_t *mac)
 {
 	return build(p, ND_TYPE_NS, 0, ND_OPT_SOURCE_MAC, src, dst, target, mac);
 }
 
 uint8_t *
-nd_build_na(uint8_t *p, const struct ip_addr *src, const struct ip_addr *dst, const struct ip_addr *target, const uint8_t *mac,
-	bool solicited)
+nd_build_na(uint8_t *p, const struct ip_addr *src, const struct ip_addr *dst, const struct ip_addr *target,
+	const uint8_t *mac, bool solicited)
 {
-	return build(p, ND_TYPE_NA, ND_NA_OVERRIDE | (solicited ? ND_NA_SOLICITED : 0), ND_OPT_TARGET_MAC, src, dst, target, mac);
+	return build(p, ND_TYPE_NA, ND_NA_OVERRIDE | (solicited ? ND_NA_SOLICITED : 0), ND_OPT_TARGET_MAC, src, dst,
+		target, mac);
 }

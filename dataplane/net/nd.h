@@ -14,11 +14,11 @@
 
 #include "dataplane/net/ip.h"
 
-#define ND_TYPE_NS 135
-#define ND_TYPE_NA 136
-#define ND_HOP_LIMIT 255
+#define ND_TYPE_NS        135
+#define ND_TYPE_NA        136
+#define ND_HOP_LIMIT      255
 #define ND_MESSAGE_OCTETS 32 /* the body of 24 and one link-layer address option */
-#define ND_OPTIONS_MAX 8
+#define ND_OPTIONS_MAX    8
 
 struct nd {
 	bool is_ns;

@@ -27,18 +27,18 @@ struct neigh_entry {
 	struct ip_addr addr;
 	uint8_t mac[6];
 	uint8_t port_index;
-	uint8_t probes;    /* sent in this state */
-	uint8_t state;     /* enum neigh_state */
-	bool used;         /* since it was confirmed */
-	uint16_t next;     /* in its bucket or on the free list */
-	uint32_t waiting;  /* the caller's slot */
+	uint8_t probes;   /* sent in this state */
+	uint8_t state;    /* enum neigh_state */
+	bool used;        /* since it was confirmed */
+	uint16_t next;    /* in its bucket or on the free list */
+	uint32_t waiting; /* the caller's slot */
 	uint64_t due_us;
 	uint64_t used_us;
 };
 
 struct neigh {
 	struct siphash_key key;
-	uint64_t jitter; /* state of a small generator: refreshes of many hops must not fall together */
+	uint64_t jitter;      /* state of a small generator: refreshes of many hops must not fall together */
 	uint64_t deadline_us; /* at or before the first due time */
 	uint16_t cursor;      /* where neigh_due() looks next */
 	uint16_t high;        /* entries that were ever used lie below */
@@ -143,14 +143,16 @@ add(struct neigh *n, const struct ip_addr *addr, uint8_t port_index)
 		self = n->high++;
 	}
 	e = &n->entry[self];
-	*e = (struct neigh_entry){ .addr = *addr, .port_index = port_index, .next = *bucket, .waiting = NEIGH_NO_SLOT,
-		.due_us = UINT64_MAX };
+	*e = (struct neigh_entry){
+		.addr = *addr, .port_index = port_index, .next = *bucket, .waiting = NEIGH_NO_SLOT, .due_us = UINT64_MAX
+	};
 	*bucket = self;
 	return e;
 }
 
 enum neigh_found
-neigh_find(struct neigh *n, const struct ip_addr *addr, uint8_t port_index, uint8_t *mac, uint32_t **waiting, uint64_t now_us)
+neigh_find(struct neigh *n, const struct ip_addr *addr, uint8_t port_index, uint8_t *mac, uint32_t **waiting,
+	uint64_t now_us)
 {
 	struct neigh_entry *e = lookup(n, addr, port_index);
 
@@ -208,7 +210,8 @@ neigh_hear(struct neigh *n, const struct neigh_word *word, uint32_t *waiting, ui
 	*waiting = NEIGH_NO_SLOT;
 	if (e == NULL || e->state == NEIGH_STATIC)
 		return NEIGH_IGNORED;
-	if (e->state == NEIGH_INCOMPLETE) { /* RFC 4861 section 7.2.5: whatever the flags say, there is nothing to lose */
+	if (e->state ==
+		NEIGH_INCOMPLETE) { /* RFC 4861 section 7.2.5: whatever the flags say, there is nothing to lose */
 		memcpy(e->mac, word->mac, 6);
 		*waiting = e->waiting;
 		if (word->solicited)

@@ -15,20 +15,20 @@
 
 #include "dataplane/base/addr.h"
 
-#define NEIGH_ENTRIES_MAX  1024
-#define NEIGH_WAITING_MAX  32                 /* frames that wait for a MAC address, over all hops */
-#define NEIGH_NO_SLOT      UINT32_MAX
-#define NEIGH_PROBES_MAX   3                  /* RFC 4861: MAX_MULTICAST_SOLICIT, MAX_UNICAST_SOLICIT */
-#define NEIGH_RETRANS_US   UINT64_C(1000000)  /* RETRANS_TIMER; RFC 1122: one request a second */
-#define NEIGH_FRESH_US     UINT64_C(25000000) /* asked again then; REACHABLE_TIME is 30 s */
-#define NEIGH_STALE_US     UINT64_C(1200000000)
+#define NEIGH_ENTRIES_MAX 1024
+#define NEIGH_WAITING_MAX 32 /* frames that wait for a MAC address, over all hops */
+#define NEIGH_NO_SLOT     UINT32_MAX
+#define NEIGH_PROBES_MAX  3                  /* RFC 4861: MAX_MULTICAST_SOLICIT, MAX_UNICAST_SOLICIT */
+#define NEIGH_RETRANS_US  UINT64_C(1000000)  /* RETRANS_TIMER; RFC 1122: one request a second */
+#define NEIGH_FRESH_US    UINT64_C(25000000) /* asked again then; REACHABLE_TIME is 30 s */
+#define NEIGH_STALE_US    UINT64_C(1200000000)
 
-#define NEIGH_STATES(X)                                                                                               \
-	X(NEIGH_FREE)                                                                                                 \
-	X(NEIGH_INCOMPLETE) /* asked by broadcast or multicast; no MAC address */                                     \
-	X(NEIGH_REACHABLE)  /* confirmed less than NEIGH_FRESH_US ago */                                              \
-	X(NEIGH_STALE)      /* has an address, nobody used it when it was due; the next use probes */                 \
-	X(NEIGH_PROBE)      /* asked by unicast; serves meanwhile */                                                  \
+#define NEIGH_STATES(X)                                                                                                \
+	X(NEIGH_FREE)                                                                                                  \
+	X(NEIGH_INCOMPLETE) /* asked by broadcast or multicast; no MAC address */                                      \
+	X(NEIGH_REACHABLE)  /* confirmed less than NEIGH_FRESH_US ago */                                               \
+	X(NEIGH_STALE)      /* has an address, nobody used it when it was due; the next use probes */                  \
+	X(NEIGH_PROBE)      /* asked by unicast; serves meanwhile */                                                   \
 	X(NEIGH_STATIC)     /* given by configuration */
 
 enum neigh_state {
@@ -43,13 +43,13 @@ struct neigh *neigh_create(uint64_t seed); /* NULL when memory is short */
 void neigh_destroy(struct neigh *n);
 
 enum neigh_found {
-	NEIGH_KNOWN,   /* mac is filled in */
+	NEIGH_KNOWN, /* mac is filled in */
 	NEIGH_PENDING, /* it is being asked for; *waiting points to the hop's slot of a waiting frame (NEIGH_NO_SLOT: free) */
 	NEIGH_NO_ROOM, /* the table is full of hops in use */
 };
 /* Finds or begins to ask. waiting is valid until the next call. */
-enum neigh_found neigh_find(struct neigh *n, const struct ip_addr *addr, uint8_t port_index, uint8_t *mac, uint32_t **waiting,
-	uint64_t now_us);
+enum neigh_found neigh_find(struct neigh *n, const struct ip_addr *addr, uint8_t port_index, uint8_t *mac,
+	uint32_t **waiting, uint64_t now_us);
 
 /* What was heard about addr. */
 struct neigh_word {

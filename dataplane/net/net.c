@@ -28,17 +28,18 @@
 #include "dataplane/net/neigh.h"
 #include "dataplane/net/reasm.h"
 
-#define NET_QUEUE_FRAMES     128 /* of our own, until net_output(); a power of two */
-#define NET_NEWS_MAX         64  /* for the other workers; a power of two */
-#define NET_DUE_PER_CALL_MAX 16  /* questions to next hops in one net_output() */
-#define TCP_HEADER_MIN_OCTETS  20
-#define TCP_CHECKSUM_OFFSET    16
-#define WRAP_IPV4_OCTETS (ETH_HEADER_OCTETS + IPV4_HEADER_OCTETS)
-#define WRAP_IPV6_OCTETS (ETH_HEADER_OCTETS + IPV6_HEADER_OCTETS)
+#define NET_QUEUE_FRAMES      128 /* of our own, until net_output(); a power of two */
+#define NET_NEWS_MAX          64  /* for the other workers; a power of two */
+#define NET_DUE_PER_CALL_MAX  16  /* questions to next hops in one net_output() */
+#define TCP_HEADER_MIN_OCTETS 20
+#define TCP_CHECKSUM_OFFSET   16
+#define WRAP_IPV4_OCTETS      (ETH_HEADER_OCTETS + IPV4_HEADER_OCTETS)
+#define WRAP_IPV6_OCTETS      (ETH_HEADER_OCTETS + IPV6_HEADER_OCTETS)
 
 static_assert(FRAME_TCP_OFFSET >= WRAP_IPV6_OCTETS, "headers are put before the TCP header");
 static_assert(FRAME_TCP_OFFSET + 60 <= FRAME_HEADER_MAX_OCTETS, "the largest TCP header fits");
-static_assert(WRAP_IPV6_OCTETS + IPV6_FRAG_HEADER_OCTETS + ICMP_HEADER_OCTETS <= FRAME_HEADER_MAX_OCTETS, "so does an echo");
+static_assert(
+	WRAP_IPV6_OCTETS + IPV6_FRAG_HEADER_OCTETS + ICMP_HEADER_OCTETS <= FRAME_HEADER_MAX_OCTETS, "so does an echo");
 static_assert(FRAME_VIEWS_MAX >= REASM_FRAGS_MAX, "an echo answers with the views it came in");
 
 struct net {
@@ -49,10 +50,10 @@ struct net {
 	struct neigh *neigh;
 	struct reasm *reasm;
 	struct icmp_limit echo_limit;
-	uint32_t n_waiting;                          /* slots of waiting[] in use */
-	struct frame waiting[NEIGH_WAITING_MAX];     /* from the IP header on, Ethernet header left open */
+	uint32_t n_waiting;                      /* slots of waiting[] in use */
+	struct frame waiting[NEIGH_WAITING_MAX]; /* from the IP header on, Ethernet header left open */
 	bool waiting_used[NEIGH_WAITING_MAX];
-	uint32_t queue_head, queue_tail;             /* head - tail frames wait */
+	uint32_t queue_head, queue_tail; /* head - tail frames wait */
 	struct frame queue[NET_QUEUE_FRAMES];
 	uint32_t news_head, news_tail;
 	struct net_neighbour news[NET_NEWS_MAX];
@@ -67,7 +68,8 @@ count(struct net *net, enum counter what)
 static const uint8_t mac_broadcast[ETH_MAC_OCTETS] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
 
 struct net *
-net_create(const struct net_conf *conf, struct buf_pool *pool, struct counters *counters, uint64_t seed, uint64_t now_us)
+net_create(
+	const struct net_conf *conf, struct buf_pool *pool, struct counters *counters, uint64_t seed, uint64_t now_us)
 {
 	struct net *net = calloc(1, sizeof(*net));
 
@@ -232,7 +234,8 @@ net_source_for(const struct net *net, const struct ip_addr *remote, struct ip_ad
 	/* a gateway may be link-local; who is spoken to is not */
 	if (source != NULL && source == &net->link_local[r.port_index])
 		source = source_on(net, r.port_index, remote);
-	if (source == NULL || ip_addr_is_v4(source) != ip_addr_is_v4(remote) || source == &net->link_local[r.port_index])
+	if (source == NULL || ip_addr_is_v4(source) != ip_addr_is_v4(remote) ||
+		source == &net->link_local[r.port_index])
 		return -ENETUNREACH;
 	*local = *source;
 	*mtu = net->conf.port[r.port_index].mtu;
@@ -312,7 +315,8 @@ ask6(struct net *net, uint8_t port_index, const struct ip_addr *addr, const uint
 
 /* Answers a solicitation; to an unspecified source (somebody tests for a duplicate) all nodes hear it (RFC 4861 section 7.2.4). */
 static void
-answer_ns(struct net *net, uint8_t port_index, const struct ip_packet *ns, const struct ip_addr *target, const uint8_t *to_mac)
+answer_ns(struct net *net, uint8_t port_index, const struct ip_packet *ns, const struct ip_addr *target,
+	const uint8_t *to_mac)
 {
 	static const struct ip_addr all_nodes = { .octet = { 0xff, 0x02, [15] = 1 } };
 	const uint8_t *own_mac = net->conf.port[port_index].mac;
@@ -437,7 +441,9 @@ input_arp(struct net *net, const struct net_frame *frame, struct octets o, uint6
 	if (!eth_is_station(arp.sender_mac))
 		return;
 	if (ipv4_is_source(&arp.sender)) {
-		word = (struct neigh_word){ .addr = arp.sender, .port_index = port_index, .override = true,
+		word = (struct neigh_word){ .addr = arp.sender,
+			.port_index = port_index,
+			.override = true,
 			.solicited = for_us && arp.op == ARP_REPLY };
 		memcpy(word.mac, arp.sender_mac, ETH_MAC_OCTETS);
 		hear_from_wire(net, &word, now_us);
@@ -451,7 +457,8 @@ input_arp(struct net *net, const struct net_frame *frame, struct octets o, uint6
 }
 
 static void
-input_nd(struct net *net, const struct net_frame *frame, const struct eth_header *eth, const struct ip_packet *p, uint64_t now_us)
+input_nd(struct net *net, const struct net_frame *frame, const struct eth_header *eth, const struct ip_packet *p,
+	uint64_t now_us)
 {
 	struct neigh_word word;
 	struct nd nd;
@@ -461,8 +468,10 @@ input_nd(struct net *net, const struct net_frame *frame, const struct eth_header
 		return;
 	}
 	count(net, CTR_net_nd_in);
-	word = (struct neigh_word){ .addr = nd.is_ns ? p->src : nd.target, .port_index = frame->port_index,
-		.solicited = nd.solicited && port_has(net, frame->port_index, &p->dst), .override = nd.is_ns || nd.override };
+	word = (struct neigh_word){ .addr = nd.is_ns ? p->src : nd.target,
+		.port_index = frame->port_index,
+		.solicited = nd.solicited && port_has(net, frame->port_index, &p->dst),
+		.override = nd.is_ns || nd.override };
 	/* an answer to a unicast question may leave its own address out (section 4.4): then the frame's sender is meant */
 	memcpy(word.mac, nd.has_mac ? nd.mac : eth->src, ETH_MAC_OCTETS);
 	if (nd.is_ns ? nd.has_mac : (nd.has_mac || nd.solicited))
@@ -493,7 +502,8 @@ attach(struct net *net, struct frame *f, const struct buf_view *view, uint32_t n
 			continue;
 		}
 		n = MIN(view[i].len_octets - from, len);
-		f->view[f->n_views++] = (struct buf_view){ .ptr = view[i].ptr + from, .len_octets = n, .buf = view[i].buf };
+		f->view[f->n_views++] =
+			(struct buf_view){ .ptr = view[i].ptr + from, .len_octets = n, .buf = view[i].buf };
 		buf_ref(net->pool, view[i].buf);
 		from = 0;
 		len -= n;
@@ -505,8 +515,8 @@ attach(struct net *net, struct frame *f, const struct buf_view *view, uint32_t n
  * their ICMP_HEADER_OCTETS on. False when the queue is full.
  */
 static bool
-say_echo_piece(struct net *net, const struct answer *a, const uint8_t *head, const struct buf_view *view, uint32_t n_views,
-	uint32_t from, uint32_t len, uint32_t octets)
+say_echo_piece(struct net *net, const struct answer *a, const uint8_t *head, const struct buf_view *view,
+	uint32_t n_views, uint32_t from, uint32_t len, uint32_t octets)
 {
 	const bool more = from + len < octets, cut = more || from > 0;
 	struct frame *f = queue_slot(net);
@@ -516,7 +526,9 @@ say_echo_piece(struct net *net, const struct answer *a, const uint8_t *head, con
 		return false;
 	p = eth_build(f->hdr, a->to_mac, net->conf.port[a->port_index].mac, a->is_v4 ? ETH_TYPE_IPV4 : ETH_TYPE_IPV6);
 	if (a->is_v4) {
-		const struct ipv4_frag frag = { .id = (uint16_t)a->id, .df = !cut, .more = more, .offset_octets = from };
+		const struct ipv4_frag frag = {
+			.id = (uint16_t)a->id, .df = !cut, .more = more, .offset_octets = from
+		};
 
 		p = ipv4_build(p, a->src, a->dst, IP_PROTO_ICMP, len, &frag);
 	} else {
@@ -541,7 +553,8 @@ say_echo_piece(struct net *net, const struct answer *a, const uint8_t *head, con
  * checksum is verified here. The reply's octets are the request's, attached; it is cut as the port's MTU wants.
  */
 static void
-answer_echo(struct net *net, const struct answer *a, const struct buf_view *view, uint32_t n_views, uint32_t octets, uint64_t now_us)
+answer_echo(struct net *net, const struct answer *a, const struct buf_view *view, uint32_t n_views, uint32_t octets,
+	uint64_t now_us)
 {
 	const uint32_t overhead = a->is_v4 ? IPV4_HEADER_OCTETS : IPV6_HEADER_OCTETS;
 	const uint32_t room = net->conf.port[a->port_index].mtu - overhead;
@@ -569,7 +582,8 @@ answer_echo(struct net *net, const struct answer *a, const struct buf_view *view
 		csum_add_pseudo(&c, a->src, a->dst, IP_PROTO_ICMPV6, octets);
 	csum_add(&c, head, sizeof(head));
 	for (uint32_t i = 0; i < n_views; i++)
-		csum_add(&c, view[i].ptr + (i == 0 ? sizeof(head) : 0), view[i].len_octets - (i == 0 ? (uint32_t)sizeof(head) : 0));
+		csum_add(&c, view[i].ptr + (i == 0 ? sizeof(head) : 0),
+			view[i].len_octets - (i == 0 ? (uint32_t)sizeof(head) : 0));
 	put_u16(head + 2, csum_finish(&c));
 	if (octets <= room) {
 		if (say_echo_piece(net, a, head, view, n_views, 0, octets, octets))
@@ -631,8 +645,12 @@ static enum net_result
 input_icmp(struct net *net, const struct net_frame *frame, const struct eth_header *eth, const struct ip_packet *p,
 	struct net_out *out, uint64_t now_us)
 {
-	const struct answer a = { .port_index = frame->port_index, .to_mac = eth->src, .src = &p->dst, .dst = &p->src,
-		.is_v4 = p->is_v4, .id = p->frag_id };
+	const struct answer a = { .port_index = frame->port_index,
+		.to_mac = eth->src,
+		.src = &p->dst,
+		.dst = &p->src,
+		.is_v4 = p->is_v4,
+		.id = p->frag_id };
 	struct buf_view v;
 
 	if (p->payload_octets < ICMP_HEADER_OCTETS) {
@@ -661,7 +679,9 @@ input_tcp(struct net *net, const struct net_frame *frame, const struct ip_packet
 	struct net_seg *seg = &out->seg;
 	struct octets o = octets_of(p->payload, p->payload_octets);
 
-	*seg = (struct net_seg){ .port_index = frame->port_index, .ttl = p->ttl, .ecn = p->ecn,
+	*seg = (struct net_seg){ .port_index = frame->port_index,
+		.ttl = p->ttl,
+		.ecn = p->ecn,
 		.checksum_good = frame->l4_checksum == 1,
 		.tcp = { .ptr = p->payload, .len_octets = p->payload_octets, .buf = frame->view.buf } };
 	seg->flow = (struct flow){ .local = p->dst, .remote = p->src };
@@ -733,7 +753,8 @@ input_written(struct net *net, const struct net_frame *frame, const struct eth_h
 	}
 	o = octets_of(again.view.ptr + ETH_HEADER_OCTETS, again.view.len_octets - ETH_HEADER_OCTETS);
 	if ((p->is_v4 ? ipv4_parse(o, &q) : ipv6_parse(o, &q)) != IP_OK || q.is_fragment || q.proto != IP_PROTO_TCP) {
-		count(net, CTR_net_drop_protocol); /* RFC 6980: no neighbour discovery; and no error that quotes so much */
+		count(net,
+			CTR_net_drop_protocol); /* RFC 6980: no neighbour discovery; and no error that quotes so much */
 	} else {
 		q.ecn = whole->ecn;
 		result = input_whole(net, &again, eth, &q, out, now_us);
@@ -752,8 +773,12 @@ input_fragment(struct net *net, const struct net_frame *frame, const struct eth_
 	struct net_out *out, uint64_t now_us)
 {
 	const struct flow addresses = { .local = p->dst, .remote = p->src };
-	const struct answer a = { .port_index = frame->port_index, .to_mac = eth->src, .src = &p->dst, .dst = &p->src,
-		.is_v4 = p->is_v4, .id = p->frag_id };
+	const struct answer a = { .port_index = frame->port_index,
+		.to_mac = eth->src,
+		.src = &p->dst,
+		.dst = &p->src,
+		.is_v4 = p->is_v4,
+		.id = p->frag_id };
 	const uint32_t owner = flow_owner(net->conf.steering, &addresses);
 	enum net_result result = NET_NONE;
 	struct reasm_whole whole;
@@ -831,8 +856,8 @@ is_nd(const struct ip_packet *p)
 }
 
 static enum net_result
-input_ip(struct net *net, const struct net_frame *frame, const struct eth_header *eth, struct octets o, struct net_out *out,
-	uint64_t now_us)
+input_ip(struct net *net, const struct net_frame *frame, const struct eth_header *eth, struct octets o,
+	struct net_out *out, uint64_t now_us)
 {
 	const bool is_v4 = eth->type == ETH_TYPE_IPV4;
 	struct ip_packet p;
@@ -903,7 +928,8 @@ net_input(struct net *net, const struct net_frame *frame, struct net_out *out, u
 /* ---- output ---- */
 
 static void
-set_tcp_checksum(struct frame *f, uint8_t *tcp, const struct flow *flow, uint32_t header_octets, uint32_t payload_octets)
+set_tcp_checksum(
+	struct frame *f, uint8_t *tcp, const struct flow *flow, uint32_t header_octets, uint32_t payload_octets)
 {
 	struct csum c = csum_start();
 

@@ -24,9 +24,9 @@ struct net;
 
 /* A received TCP segment: addresses of its IP header and the octets of TCP header plus payload. */
 struct net_seg {
-	struct flow flow;       /* ports already read: local is our side */
-	struct buf_view tcp;    /* TCP header and payload; length by the IP length, never the frame's. Borrowed. */
-	bool checksum_good;     /* verified by hardware or absent-but-trusted; false: verify in software */
+	struct flow flow;    /* ports already read: local is our side */
+	struct buf_view tcp; /* TCP header and payload; length by the IP length, never the frame's. Borrowed. */
+	bool checksum_good;  /* verified by hardware or absent-but-trusted; false: verify in software */
 	uint8_t port_index;
 	uint8_t ttl;
 	uint8_t ecn;
@@ -64,10 +64,10 @@ struct net_out {
 
 /* What is known of a received frame before it is parsed. */
 struct net_frame {
-	struct buf_view view;   /* whole frame from the Ethernet header; borrowed */
+	struct buf_view view; /* whole frame from the Ethernet header; borrowed */
 	uint8_t port_index;
-	uint8_t l4_checksum;    /* 0 unknown, 1 good, 2 bad */
-	bool redirected;        /* came from another lcore: never redirect again */
+	uint8_t l4_checksum; /* 0 unknown, 1 good, 2 bad */
+	bool redirected;     /* came from another lcore: never redirect again */
 };
 
 struct net_conf {
@@ -80,8 +80,8 @@ struct net_conf {
 /* Allocates at startup; NULL when memory is short. pool and counters are borrowed for life. Neighbour state is per worker:
  * every worker resolves for itself; ARP and ND replies that reach one worker only are told to the others by the caller through
  * net_neighbour_learn(). */
-struct net *net_create(const struct net_conf *conf, struct buf_pool *pool, struct counters *counters, uint64_t seed,
-	uint64_t now_us);
+struct net *net_create(
+	const struct net_conf *conf, struct buf_pool *pool, struct counters *counters, uint64_t seed, uint64_t now_us);
 void net_destroy(struct net *net);
 
 enum net_result net_input(struct net *net, const struct net_frame *frame, struct net_out *out, uint64_t now_us);
@@ -110,7 +110,8 @@ struct frame {
  * retransmits; -ENETUNREACH when no route exists; -EMSGSIZE when the packet is larger than the port's MTU.
  */
 #define FRAME_TCP_OFFSET 64
-int net_wrap(struct net *net, struct frame *frame, const struct flow *flow, uint32_t tcp_header_octets, uint64_t now_us);
+int net_wrap(
+	struct net *net, struct frame *frame, const struct flow *flow, uint32_t tcp_header_octets, uint64_t now_us);
 
 /* As net_wrap(), but the reply to a frame just received: MAC addresses and port come from that frame, no neighbour lookup
  * (so a spoofed flood cannot fill the neighbour queue). */

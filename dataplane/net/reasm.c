@@ -128,8 +128,13 @@ find_or_begin(struct reasm *r, const struct ip_packet *p, uint64_t now_us)
 	for (uint32_t i = 0; place == NULL; i++)
 		if (!r->datagram[i].used)
 			place = &r->datagram[i];
-	*place = (struct reasm_datagram){ .used = true, .proto = p->proto, .is_v4 = p->is_v4, .id = p->frag_id, .src = p->src,
-		.dst = p->dst, .expires_us = now_us + REASM_TIMEOUT_US };
+	*place = (struct reasm_datagram){ .used = true,
+		.proto = p->proto,
+		.is_v4 = p->is_v4,
+		.id = p->frag_id,
+		.src = p->src,
+		.dst = p->dst,
+		.expires_us = now_us + REASM_TIMEOUT_US };
 	r->n_used++;
 	if (place->expires_us < r->deadline_us)
 		r->deadline_us = place->expires_us;
@@ -175,7 +180,9 @@ hold(struct reasm *r, const struct ip_packet *p, struct buf *buf, struct buf_vie
 static enum reasm_result
 give(struct reasm *r, struct reasm_datagram *d, struct reasm_whole *out)
 {
-	*out = (struct reasm_whole){ .proto = d->proto, .ecn = d->ecn, .octets = d->total_octets, .n_views = d->n_frags };
+	*out = (struct reasm_whole){
+		.proto = d->proto, .ecn = d->ecn, .octets = d->total_octets, .n_views = d->n_frags
+	};
 	for (uint32_t i = 0; i < d->n_frags; i++)
 		out->view[i] = d->frag[i].view;
 	r->pinned_octets -= d->n_frags * BUF_ROOM_MAX_OCTETS;
@@ -225,7 +232,8 @@ reasm_add(struct reasm *r, const struct ip_packet *p, struct buf *buf, struct re
 	d->frag[place] = (struct reasm_frag){ .offset_octets = from, .view = view };
 	d->n_frags++;
 	d->held_octets += p->payload_octets;
-	if (d->n_frags == 1 || p->ecn == REASM_ECN_CE) /* RFC 3168 section 5.3: what one fragment saw, the datagram saw */
+	if (d->n_frags == 1 ||
+		p->ecn == REASM_ECN_CE) /* RFC 3168 section 5.3: what one fragment saw, the datagram saw */
 		d->ecn = p->ecn;
 	if (from == 0)
 		d->proto = p->proto;

@@ -40,7 +40,8 @@ struct reasm *reasm_create(struct buf_pool *pool); /* NULL when memory is short;
 void reasm_destroy(struct reasm *r);
 
 /* p: a fragment whose payload lies in buf, which is borrowed (a reference is taken). buf NULL: the octets are copied. */
-enum reasm_result reasm_add(struct reasm *r, const struct ip_packet *p, struct buf *buf, struct reasm_whole *out, uint64_t now_us);
+enum reasm_result reasm_add(
+	struct reasm *r, const struct ip_packet *p, struct buf *buf, struct reasm_whole *out, uint64_t now_us);
 
 /* Drops what is too old; returns how many datagrams that were. */
 uint32_t reasm_expire(struct reasm *r, uint64_t now_us);

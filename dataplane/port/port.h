@@ -22,9 +22,9 @@
 struct port_frame {
 	struct buf_view view; /* given: the worker owns one reference */
 	uint8_t port_index;
-	uint8_t l4_checksum;  /* as net_frame */
+	uint8_t l4_checksum; /* as net_frame */
 	bool has_hash;
-	uint32_t hash;        /* Toeplitz hash by the NIC, with our key */
+	uint32_t hash; /* Toeplitz hash by the NIC, with our key */
 };
 
 /* What a worker holds to reach the ports: one for each worker, every call made by that worker's thread alone. */

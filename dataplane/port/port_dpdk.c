@@ -101,7 +101,8 @@ tx_now(struct port_worker *w, struct port_dev *dev, struct rte_mbuf **m, uint32_
 	uint64_t octets = 0;
 	uint32_t sent = 0;
 
-	if (!atomic_load_explicit(&dev->link_up, memory_order_relaxed)) { /* af_packet waits for ever when its ring fills up */
+	if (!atomic_load_explicit(
+		    &dev->link_up, memory_order_relaxed)) { /* af_packet waits for ever when its ring fills up */
 		rte_pktmbuf_free_bulk(m, n);
 		counter_add(w->io.counters, CTR_port_tx_full, n);
 		return;
@@ -131,7 +132,8 @@ batch_flush(struct port_worker *w, uint32_t port_index)
 	if (has_queue(w, dev)) {
 		tx_now(w, dev, b->mbuf, b->n);
 	} else {
-		const uint32_t put = rte_ring_sp_enqueue_burst(w->set->tx[w->index][port_index], (void **)b->mbuf, b->n, NULL);
+		const uint32_t put =
+			rte_ring_sp_enqueue_burst(w->set->tx[w->index][port_index], (void **)b->mbuf, b->n, NULL);
 
 		if (put < b->n) {
 			rte_pktmbuf_free_bulk(b->mbuf + put, b->n - put);
@@ -273,9 +275,9 @@ static const struct port_io_ops port_dpdk_ops = {
 
 /* ---- open and close ---- */
 
-#define RSS_WANTED                                                                                                    \
-	(RTE_ETH_RSS_IPV4 | RTE_ETH_RSS_FRAG_IPV4 | RTE_ETH_RSS_NONFRAG_IPV4_TCP | RTE_ETH_RSS_IPV6 | RTE_ETH_RSS_FRAG_IPV6 | \
-		RTE_ETH_RSS_NONFRAG_IPV6_TCP | RTE_ETH_RSS_IPV6_TCP_EX)
+#define RSS_WANTED                                                                                                     \
+	(RTE_ETH_RSS_IPV4 | RTE_ETH_RSS_FRAG_IPV4 | RTE_ETH_RSS_NONFRAG_IPV4_TCP | RTE_ETH_RSS_IPV6 |                  \
+		RTE_ETH_RSS_FRAG_IPV6 | RTE_ETH_RSS_NONFRAG_IPV6_TCP | RTE_ETH_RSS_IPV6_TCP_EX)
 
 /* The name by which a device is looked up: what stands before its arguments. */
 static int
@@ -285,7 +287,8 @@ find_device(const struct conf_port *port, uint16_t *id, char *why, uint32_t why_
 
 	snprintf(name, sizeof(name), "%.*s", (int)strcspn(port->device, ","), port->device);
 	if (rte_eth_dev_get_port_by_name(name, id) != 0) {
-		snprintf(why, why_octets, "port %s: no device %s (is it bound, does its interface exist?)", port->name, name);
+		snprintf(why, why_octets, "port %s: no device %s (is it bound, does its interface exist?)", port->name,
+			name);
 		return -ENODEV;
 	}
 	return 0;
@@ -305,7 +308,8 @@ choose_queues(const struct rte_eth_dev_info *info, uint32_t n_workers)
 
 /* Our key as long as the device wants it; false: a length we cannot serve. */
 static bool
-fill_rss(const struct rte_eth_dev_info *info, const struct flow_steering *steering, uint8_t *key, struct rte_eth_conf *conf)
+fill_rss(const struct rte_eth_dev_info *info, const struct flow_steering *steering, uint8_t *key,
+	struct rte_eth_conf *conf)
 {
 	const uint64_t types = RSS_WANTED & info->flow_type_rss_offloads;
 
@@ -327,17 +331,20 @@ fill_reta(uint16_t id, const struct rte_eth_dev_info *info, const struct flow_st
 {
 	struct rte_eth_rss_reta_entry64 reta[RTE_ETH_RSS_RETA_SIZE_512 / RTE_ETH_RETA_GROUP_SIZE] = { 0 };
 
-	if (info->reta_size == 0 || info->reta_size > RTE_ETH_RSS_RETA_SIZE_512 || info->reta_size % FLOW_RETA_ENTRIES != 0)
+	if (info->reta_size == 0 || info->reta_size > RTE_ETH_RSS_RETA_SIZE_512 ||
+		info->reta_size % FLOW_RETA_ENTRIES != 0)
 		return;
 	for (uint32_t i = 0; i < info->reta_size; i++) {
 		reta[i / RTE_ETH_RETA_GROUP_SIZE].mask |= UINT64_C(1) << i % RTE_ETH_RETA_GROUP_SIZE;
-		reta[i / RTE_ETH_RETA_GROUP_SIZE].reta[i % RTE_ETH_RETA_GROUP_SIZE] = steering->reta[i % FLOW_RETA_ENTRIES];
+		reta[i / RTE_ETH_RETA_GROUP_SIZE].reta[i % RTE_ETH_RETA_GROUP_SIZE] =
+			steering->reta[i % FLOW_RETA_ENTRIES];
 	}
 	rte_eth_dev_rss_reta_update(id, reta, info->reta_size);
 }
 
 static int
-setup_queues(struct port_set *set, struct port_dev *dev, const struct rte_eth_dev_info *info, const struct rte_eth_conf *conf)
+setup_queues(struct port_set *set, struct port_dev *dev, const struct rte_eth_dev_info *info,
+	const struct rte_eth_conf *conf)
 {
 	uint16_t n_rx = PORT_QUEUE_DESCS, n_tx = PORT_QUEUE_DESCS;
 	int rc = rte_eth_dev_adjust_nb_rx_tx_desc(dev->id, &n_rx, &n_tx);
@@ -399,8 +406,8 @@ set_identity(const struct port_dev *dev, const struct conf_port *port, char *why
 		if (rc == -ENOTSUP)
 			rc = rte_eth_dev_set_mtu(dev->id, port->mtu);
 		if (rc != 0 && rc != -ENOTSUP && mtu < port->mtu) {
-			snprintf(why, why_octets, "port %s: the device refuses an MTU of %u (it has %u): %s", port->name, port->mtu, mtu,
-				rte_strerror(-rc));
+			snprintf(why, why_octets, "port %s: the device refuses an MTU of %u (it has %u): %s",
+				port->name, port->mtu, mtu, rte_strerror(-rc));
 			return rc;
 		}
 	}
@@ -412,8 +419,8 @@ set_identity(const struct port_dev *dev, const struct conf_port *port, char *why
 }
 
 static int
-open_dev(struct port_set *set, uint32_t index, const struct port_conf *pc, const struct flow_steering *steering, char *why,
-	uint32_t why_octets)
+open_dev(struct port_set *set, uint32_t index, const struct port_conf *pc, const struct flow_steering *steering,
+	char *why, uint32_t why_octets)
 {
 	const struct conf_port *port = &pc->ports[index];
 	struct port_dev *dev = &set->dev[index];
@@ -452,7 +459,8 @@ open_dev(struct port_set *set, uint32_t index, const struct port_conf *pc, const
 		goto fail;
 	if (rss)
 		fill_reta(dev->id, &info, steering);
-	rte_eth_promiscuous_enable(dev->id);  /* best effort, as the next: what a device cannot do is done by its bridge or switch */
+	rte_eth_promiscuous_enable(
+		dev->id); /* best effort, as the next: what a device cannot do is done by its bridge or switch */
 	rte_eth_allmulticast_enable(dev->id); /* neighbour discovery */
 	return 0;
 fail:
@@ -473,10 +481,11 @@ make_rings(struct port_set *set)
 			if (from == to)
 				continue;
 			snprintf(name, sizeof(name), "gl_rd_%u_%u", from, to);
-			set->redirect[from][to] = rte_ring_create(name, PORT_RING_FRAMES, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+			set->redirect[from][to] =
+				rte_ring_create(name, PORT_RING_FRAMES, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
 			snprintf(name, sizeof(name), "gl_nb_%u_%u", from, to);
-			set->neighbour[from][to] = rte_ring_create_elem(name, sizeof(struct net_neighbour), PORT_RING_NEIGHBOURS,
-				SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+			set->neighbour[from][to] = rte_ring_create_elem(name, sizeof(struct net_neighbour),
+				PORT_RING_NEIGHBOURS, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
 			if (set->redirect[from][to] == NULL || set->neighbour[from][to] == NULL)
 				return -rte_errno;
 		}
@@ -484,7 +493,8 @@ make_rings(struct port_set *set)
 			if (set->dev[p].n_queues > 1 || set->dev[p].owner == from)
 				continue;
 			snprintf(name, sizeof(name), "gl_tx_%u_%u", from, p);
-			set->tx[from][p] = rte_ring_create(name, PORT_RING_FRAMES, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+			set->tx[from][p] =
+				rte_ring_create(name, PORT_RING_FRAMES, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
 			if (set->tx[from][p] == NULL)
 				return -rte_errno;
 		}
@@ -519,7 +529,8 @@ room_of_buffer(const struct port_conf *conf)
 }
 
 static int
-open_workers(struct port_set *set, const struct port_conf *conf, struct counters *counters, char *why, uint32_t why_octets)
+open_workers(
+	struct port_set *set, const struct port_conf *conf, struct counters *counters, char *why, uint32_t why_octets)
 {
 	const uint32_t room_octets = room_of_buffer(conf), n_bufs = bufs_of_worker(conf, room_octets);
 	unsigned lcore = rte_get_next_lcore(UINT_MAX, 1, 0);
@@ -529,7 +540,8 @@ open_workers(struct port_set *set, const struct port_conf *conf, struct counters
 		const int rc = port_pool_init(&w->pool, i, n_bufs, room_octets);
 
 		if (rc != 0) {
-			snprintf(why, why_octets, "%u buffers of %u octets for worker %u: %s (dataplane.memory_mb is %u)", n_bufs,
+			snprintf(why, why_octets,
+				"%u buffers of %u octets for worker %u: %s (dataplane.memory_mb is %u)", n_bufs,
 				room_octets, i, rte_strerror(-rc), conf->memory_mb);
 			return rc;
 		}
@@ -554,7 +566,8 @@ port_open(const struct port_conf *conf, const struct flow_steering *steering, st
 	uint32_t up;
 	int rc;
 
-	BUG_ON(conf->n_ports == 0 || conf->n_ports > CONF_PORTS_MAX || conf->n_workers == 0 || conf->n_workers > CONF_WORKERS_MAX);
+	BUG_ON(conf->n_ports == 0 || conf->n_ports > CONF_PORTS_MAX || conf->n_workers == 0 ||
+		conf->n_workers > CONF_WORKERS_MAX);
 	why[0] = '\0';
 	if (set == NULL) {
 		snprintf(why, why_octets, "no memory for the ports");
@@ -682,6 +695,10 @@ port_stats(const struct port_set *set, uint32_t port_index, struct port_stats *o
 
 	BUG_ON(port_index >= set->n_ports);
 	rte_eth_stats_get(set->dev[port_index].id, &s);
-	*out = (struct port_stats){ .rx_frames = s.ipackets, .tx_frames = s.opackets, .rx_missed = s.imissed, .rx_errors = s.ierrors,
-		.tx_errors = s.oerrors, .rx_no_buffer = s.rx_nombuf };
+	*out = (struct port_stats){ .rx_frames = s.ipackets,
+		.tx_frames = s.opackets,
+		.rx_missed = s.imissed,
+		.rx_errors = s.ierrors,
+		.tx_errors = s.oerrors,
+		.rx_no_buffer = s.rx_nombuf };
 }

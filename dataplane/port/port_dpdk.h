@@ -25,8 +25,8 @@ struct port_conf {
 	const struct conf_port *ports; /* borrowed for the call */
 	uint32_t n_ports;
 	uint32_t n_workers;
-	uint32_t memory_mb;  /* of EAL memory; most of it becomes buffers */
-	bool spin;           /* workers get a CPU of their own where there are enough; else they float over all of ours */
+	uint32_t memory_mb; /* of EAL memory; most of it becomes buffers */
+	bool spin; /* workers get a CPU of their own where there are enough; else they float over all of ours */
 	const char *eal_args; /* NUL-terminated strings one after another */
 	size_t eal_args_octets;
 	const char *instance; /* tells this process's files in hugetlbfs from those of others */
@@ -44,8 +44,8 @@ int port_eal_arguments(const struct port_conf *conf, char *out, uint32_t out_oct
 
 /* Configures and starts every port. counters: one for each worker, borrowed until port_close(). steering is read here (key and table are
  * given to devices that can hash). NULL with a message in why. */
-struct port_set *port_open(const struct port_conf *conf, const struct flow_steering *steering, struct counters *counters, char *why,
-	uint32_t why_octets);
+struct port_set *port_open(const struct port_conf *conf, const struct flow_steering *steering,
+	struct counters *counters, char *why, uint32_t why_octets);
 /* After all workers have ended. */
 void port_close(struct port_set *set);
 

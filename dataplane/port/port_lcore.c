@@ -41,8 +41,7 @@ struct eal_args {
 	char text[EAL_ARGS_OCTETS];
 };
 
-static void __attribute__((format(printf, 2, 3)))
-add_arg(struct eal_args *a, const char *format, ...)
+static void __attribute__((format(printf, 2, 3))) add_arg(struct eal_args *a, const char *format, ...)
 {
 	const uint32_t left = sizeof(a->text) - a->used_octets;
 	va_list ap;
@@ -252,7 +251,8 @@ port_eal_start(const struct port_conf *conf, char *why, uint32_t why_octets)
 
 	collect(&args, conf);
 	if (args.too_many) {
-		snprintf(why, why_octets, "more than %u EAL arguments or %u octets of them", EAL_ARGS_MAX, EAL_ARGS_OCTETS);
+		snprintf(why, why_octets, "more than %u EAL arguments or %u octets of them", EAL_ARGS_MAX,
+			EAL_ARGS_OCTETS);
 		return -E2BIG;
 	}
 	memcpy(argv, args.argv, sizeof(argv));
@@ -263,7 +263,8 @@ port_eal_start(const struct port_conf *conf, char *why, uint32_t why_octets)
 		return -err;
 	}
 	if (rte_lcore_count() < conf->n_workers + 1) {
-		snprintf(why, why_octets, "%u lcores, but %u workers and the main thread", rte_lcore_count(), conf->n_workers);
+		snprintf(why, why_octets, "%u lcores, but %u workers and the main thread", rte_lcore_count(),
+			conf->n_workers);
 		return -EINVAL;
 	}
 	return 0;

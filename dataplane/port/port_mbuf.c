@@ -83,8 +83,8 @@ pool_create(const char *name, uint32_t n, uint32_t data_room_octets)
 	struct rte_mempool *mp;
 	int rc;
 
-	mp = rte_mempool_create_empty(name, n, (unsigned)sizeof(struct rte_mbuf) + data_room_octets, PORT_POOL_CACHE, sizeof(priv),
-		(int)rte_socket_id(), flags);
+	mp = rte_mempool_create_empty(name, n, (unsigned)sizeof(struct rte_mbuf) + data_room_octets, PORT_POOL_CACHE,
+		sizeof(priv), (int)rte_socket_id(), flags);
 	if (mp == NULL)
 		return NULL;
 	rc = rte_mempool_set_ops_byname(mp, rte_mbuf_best_mempool_ops(), NULL);
@@ -250,7 +250,8 @@ in_one(struct port_pool *p, struct rte_mbuf *m)
 }
 
 bool
-port_frame_of_mbuf(struct port_pool *p, struct rte_mbuf *m, uint8_t port_index, bool hash_is_ours, struct port_frame *out)
+port_frame_of_mbuf(
+	struct port_pool *p, struct rte_mbuf *m, uint8_t port_index, bool hash_is_ours, struct port_frame *out)
 {
 	/* a driver may take a VLAN tag off (af_packet does): then the frame only looks untagged */
 	if ((m->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) != 0 && (m->vlan_tci & 0x0fff) != 0) {
@@ -262,8 +263,11 @@ port_frame_of_mbuf(struct port_pool *p, struct rte_mbuf *m, uint8_t port_index, 
 		if (m == NULL)
 			return false;
 	}
-	*out = (struct port_frame){ .port_index = port_index, .l4_checksum = l4_checksum_of(m),
-		.view = { .ptr = rte_pktmbuf_mtod(m, const uint8_t *), .len_octets = m->pkt_len, .buf = (struct buf *)m } };
+	*out = (struct port_frame){ .port_index = port_index,
+		.l4_checksum = l4_checksum_of(m),
+		.view = { .ptr = rte_pktmbuf_mtod(m, const uint8_t *),
+			.len_octets = m->pkt_len,
+			.buf = (struct buf *)m } };
 	if (hash_is_ours && (m->ol_flags & RTE_MBUF_F_RX_RSS_HASH) != 0) {
 		out->has_hash = true;
 		out->hash = m->hash.rss;
@@ -287,7 +291,7 @@ port_mbuf_pack(const struct port_frame *f)
 	m->data_len = (uint16_t)f->view.len_octets;
 	m->pkt_len = f->view.len_octets;
 	m->tx_offload = (uint64_t)f->port_index << PACK_PORT_SHIFT | (uint64_t)f->l4_checksum << PACK_CSUM_SHIFT |
-			(uint64_t)f->has_hash << PACK_HASH_SHIFT | (uint64_t)f->hash << PACK_VALUE_SHIFT;
+	                (uint64_t)f->has_hash << PACK_HASH_SHIFT | (uint64_t)f->hash << PACK_VALUE_SHIFT;
 	return m;
 }
 
@@ -297,8 +301,11 @@ port_mbuf_unpack(struct rte_mbuf *m, struct port_frame *out)
 	const uint64_t packed = m->tx_offload;
 
 	m->tx_offload = 0;
-	*out = (struct port_frame){
-		.view = { .ptr = rte_pktmbuf_mtod(m, const uint8_t *), .len_octets = m->pkt_len, .buf = (struct buf *)m },
-		.port_index = (uint8_t)(packed >> PACK_PORT_SHIFT), .l4_checksum = (uint8_t)(packed >> PACK_CSUM_SHIFT),
-		.has_hash = (packed >> PACK_HASH_SHIFT & 1) != 0, .hash = (uint32_t)(packed >> PACK_VALUE_SHIFT) };
+	*out = (struct port_frame){ .view = { .ptr = rte_pktmbuf_mtod(m, const uint8_t *),
+					    .len_octets = m->pkt_len,
+					    .buf = (struct buf *)m },
+		.port_index = (uint8_t)(packed >> PACK_PORT_SHIFT),
+		.l4_checksum = (uint8_t)(packed >> PACK_CSUM_SHIFT),
+		.has_hash = (packed >> PACK_HASH_SHIFT & 1) != 0,
+		.hash = (uint32_t)(packed >> PACK_VALUE_SHIFT) };
 }

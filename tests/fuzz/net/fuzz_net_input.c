@@ -18,7 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { FLAG_PORT = 1, FLAG_REDIRECTED = 2, FLAG_CHECKSUMS = 4, FLAG_TIME = 8, FLAG_SEND = 16 };
 
-#define FRAMES_MAX 64
+#define FRAMES_MAX       64
 #define FRAME_MAX_OCTETS 2000
 
 static const uint8_t mac[2][6] = { { 2, 0, 0, 0, 0, 1 }, { 2, 0, 0, 0, 0, 2 } };
@@ -45,8 +45,10 @@ make_net(struct flow_steering *steering, struct buf_pool *pool, struct counters 
 
 		p->mtu = 1500;
 		p->n_addrs = 2;
-		p->addr[0] = (struct conf_port_addr){ .addr = addr_of(i == 0 ? "198.18.0.2" : "198.18.1.2"), .prefix_bits = 120 };
-		p->addr[1] = (struct conf_port_addr){ .addr = addr_of(i == 0 ? "2001:db8:0:1::2" : "2001:db8:0:2::2"), .prefix_bits = 64 };
+		p->addr[0] = (struct conf_port_addr){ .addr = addr_of(i == 0 ? "198.18.0.2" : "198.18.1.2"),
+			.prefix_bits = 120 };
+		p->addr[1] = (struct conf_port_addr){ .addr = addr_of(i == 0 ? "2001:db8:0:1::2" : "2001:db8:0:2::2"),
+			.prefix_bits = 64 };
 		memcpy(p->mac, mac[i], 6);
 	}
 	conf.port[0].gateway4 = addr_of("198.18.0.1");
@@ -96,7 +98,8 @@ drain(struct net *net, struct buf_pool *pool, uint64_t now_us)
 	for (uint32_t n = 0; net_output(net, &f, 1, now_us) == 1; n++) {
 		uint32_t octets = f.hdr_len_octets;
 
-		BUG_ON(n > 1000 || f.port_index > 1 || f.hdr_len_octets > FRAME_HEADER_MAX_OCTETS || f.n_views > FRAME_VIEWS_MAX);
+		BUG_ON(n > 1000 || f.port_index > 1 || f.hdr_len_octets > FRAME_HEADER_MAX_OCTETS ||
+			f.n_views > FRAME_VIEWS_MAX);
 		for (uint32_t i = 0; i < f.n_views; i++) {
 			octets += f.view[i].len_octets;
 			buf_unref(pool, f.view[i].buf);
@@ -116,7 +119,8 @@ check_segment(const struct net_out *out, const struct net_frame *frame)
 	if (out->reassembled != NULL)
 		BUG_ON(tcp->buf != out->reassembled);
 	else
-		BUG_ON(tcp->ptr < frame->view.ptr || tcp->ptr + tcp->len_octets > frame->view.ptr + frame->view.len_octets);
+		BUG_ON(tcp->ptr < frame->view.ptr ||
+			tcp->ptr + tcp->len_octets > frame->view.ptr + frame->view.len_octets);
 }
 
 static void

@@ -52,7 +52,8 @@ wire_put(struct wire *w, const void *data, uint32_t len)
 
 /* frag: the 16 bits of flags and offset. */
 static inline void
-wire_ip4(struct wire *w, const char *src, const char *dst, uint8_t proto, uint16_t id, uint16_t frag, const void *payload, uint32_t len)
+wire_ip4(struct wire *w, const char *src, const char *dst, uint8_t proto, uint16_t id, uint16_t frag,
+	const void *payload, uint32_t len)
 {
 	const struct ip_addr s = addr_of(src), d = addr_of(dst);
 	uint8_t *h = w->octet + w->len;
@@ -72,7 +73,8 @@ wire_ip4(struct wire *w, const char *src, const char *dst, uint8_t proto, uint16
 }
 
 static inline void
-wire_ip6(struct wire *w, const char *src, const char *dst, uint8_t next, uint8_t hops, const void *payload, uint32_t len)
+wire_ip6(
+	struct wire *w, const char *src, const char *dst, uint8_t next, uint8_t hops, const void *payload, uint32_t len)
 {
 	const struct ip_addr s = addr_of(src), d = addr_of(dst);
 	uint8_t *h = w->octet + w->len;
@@ -90,7 +92,8 @@ wire_ip6(struct wire *w, const char *src, const char *dst, uint8_t next, uint8_t
 
 /* A TCP segment of 20 octets and payload with a right checksum. Returns its length. */
 static inline uint32_t
-wire_tcp(uint8_t *t, const char *src, uint16_t src_port, const char *dst, uint16_t dst_port, const void *payload, uint32_t len)
+wire_tcp(uint8_t *t, const char *src, uint16_t src_port, const char *dst, uint16_t dst_port, const void *payload,
+	uint32_t len)
 {
 	const struct ip_addr s = addr_of(src), d = addr_of(dst);
 	struct csum c = csum_start();
@@ -134,26 +137,31 @@ struct rig {
 	struct net_out out;
 };
 
-#define US(seconds) ((uint64_t)((seconds) * 1000000.0))
+#define US(seconds) ((uint64_t)((seconds)*1000000.0))
 
 static inline void
 rig_up(struct rig *r, uint32_t worker, uint32_t n_workers)
 {
-	static const uint8_t key[FLOW_KEY_OCTETS] = { 0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67, 0x25, 0x3d, 0x43,
-		0xa3, 0x8f, 0xb0, 0xd0, 0xca, 0x2b, 0xcb, 0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3, 0x80, 0x30, 0xf2, 0x0c,
-		0x6a, 0x42, 0xb7, 0x3b, 0xbe, 0xac, 0x01, 0xfa };
+	static const uint8_t key[FLOW_KEY_OCTETS] = { 0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67, 0x25,
+		0x3d, 0x43, 0xa3, 0x8f, 0xb0, 0xd0, 0xca, 0x2b, 0xcb, 0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3,
+		0x80, 0x30, 0xf2, 0x0c, 0x6a, 0x42, 0xb7, 0x3b, 0xbe, 0xac, 0x01, 0xfa };
 	struct net_conf conf = { .n_ports = 2, .worker = worker };
 
 	memset(r, 0, sizeof(*r));
 	r->pool = buf_malloc_create(4096);
 	flow_steering_init(&r->steering, key, n_workers);
 	conf.steering = &r->steering;
-	conf.port[0] = (struct conf_port){ .name = "wan", .mtu = 1500, .n_addrs = 3, .gateway4 = addr_of("198.18.0.1"),
+	conf.port[0] = (struct conf_port){ .name = "wan",
+		.mtu = 1500,
+		.n_addrs = 3,
+		.gateway4 = addr_of("198.18.0.1"),
 		.gateway6 = addr_of("2001:db8:0:1::1"),
 		.addr = { { .addr = addr_of("198.18.0.2"), .prefix_bits = 120 },
 			{ .addr = addr_of("2001:db8:0:1::2"), .prefix_bits = 64 },
 			{ .addr = addr_of("198.18.0.3"), .prefix_bits = 128 } } };
-	conf.port[1] = (struct conf_port){ .name = "lan", .mtu = 1500, .n_addrs = 2,
+	conf.port[1] = (struct conf_port){ .name = "lan",
+		.mtu = 1500,
+		.n_addrs = 2,
 		.addr = { { .addr = addr_of("198.18.1.2"), .prefix_bits = 120 },
 			{ .addr = addr_of("2001:db8:0:2::2"), .prefix_bits = 64 } } };
 	memcpy(conf.port[0].mac, our_mac, 6);

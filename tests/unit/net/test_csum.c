@@ -85,7 +85,8 @@ test_csum_of_pseudo_headers(void **state)
 static void
 test_csum_is_good_notices_every_changed_bit(void **state)
 {
-	uint8_t tcp[24] = { 0xc0, 0x00, 0x00, 0x19, 1, 2, 3, 4, 0, 0, 0, 0, 0x60, 0x02, 0xff, 0xff, 0, 0, 0, 0, 2, 4, 5, 0xb4 };
+	uint8_t tcp[24] = { 0xc0, 0x00, 0x00, 0x19, 1, 2, 3, 4, 0, 0, 0, 0, 0x60, 0x02, 0xff, 0xff, 0, 0, 0, 0, 2, 4, 5,
+		0xb4 };
 	struct ip_addr src, dst;
 	struct csum c = csum_start();
 	uint16_t sum;

@@ -122,7 +122,8 @@ test_net_input_drops_addresses_that_cannot_be(void **state)
 		{ "from ::", "::", "2001:db8:0:1::2", 6, NET_NONE },
 		{ "from ::1", "::1", "2001:db8:0:1::2", 6, NET_NONE },
 		{ "from a group", "ff02::1", "2001:db8:0:1::2", 6, NET_NONE },
-		{ "from a mapped address, which would pass for IPv4", "::ffff:203.0.113.9", "2001:db8:0:1::2", 6, NET_NONE },
+		{ "from a mapped address, which would pass for IPv4", "::ffff:203.0.113.9", "2001:db8:0:1::2", 6,
+			NET_NONE },
 		{ "from a compatible address", "::203.0.113.9", "2001:db8:0:1::2", 6, NET_NONE },
 		{ "from ourselves", "2001:db8:0:1::2", "2001:db8:0:1::2", 6, NET_NONE },
 		{ "to a group", "2001:db8:77::9", "ff02::1", 6, NET_NONE },
@@ -309,7 +310,8 @@ static void
 test_net_input_without_a_buffer(void **state)
 {
 	struct wire w = echo4("198.18.0.2", 8, our_mac);
-	struct net_frame f = { .view = { .ptr = w.octet, .len_octets = w.len } }; /* no buffer to attach: a copy is needed */
+	struct net_frame f = { .view = { .ptr = w.octet,
+				       .len_octets = w.len } }; /* no buffer to attach: a copy is needed */
 	struct wire reply;
 	struct rig r;
 
@@ -336,7 +338,8 @@ test_net_input_matches_icmp_errors_by_the_quoted_tuple(void **state)
 
 	(void)state;
 	rig_up(&r, 0, 1);
-	wire_ip4(&quoted, "198.18.0.2", "203.0.113.9", 6, 0, 0x4000, t, wire_tcp(t, "198.18.0.2", 25, "203.0.113.9", 40000, "", 0));
+	wire_ip4(&quoted, "198.18.0.2", "203.0.113.9", 6, 0, 0x4000, t,
+		wire_tcp(t, "198.18.0.2", 25, "203.0.113.9", 40000, "", 0));
 	memcpy(m + 8, quoted.octet, 28);
 	wire_icmp_sum(m, 36, NULL, NULL);
 	wire_eth(&w, our_mac, peer_mac, 0x0800);

@@ -11,7 +11,9 @@
 static struct flow
 flow4(const char *remote)
 {
-	return (struct flow){ .local = addr_of("198.18.0.2"), .remote = addr_of(remote), .local_port = 25, .remote_port = 40000 };
+	return (struct flow){
+		.local = addr_of("198.18.0.2"), .remote = addr_of(remote), .local_port = 25, .remote_port = 40000
+	};
 }
 
 /* A frame with a TCP header of 24 octets and payload views; no buffer: lent octets. */
@@ -122,7 +124,9 @@ test_net_wrap_writes_headers_and_checksum(void **state)
 static void
 test_net_wrap_reply_needs_no_neighbour(void **state)
 {
-	struct flow flow = { .local = addr_of("2001:db8:0:1::2"), .remote = addr_of("2001:db8:77::9"), .local_port = 25,
+	struct flow flow = { .local = addr_of("2001:db8:0:1::2"),
+		.remote = addr_of("2001:db8:77::9"),
+		.local_port = 25,
 		.remote_port = 40000 };
 	struct frame f = segment("xyz", 2);
 	struct wire in, w;
@@ -374,8 +378,11 @@ test_neighbour_table_and_queue_are_bounded(void **state)
 static void
 test_neighbour_by_nd(void **state)
 {
-	const struct flow flow = { .local = addr_of("2001:db8:0:1::2"), .remote = addr_of("2001:db8:77::9"), .local_port = 25 };
-	const struct ip_addr gw = addr_of("2001:db8:0:1::1"), us = addr_of("2001:db8:0:1::2"), group = ipv6_solicited_node(&gw);
+	const struct flow flow = {
+		.local = addr_of("2001:db8:0:1::2"), .remote = addr_of("2001:db8:77::9"), .local_port = 25
+	};
+	const struct ip_addr gw = addr_of("2001:db8:0:1::1"), us = addr_of("2001:db8:0:1::2"),
+			     group = ipv6_solicited_node(&gw);
 	static const uint8_t group_mac[6] = { 0x33, 0x33, 0xff, 0, 0, 1 };
 	struct frame f = segment("hello", 1);
 	struct wire w, word;
@@ -425,11 +432,13 @@ test_nd_solicitations_are_answered(void **state)
 		uint8_t want_flags;
 	} rows[] = {
 		{ "by group", "2001:db8:0:1::9", "ff02::1:ff00:2", "2001:db8:0:1::2", true, "2001:db8:0:1::9", 0x60 },
-		{ "by unicast", "2001:db8:0:1::9", "2001:db8:0:1::2", "2001:db8:0:1::2", false, "2001:db8:0:1::9", 0x60 },
+		{ "by unicast", "2001:db8:0:1::9", "2001:db8:0:1::2", "2001:db8:0:1::2", false, "2001:db8:0:1::9",
+			0x60 },
 		{ "duplicate test", "::", "ff02::1:ff00:2", "2001:db8:0:1::2", false, "ff02::1", 0x20 },
 		{ "our link-local address", "fe80::9", "ff02::1:ff00:1", "fe80::ff:fe00:1", true, "fe80::9", 0x60 },
 		{ "somebody else", "2001:db8:0:1::9", "ff02::1:ff00:3", "2001:db8:0:1::3", true, NULL, 0 },
-		{ "our address on the other port", "2001:db8:0:1::9", "ff02::1:ff00:2", "2001:db8:0:2::2", true, NULL, 0 },
+		{ "our address on the other port", "2001:db8:0:1::9", "ff02::1:ff00:2", "2001:db8:0:2::2", true, NULL,
+			0 },
 		{ "from a group", "ff02::9", "ff02::1:ff00:2", "2001:db8:0:1::2", true, NULL, 0 },
 		{ "from ourselves", "2001:db8:0:1::2", "ff02::1:ff00:2", "2001:db8:0:1::2", true, NULL, 0 },
 	};

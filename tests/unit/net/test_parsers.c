@@ -11,8 +11,9 @@
 #include "dataplane/net/nd.h"
 
 /* Parses exactly len octets of a heap block, so that a read beyond them is noticed. */
-#define WITH_EXACT(name, src, len)                                                                                    \
-	for (uint8_t *name = memcpy(malloc((len) > 0 ? (len) : 1), (src), (len)), *once_ = name; once_ != NULL; free(name), once_ = NULL)
+#define WITH_EXACT(name, src, len)                                                                                     \
+	for (uint8_t *name = memcpy(malloc((len) > 0 ? (len) : 1), (src), (len)), *once_ = name; once_ != NULL;        \
+		free(name), once_ = NULL)
 
 static void
 test_eth_parse_steps_over_a_priority_tag_alone(void **state)
@@ -34,7 +35,8 @@ test_eth_parse_steps_over_a_priority_tag_alone(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		WITH_EXACT (p, rows[i].octet, rows[i].len) {
+		WITH_EXACT(p, rows[i].octet, rows[i].len)
+		{
 			struct octets o = octets_of(p, rows[i].len);
 			struct eth_header h;
 
@@ -50,7 +52,8 @@ test_eth_parse_steps_over_a_priority_tag_alone(void **state)
 static void
 test_arp_parse_and_build(void **state)
 {
-	static const uint8_t request[28] = { 0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 0x99, 198, 18, 0, 9, 0, 0, 0, 0, 0, 0, 198, 18, 0, 2 };
+	static const uint8_t request[28] = { 0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 0x99, 198, 18, 0, 9, 0, 0, 0, 0, 0,
+		0, 198, 18, 0, 2 };
 	static const struct {
 		const char *label;
 		uint32_t at;
@@ -74,8 +77,8 @@ test_arp_parse_and_build(void **state)
 	CHECK_TRUE("room used", arp_build(again, &arp) == again + 28);
 	CHECK_OCTETS("builds the same", again, 28, request, 28);
 	for (uint32_t len = 0; len < 28; len++)
-		WITH_EXACT (p, request, len)
-			CHECK_TRUE("cut", !arp_parse(octets_of(p, len), &arp));
+		WITH_EXACT(p, request, len)
+	CHECK_TRUE("cut", !arp_parse(octets_of(p, len), &arp));
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
 		memcpy(again, request, 28);
 		again[bad[i].at] = bad[i].value;
@@ -129,8 +132,8 @@ test_ipv4_parse_judges_each_field(void **state)
 		h[rows[i].at] = rows[i].value;
 		put_u16(h + 10, 0);
 		put_u16(h + 10, csum_of(h, 20));
-		WITH_EXACT (x, h, len)
-			CHECK_EQ(rows[i].label, ipv4_parse(octets_of(x, len), &p), rows[i].want);
+		WITH_EXACT(x, h, len)
+		CHECK_EQ(rows[i].label, ipv4_parse(octets_of(x, len), &p), rows[i].want);
 	}
 	ipv4_with(h, 0, NULL);
 	h[8]--;
@@ -174,8 +177,8 @@ test_ipv4_parse_judges_options(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		const uint32_t len = ipv4_with(h, 8, rows[i].option);
 
-		WITH_EXACT (x, h, len)
-			CHECK_EQ(rows[i].label, ipv4_parse(octets_of(x, len), &p), rows[i].want);
+		WITH_EXACT(x, h, len)
+		CHECK_EQ(rows[i].label, ipv4_parse(octets_of(x, len), &p), rows[i].want);
 	}
 }
 
@@ -221,9 +224,13 @@ test_ipv6_parse_walks_the_chain_within_limits(void **state)
 		{ "routing header used up", 43, { 6, 0, 0, 0 }, 8, IP_OK },
 		{ "routing header with a segment left", 43, { 6, 0, 0, 1 }, 8, IP_EXTENSION },
 		{ "hop-by-hop second", 60, { 0, 0, 1, 4, 0, 0, 0, 0, 6, 0, 1, 4 }, 16, IP_EXTENSION },
-		{ "four headers", 60, { 60, 0, 1, 4, 0, 0, 0, 0, 60, 0, 1, 4, 0, 0, 0, 0, 60, 0, 1, 4, 0, 0, 0, 0, 6, 0, 1, 4 }, 32, IP_OK },
-		{ "five headers", 60, { 60, 0, 1, 4, 0, 0, 0, 0, 60, 0, 1, 4, 0, 0, 0, 0, 60, 0, 1, 4, 0, 0, 0, 0, 60, 0, 1, 4, 0, 0, 0, 0, 6, 0,
-					  1, 4 }, 40, IP_EXTENSION },
+		{ "four headers", 60,
+			{ 60, 0, 1, 4, 0, 0, 0, 0, 60, 0, 1, 4, 0, 0, 0, 0, 60, 0, 1, 4, 0, 0, 0, 0, 6, 0, 1, 4 }, 32,
+			IP_OK },
+		{ "five headers", 60,
+			{ 60, 0, 1, 4, 0, 0, 0, 0, 60, 0, 1, 4, 0, 0, 0, 0, 60, 0, 1, 4, 0, 0, 0, 0, 60, 0, 1, 4, 0, 0,
+				0, 0, 6, 0, 1, 4 },
+			40, IP_EXTENSION },
 		{ "an atomic fragment", 44, { 6, 0, 0, 0, 1, 2, 3, 4 }, 8, IP_OK },
 		{ "two fragment headers", 44, { 44, 0, 0, 0, 1, 2, 3, 4, 6, 0, 0, 0, 1, 2, 3, 4 }, 16, IP_EXTENSION },
 		{ "no next header is a protocol nobody serves", 59, { 0 }, 0, IP_OK },
@@ -240,7 +247,8 @@ test_ipv6_parse_walks_the_chain_within_limits(void **state)
 		put_u16(h + 4, (uint16_t)(rows[i].ext_octets + 8));
 		h[6] = rows[i].first;
 		memcpy(h + 40, rows[i].ext, rows[i].ext_octets);
-		WITH_EXACT (x, h, len) {
+		WITH_EXACT(x, h, len)
+		{
 			CHECK_EQ(rows[i].label, ipv6_parse(octets_of(x, len), &p), rows[i].want);
 			if (rows[i].want == IP_OK) {
 				CHECK_EQ(rows[i].label, p.payload_octets, 8);
@@ -248,8 +256,8 @@ test_ipv6_parse_walks_the_chain_within_limits(void **state)
 			}
 		}
 		for (uint32_t cut = 0; cut < len; cut++)
-			WITH_EXACT (y, h, cut)
-				CHECK_TRUE("cut", ipv6_parse(octets_of(y, cut), &p) != IP_OK);
+			WITH_EXACT(y, h, cut)
+		CHECK_TRUE("cut", ipv6_parse(octets_of(y, cut), &p) != IP_OK);
 	}
 	h[0] = 0x45;
 	CHECK_EQ("version 4", ipv6_parse(octets_of(h, sizeof(h)), &p), IP_HEADER);
@@ -289,7 +297,8 @@ test_ipv6_addresses_made_of_others(void **state)
 static void
 test_nd_parse_passes_only_what_the_rfc_does(void **state)
 {
-	static const uint8_t ns[32] = { 135, 0, 0, 0, 0, 0, 0, 0, 0x20, 1, 0xd, 0xb8, [23] = 2, 1, 1, 2, 0, 0, 0, 0, 0x99 };
+	static const uint8_t ns[32] = { 135, 0, 0, 0, 0, 0, 0, 0, 0x20, 1, 0xd, 0xb8, [23] = 2, 1, 1, 2, 0, 0, 0, 0,
+		0x99 };
 	static const struct {
 		const char *label;
 		uint32_t at;
@@ -322,9 +331,13 @@ test_nd_parse_passes_only_what_the_rfc_does(void **state)
 
 		memcpy(m, ns, 32);
 		m[rows[i].at] = rows[i].value;
-		WITH_EXACT (x, m, rows[i].len) {
-			const struct ip_packet p = { .src = addr_of(rows[i].src), .dst = addr_of(rows[i].dst), .ttl = rows[i].hops,
-				.payload = x, .payload_octets = rows[i].len };
+		WITH_EXACT(x, m, rows[i].len)
+		{
+			const struct ip_packet p = { .src = addr_of(rows[i].src),
+				.dst = addr_of(rows[i].dst),
+				.ttl = rows[i].hops,
+				.payload = x,
+				.payload_octets = rows[i].len };
 			struct nd nd;
 
 			CHECK_EQ(rows[i].label, nd_parse(&p, &nd), rows[i].want);
@@ -332,7 +345,10 @@ test_nd_parse_passes_only_what_the_rfc_does(void **state)
 	}
 	{
 		uint8_t na[32];
-		const struct ip_packet p = { .src = addr_of("2001:db8::9"), .dst = addr_of("ff02::1"), .ttl = 255, .payload = na,
+		const struct ip_packet p = { .src = addr_of("2001:db8::9"),
+			.dst = addr_of("ff02::1"),
+			.ttl = 255,
+			.payload = na,
 			.payload_octets = 32 };
 		struct nd nd;
 
@@ -421,7 +437,8 @@ test_icmp_error_parse_knows_hard_from_soft(void **state)
 		put_u16(q, 25);
 		put_u16(q + 2, 40000);
 		put_u32(q + 4, 77);
-		WITH_EXACT (x, m, len) {
+		WITH_EXACT(x, m, len)
+		{
 			p.payload = x;
 			CHECK_EQ(rows[i].label, icmp_error_parse(&p, &e), rows[i].want >= 0);
 			if (rows[i].want >= 0) {
@@ -431,7 +448,8 @@ test_icmp_error_parse_knows_hard_from_soft(void **state)
 			}
 		}
 		for (uint32_t cut = 0; cut < len; cut++) {
-			WITH_EXACT (y, m, cut) {
+			WITH_EXACT(y, m, cut)
+			{
 				p.payload = y;
 				p.payload_octets = cut;
 				CHECK_TRUE("cut", !icmp_error_parse(&p, &e));

@@ -31,8 +31,15 @@ add(struct reasm_rig *g, uint32_t id, uint32_t offset, uint32_t len, bool more, 
 {
 	uint8_t *data, stack[65536];
 	struct buf *buf = len <= BUF_ROOM_MAX_OCTETS ? buf_alloc(g->pool, len, &data) : NULL;
-	struct ip_packet p = { .is_v4 = true, .src = addr_of("203.0.113.9"), .dst = addr_of("198.18.0.2"), .proto = 6, .frag_id = id,
-		.is_fragment = true, .more = more, .frag_offset_octets = offset, .payload_octets = len };
+	struct ip_packet p = { .is_v4 = true,
+		.src = addr_of("203.0.113.9"),
+		.dst = addr_of("198.18.0.2"),
+		.proto = 6,
+		.frag_id = id,
+		.is_fragment = true,
+		.more = more,
+		.frag_offset_octets = offset,
+		.payload_octets = len };
 	enum reasm_result result;
 
 	if (buf == NULL)
@@ -64,7 +71,8 @@ check_whole(struct reasm_rig *g, const char *label, uint32_t octets)
 static void
 test_reasm_in_any_order(void **state)
 {
-	static const uint8_t order[6][3] = { { 0, 1, 2 }, { 0, 2, 1 }, { 1, 0, 2 }, { 1, 2, 0 }, { 2, 0, 1 }, { 2, 1, 0 } };
+	static const uint8_t order[6][3] = { { 0, 1, 2 }, { 0, 2, 1 }, { 1, 0, 2 }, { 1, 2, 0 }, { 2, 0, 1 },
+		{ 2, 1, 0 } };
 	static const struct {
 		uint32_t offset, len;
 		bool more;
@@ -77,7 +85,8 @@ test_reasm_in_any_order(void **state)
 		for (uint32_t k = 0; k < 3; k++) {
 			const uint8_t n = order[i][k];
 
-			CHECK_EQ("piece", add(&g, 1, piece[n].offset, piece[n].len, piece[n].more, 0), k < 2 ? REASM_HELD : REASM_DONE);
+			CHECK_EQ("piece", add(&g, 1, piece[n].offset, piece[n].len, piece[n].more, 0),
+				k < 2 ? REASM_HELD : REASM_DONE);
 		}
 		check_whole(&g, "whole", 2967);
 		down(&g);
@@ -113,7 +122,8 @@ test_reasm_overlap_drops_the_datagram_and_its_rest(void **state)
 		CHECK_EQ(rows[i].label, add(&g, 1, rows[i].offset, rows[i].len, rows[i].more, 0), rows[i].want);
 		CHECK_EQ(rows[i].label, reasm_pinned_octets(g.r), dead ? 0 : BUF_ROOM_MAX_OCTETS);
 		CHECK_EQ("late fragments find it dead", add(&g, 1, 0, 800, true, 0), dead ? REASM_DROPPED : REASM_HELD);
-		CHECK_EQ("late fragments find it dead", add(&g, 1, 1600, 8, false, 0), dead ? REASM_DROPPED : REASM_DONE);
+		CHECK_EQ("late fragments find it dead", add(&g, 1, 1600, 8, false, 0),
+			dead ? REASM_DROPPED : REASM_DONE);
 		if (!dead)
 			check_whole(&g, "whole after a duplicate", 1608);
 		down(&g);
@@ -205,14 +215,16 @@ fragments(struct wire *out, int v, uint32_t total, uint32_t piece)
 
 	for (uint32_t i = 0; i < sizeof(payload); i++)
 		payload[i] = (uint8_t)(i % 251);
-	wire_tcp(t, v == 4 ? "203.0.113.9" : "2001:db8:77::9", 40000, v == 4 ? "198.18.0.2" : "2001:db8:0:1::2", 25, payload, total - 20);
+	wire_tcp(t, v == 4 ? "203.0.113.9" : "2001:db8:77::9", 40000, v == 4 ? "198.18.0.2" : "2001:db8:0:1::2", 25,
+		payload, total - 20);
 	for (uint32_t at = 0; at < total; at += piece, n++) {
 		const uint32_t len = total - at < piece ? total - at : piece;
 		const bool more = at + len < total;
 
 		if (v == 4) {
 			wire_eth(&out[n], our_mac, peer_mac, 0x0800);
-			wire_ip4(&out[n], "203.0.113.9", "198.18.0.2", 6, 77, (uint16_t)((more ? 0x2000 : 0) | at / 8), t + at, len);
+			wire_ip4(&out[n], "203.0.113.9", "198.18.0.2", 6, 77, (uint16_t)((more ? 0x2000 : 0) | at / 8),
+				t + at, len);
 		} else {
 			uint8_t body[2048] = { 6, 0, (uint8_t)(at >> 8), (uint8_t)(at | more), 0, 0, 0, 77 };
 
@@ -235,15 +247,18 @@ test_net_input_gives_a_segment_made_whole(void **state)
 
 		rig_up(&r, 0, 1);
 		for (uint32_t i = n; i-- > 0;) {
-			struct net_frame f = { .view = { .ptr = w[i].octet, .len_octets = w[i].len }, .l4_checksum = 1 };
+			struct net_frame f = { .view = { .ptr = w[i].octet, .len_octets = w[i].len },
+				.l4_checksum = 1 };
 
 			CHECK_EQ("piece", net_input(r.net, &f, &r.out, 0), i > 0 ? NET_NONE : NET_SEGMENT);
 		}
 		CHECK_EQ("length", r.out.seg.tcp.len_octets, 1460);
 		CHECK_EQ("ports", r.out.seg.flow.remote_port, 40000);
 		CHECK_TRUE("a port's word for one fragment is none for the whole", !r.out.seg.checksum_good);
-		CHECK_TRUE("checksum", csum_is_good(&r.out.seg.flow.remote, &r.out.seg.flow.local, 6, r.out.seg.tcp.ptr, 1460));
-		CHECK_TRUE("lies in the buffer given", r.out.reassembled != NULL && r.out.seg.tcp.buf == r.out.reassembled);
+		CHECK_TRUE("checksum",
+			csum_is_good(&r.out.seg.flow.remote, &r.out.seg.flow.local, 6, r.out.seg.tcp.ptr, 1460));
+		CHECK_TRUE("lies in the buffer given",
+			r.out.reassembled != NULL && r.out.seg.tcp.buf == r.out.reassembled);
 		buf_unref(r.pool, r.out.reassembled);
 		CHECK_EQ("counted", rig_count(&r, CTR_net_frag_done), 1);
 		CHECK_EQ("nothing stays", buf_malloc_in_use(r.pool), 0);
@@ -316,7 +331,8 @@ test_net_input_answers_a_large_echo(void **state)
 		const uint32_t len = sizeof(m) - at < 1000 ? (uint32_t)sizeof(m) - at : 1000;
 
 		wire_eth(&w, our_mac, peer_mac, 0x0800);
-		wire_ip4(&w, "203.0.113.9", "198.18.0.2", 1, 9, (uint16_t)((at + len < sizeof(m) ? 0x2000 : 0) | at / 8), m + at, len);
+		wire_ip4(&w, "203.0.113.9", "198.18.0.2", 1, 9,
+			(uint16_t)((at + len < sizeof(m) ? 0x2000 : 0) | at / 8), m + at, len);
 		CHECK_EQ("piece", rig_feed(&r, &w, 0, false, 0), NET_NONE);
 	}
 	while (rig_next(&r, &w, 0)) {

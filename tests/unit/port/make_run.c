@@ -45,11 +45,24 @@ parse_addresses(struct conf_port *port, char *text)
 static int
 make(char **arg, int n)
 {
-	static struct conf conf = { .hostname = "gw.example.org", .mode = MODE_ENFORCE, .workers = 1, .sessions = 256, .drain_s = 2,
-		.memory_mb = 128, .rcpts_max = 100, .command_timeout_s = 300, .data_timeout_s = 180, .backend_probe_s = 30,
-		.grey_block_s = 240, .grey_pass_s = 21600, .grey_expire_s = 3110400, .dns_deadline_ms = 2000 };
+	static struct conf conf = { .hostname = "gw.example.org",
+		.mode = MODE_ENFORCE,
+		.workers = 1,
+		.sessions = 256,
+		.drain_s = 2,
+		.memory_mb = 128,
+		.rcpts_max = 100,
+		.command_timeout_s = 300,
+		.data_timeout_s = 180,
+		.backend_probe_s = 30,
+		.grey_block_s = 240,
+		.grey_pass_s = 21600,
+		.grey_expire_s = 3110400,
+		.dns_deadline_ms = 2000 };
 	struct conf_port port = { .name = "wan", .mtu = 1500 };
-	struct conf_backend backend = { .name = "none", .port = 25, .client_address = CLIENT_ADDRESS_PROXY_V2, .id = 1 };
+	struct conf_backend backend = {
+		.name = "none", .port = 25, .client_address = CLIENT_ADDRESS_PROXY_V2, .id = 1
+	};
 	struct conf_pool pool = { .name = "default", .backends = 1 };
 	struct conf_listener listener = { .pools = 1, .name = "mx", .role = ROLE_MX, .port = 25 };
 	struct snapshot_part parts[SNAPSHOT_SECTION_N] = { 0 };
@@ -140,9 +153,9 @@ show(const char *what)
 	if (rc != 0)
 		return fail(segment_path, rc);
 	if (strcmp(what, "live") == 0) {
-		printf("state %u pid %u generation %" PRIu64 " %" PRIu64 " heartbeat_us %" PRIu64 "\n", segment.live->dataplane_state,
-			segment.live->dataplane_pid, segment.live->snapshot_in_force[0], segment.live->snapshot_in_force[1],
-			segment.live->heartbeat_us[SEGMENT_DATAPLANE]);
+		printf("state %u pid %u generation %" PRIu64 " %" PRIu64 " heartbeat_us %" PRIu64 "\n",
+			segment.live->dataplane_state, segment.live->dataplane_pid, segment.live->snapshot_in_force[0],
+			segment.live->snapshot_in_force[1], segment.live->heartbeat_us[SEGMENT_DATAPLANE]);
 		return 0;
 	}
 	for (uint32_t c = 0; c < COUNTER_N; c++) {

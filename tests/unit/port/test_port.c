@@ -37,7 +37,9 @@ conf_of(struct conf_port *ports, const char *a, const char *b)
 		snprintf(ports[i].device, sizeof(ports[i].device), "%s", i == 0 ? a : b);
 		ports[i].mtu = 1500;
 	}
-	return (struct port_conf){ .ports = ports, .n_ports = 2, .n_workers = WORKERS, .memory_mb = 32, .instance = "test" };
+	return (struct port_conf){
+		.ports = ports, .n_ports = 2, .n_workers = WORKERS, .memory_mb = 32, .instance = "test"
+	};
 }
 
 static void
@@ -144,8 +146,12 @@ test_port_frames_arrive_whole(void **state)
 		const char *label;
 		uint32_t payload, views;
 	} rows[] = {
-		{ "no payload", 0, 0 }, { "one octet", 1, 1 }, { "up to the copy limit", 256, 3 }, { "above it: chained", 257, 1 },
-		{ "eight views", 1454, 8 }, { "a full frame", 1454, 1 },
+		{ "no payload", 0, 0 },
+		{ "one octet", 1, 1 },
+		{ "up to the copy limit", 256, 3 },
+		{ "above it: chained", 257, 1 },
+		{ "eight views", 1454, 8 },
+		{ "a full frame", 1454, 1 },
 	};
 	struct rig r;
 
@@ -178,8 +184,10 @@ static void
 test_port_lent_octets_are_copied(void **state)
 {
 	static char text[600];
-	struct frame f = { .hdr_len_octets = 14, .n_views = 2, .view = { { .ptr = (uint8_t *)text, .len_octets = 300 },
-		{ .ptr = (uint8_t *)text + 300, .len_octets = 300 } } };
+	struct frame f = { .hdr_len_octets = 14,
+		.n_views = 2,
+		.view = { { .ptr = (uint8_t *)text, .len_octets = 300 },
+			{ .ptr = (uint8_t *)text + 300, .len_octets = 300 } } };
 	struct port_frame got;
 	struct rig r;
 
@@ -227,7 +235,8 @@ test_port_drops_what_it_cannot_build_or_send(void **state)
 	CHECK_EQ("counted", count(0, CTR_port_no_buffer), 1);
 	while (n > 0)
 		buf_unref(r.io[0]->pool, all[--n]);
-	CHECK_TRUE("a room larger than a buffer", buf_alloc(r.io[0]->pool, r.io[0]->pool->room_octets + 1, &data) == NULL);
+	CHECK_TRUE(
+		"a room larger than a buffer", buf_alloc(r.io[0]->pool, r.io[0]->pool->room_octets + 1, &data) == NULL);
 	check_all_back(&r);
 	close_ports(&r);
 }
@@ -235,7 +244,8 @@ test_port_drops_what_it_cannot_build_or_send(void **state)
 static void
 test_port_redirect_carries_the_whole_frame(void **state)
 {
-	struct port_frame f = { .port_index = 1, .l4_checksum = 1, .has_hash = true, .hash = 0xdeadbeef }, got[RX_BURST_MAX_SEGS];
+	struct port_frame f = { .port_index = 1, .l4_checksum = 1, .has_hash = true, .hash = 0xdeadbeef },
+			  got[RX_BURST_MAX_SEGS];
 	uint32_t n = 0, burst;
 	uint8_t *data;
 	struct rig r;
@@ -354,7 +364,8 @@ run_lcore(void *arg)
 			uint32_t number;
 
 			memcpy(&number, f[i].view.ptr, sizeof(number));
-			BUG_ON(f[i].view.len_octets != 460 || f[i].view.ptr[60] != (number & 0xff) || f[i].view.ptr[459] != (number & 0xff));
+			BUG_ON(f[i].view.len_octets != 460 || f[i].view.ptr[60] != (number & 0xff) ||
+				f[i].view.ptr[459] != (number & 0xff));
 			if (number & 2) {
 				ops->redirect(l->io, 1 - l->index, &f[i]);
 			} else {
@@ -453,7 +464,12 @@ start_eal(void **state)
 {
 	static char args[2048];
 	const struct conf_port port = { .device = "net_ring13", .mtu = 1500 };
-	struct port_conf conf = { .ports = &port, .n_ports = 1, .n_workers = WORKERS, .memory_mb = 160, .eal_args = args, .instance = "test" };
+	struct port_conf conf = { .ports = &port,
+		.n_ports = 1,
+		.n_workers = WORKERS,
+		.memory_mb = 160,
+		.eal_args = args,
+		.instance = "test" };
 	static const uint8_t key[FLOW_KEY_OCTETS] = { 1 };
 	size_t n = 0;
 	char why[256];
@@ -467,8 +483,9 @@ start_eal(void **state)
 	if (mkdtemp(memif_path) == NULL)
 		return -1;
 	for (uint32_t i = 0; i < 2; i++) {
-		snprintf(memif_device[i], sizeof(memif_device[i]), "net_memif%u,role=%s,id=0,socket=%s/s,socket-abstract=no", i,
-			i == 0 ? "server" : "client", memif_path);
+		snprintf(memif_device[i], sizeof(memif_device[i]),
+			"net_memif%u,role=%s,id=0,socket=%s/s,socket-abstract=no", i, i == 0 ? "server" : "client",
+			memif_path);
 		n += (size_t)snprintf(args + n, sizeof(args) - n, "--vdev=%s", memif_device[i]) + 1;
 	}
 	conf.eal_args_octets = n;

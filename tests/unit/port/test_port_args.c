@@ -21,8 +21,13 @@ arguments(const struct row *row, bool spin, char *out, uint32_t out_octets)
 {
 	struct conf_port port = { .name = "wan", .mtu = (uint16_t)row->mtu };
 	char given[512];
-	struct port_conf conf = { .ports = &port, .n_ports = 1, .n_workers = row->n_workers, .memory_mb = 256, .eal_args = given,
-		.instance = "greyline-1", .spin = spin };
+	struct port_conf conf = { .ports = &port,
+		.n_ports = 1,
+		.n_workers = row->n_workers,
+		.memory_mb = 256,
+		.eal_args = given,
+		.instance = "greyline-1",
+		.spin = spin };
 
 	conf.eal_args_octets = (size_t)snprintf(given, sizeof(given), "%s", row->given) + 1;
 	for (char *p = given; *p != '\0'; p++)
@@ -41,14 +46,14 @@ test_port_eal_arguments_fill_in_what_is_open(void **state)
 			"--vdev=net_af_packet0,iface=wan0,framesz=2048,blocksz=4096,framecnt=1024" },
 		{ "two workers: a queue pair each", LCORES " --no-huge", "net_af_packet0,iface=wan0", 2, 1500,
 			LCORES " --no-huge -m256 --no-shconf --no-telemetry --log-level=warning "
-			"--vdev=net_af_packet0,iface=wan0,framesz=2048,blocksz=4096,framecnt=1024,qpairs=2" },
+			       "--vdev=net_af_packet0,iface=wan0,framesz=2048,blocksz=4096,framecnt=1024,qpairs=2" },
 		{ "a large MTU: a larger slot and block", LCORES " --no-huge", "net_af_packet0,iface=wan0", 1, 9000,
 			LCORES " --no-huge -m256 --no-shconf --no-telemetry --log-level=warning "
-			"--vdev=net_af_packet0,iface=wan0,framesz=16384,blocksz=16384,framecnt=1024" },
+			       "--vdev=net_af_packet0,iface=wan0,framesz=16384,blocksz=16384,framecnt=1024" },
 		{ "what is given stays", LCORES " --no-huge -m 64 --no-shconf --no-telemetry --log-level=8",
 			"net_af_packet0,iface=wan0,framesz=4096,blocksz=8192,framecnt=64,qpairs=1", 2, 1500,
 			LCORES " --no-huge -m 64 --no-shconf --no-telemetry --log-level=8 "
-			"--vdev=net_af_packet0,iface=wan0,framesz=4096,blocksz=8192,framecnt=64,qpairs=1" },
+			       "--vdev=net_af_packet0,iface=wan0,framesz=4096,blocksz=8192,framecnt=64,qpairs=1" },
 		{ "hugepages: files of our own name, and the heap may grow", LCORES, "net_tap0", 1, 1500,
 			LCORES " --file-prefix=greyline-1 --no-telemetry --log-level=warning --vdev=net_tap0" },
 		{ "a bound device", LCORES, "0000:01:00.0", 1, 1500,
@@ -58,7 +63,8 @@ test_port_eal_arguments_fill_in_what_is_open(void **state)
 		{ "the operator's own list of devices", LCORES " -a 0000:01:00.0", "0000:01:00.0", 1, 1500,
 			LCORES " -a 0000:01:00.0 --file-prefix=greyline-1 --no-telemetry --log-level=warning" },
 		{ "a name that begins like a PCI address", LCORES, "eth_af_xdp0,iface=a.b", 1, 1500,
-			LCORES " --file-prefix=greyline-1 --no-telemetry --log-level=warning --vdev=eth_af_xdp0,iface=a.b" },
+			LCORES
+			" --file-prefix=greyline-1 --no-telemetry --log-level=warning --vdev=eth_af_xdp0,iface=a.b" },
 	};
 	char got[1024];
 
@@ -94,7 +100,11 @@ test_port_eal_arguments_beyond_the_room(void **state)
 {
 	static char many[400 * 3];
 	struct conf_port port = { .device = "net_null0" };
-	struct port_conf conf = { .ports = &port, .n_ports = 1, .n_workers = 1, .eal_args = many, .eal_args_octets = sizeof(many),
+	struct port_conf conf = { .ports = &port,
+		.n_ports = 1,
+		.n_workers = 1,
+		.eal_args = many,
+		.eal_args_octets = sizeof(many),
 		.instance = "x" };
 	char got[2048];
 
