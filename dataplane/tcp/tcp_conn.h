@@ -78,6 +78,10 @@ const char *tcp_state_name(enum tcp_state state);
 #define TCP_PAWS_IDLE_US     (UINT64_C(24) * 86400 * 1000000) /* RFC 7323 section 5.5 */
 #define TCP_RCV_WSCALE       5  /* 65535 << 5 holds the largest rcv_wnd_max_octets */
 #define TCP_SACK_RECENT      4
+/* A burst is received before anything is sent; a peer counts one duplicate ACK for each segment beyond a gap all the same. With
+ * SACK three tell it everything, without it each of them lets it send on (RFC 5681 section 3.2). */
+#define TCP_DUPACKS_OWED_MAX      16
+#define TCP_DUPACKS_OWED_SACK_MAX 3
 #define TCP_INDEX_NONE       UINT32_MAX
 #define TCP_NEVER            UINT64_MAX
 #define TCP_STARVED_PER_TURN 16
@@ -138,6 +142,7 @@ struct tcp_conn {
 	uint8_t backoff;    /* RTO and persist: doublings */
 	uint8_t rtx_count;  /* retransmissions or unanswered probes in a row */
 	uint8_t dupacks;
+	uint8_t dupacks_owed; /* of ours to the peer */
 	uint8_t n_sack_recent;
 	bool ts_ok : 1, sack_ok : 1, is_client : 1, released : 1;
 	bool syn_due : 1;      /* a SYN or SYN-ACK is to be sent */

@@ -515,7 +515,10 @@ step_text(struct tcp_conn *c, struct tcp_seg_in *s)
 		enum tcp_ooo_result r = tcp_ooo_insert(c, s->seq, &v);
 
 		counter_inc(c->tcp->counters, r == TCP_OOO_DUPLICATE ? CTR_tcp_duplicate : CTR_tcp_out_of_order);
-		ack_now(c); /* RFC 5681 section 4.2: at once, with the gap in it */
+		/* RFC 5681 section 4.2: at once, and for each */
+		if (c->dupacks_owed < (c->sack_ok ? TCP_DUPACKS_OWED_SACK_MAX : TCP_DUPACKS_OWED_MAX))
+			c->dupacks_owed++;
+		ack_now(c);
 		if (r == TCP_OOO_DROPPED)
 			s->fin = false;
 		return true;

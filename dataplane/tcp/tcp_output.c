@@ -466,9 +466,16 @@ send_next(struct tcp_conn *c, struct tcp_seg_out *out)
 static bool
 send_ack(struct tcp_conn *c, struct tcp_seg_out *out)
 {
+	const bool duplicate = c->rcv_acked == c->rcv_nxt;
+
 	if (!c->ack_now)
 		return false;
 	emit(c, out, tcp_snd_front(c), 0, false);
+	if (c->ooo == NULL)
+		c->dupacks_owed = 0;
+	else if (duplicate && c->dupacks_owed > 0)
+		c->dupacks_owed--;
+	c->ack_now = c->dupacks_owed > 0;
 	return true;
 }
 

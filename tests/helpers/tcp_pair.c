@@ -39,7 +39,7 @@ tcp_pair_fini(struct tcp_pair *p)
 	tcp_end_fini(&p->end[1]);
 }
 
-static void
+static struct wire_seg *
 post(struct tcp_pair *p, const struct wire_seg *seg, int to, uint64_t due_us)
 {
 	struct wire_item *i = malloc(offsetof(struct wire_item, seg) + offsetof(struct wire_seg, octets) + seg->len_octets), **at;
@@ -54,6 +54,7 @@ post(struct tcp_pair *p, const struct wire_seg *seg, int to, uint64_t due_us)
 	i->next = *at;
 	*at = i;
 	p->n_items++;
+	return &i->seg;
 }
 
 /* Puts NOPs in the place of an option. */
@@ -78,6 +79,7 @@ onto_wire(struct tcp_pair *p, struct wire_seg *seg, int to)
 {
 	uint64_t due_us = p->now_us + p->wire.delay_us;
 	uint32_t copies = 1 + rng_chance(&p->rng, p->wire.duplicate_pm);
+	struct wire_seg *copy;
 
 	p->n_sent++;
 	if ((seg->octets[13] & TCP_SYN) != 0) {
@@ -99,9 +101,10 @@ onto_wire(struct tcp_pair *p, struct wire_seg *seg, int to)
 	while (copies-- > 0) {
 		if (rng_chance(&p->rng, p->wire.reorder_pm))
 			due_us += rng_next(&p->rng) % (p->wire.reorder_us + 1);
-		post(p, seg, to, due_us);
+		copy = post(p, seg, to, due_us);
+		/* one octet: two may cancel each other in the checksum */
 		if (rng_chance(&p->rng, p->wire.corrupt_pm))
-			p->items->seg.octets[rng_next(&p->rng) % p->items->seg.len_octets] ^= (uint8_t)(1 + rng_next(&p->rng) % 255);
+			copy->octets[rng_next(&p->rng) % copy->len_octets] ^= (uint8_t)(1 + rng_next(&p->rng) % 255);
 	}
 }
 

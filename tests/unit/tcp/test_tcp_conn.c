@@ -407,6 +407,38 @@ test_ack_is_delayed_for_one_segment_not_for_two(void **state)
 	peer_fini(&p);
 }
 
+/* A burst comes in before anything goes out: one ACK for all of it would hide from a peer without SACK that it has lost a segment. */
+static void
+test_a_burst_beyond_a_gap_is_answered_segment_by_segment(void **state)
+{
+	static const struct peer_options bare = { .mss = 1460, .wnd = 40000, .no_ts = true, .no_sack = true, .no_wscale = true };
+	struct peer p;
+	uint32_t n;
+
+	(void)state;
+	for (uint32_t sack = 0; sack < 2; sack++) {
+		peer_init(&p, sack ? &usual : &bare, NULL);
+		peer_reach(&p, PEER_ESTABLISHED);
+		for (uint32_t i = 0; i < 7; i++)
+			SAY(&p, .len = 1000, .seq = 1000 + 1000 * i, .keep = true);
+		CHECK_EQ("all ask for the gap", peer_hear_all(&p, &n)->ack, 1);
+		CHECK_EQ("answers", n, sack ? 3 : 7);
+		/* with progress before the gap, the first answer is no duplicate */
+		SAY(&p, .len = 1000);
+		peer_hear_all(&p, NULL);
+		p.snd_nxt += 7000;
+		SAY(&p, .len = 1000);
+		for (uint32_t i = 0; i < 3; i++)
+			SAY(&p, .len = 1000, .seq = 1000 + 1000 * i, .keep = true);
+		peer_hear_all(&p, &n);
+		CHECK_EQ("one and three", n, 4);
+		SAY(&p, .len = 1000);
+		peer_hear_all(&p, &n);
+		CHECK_EQ("a gap filled owes nothing", n, 1);
+		peer_fini(&p);
+	}
+}
+
 static void
 test_fast_retransmit_and_limited_transmit(void **state)
 {
@@ -621,6 +653,7 @@ main(void)
 		cmocka_unit_test(test_rcv_limit_is_back_pressure),
 		cmocka_unit_test(test_budget_bounds_all_windows_together),
 		cmocka_unit_test(test_ack_is_delayed_for_one_segment_not_for_two),
+		cmocka_unit_test(test_a_burst_beyond_a_gap_is_answered_segment_by_segment),
 		cmocka_unit_test(test_fast_retransmit_and_limited_transmit),
 		cmocka_unit_test(test_tail_probe_comes_before_the_rto),
 		cmocka_unit_test(test_every_allocation_fails_once),
