@@ -31,7 +31,7 @@ tcp_state_name(enum tcp_state state)
 #define X(name) #name,
 		TCP_STATES(X)
 #undef X
-		"?",
+			"?",
 	};
 
 	return name[MIN(state, TCP_STATE_N)];
@@ -84,9 +84,10 @@ tcp_create(const struct tcp_conf *conf, struct buf_pool *pool, struct counters *
 		tcp->fifo[i] = (struct tcp_list){ TCP_INDEX_NONE, TCP_INDEX_NONE, 0 };
 	wheel_init(&tcp->wheel, TCP_TICK_US, now_us);
 	/* Two pieces for each buffer: one buffer may be read from one connection while it is sent on another. */
-	if (create_conns(tcp) && create_scoreboards(tcp) && tcp_pieces_create(&tcp->pieces, pool, 2 * pool->n_bufs + 64) &&
-	    tcp_listen_create(&tcp->listen, conf->syn_ring_entries) &&
-	    tcp_time_wait_create(&tcp->time_wait, conf->time_wait_max) && tcp_replies_create(&tcp->replies))
+	if (create_conns(tcp) && create_scoreboards(tcp) &&
+		tcp_pieces_create(&tcp->pieces, pool, 2 * pool->n_bufs + 64) &&
+		tcp_listen_create(&tcp->listen, conf->syn_ring_entries) &&
+		tcp_time_wait_create(&tcp->time_wait, conf->time_wait_max) && tcp_replies_create(&tcp->replies))
 		return tcp;
 	tcp_destroy(tcp);
 	return NULL;
@@ -174,7 +175,7 @@ tcp_list_del(struct tcp *tcp, enum tcp_list_id id, struct tcp_conn *c)
 {
 	if ((c->on_list & 1u << id) == 0)
 		return;
-	c->on_list &= (uint8_t)~(1u << id);
+	c->on_list &= (uint8_t) ~(1u << id);
 	list_remove(tcp, &tcp->list[id], &c->link[id], link_offset_of(id));
 }
 
@@ -244,8 +245,9 @@ tcp_set_mss(struct tcp_conn *c, uint32_t mss_limit)
 uint32_t
 tcp_initial_window(const struct tcp *tcp)
 {
-	const uint64_t left = tcp->conf.rcv_budget_octets > tcp->rcv_offered_octets ?
-		tcp->conf.rcv_budget_octets - tcp->rcv_offered_octets : 0;
+	const uint64_t left = tcp->conf.rcv_budget_octets > tcp->rcv_offered_octets
+	                              ? tcp->conf.rcv_budget_octets - tcp->rcv_offered_octets
+	                              : 0;
 	const uint64_t wnd = MIN(MAX(left / 16, 4096), 65535);
 
 	return (uint32_t)MIN(wnd, tcp->conf.rcv_wnd_max_octets);
@@ -299,9 +301,18 @@ tcp_conn_get(struct tcp *tcp, const struct flow *flow, uint64_t hash)
 	tcp->free_head = c->link[0].next;
 	tcp->n_conns++;
 	*c = (struct tcp_conn){
-		.flow = *flow, .hash = hash, .index = i, .tcp = tcp, .rtx_due_us = TCP_NEVER, .delack_due_us = TCP_NEVER,
-		.rto_us = TCP_RTO_INITIAL_US, .rcv_limit = tcp->conf.rcv_wnd_max_octets, .rcv_mss = TCP_MSS_DEFAULT_V4,
-		.mss = TCP_MSS_DEFAULT_V4, .ssthresh = TCP_CWND_MAX_OCTETS, .in_table = true,
+		.flow = *flow,
+		.hash = hash,
+		.index = i,
+		.tcp = tcp,
+		.rtx_due_us = TCP_NEVER,
+		.delack_due_us = TCP_NEVER,
+		.rto_us = TCP_RTO_INITIAL_US,
+		.rcv_limit = tcp->conf.rcv_wnd_max_octets,
+		.rcv_mss = TCP_MSS_DEFAULT_V4,
+		.mss = TCP_MSS_DEFAULT_V4,
+		.ssthresh = TCP_CWND_MAX_OCTETS,
+		.in_table = true,
 	};
 	return c;
 }
@@ -397,9 +408,14 @@ tcp_conn_time_wait(struct tcp_conn *c)
 
 	if (c->ack_now) {
 		struct tcp_hdr h = {
-			.seq = c->snd_max, .ack = c->rcv_nxt, .flags = TCP_ACK, .wscale = TCP_WSCALE_NONE,
-			.wnd = (uint16_t)MIN((c->rcv_adv - c->rcv_nxt) >> c->rcv_wscale, 65535u), .has_ts = c->ts_ok,
-			.tsval = tcp_ts_now(tcp, tcp->now_us), .tsecr = c->ts_recent,
+			.seq = c->snd_max,
+			.ack = c->rcv_nxt,
+			.flags = TCP_ACK,
+			.wscale = TCP_WSCALE_NONE,
+			.wnd = (uint16_t)MIN((c->rcv_adv - c->rcv_nxt) >> c->rcv_wscale, 65535u),
+			.has_ts = c->ts_ok,
+			.tsval = tcp_ts_now(tcp, tcp->now_us),
+			.tsecr = c->ts_recent,
 		};
 
 		tcp_reply_add(tcp, &c->flow, &h, NULL);
@@ -468,7 +484,8 @@ static bool
 choose_port(struct tcp *tcp, struct flow *flow, uint64_t *hash)
 {
 	const uint64_t r = keyed(tcp, "port", flow, tcp->now_us << 20 ^ tcp->port_counter++);
-	const uint32_t step = (uint32_t)(r >> 32) % (PORTS_N / 2) * 2 + 1; /* PORTS_N is 3 * 2^14: neither even nor a multiple of 3 */
+	const uint32_t step =
+		(uint32_t)(r >> 32) % (PORTS_N / 2) * 2 + 1; /* PORTS_N is 3 * 2^14: neither even nor a multiple of 3 */
 	uint32_t at = (uint32_t)r % PORTS_N;
 
 	for (uint32_t i = 0; i < PORT_TRIES_MAX; i++, at = (at + step + (step % 3 == 0 ? 2 : 0)) % PORTS_N) {
@@ -483,8 +500,8 @@ choose_port(struct tcp *tcp, struct flow *flow, uint64_t *hash)
 }
 
 struct tcp_conn *
-tcp_connect(struct tcp *tcp, const struct ip_addr *local, const struct ip_addr *remote, uint16_t remote_port, void *user,
-	uint64_t now_us, int *err)
+tcp_connect(struct tcp *tcp, const struct ip_addr *local, const struct ip_addr *remote, uint16_t remote_port,
+	void *user, uint64_t now_us, int *err)
 {
 	struct flow flow = { .local = *local, .remote = *remote, .remote_port = remote_port };
 	struct tcp_tw_record *tw;
@@ -614,7 +631,8 @@ tcp_send_room(const struct tcp_conn *c)
 {
 	const uint32_t queued = tcp_unacked_octets(c);
 
-	return may_write(c) && queued < c->tcp->conf.snd_queue_max_octets ? c->tcp->conf.snd_queue_max_octets - queued : 0;
+	return may_write(c) && queued < c->tcp->conf.snd_queue_max_octets ? c->tcp->conf.snd_queue_max_octets - queued
+	                                                                  : 0;
 }
 
 uint32_t

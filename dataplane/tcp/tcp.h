@@ -24,18 +24,18 @@ struct tcp;
 struct tcp_conn;
 
 struct tcp_conf {
-	uint32_t conns_max;           /* of this worker, both directions */
-	uint32_t syn_ring_entries;    /* remembered SYNs; beyond: pure cookies */
-	uint32_t time_wait_max;       /* compact records */
-	uint32_t rcv_wnd_max_octets;  /* offered to one peer; 1,048,576 at most */
-	uint64_t rcv_budget_octets;   /* over all offered windows */
-	uint32_t snd_queue_max_octets;/* of one connection */
-	uint32_t ooo_max_segs;        /* out of order, of one connection */
-	uint16_t mtu;                 /* smallest of the ports: MSS is derived from it */
-	uint32_t worker;              /* our index, for source ports that flow_owner() gives to us */
+	uint32_t conns_max;                   /* of this worker, both directions */
+	uint32_t syn_ring_entries;            /* remembered SYNs; beyond: pure cookies */
+	uint32_t time_wait_max;               /* compact records */
+	uint32_t rcv_wnd_max_octets;          /* offered to one peer; 1,048,576 at most */
+	uint64_t rcv_budget_octets;           /* over all offered windows */
+	uint32_t snd_queue_max_octets;        /* of one connection */
+	uint32_t ooo_max_segs;                /* out of order, of one connection */
+	uint16_t mtu;                         /* smallest of the ports: MSS is derived from it */
+	uint32_t worker;                      /* our index, for source ports that flow_owner() gives to us */
 	const struct flow_steering *steering; /* borrowed for life */
-	struct siphash_key secret;    /* cookies, ISNs, ports; random at each start */
-	uint32_t timestamp_offset;    /* kept in the segment over restarts, so that timestamps move on */
+	struct siphash_key secret;            /* cookies, ISNs, ports; random at each start */
+	uint32_t timestamp_offset;            /* kept in the segment over restarts, so that timestamps move on */
 };
 
 struct tcp *tcp_create(const struct tcp_conf *conf, struct buf_pool *pool, struct counters *counters, uint64_t now_us);
@@ -85,8 +85,8 @@ struct tcp_conn *tcp_ready(struct tcp *tcp, uint32_t *events);
 
 /* Connects to remote from local (an address of ours; the port is chosen). user is the caller's. NULL: *err is -EADDRNOTAVAIL (no
  * port left) or -ENOBUFS (no connection block). */
-struct tcp_conn *tcp_connect(struct tcp *tcp, const struct ip_addr *local, const struct ip_addr *remote, uint16_t remote_port,
-	void *user, uint64_t now_us, int *err);
+struct tcp_conn *tcp_connect(struct tcp *tcp, const struct ip_addr *local, const struct ip_addr *remote,
+	uint16_t remote_port, void *user, uint64_t now_us, int *err);
 
 /* Readable octets in order as views, lent until tcp_consume() or the next tcp_input(). Returns the number of views. */
 uint32_t tcp_peek(const struct tcp_conn *c, struct buf_view *out, uint32_t n);

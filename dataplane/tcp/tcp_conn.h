@@ -25,72 +25,81 @@
 #include "dataplane/tcp/tcp_wire.h"
 
 /* LISTEN and the passive side of SYN-RECEIVED live in tcp_listen, TIME-WAIT in tcp_time_wait: neither has a block. */
-#define TCP_STATES(X)                                                                                                 \
-	X(CLOSED)                                                                                                     \
-	X(SYN_SENT)                                                                                                   \
-	X(SYN_RECEIVED) /* of a simultaneous open */                                                                  \
-	X(ESTABLISHED)                                                                                                \
-	X(FIN_WAIT_1)                                                                                                 \
-	X(FIN_WAIT_2)                                                                                                 \
-	X(CLOSE_WAIT)                                                                                                 \
-	X(CLOSING)                                                                                                    \
+#define TCP_STATES(X)                                                                                                  \
+	X(CLOSED)                                                                                                      \
+	X(SYN_SENT)                                                                                                    \
+	X(SYN_RECEIVED) /* of a simultaneous open */                                                                   \
+	X(ESTABLISHED)                                                                                                 \
+	X(FIN_WAIT_1)                                                                                                  \
+	X(FIN_WAIT_2)                                                                                                  \
+	X(CLOSE_WAIT)                                                                                                  \
+	X(CLOSING)                                                                                                     \
 	X(LAST_ACK)
 
 enum tcp_state {
 #define X(name) TCP_STATE_##name,
 	TCP_STATES(X)
 #undef X
-	TCP_STATE_N
+		TCP_STATE_N
 };
 
 const char *tcp_state_name(enum tcp_state state);
 
-#define TCP_MSS_DEFAULT_V4   536  /* RFC 9293 section 3.7.1 */
-#define TCP_MSS_DEFAULT_V6   1220
-#define TCP_MSS_MIN          64   /* an MSS option below this counts as this: a peer must not make us send header storms */
-#define TCP_PMTU_MIN_V4      552  /* PITFALLS 20: nothing smaller is believed */
+#define TCP_MSS_DEFAULT_V4 536 /* RFC 9293 section 3.7.1 */
+#define TCP_MSS_DEFAULT_V6 1220
+/* An MSS option below this counts as this: a peer must not make us send a header for each octet. */
+#define TCP_MSS_MIN 64
+/* PITFALLS 20: nothing smaller is believed of an ICMP error. */
+#define TCP_PMTU_MIN_V4      552
 #define TCP_PMTU_MIN_V6      1280
 #define TCP_TS_OPTION_OCTETS 12
 
-#define TCP_RTO_INITIAL_US   1000000u  /* RFC 6298 (2.1) */
+#define TCP_RTO_INITIAL_US 1000000u /* RFC 6298 (2.1) */
 /* RFC 6298 (2.4) wants at least 1 s. 300 ms lies above every delayed ACK timer in use (200 ms), and a mail session of
  * twenty segments that loses one should not cost a second each time. Linux has 200 ms. */
 #define TCP_RTO_MIN_US       300000u
 #define TCP_RTO_MAX_US       60000000u /* (2.5) */
 #define TCP_RTO_AFTER_SYN_US 3000000u  /* (5.7) where the SYN was retransmitted */
-#define TCP_RTX_MAX          10        /* give up after so many in a row: at least 150 s (RFC 1122 section 4.2.3.5: 100 s) */
-#define TCP_SYN_RTX_MAX      6         /* 127 s */
-#define TCP_PROBES_MAX       10        /* window probes in a row without any answer */
-#define TCP_PROBE_MIN_US     10000u    /* tail loss probe: not sooner (RFC 8985 section 7.2 has no floor; our tick is 2 ms) */
-#define TCP_PEER_DELACK_US   200000u   /* worst delayed ACK of a peer (RFC 8985 section 7.2) */
-#define TCP_DELACK_US        40000u
-#define TCP_IW_SEGS          10        /* RFC 6928 */
-#define TCP_IW_OCTETS        14600u
-#define TCP_CWND_MAX_OCTETS  (UINT32_C(1) << 30)
-#define TCP_CHALLENGE_US     500000u   /* one challenge ACK of a connection in so long: no counter shared over connections to spy on */
-#define TCP_EXPIRIES_PER_TURN 256
-#define TCP_TICK_US          2000u
-#define TCP_FIN_WAIT_2_US    UINT64_C(180000000) /* of silence, while still read: longer than two of the peer's RTOs at their cap */
-#define TCP_CLOSE_WAIT_US    UINT64_C(900000000) /* above the 600 s a backend may take after the final dot */
-#define TCP_ORPHAN_US        UINT64_C(60000000)
-#define TCP_ORPHAN_DISCARD_OCTETS 32768u /* what arrives after tcp_release() is acknowledged up to so much: an RST at once
-					  * would take our last reply out of the peer's receive buffer */
-#define TCP_PAWS_IDLE_US     (UINT64_C(24) * 86400 * 1000000) /* RFC 7323 section 5.5 */
-#define TCP_RCV_WSCALE       5  /* 65535 << 5 holds the largest rcv_wnd_max_octets */
-#define TCP_SACK_RECENT      4
-/* A burst is received before anything is sent; a peer counts one duplicate ACK for each segment beyond a gap all the same. With
- * SACK three tell it everything, without it each of them lets it send on (RFC 5681 section 3.2). */
+/* Give up after so many in a row: at least 150 s (RFC 1122 section 4.2.3.5 wants 100 s). A SYN: 127 s. */
+#define TCP_RTX_MAX     10
+#define TCP_SYN_RTX_MAX 6
+#define TCP_PROBES_MAX  10 /* window probes in a row without any answer */
+/* RFC 8985 section 7.2: the tail loss probe; its floor is our own, a few ticks. */
+#define TCP_PROBE_MIN_US   10000u
+#define TCP_PEER_DELACK_US 200000u /* worst delayed ACK of a peer */
+#define TCP_DELACK_US      40000u
+
+#define TCP_IW_SEGS         10 /* RFC 6928 */
+#define TCP_IW_OCTETS       14600u
+#define TCP_CWND_MAX_OCTETS (UINT32_C(1) << 30)
+/* One challenge ACK of a connection in so long. No counter is shared over connections, so there is none to spy on. */
+#define TCP_CHALLENGE_US 500000u
+/* A burst is received before anything is sent; a peer counts one duplicate ACK for each segment beyond a gap all the same.
+ * With SACK three tell it everything, without it each of them lets it send on (RFC 5681 section 3.2). */
 #define TCP_DUPACKS_OWED_MAX      16
 #define TCP_DUPACKS_OWED_SACK_MAX 3
-#define TCP_INDEX_NONE       UINT32_MAX
-#define TCP_NEVER            UINT64_MAX
-#define TCP_STARVED_PER_TURN 16
-#define TCP_STARVED_RETRY_US 20000u
+
+#define TCP_EXPIRIES_PER_TURN 256
+#define TCP_TICK_US           2000u
+/* Of silence, while it is still read: longer than two of the peer's RTOs at their cap. */
+#define TCP_FIN_WAIT_2_US UINT64_C(180000000)
+#define TCP_CLOSE_WAIT_US UINT64_C(900000000) /* above the 600 s a backend may take after the final dot */
+#define TCP_ORPHAN_US     UINT64_C(60000000)
+/* What arrives after tcp_release() is acknowledged up to so much: an RST at once would take our last reply out of the
+ * peer's receive buffer. Less than the first window, or the window would end before the patience. */
+#define TCP_ORPHAN_DISCARD_OCTETS 32768u
+#define TCP_PAWS_IDLE_US          (UINT64_C(24) * 86400 * 1000000) /* RFC 7323 section 5.5 */
+#define TCP_RCV_WSCALE            5                                /* 65535 << 5 holds the largest rcv_wnd_max_octets */
+#define TCP_SACK_RECENT           4
+#define TCP_INDEX_NONE            UINT32_MAX
+#define TCP_NEVER                 UINT64_MAX
+#define TCP_STARVED_PER_TURN      16
+#define TCP_STARVED_RETRY_US      20000u
 
 enum tcp_timer {
 	TCP_TIMER_NONE,
 	TCP_TIMER_RTO,
-	TCP_TIMER_PROBE,   /* tail loss probe, in place of the RTO that follows it */
+	TCP_TIMER_PROBE, /* tail loss probe, in place of the RTO that follows it */
 	TCP_TIMER_PERSIST,
 };
 
@@ -104,13 +113,7 @@ struct tcp_list {
 	uint32_t n;
 };
 
-enum tcp_fifo {
-	TCP_FIFO_NONE,
-	TCP_FIFO_FIN_WAIT_2,
-	TCP_FIFO_CLOSE_WAIT,
-	TCP_FIFO_ORPHAN,
-	TCP_FIFO_N
-};
+enum tcp_fifo { TCP_FIFO_NONE, TCP_FIFO_FIN_WAIT_2, TCP_FIFO_CLOSE_WAIT, TCP_FIFO_ORPHAN, TCP_FIFO_N };
 
 enum tcp_list_id {
 	TCP_LIST_OUT,     /* has something to send, or may have */
@@ -130,7 +133,7 @@ struct tcp_conn {
 	struct tcp_link link[TCP_LIST_N];
 	struct tcp_link fifo_link;
 	uint64_t fifo_start_us;
-	uint64_t rtx_due_us;   /* TCP_NEVER: not running */
+	uint64_t rtx_due_us; /* TCP_NEVER: not running */
 	uint64_t delack_due_us;
 	uint64_t hash;
 
@@ -139,18 +142,18 @@ struct tcp_conn {
 	uint8_t timer_kind; /* enum tcp_timer */
 	uint8_t on_list;    /* bit for each enum tcp_list_id */
 	uint8_t snd_wscale, rcv_wscale;
-	uint8_t backoff;    /* RTO and persist: doublings */
-	uint8_t rtx_count;  /* retransmissions or unanswered probes in a row */
+	uint8_t backoff;   /* RTO and persist: doublings */
+	uint8_t rtx_count; /* retransmissions or unanswered probes in a row */
 	uint8_t dupacks;
 	uint8_t dupacks_owed; /* of ours to the peer */
 	uint8_t n_sack_recent;
 	bool ts_ok : 1, sack_ok : 1, is_client : 1, released : 1;
-	bool syn_due : 1;      /* a SYN or SYN-ACK is to be sent */
-	bool rst_due : 1;      /* an RST is to be sent, then the block may go */
+	bool syn_due : 1; /* a SYN or SYN-ACK is to be sent */
+	bool rst_due : 1; /* an RST is to be sent, then the block may go */
 	bool rst_with_ack : 1;
 	bool fin_queued : 1, fin_in : 1 /* the peer's FIN is in order */, fin_known : 1 /* out of order: rcv_fin_seq */;
 	bool ack_now : 1, probe_due : 1, tail_probe_due : 1, tail_probed : 1;
-	bool probe_out : 1;     /* the last octet before snd_max was a window probe, most likely not taken */
+	bool probe_out : 1; /* the last octet before snd_max was a window probe, most likely not taken */
 	bool in_recovery : 1, rtx_due : 1, rtt_timing : 1, syn_retransmitted : 1;
 	bool send_refused : 1, eof_told : 1, wnd_withheld : 1, ts_seen : 1;
 	bool in_table : 1;
@@ -159,8 +162,8 @@ struct tcp_conn {
 	/* send side, RFC 9293 section 3.3.1 */
 	uint32_t iss, snd_una, snd_nxt, snd_max, snd_end;
 	uint32_t snd_wnd, snd_wl1, snd_wl2, snd_wnd_max;
-	uint32_t mss;          /* octets of payload in a segment, options taken off */
-	uint32_t mss_limit;    /* from the peer's option and the path, before options */
+	uint32_t mss;       /* octets of payload in a segment, options taken off */
+	uint32_t mss_limit; /* from the peer's option and the path, before options */
 	uint32_t cwnd, ssthresh, cwnd_acked;
 	uint32_t recover, high_rxt;
 	uint32_t srtt_us, rttvar_us, rto_us;
@@ -172,13 +175,13 @@ struct tcp_conn {
 
 	/* receive side */
 	uint32_t irs, rcv_nxt, rcv_adv, rcv_limit;
-	uint32_t rcv_acked;    /* rcv_nxt as of our last ACK */
+	uint32_t rcv_acked; /* rcv_nxt as of our last ACK */
 	uint32_t rcv_readable;
 	uint32_t rcv_fin_seq;
-	uint32_t rcv_mss;      /* the largest segment seen: what "full" means for delayed ACKs */
+	uint32_t rcv_mss; /* the largest segment seen: what "full" means for delayed ACKs */
 	uint32_t ts_recent;
-	uint32_t rcv_charged;  /* of the budget over all connections */
-	uint32_t discarded;    /* octets dropped after tcp_release() */
+	uint32_t rcv_charged; /* of the budget over all connections */
+	uint32_t discarded;   /* octets dropped after tcp_release() */
 	uint64_t ts_recent_us;
 	uint64_t challenged_us;
 	struct tcp_queue rcv_queue;
@@ -226,8 +229,8 @@ struct tcp_seg_in {
 static inline bool
 tcp_flow_equal(const struct flow *a, const struct flow *b)
 {
-	return a->local_port == b->local_port && a->remote_port == b->remote_port && ip_addr_equal(&a->remote, &b->remote) &&
-	       ip_addr_equal(&a->local, &b->local);
+	return a->local_port == b->local_port && a->remote_port == b->remote_port &&
+	       ip_addr_equal(&a->remote, &b->remote) && ip_addr_equal(&a->local, &b->local);
 }
 
 /* tcp.c */

@@ -58,8 +58,12 @@ tcp_challenge_ack(struct tcp_conn *c)
 struct tcp_seg_in
 tcp_seg_of(const struct tcp_hdr *h, struct buf *buf, uint64_t now_us)
 {
-	return (struct tcp_seg_in){ .h = *h, .buf = buf, .now_us = now_us, .seq = h->seq, .len = h->payload_octets,
-				    .fin = (h->flags & TCP_FIN) != 0 };
+	return (struct tcp_seg_in){ .h = *h,
+		.buf = buf,
+		.now_us = now_us,
+		.seq = h->seq,
+		.len = h->payload_octets,
+		.fin = (h->flags & TCP_FIN) != 0 };
 }
 
 /* RFC 7323 section 5.3, R1. True: the segment is older than what came before. */
@@ -126,7 +130,8 @@ static void
 on_rst(struct tcp_conn *c, const struct tcp_seg_in *s)
 {
 	/* In CLOSING and LAST-ACK RFC 9293 signals nothing: the peer has all octets, only its TIME-WAIT was over too soon. */
-	const bool done = (c->state == TCP_STATE_CLOSING || c->state == TCP_STATE_LAST_ACK) && seq_geq(c->snd_una, c->snd_end);
+	const bool done =
+		(c->state == TCP_STATE_CLOSING || c->state == TCP_STATE_LAST_ACK) && seq_geq(c->snd_una, c->snd_end);
 
 	if (s->seq == c->rcv_nxt) {
 		counter_inc(c->tcp->counters, done ? CTR_tcp_closed : CTR_tcp_reset_in);
@@ -238,7 +243,8 @@ take_sack(struct tcp_conn *c, const struct tcp_seg_in *s)
 		uint32_t n;
 
 		/* what is not in flight is a D-SACK, an old ACK or a lie */
-		if (!seq_lt(b.start, b.end) || seq_gt(b.end, c->snd_max) || seq_leq(b.end, c->snd_una) || seq_leq(b.start, c->snd_una))
+		if (!seq_lt(b.start, b.end) || seq_gt(b.end, c->snd_max) || seq_leq(b.end, c->snd_una) ||
+			seq_leq(b.start, c->snd_una))
 			continue;
 		if (c->sb == NULL && (c->sb = tcp_scoreboard_get(c->tcp)) == NULL)
 			return fresh;
@@ -362,7 +368,8 @@ on_ack_advance(struct tcp_conn *c, const struct tcp_seg_in *s)
 			partial_ack(c, acked);
 	} else {
 		grow_cwnd(c, acked, flight_before);
-		c->recover = seq_max(c->recover, c->snd_una); /* follows, so that it never seems to lie ahead after 2 GiB */
+		c->recover =
+			seq_max(c->recover, c->snd_una); /* follows, so that it never seems to lie ahead after 2 GiB */
 	}
 	/* RFC 6298 (5.2) and (5.3): this restarts the timer, no other ACK does */
 	if (c->snd_una == c->snd_max)
@@ -611,7 +618,9 @@ tcp_in_syn_sent(struct tcp_conn *c, struct tcp_seg_in *s)
 	/* our window of the SYN stands; RCV.NXT comes before it */
 	tcp_conn_init_rcv(c, h->seq, c->rcv_adv - c->rcv_nxt);
 	{
-		uint32_t mss = h->mss != 0 ? h->mss : ip_addr_is_v4(&c->flow.local) ? TCP_MSS_DEFAULT_V4 : TCP_MSS_DEFAULT_V6;
+		uint32_t mss = h->mss != 0                     ? h->mss
+		               : ip_addr_is_v4(&c->flow.local) ? TCP_MSS_DEFAULT_V4
+		                                               : TCP_MSS_DEFAULT_V6;
 
 		tcp_set_mss(c, MIN(MAX(mss, TCP_MSS_MIN), c->mss_limit));
 	}
@@ -792,7 +801,7 @@ tcp_input(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *fr
 		return;
 	}
 	if (!seg->checksum_good &&
-	    !csum_is_good(&seg->flow.remote, &seg->flow.local, CSUM_PROTO_TCP, seg->tcp.ptr, seg->tcp.len_octets)) {
+		!csum_is_good(&seg->flow.remote, &seg->flow.local, CSUM_PROTO_TCP, seg->tcp.ptr, seg->tcp.len_octets)) {
 		counter_inc(tcp->counters, CTR_tcp_drop_checksum);
 		return;
 	}

@@ -124,7 +124,8 @@ options_pack(const struct tcp_syn_options *opt)
 #define COOKIE_MASK_OF 0x8000u /* marks the hash that gives the mask of the options: no options look like it */
 
 uint32_t
-tcp_cookie_make(const struct tcp *tcp, const struct flow *flow, uint32_t irs, const struct tcp_syn_options *opt, uint64_t now_us)
+tcp_cookie_make(const struct tcp *tcp, const struct flow *flow, uint32_t irs, const struct tcp_syn_options *opt,
+	uint64_t now_us)
 {
 	const uint64_t slot = now_us / TCP_COOKIE_SLOT_US;
 	const uint32_t options = options_pack(opt);
@@ -135,8 +136,8 @@ tcp_cookie_make(const struct tcp *tcp, const struct flow *flow, uint32_t irs, co
 }
 
 bool
-tcp_cookie_check(const struct tcp *tcp, const struct flow *flow, uint32_t irs, uint32_t cookie, struct tcp_syn_options *opt,
-	uint64_t now_us)
+tcp_cookie_check(const struct tcp *tcp, const struct flow *flow, uint32_t irs, uint32_t cookie,
+	struct tcp_syn_options *opt, uint64_t now_us)
 {
 	const uint64_t slot_now = now_us / TCP_COOKIE_SLOT_US;
 
@@ -231,12 +232,16 @@ static void
 send_syn_ack(struct tcp *tcp, const struct tcp_syn_entry *e, const struct net_frame *frame)
 {
 	struct tcp_hdr h = {
-		.seq = e->iss, .ack = e->irs + 1, .flags = TCP_SYN | TCP_ACK,
+		.seq = e->iss,
+		.ack = e->irs + 1,
+		.flags = TCP_SYN | TCP_ACK,
 		.wnd = e->wnd, /* never scaled in a SYN (RFC 7323 section 2.2) */
 		.mss = (uint16_t)tcp_mss_of_mtu(&e->flow, tcp->conf.mtu),
 		.wscale = e->opt.wscale == TCP_WSCALE_NONE ? TCP_WSCALE_NONE : TCP_RCV_WSCALE,
-		.sack_permitted = e->opt.sack, .has_ts = e->opt.ts,
-		.tsval = tcp_ts_now(tcp, tcp->now_us), .tsecr = e->tsval,
+		.sack_permitted = e->opt.sack,
+		.has_ts = e->opt.ts,
+		.tsval = tcp_ts_now(tcp, tcp->now_us),
+		.tsecr = e->tsval,
 	};
 
 	tcp_reply_add(tcp, &e->flow, &h, frame);
@@ -279,8 +284,8 @@ may_accept(struct tcp *tcp)
 }
 
 static void
-on_syn(struct tcp *tcp, const struct tcp_listener *x, struct tcp_syn_entry *e, const struct flow *flow, const struct tcp_hdr *h,
-	uint64_t hash, const struct net_frame *frame)
+on_syn(struct tcp *tcp, const struct tcp_listener *x, struct tcp_syn_entry *e, const struct flow *flow,
+	const struct tcp_hdr *h, uint64_t hash, const struct net_frame *frame)
 {
 	struct tcp_listen *l = &tcp->listen;
 	struct tcp_syn_entry forgotten = { 0 };
@@ -390,7 +395,8 @@ first_rtt(struct tcp_conn *c, const struct tcp_syn_entry *e, const struct tcp_hd
 
 /* True: h completed a handshake, the connection has it now. */
 static bool
-complete(struct tcp *tcp, struct tcp_syn_entry *e, struct tcp_syn_entry *in_ring, const struct net_seg *seg, const struct tcp_hdr *h)
+complete(struct tcp *tcp, struct tcp_syn_entry *e, struct tcp_syn_entry *in_ring, const struct net_seg *seg,
+	const struct tcp_hdr *h)
 {
 	struct tcp_conn *c = establish(tcp, e, h);
 	struct tcp_seg_in s = tcp_seg_of(h, seg->tcp.buf, tcp->now_us);
@@ -406,8 +412,8 @@ complete(struct tcp *tcp, struct tcp_syn_entry *e, struct tcp_syn_entry *in_ring
 }
 
 static void
-on_ack(struct tcp *tcp, const struct tcp_listener *x, struct tcp_syn_entry *e, const struct net_seg *seg, const struct tcp_hdr *h,
-	uint64_t hash, const struct net_frame *frame)
+on_ack(struct tcp *tcp, const struct tcp_listener *x, struct tcp_syn_entry *e, const struct net_seg *seg,
+	const struct tcp_hdr *h, uint64_t hash, const struct net_frame *frame)
 {
 	struct tcp_syn_entry from_cookie = { .flow = seg->flow, .hash = hash, .irs = h->seq - 1, .iss = h->ack - 1 };
 
@@ -417,7 +423,8 @@ on_ack(struct tcp *tcp, const struct tcp_listener *x, struct tcp_syn_entry *e, c
 		return;
 	}
 	if (x != NULL && tcp->now_us < tcp->listen.cookies_until_us) {
-		if (tcp_cookie_check(tcp, &seg->flow, from_cookie.irs, from_cookie.iss, &from_cookie.opt, tcp->now_us)) {
+		if (tcp_cookie_check(
+			    tcp, &seg->flow, from_cookie.irs, from_cookie.iss, &from_cookie.opt, tcp->now_us)) {
 			from_cookie.opt.ts = h->has_ts;
 			from_cookie.tsval = h->tsval;
 			from_cookie.tag = x->tag;
@@ -438,7 +445,8 @@ on_ack(struct tcp *tcp, const struct tcp_listener *x, struct tcp_syn_entry *e, c
 }
 
 void
-tcp_listen_input(struct tcp *tcp, const struct net_seg *seg, const struct tcp_hdr *h, uint64_t hash, const struct net_frame *frame)
+tcp_listen_input(struct tcp *tcp, const struct net_seg *seg, const struct tcp_hdr *h, uint64_t hash,
+	const struct net_frame *frame)
 {
 	struct tcp_syn_entry *e = entry_find(&tcp->listen, &seg->flow, hash);
 	const struct tcp_listener *x = listener_find(&tcp->listen, &seg->flow);
@@ -497,7 +505,7 @@ tcp_listen_expire(struct tcp *tcp, uint64_t now_us, uint32_t max)
 
 	for (uint32_t s = 0; s < TCP_SYN_STAGES; s++) {
 		while (n < max && l->stage[s].head != TCP_INDEX_NONE &&
-		       l->entry[l->stage[s].head].start_us + stage_us[s] <= now_us) {
+			l->entry[l->stage[s].head].start_us + stage_us[s] <= now_us) {
 			entry_due(tcp, l->stage[s].head);
 			n++;
 		}

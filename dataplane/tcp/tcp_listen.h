@@ -17,8 +17,8 @@
 #include "dataplane/tcp/tcp_table.h"
 #include "dataplane/tcp/tcp_wire.h"
 
-#define TCP_LISTENERS_MAX 64
-#define TCP_SYN_STAGES    4 /* SYN-ACK again after 1, 3 and 7 s, forgotten after 15 s */
+#define TCP_LISTENERS_MAX  64
+#define TCP_SYN_STAGES     4                  /* SYN-ACK again after 1, 3 and 7 s, forgotten after 15 s */
 #define TCP_COOKIE_SLOT_US UINT64_C(64000000) /* a cookie holds for this to twice this */
 
 struct tcp;
@@ -46,7 +46,7 @@ struct tcp_syn_entry {
 	uint32_t tag;
 	uint32_t next, prev; /* of its stage */
 	struct tcp_syn_options opt;
-	uint16_t wnd;        /* as offered */
+	uint16_t wnd; /* as offered */
 	uint8_t stage;
 };
 
@@ -77,8 +77,9 @@ uint32_t tcp_listen_expire(struct tcp *tcp, uint64_t now_us, uint32_t max);
 uint64_t tcp_listen_deadline_us(const struct tcp_listen *l);
 
 /* The cookie, for tests: what tcp_cookie_make() carries comes back from tcp_cookie_check() rounded down. */
-uint32_t tcp_cookie_make(const struct tcp *tcp, const struct flow *flow, uint32_t irs, const struct tcp_syn_options *opt, uint64_t now_us);
-bool tcp_cookie_check(const struct tcp *tcp, const struct flow *flow, uint32_t irs, uint32_t cookie, struct tcp_syn_options *opt,
-	uint64_t now_us);
+uint32_t tcp_cookie_make(const struct tcp *tcp, const struct flow *flow, uint32_t irs,
+	const struct tcp_syn_options *opt, uint64_t now_us);
+bool tcp_cookie_check(const struct tcp *tcp, const struct flow *flow, uint32_t irs, uint32_t cookie,
+	struct tcp_syn_options *opt, uint64_t now_us);
 
 #endif

@@ -18,7 +18,8 @@ piece_end(const struct tcp_piece *p)
 
 /* Puts the first octets of v at *at, behind prev. Returns how many; 0: no memory or limit reached. */
 static uint32_t
-insert_between(struct tcp_conn *c, struct tcp_piece *prev, struct tcp_piece **at, uint32_t seq, const struct buf_view *v)
+insert_between(
+	struct tcp_conn *c, struct tcp_piece *prev, struct tcp_piece **at, uint32_t seq, const struct buf_view *v)
 {
 	struct tcp *tcp = c->tcp;
 	struct tcp_piece *piece;

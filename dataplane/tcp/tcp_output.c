@@ -61,8 +61,9 @@ static void
 grow_window(struct tcp_conn *c, uint32_t grow)
 {
 	const struct tcp *tcp = c->tcp;
-	const uint64_t left = tcp->conf.rcv_budget_octets > tcp->rcv_offered_octets ?
-		tcp->conf.rcv_budget_octets - tcp->rcv_offered_octets : 0;
+	const uint64_t left = tcp->conf.rcv_budget_octets > tcp->rcv_offered_octets
+	                              ? tcp->conf.rcv_budget_octets - tcp->rcv_offered_octets
+	                              : 0;
 
 	if (tcp->pressure) {
 		withhold(c, CTR_tcp_rcv_pressure);
@@ -84,7 +85,7 @@ tcp_rcv_window(struct tcp_conn *c)
 
 	/* RFC 9293 section 3.8.6.2.2: move the edge by a segment or half of the buffer, or not at all */
 	if (!c->fin_in && !c->released && seq_gt(edge, c->rcv_adv) &&
-	    edge - c->rcv_adv >= MAX(1, MIN(rcv_limit(c) / 2, own_mss(c))))
+		edge - c->rcv_adv >= MAX(1, MIN(rcv_limit(c) / 2, own_mss(c))))
 		grow_window(c, edge - c->rcv_adv);
 	wnd = c->rcv_adv - c->rcv_nxt;
 	/* Scaling drops low bits: up where we may offer that much, so that the edge does not seem to move back (RFC 7323 section
@@ -125,7 +126,8 @@ header(struct tcp_conn *c, struct tcp_seg_out *out, struct tcp_hdr *h)
 static struct tcp_piece *
 find_piece(struct tcp_conn *c, uint32_t seq)
 {
-	struct tcp_piece *p = c->snd_cursor != NULL && seq_leq(c->snd_cursor->seq, seq) ? c->snd_cursor : c->snd_queue.head;
+	struct tcp_piece *p =
+		c->snd_cursor != NULL && seq_leq(c->snd_cursor->seq, seq) ? c->snd_cursor : c->snd_queue.head;
 
 	while (p != NULL && seq_leq(p->seq + p->len_octets, seq))
 		p = p->next;
@@ -145,7 +147,8 @@ attach(struct tcp_conn *c, struct frame *frame, uint32_t seq, uint32_t len)
 		const uint32_t skip = seq + n - p->seq;
 		const uint32_t part = MIN(p->len_octets - skip, len - n);
 
-		frame->view[frame->n_views++] = (struct buf_view){ .ptr = p->ptr + skip, .len_octets = part, .buf = p->buf };
+		frame->view[frame->n_views++] =
+			(struct buf_view){ .ptr = p->ptr + skip, .len_octets = part, .buf = p->buf };
 		n += part;
 	}
 	BUG_ON(n == 0 && len > 0); /* the queue holds all of [snd_una, snd_end) */
@@ -206,11 +209,17 @@ emit_syn(struct tcp_conn *c, struct tcp_seg_out *out)
 	struct tcp *tcp = c->tcp;
 	const bool answer = c->state == TCP_STATE_SYN_RECEIVED;
 	struct tcp_hdr h = {
-		.seq = c->iss, .flags = answer ? TCP_SYN | TCP_ACK : TCP_SYN, .ack = answer ? c->rcv_nxt : 0,
-		.wnd = (uint16_t)MIN(c->rcv_adv - c->rcv_nxt, 65535u), /* never scaled in a SYN (RFC 7323 section 2.2) */
-		.mss = (uint16_t)own_mss(c), .sack_permitted = c->sack_ok, .has_ts = c->ts_ok,
+		.seq = c->iss,
+		.flags = answer ? TCP_SYN | TCP_ACK : TCP_SYN,
+		.ack = answer ? c->rcv_nxt : 0,
+		.wnd = (uint16_t)MIN(
+			c->rcv_adv - c->rcv_nxt, 65535u), /* never scaled in a SYN (RFC 7323 section 2.2) */
+		.mss = (uint16_t)own_mss(c),
+		.sack_permitted = c->sack_ok,
+		.has_ts = c->ts_ok,
 		.wscale = !answer || c->rcv_wscale != 0 ? TCP_RCV_WSCALE : TCP_WSCALE_NONE,
-		.tsval = tcp_ts_now(tcp, tcp->now_us), .tsecr = answer ? c->ts_recent : 0,
+		.tsval = tcp_ts_now(tcp, tcp->now_us),
+		.tsecr = answer ? c->ts_recent : 0,
 	};
 
 	if (!c->syn_due)
@@ -339,7 +348,7 @@ recover_sack(struct tcp_conn *c, struct tcp_seg_out *out)
 	if (!c->rtx_due && cwnd_room(c) < c->mss)
 		return false;
 	if (!tcp_scoreboard_hole(c->sb, seq_max(c->high_rxt, c->snd_una), c->mss, &start, &end, &lost) ||
-	    seq_geq(start, c->snd_end) || (!lost && !c->rtx_due && may_send_new(c))) {
+		seq_geq(start, c->snd_end) || (!lost && !c->rtx_due && may_send_new(c))) {
 		c->rtx_due = false;
 		return false;
 	}

@@ -91,7 +91,7 @@ tcp_piece_extend(struct tcp_pieces *p, struct tcp_piece *last, const struct buf_
 	uint32_t n;
 
 	if (last == NULL || last->buf != p->compact || last->ptr + last->len_octets != p->compact_at ||
-	    !tcp_piece_is_compact(v) || last->len_octets >= TCP_PIECE_MAX_OCTETS)
+		!tcp_piece_is_compact(v) || last->len_octets >= TCP_PIECE_MAX_OCTETS)
 		return 0;
 	n = compact_copy(p, v->ptr, v->len_octets);
 	last->len_octets += n;

@@ -14,8 +14,8 @@
 
 #include "dataplane/base/buf.h"
 
-#define TCP_COMPACT_OCTETS     256
-#define TCP_PIECE_MAX_OCTETS   65535
+#define TCP_COMPACT_OCTETS   256
+#define TCP_PIECE_MAX_OCTETS 65535
 
 struct tcp_piece {
 	struct tcp_piece *next;

@@ -28,7 +28,7 @@ struct tcp_reply {
 };
 
 struct tcp_replies {
-	struct tcp_reply *ring; /* TCP_REPLIES_MAX */
+	struct tcp_reply *ring;     /* TCP_REPLIES_MAX */
 	uint32_t added, sent, done; /* done <= sent <= added: between done and sent they are lent */
 	uint64_t rst_second;
 	uint32_t rst_in_second;

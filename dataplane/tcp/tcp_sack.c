@@ -81,7 +81,8 @@ is_lost_below(const struct tcp_scoreboard *sb, uint32_t i, uint32_t mss)
 }
 
 bool
-tcp_scoreboard_hole(const struct tcp_scoreboard *sb, uint32_t from, uint32_t mss, uint32_t *start, uint32_t *end, bool *lost)
+tcp_scoreboard_hole(
+	const struct tcp_scoreboard *sb, uint32_t from, uint32_t mss, uint32_t *start, uint32_t *end, bool *lost)
 {
 	for (uint32_t i = 0; i < sb->n; i++) {
 		if (seq_lt(from, sb->r[i].start)) {

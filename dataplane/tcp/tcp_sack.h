@@ -34,9 +34,11 @@ uint32_t tcp_scoreboard_octets(const struct tcp_scoreboard *sb, uint32_t from, u
 
 /* The first gap at or after from that lies below the highest range: [*start, *end) and whether RFC 6675's IsLost() holds for
  * it. False: none. */
-bool tcp_scoreboard_hole(const struct tcp_scoreboard *sb, uint32_t from, uint32_t mss, uint32_t *start, uint32_t *end, bool *lost);
+bool tcp_scoreboard_hole(
+	const struct tcp_scoreboard *sb, uint32_t from, uint32_t mss, uint32_t *start, uint32_t *end, bool *lost);
 
 /* RFC 6675's pipe: octets in the network, of [una, max), where holes up to high_rxt were retransmitted. */
-uint32_t tcp_scoreboard_pipe(const struct tcp_scoreboard *sb, uint32_t una, uint32_t max, uint32_t high_rxt, uint32_t mss);
+uint32_t tcp_scoreboard_pipe(
+	const struct tcp_scoreboard *sb, uint32_t una, uint32_t max, uint32_t high_rxt, uint32_t mss);
 
 #endif

@@ -15,7 +15,9 @@
 bool
 tcp_time_wait_create(struct tcp_time_wait *tw, uint32_t max)
 {
-	*tw = (struct tcp_time_wait){ .max = max, .head = TCP_INDEX_NONE, .tail = TCP_INDEX_NONE, .free = TCP_INDEX_NONE };
+	*tw = (struct tcp_time_wait){
+		.max = max, .head = TCP_INDEX_NONE, .tail = TCP_INDEX_NONE, .free = TCP_INDEX_NONE
+	};
 	tw->rec = calloc(max, sizeof(tw->rec[0]));
 	if (tw->rec == NULL || !tcp_table_create(&tw->table, max))
 		return false;
@@ -82,8 +84,15 @@ tcp_time_wait_add(struct tcp *tcp, const struct tcp_conn *c, bool peer_holds)
 	}
 	tw->free = tw->rec[i].next;
 	tw->rec[i] = (struct tcp_tw_record){
-		.flow = c->flow, .hash = c->hash, .start_us = tcp->now_us, .snd_nxt = c->snd_max, .rcv_nxt = c->rcv_nxt,
-		.ts_recent = c->ts_recent, .our_ts = tcp_ts_now(tcp, tcp->now_us), .ts_ok = c->ts_ok, .peer_holds = peer_holds,
+		.flow = c->flow,
+		.hash = c->hash,
+		.start_us = tcp->now_us,
+		.snd_nxt = c->snd_max,
+		.rcv_nxt = c->rcv_nxt,
+		.ts_recent = c->ts_recent,
+		.our_ts = tcp_ts_now(tcp, tcp->now_us),
+		.ts_ok = c->ts_ok,
+		.peer_holds = peer_holds,
 	};
 	list_push(tw, i);
 	tw->n++;

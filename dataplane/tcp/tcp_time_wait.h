@@ -50,7 +50,8 @@ struct tcp_tw_record *tcp_time_wait_find(const struct tcp_time_wait *tw, const s
 void tcp_time_wait_del(struct tcp_time_wait *tw, struct tcp_tw_record *r);
 
 /* A segment for a record. True: it was a SYN that may begin a new connection; the record is gone. */
-bool tcp_time_wait_input(struct tcp *tcp, struct tcp_tw_record *r, const struct tcp_hdr *h, const struct net_frame *frame);
+bool tcp_time_wait_input(
+	struct tcp *tcp, struct tcp_tw_record *r, const struct tcp_hdr *h, const struct net_frame *frame);
 
 /* Ends records that are due; at most max. Returns how many. */
 uint32_t tcp_time_wait_expire(struct tcp_time_wait *tw, uint64_t now_us, uint32_t max);

@@ -35,11 +35,11 @@ struct tcp_sack_block {
 
 struct tcp_hdr {
 	uint32_t seq, ack;
-	uint16_t wnd; /* as on the wire, not scaled */
+	uint16_t wnd;  /* as on the wire, not scaled */
 	uint8_t flags; /* enum tcp_flag; the ECN bits are left out: we decline ECN */
 	uint8_t header_octets;
-	uint16_t mss;          /* 0: option absent */
-	uint8_t wscale;        /* TCP_WSCALE_NONE: option absent */
+	uint16_t mss;   /* 0: option absent */
+	uint8_t wscale; /* TCP_WSCALE_NONE: option absent */
 	uint8_t n_sack;
 	bool sack_permitted;
 	bool has_ts;

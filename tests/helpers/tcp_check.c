@@ -26,7 +26,8 @@ static void
 check_send(const struct tcp_conn *c, bool drained)
 {
 	const struct tcp_piece *last;
-	const bool waiting = c->snd_una != c->snd_max || seq_lt(c->snd_nxt, c->snd_end) || (c->fin_queued && !tcp_fin_acked(c));
+	const bool waiting =
+		c->snd_una != c->snd_max || seq_lt(c->snd_nxt, c->snd_end) || (c->fin_queued && !tcp_fin_acked(c));
 
 	BUG_ON(!seq_leq(c->snd_una, c->snd_nxt) || !seq_leq(c->snd_nxt, c->snd_max));
 	BUG_ON(!seq_leq(c->snd_max, c->snd_end + c->fin_queued));
@@ -96,7 +97,8 @@ tcp_check_invariants(const struct tcp *tcp, bool drained)
 		if (c->state != TCP_STATE_CLOSED)
 			check_send(c, drained);
 		else
-			BUG_ON(wheel_is_armed(&c->timer) || c->fifo != TCP_FIFO_NONE || c->snd_queue.head != NULL || c->sb != NULL);
+			BUG_ON(wheel_is_armed(&c->timer) || c->fifo != TCP_FIFO_NONE || c->snd_queue.head != NULL ||
+				c->sb != NULL);
 		BUG_ON(drained && c->rst_due);
 		BUG_ON(drained && c->state == TCP_STATE_CLOSED && c->released);
 	}

@@ -12,9 +12,16 @@ struct tcp_conf
 tcp_end_conf(void)
 {
 	return (struct tcp_conf){
-		.conns_max = 16, .syn_ring_entries = 16, .time_wait_max = 16, .rcv_wnd_max_octets = 262144,
-		.rcv_budget_octets = 64u << 20, .snd_queue_max_octets = 262144, .ooo_max_segs = 256, .mtu = 1500,
-		.secret = { 0x0706050403020100, 0x0f0e0d0c0b0a0908 }, .timestamp_offset = 77777,
+		.conns_max = 16,
+		.syn_ring_entries = 16,
+		.time_wait_max = 16,
+		.rcv_wnd_max_octets = 262144,
+		.rcv_budget_octets = 64u << 20,
+		.snd_queue_max_octets = 262144,
+		.ooo_max_segs = 256,
+		.mtu = 1500,
+		.secret = { 0x0706050403020100, 0x0f0e0d0c0b0a0908 },
+		.timestamp_offset = 77777,
 	};
 }
 
@@ -65,7 +72,9 @@ tcp_end_input(struct tcp_end *e, const struct wire_seg *w, bool checksum_good)
 	const bool fits = w->len_octets + 64 <= BUF_ROOM_MAX_OCTETS;
 	struct buf *buf = fits ? buf_alloc(e->pool, w->len_octets + 64, &data) : NULL;
 	uint8_t *at = buf != NULL ? data + 64 : spill;
-	struct net_frame frame = { .view = { .ptr = buf != NULL ? data : spill, .len_octets = 64 + w->len_octets, .buf = buf } };
+	struct net_frame frame = {
+		.view = { .ptr = buf != NULL ? data : spill, .len_octets = 64 + w->len_octets, .buf = buf }
+	};
 	struct net_seg seg = { .flow = flow_reverse(&w->flow), .checksum_good = checksum_good };
 
 	if (fits && buf == NULL)
@@ -113,7 +122,9 @@ wire_seg_build(struct wire_seg *w, const struct flow *flow, const struct tcp_hdr
 struct flow
 flow_reverse(const struct flow *f)
 {
-	return (struct flow){ .local = f->remote, .remote = f->local, .local_port = f->remote_port, .remote_port = f->local_port };
+	return (struct flow){
+		.local = f->remote, .remote = f->local, .local_port = f->remote_port, .remote_port = f->local_port
+	};
 }
 
 uint64_t

@@ -9,17 +9,21 @@
 #include "tests/helpers/tcp_check.h"
 
 const struct flow pair_flow_v4 = {
-	.local = { .octet = { [10] = 0xff, 0xff, 198, 18, 0, 9 } }, .remote = { .octet = { [10] = 0xff, 0xff, 198, 18, 0, 2 } },
-	.local_port = 40000, .remote_port = 25,
+	.local = { .octet = { [10] = 0xff, 0xff, 198, 18, 0, 9 } },
+	.remote = { .octet = { [10] = 0xff, 0xff, 198, 18, 0, 2 } },
+	.local_port = 40000,
+	.remote_port = 25,
 };
 const struct flow pair_flow_v6 = {
-	.local = { .octet = { 0x20, 1, 0xd, 0xb8, [15] = 9 } }, .remote = { .octet = { 0x20, 1, 0xd, 0xb8, [15] = 2 } },
-	.local_port = 40000, .remote_port = 25,
+	.local = { .octet = { 0x20, 1, 0xd, 0xb8, [15] = 9 } },
+	.remote = { .octet = { 0x20, 1, 0xd, 0xb8, [15] = 2 } },
+	.local_port = 40000,
+	.remote_port = 25,
 };
 
 void
-tcp_pair_init(struct tcp_pair *p, const struct tcp_conf *client, const struct tcp_conf *server, const struct wire_conf *wire,
-	uint64_t seed, uint32_t n_bufs)
+tcp_pair_init(struct tcp_pair *p, const struct tcp_conf *client, const struct tcp_conf *server,
+	const struct wire_conf *wire, uint64_t seed, uint32_t n_bufs)
 {
 	*p = (struct tcp_pair){ .wire = *wire, .rng = seed, .now_us = 1000000 };
 	tcp_end_init(&p->end[0], client, n_bufs, p->now_us);
@@ -42,7 +46,9 @@ tcp_pair_fini(struct tcp_pair *p)
 static struct wire_seg *
 post(struct tcp_pair *p, const struct wire_seg *seg, int to, uint64_t due_us)
 {
-	struct wire_item *i = malloc(offsetof(struct wire_item, seg) + offsetof(struct wire_seg, octets) + seg->len_octets), **at;
+	struct wire_item *i = malloc(
+				 offsetof(struct wire_item, seg) + offsetof(struct wire_seg, octets) + seg->len_octets),
+			 **at;
 
 	i->due_us = due_us;
 	i->to = to;
@@ -95,7 +101,8 @@ onto_wire(struct tcp_pair *p, struct wire_seg *seg, int to)
 		return;
 	}
 	if (p->wire.rate_octets_s != 0) {
-		p->free_us[to] = MAX(p->free_us[to], p->now_us) + (uint64_t)seg->len_octets * 1000000 / p->wire.rate_octets_s;
+		p->free_us[to] =
+			MAX(p->free_us[to], p->now_us) + (uint64_t)seg->len_octets * 1000000 / p->wire.rate_octets_s;
 		due_us = p->free_us[to] + p->wire.delay_us;
 	}
 	while (copies-- > 0) {

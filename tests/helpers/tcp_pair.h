@@ -11,9 +11,9 @@
 struct wire_conf {
 	uint32_t loss_pm, duplicate_pm, reorder_pm, corrupt_pm; /* per mille */
 	uint32_t delay_us;
-	uint32_t reorder_us; /* extra delay of a reordered segment, at most */
-	uint32_t mtu;        /* 0: no limit; larger segments vanish */
-	uint32_t rate_octets_s; /* 0: no limit */
+	uint32_t reorder_us;            /* extra delay of a reordered segment, at most */
+	uint32_t mtu;                   /* 0: no limit; larger segments vanish */
+	uint32_t rate_octets_s;         /* 0: no limit */
 	bool no_sack, no_ts, no_wscale; /* a middlebox takes these options out of SYNs */
 };
 
@@ -29,7 +29,7 @@ struct tcp_pair {
 	struct wire_conf wire;
 	uint64_t rng;
 	uint64_t now_us;
-	uint64_t free_us[2]; /* when the wire towards an end is free again */
+	uint64_t free_us[2];     /* when the wire towards an end is free again */
 	struct wire_item *items; /* sorted by time */
 	uint32_t n_items;
 	uint64_t n_sent, n_lost;
@@ -37,8 +37,8 @@ struct tcp_pair {
 
 extern const struct flow pair_flow_v4, pair_flow_v6; /* as the client sees it; its local port is not fixed */
 
-void tcp_pair_init(struct tcp_pair *p, const struct tcp_conf *client, const struct tcp_conf *server, const struct wire_conf *wire,
-	uint64_t seed, uint32_t n_bufs);
+void tcp_pair_init(struct tcp_pair *p, const struct tcp_conf *client, const struct tcp_conf *server,
+	const struct wire_conf *wire, uint64_t seed, uint32_t n_bufs);
 void tcp_pair_fini(struct tcp_pair *p);
 /* Sends what waits, delivers what is due, and moves the clock to the next thing that happens, at most until limit_us. False: nothing
  * will happen before limit_us; the clock stands there. */

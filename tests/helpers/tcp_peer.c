@@ -72,9 +72,16 @@ void
 peer_say_syn(struct peer *p, uint8_t flags)
 {
 	struct tcp_hdr h = {
-		.seq = p->iss, .flags = flags, .ack = (flags & TCP_ACK) != 0 ? p->rcv_nxt : 0, .wnd = p->opt.wnd, .mss = p->opt.mss,
-		.wscale = p->opt.no_wscale ? TCP_WSCALE_NONE : p->opt.wscale, .sack_permitted = !p->opt.no_sack,
-		.has_ts = !p->opt.no_ts, .tsval = peer_clock(p), .tsecr = p->tsecr,
+		.seq = p->iss,
+		.flags = flags,
+		.ack = (flags & TCP_ACK) != 0 ? p->rcv_nxt : 0,
+		.wnd = p->opt.wnd,
+		.mss = p->opt.mss,
+		.wscale = p->opt.no_wscale ? TCP_WSCALE_NONE : p->opt.wscale,
+		.sack_permitted = !p->opt.no_sack,
+		.has_ts = !p->opt.no_ts,
+		.tsval = peer_clock(p),
+		.tsecr = p->tsecr,
 	};
 	static struct wire_seg w;
 
@@ -121,7 +128,7 @@ peer_say(struct peer *p, const struct say *s)
 	h.n_sack = s->n_sack;
 	for (uint32_t i = 0; i < s->n_sack; i++)
 		h.sack[i] = (struct tcp_sack_block){ .start = p->irs + (uint32_t)s->sack[2 * i],
-						     .end = p->irs + (uint32_t)s->sack[2 * i + 1] };
+			.end = p->irs + (uint32_t)s->sack[2 * i + 1] };
 	give(p, &h, s->bad_checksum);
 	if (!s->keep && s->seq <= 0 && !s->bad_checksum)
 		p->snd_nxt = seq_max(p->snd_nxt, h.seq + tcp_hdr_seg_len(&h));
@@ -178,7 +185,8 @@ peer_expect_silence(struct peer *p, const char *label)
 	const struct heard *h = peer_hear(p);
 
 	if (h->any)
-		fail_msg("%s: silence expected, got flags 0x%x seq %u ack %u len %u", label, h->h.flags, h->seq, h->ack, h->len);
+		fail_msg("%s: silence expected, got flags 0x%x seq %u ack %u len %u", label, h->h.flags, h->seq, h->ack,
+			h->len);
 }
 
 void
@@ -332,8 +340,8 @@ peer_in(struct peer *p, enum peer_state state)
 const char *
 peer_state_name(enum peer_state state)
 {
-	static const char *const name[] = { "CLOSED", "LISTEN", "SYN-SENT", "SYN-RECEIVED", "SYN-RECEIVED (both)", "ESTABLISHED",
-		"FIN-WAIT-1", "FIN-WAIT-2", "CLOSE-WAIT", "CLOSING", "LAST-ACK", "TIME-WAIT", "?" };
+	static const char *const name[] = { "CLOSED", "LISTEN", "SYN-SENT", "SYN-RECEIVED", "SYN-RECEIVED (both)",
+		"ESTABLISHED", "FIN-WAIT-1", "FIN-WAIT-2", "CLOSE-WAIT", "CLOSING", "LAST-ACK", "TIME-WAIT", "?" };
 
 	return name[state];
 }
@@ -342,10 +350,15 @@ enum peer_state
 peer_state(struct peer *p)
 {
 	static const enum peer_state of[TCP_STATE_N] = {
-		[TCP_STATE_CLOSED] = PEER_CLOSED, [TCP_STATE_SYN_SENT] = PEER_SYN_SENT,
-		[TCP_STATE_SYN_RECEIVED] = PEER_SYN_RECEIVED_BOTH, [TCP_STATE_ESTABLISHED] = PEER_ESTABLISHED,
-		[TCP_STATE_FIN_WAIT_1] = PEER_FIN_WAIT_1, [TCP_STATE_FIN_WAIT_2] = PEER_FIN_WAIT_2,
-		[TCP_STATE_CLOSE_WAIT] = PEER_CLOSE_WAIT, [TCP_STATE_CLOSING] = PEER_CLOSING, [TCP_STATE_LAST_ACK] = PEER_LAST_ACK,
+		[TCP_STATE_CLOSED] = PEER_CLOSED,
+		[TCP_STATE_SYN_SENT] = PEER_SYN_SENT,
+		[TCP_STATE_SYN_RECEIVED] = PEER_SYN_RECEIVED_BOTH,
+		[TCP_STATE_ESTABLISHED] = PEER_ESTABLISHED,
+		[TCP_STATE_FIN_WAIT_1] = PEER_FIN_WAIT_1,
+		[TCP_STATE_FIN_WAIT_2] = PEER_FIN_WAIT_2,
+		[TCP_STATE_CLOSE_WAIT] = PEER_CLOSE_WAIT,
+		[TCP_STATE_CLOSING] = PEER_CLOSING,
+		[TCP_STATE_LAST_ACK] = PEER_LAST_ACK,
 	};
 	const struct flow f = flow_reverse(&p->flow);
 	const uint64_t hash = tcp_flow_hash(p->e.tcp, &f);

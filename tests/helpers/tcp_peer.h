@@ -15,7 +15,7 @@ enum peer_state {
 	PEER_CLOSED, /* a closed port */
 	PEER_LISTEN,
 	PEER_SYN_SENT,
-	PEER_SYN_RECEIVED, /* remembered in the ring */
+	PEER_SYN_RECEIVED,      /* remembered in the ring */
 	PEER_SYN_RECEIVED_BOTH, /* simultaneous open */
 	PEER_ESTABLISHED,
 	PEER_FIN_WAIT_1,
@@ -28,17 +28,17 @@ enum peer_state {
 };
 
 struct peer_options {
-	uint16_t mss;   /* 0: no option */
+	uint16_t mss; /* 0: no option */
 	bool no_wscale, no_sack, no_ts, v6;
-	uint8_t wscale; /* 0 with !no_wscale: 7 */
-	uint16_t wnd;   /* as on the wire, 0: 2000 (256,000 with scale 7) */
+	uint8_t wscale;  /* 0 with !no_wscale: 7 */
+	uint16_t wnd;    /* as on the wire, 0: 2000 (256,000 with scale 7) */
 	uint32_t n_bufs; /* of the endpoint's pool, 0: 256 */
 };
 
 struct peer {
 	struct tcp_end e;
-	struct tcp_conn *c;    /* NULL: none, or not told yet */
-	struct flow flow;      /* as the peer sees it: local is the peer */
+	struct tcp_conn *c; /* NULL: none, or not told yet */
+	struct flow flow;   /* as the peer sees it: local is the peer */
 	struct peer_options opt;
 	uint32_t iss, snd_nxt; /* the peer's own */
 	uint32_t irs, rcv_nxt; /* of the endpoint */
@@ -50,19 +50,19 @@ struct peer {
 
 /* What the peer says. Zero means the usual: ACK alone, from its SND.NXT, of all it heard, its window, its clock. */
 struct say {
-	uint8_t flags;      /* 0: ACK */
+	uint8_t flags; /* 0: ACK */
 	bool no_flags, no_ack;
-	int64_t seq;        /* relative to SND.NXT */
-	int64_t ack;        /* relative to what was heard */
+	int64_t seq; /* relative to SND.NXT */
+	int64_t ack; /* relative to what was heard */
 	const char *text;
-	uint32_t len;       /* octets of a pattern instead of text; position is SEG.SEQ - ISS - 1 */
-	uint32_t wnd;       /* as on the wire; 0: as before */
+	uint32_t len; /* octets of a pattern instead of text; position is SEG.SEQ - ISS - 1 */
+	uint32_t wnd; /* as on the wire; 0: as before */
 	bool zero_wnd;
-	int64_t tsval;      /* relative to the peer's clock, which is the endpoint's in ms */
+	int64_t tsval; /* relative to the peer's clock, which is the endpoint's in ms */
 	bool no_ts, bad_checksum;
 	uint8_t n_sack;
 	int64_t sack[2 * TCP_SACK_BLOCKS_MAX]; /* relative to the endpoint's ISS */
-	bool keep;          /* SND.NXT does not move */
+	bool keep;                             /* SND.NXT does not move */
 };
 
 #define SAY(p, ...) peer_say(p, &(struct say){ __VA_ARGS__ })
@@ -70,7 +70,7 @@ struct say {
 struct heard {
 	bool any;
 	struct tcp_hdr h;
-	uint32_t seq, ack;  /* relative to the endpoint's ISS, to the peer's ISS */
+	uint32_t seq, ack; /* relative to the endpoint's ISS, to the peer's ISS */
 	uint32_t len;
 	uint8_t text[WIRE_SEG_MAX_OCTETS];
 };

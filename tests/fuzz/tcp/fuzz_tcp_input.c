@@ -26,7 +26,7 @@ struct fuzz {
 	uint64_t now_us;
 	struct tcp_conn *user[32]; /* connections we were told of and did not release */
 	uint32_t n_users;
-	uint32_t their_isn[4];     /* by remote port */
+	uint32_t their_isn[4]; /* by remote port */
 };
 
 static const struct ip_addr ours = { .octet = { [10] = 0xff, 0xff, 198, 18, 0, 2 } };
@@ -101,7 +101,9 @@ static void
 step_segment(struct fuzz *f)
 {
 	const uint32_t which = octets_u8(&f->in) % 4;
-	struct flow flow = { .local = ours, .remote = theirs, .local_port = 25, .remote_port = (uint16_t)(1000 + which) };
+	struct flow flow = {
+		.local = ours, .remote = theirs, .local_port = 25, .remote_port = (uint16_t)(1000 + which)
+	};
 	const struct tcp_conn *c;
 	uint8_t seg[TCP_HEADER_MAX_OCTETS + 2048] = { 0 };
 	uint32_t seq = f->their_isn[which], ack = 0, options, payload;
@@ -257,8 +259,15 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fuzz f = { .in = octets_of(data, (uint32_t)size), .now_us = 1000000 };
 	struct tcp_conf conf = {
-		.conns_max = 16, .syn_ring_entries = 2, .time_wait_max = 4, .rcv_wnd_max_octets = 20000, .rcv_budget_octets = 60000,
-		.snd_queue_max_octets = 20000, .ooo_max_segs = 8, .mtu = 1500, .secret = { 1, 2 },
+		.conns_max = 16,
+		.syn_ring_entries = 2,
+		.time_wait_max = 4,
+		.rcv_wnd_max_octets = 20000,
+		.rcv_budget_octets = 60000,
+		.snd_queue_max_octets = 20000,
+		.ooo_max_segs = 8,
+		.mtu = 1500,
+		.secret = { 1, 2 },
 	};
 
 	if (octets_u8(&f.in) & 1)

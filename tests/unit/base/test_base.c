@@ -141,8 +141,8 @@ test_addr_text_and_masks(void **state)
 		{ "2001:db8::ffff", "2001:db8::ffff", 0, "::" },
 		{ "::", "::", 128, "::" },
 	};
-	static const char *const bad[] = { "", "192.0.2", "192.0.2.256", "192.0.2.1.", "1:2:3", "::g", "192.0.2.1/24", " 192.0.2.1",
-		"1::2::3" };
+	static const char *const bad[] = { "", "192.0.2", "192.0.2.256", "192.0.2.1.", "1:2:3", "::g", "192.0.2.1/24",
+		" 192.0.2.1", "1::2::3" };
 	char text[IP_ADDR_TEXT_MAX_OCTETS];
 	struct ip_addr a, m;
 
@@ -166,7 +166,8 @@ test_seq_wraps(void **state)
 {
 	(void)state;
 	CHECK_TRUE("across the wrap", seq_lt(0xfffffff0, 5) && seq_gt(5, 0xfffffff0) && seq_leq(7, 7) && seq_geq(7, 7));
-	CHECK_TRUE("in", seq_in(2, 0xfffffff0, 10) && !seq_in(10, 0xfffffff0, 10) && seq_in(0xfffffff0, 0xfffffff0, 10));
+	CHECK_TRUE(
+		"in", seq_in(2, 0xfffffff0, 10) && !seq_in(10, 0xfffffff0, 10) && seq_in(0xfffffff0, 0xfffffff0, 10));
 	CHECK_TRUE("an empty range holds nothing", !seq_in(5, 5, 5));
 	CHECK_EQ("max", seq_max(0xfffffff0, 5), 5);
 	CHECK_EQ("min", seq_min(0xfffffff0, 5), 0xfffffff0);
@@ -182,7 +183,8 @@ test_counters_have_names_of_their_own(void **state)
 		CHECK_TRUE("help", counter_names[i].help[0] != '\0');
 		for (uint32_t k = 0; k < i; k++)
 			if (strcmp(counter_names[i].group, counter_names[k].group) == 0)
-				CHECK_TRUE(counter_names[i].name, strcmp(counter_names[i].name, counter_names[k].name) != 0);
+				CHECK_TRUE(counter_names[i].name,
+					strcmp(counter_names[i].name, counter_names[k].name) != 0);
 	}
 	counter_inc(&c, CTR_tcp_in_segs);
 	counter_add(&c, CTR_tcp_in_segs, 4);

@@ -84,7 +84,7 @@ test_connect_is_answered_and_carries_options(void **state)
 		CHECK_EQ("SYN again", h->h.flags, TCP_SYN);
 		CHECK_EQ("the same number", h->seq, 0);
 		CHECK_TRUE("when", p.e.now_us - 1000000 >= (1000000u << (i + 1)) - 1000000u &&
-			p.e.now_us - 1000000 <= (1000000u << (i + 1)) - 1000000u + 10000);
+					   p.e.now_us - 1000000 <= (1000000u << (i + 1)) - 1000000u + 10000);
 	}
 	peer_say_syn(&p, TCP_SYN | TCP_ACK);
 	CHECK_TRUE("connected", (p.events & TCP_EV_CONNECTED) != 0);
@@ -92,7 +92,8 @@ test_connect_is_answered_and_carries_options(void **state)
 	CHECK_EQ("ACK with the text", h->len, 6);
 	CHECK_OCTETS("text", h->text, 6, "QUIT\r\n", 6);
 	CHECK_EQ("acknowledges the SYN", h->ack, 1);
-	CHECK_TRUE("a SYN sent again makes the first RTO 3 s (RFC 6298 section 5.7)", p.c->rto_us == 3000000 || p.c->srtt_us != 0);
+	CHECK_TRUE("a SYN sent again makes the first RTO 3 s (RFC 6298 section 5.7)",
+		p.c->rto_us == 3000000 || p.c->srtt_us != 0);
 	p.events = 0;
 	SAY(&p, .ack = 0);
 	CHECK_TRUE("all acknowledged", (p.events & TCP_EV_ACKED_ALL) != 0);
@@ -118,7 +119,8 @@ test_connect_gives_up(void **state)
 	tcp_close(p.c);
 	CHECK_TRUE("told", (peer_events(&p) & TCP_EV_CLOSED) != 0);
 	peer_expect_silence(&p, "nobody to tell");
-	CHECK_EQ("nothing is sent any more", tcp_send(p.c, &(struct buf_view){ .ptr = (const uint8_t *)"x", .len_octets = 1 }), 0);
+	CHECK_EQ("nothing is sent any more",
+		tcp_send(p.c, &(struct buf_view){ .ptr = (const uint8_t *)"x", .len_octets = 1 }), 0);
 	peer_fini(&p);
 }
 
@@ -411,7 +413,9 @@ test_ack_is_delayed_for_one_segment_not_for_two(void **state)
 static void
 test_a_burst_beyond_a_gap_is_answered_segment_by_segment(void **state)
 {
-	static const struct peer_options bare = { .mss = 1460, .wnd = 40000, .no_ts = true, .no_sack = true, .no_wscale = true };
+	static const struct peer_options bare = {
+		.mss = 1460, .wnd = 40000, .no_ts = true, .no_sack = true, .no_wscale = true
+	};
 	struct peer p;
 	uint32_t n;
 
@@ -442,7 +446,9 @@ test_a_burst_beyond_a_gap_is_answered_segment_by_segment(void **state)
 static void
 test_fast_retransmit_and_limited_transmit(void **state)
 {
-	static const struct peer_options newreno = { .mss = 1000, .no_ts = true, .no_sack = true, .no_wscale = true, .wnd = 60000 };
+	static const struct peer_options newreno = {
+		.mss = 1000, .no_ts = true, .no_sack = true, .no_wscale = true, .wnd = 60000
+	};
 	struct peer p;
 	const struct heard *h;
 
@@ -523,10 +529,17 @@ test_every_allocation_fails_once(void **state)
 		tcp_pair_init(&p, &conf, &conf, &wire, fail, 512);
 		tcp_listen(p.end[1].tcp, &pair_flow_v4.remote, 25, 5);
 		for (int e = 0; e < 2; e++)
-			app[e] = (struct stream_app){ .end = &p.end[e], .rng = fail, .name_out = (uint64_t)e, .name_in = (uint64_t)!e,
-						      .n_write = 60000, .n_read = 60000, .piece_max_octets = 700,
-						      .close_when_done = true, .no_buf_pm = 500 };
-		app[0].c = tcp_connect(p.end[0].tcp, &pair_flow_v4.local, &pair_flow_v4.remote, 25, NULL, p.now_us, &err);
+			app[e] = (struct stream_app){ .end = &p.end[e],
+				.rng = fail,
+				.name_out = (uint64_t)e,
+				.name_in = (uint64_t)!e,
+				.n_write = 60000,
+				.n_read = 60000,
+				.piece_max_octets = 700,
+				.close_when_done = true,
+				.no_buf_pm = 500 };
+		app[0].c =
+			tcp_connect(p.end[0].tcp, &pair_flow_v4.local, &pair_flow_v4.remote, 25, NULL, p.now_us, &err);
 		buf_malloc_fail_at(p.end[0].pool, fail);
 		buf_malloc_fail_at(p.end[1].pool, fail);
 		for (;;) {

@@ -18,17 +18,41 @@ test_wire_says_what_it_is_told(void **state)
 		uint32_t header_octets;
 	} rows[] = {
 		{ "bare", { .seq = 1, .ack = 2, .flags = TCP_ACK, .wnd = 3, .wscale = TCP_WSCALE_NONE }, 20 },
-		{ "timestamps", { .flags = TCP_ACK | TCP_FIN | TCP_PSH, .wscale = TCP_WSCALE_NONE, .has_ts = true, .tsval = 0xfffffff0,
-				  .tsecr = 7 }, 32 },
-		{ "SYN with all", { .seq = 0xffffffff, .flags = TCP_SYN, .mss = 1460, .wscale = 5, .sack_permitted = true, .has_ts = true,
-				    .tsval = 1, .tsecr = 2 }, 40 },
-		{ "SYN without timestamps", { .flags = TCP_SYN | TCP_ACK, .mss = 1440, .wscale = 0, .sack_permitted = true }, 32 },
-		{ "SYN with timestamps alone", { .flags = TCP_SYN, .mss = 1440, .wscale = TCP_WSCALE_NONE, .has_ts = true, .tsval = 9 }, 36 },
+		{ "timestamps",
+			{ .flags = TCP_ACK | TCP_FIN | TCP_PSH,
+				.wscale = TCP_WSCALE_NONE,
+				.has_ts = true,
+				.tsval = 0xfffffff0,
+				.tsecr = 7 },
+			32 },
+		{ "SYN with all",
+			{ .seq = 0xffffffff,
+				.flags = TCP_SYN,
+				.mss = 1460,
+				.wscale = 5,
+				.sack_permitted = true,
+				.has_ts = true,
+				.tsval = 1,
+				.tsecr = 2 },
+			40 },
+		{ "SYN without timestamps",
+			{ .flags = TCP_SYN | TCP_ACK, .mss = 1440, .wscale = 0, .sack_permitted = true }, 32 },
+		{ "SYN with timestamps alone",
+			{ .flags = TCP_SYN, .mss = 1440, .wscale = TCP_WSCALE_NONE, .has_ts = true, .tsval = 9 }, 36 },
 		{ "SYN with MSS alone", { .flags = TCP_SYN, .mss = 536, .wscale = TCP_WSCALE_NONE }, 24 },
-		{ "SACK beside timestamps", { .flags = TCP_ACK, .wscale = TCP_WSCALE_NONE, .has_ts = true, .n_sack = 3,
-					      .sack = { { 1, 2 }, { 3, 4 }, { 0xfffffff0, 5 } } }, 60 },
-		{ "SACK alone", { .flags = TCP_ACK, .wscale = TCP_WSCALE_NONE, .n_sack = 4,
-				  .sack = { { 1, 2 }, { 3, 4 }, { 5, 6 }, { 7, 8 } } }, 56 },
+		{ "SACK beside timestamps",
+			{ .flags = TCP_ACK,
+				.wscale = TCP_WSCALE_NONE,
+				.has_ts = true,
+				.n_sack = 3,
+				.sack = { { 1, 2 }, { 3, 4 }, { 0xfffffff0, 5 } } },
+			60 },
+		{ "SACK alone",
+			{ .flags = TCP_ACK,
+				.wscale = TCP_WSCALE_NONE,
+				.n_sack = 4,
+				.sack = { { 1, 2 }, { 3, 4 }, { 5, 6 }, { 7, 8 } } },
+			56 },
 	};
 	uint8_t octets[TCP_HEADER_MAX_OCTETS];
 
@@ -84,7 +108,8 @@ test_scoreboard_agrees_with_flags(void **state)
 		memset(known, 0, sizeof(known));
 		sb.n = 0;
 		for (uint32_t step = 0; step < 120; step++) {
-			uint32_t a = una + (uint32_t)(rng_next(&rng) % (SPAN - una)), b = a + 1 + (uint32_t)(rng_next(&rng) % 200);
+			uint32_t a = una + (uint32_t)(rng_next(&rng) % (SPAN - una)),
+				 b = a + 1 + (uint32_t)(rng_next(&rng) % 200);
 			uint32_t fresh = 0, got, octets = 0, from, start, end;
 			bool lost, hole;
 

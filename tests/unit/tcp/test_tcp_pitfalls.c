@@ -14,7 +14,9 @@
 
 static const struct peer_options usual = { .mss = 1460 };
 #define EVER UINT64_C(100000000000)
-static const struct peer_options bare = { .mss = 1460, .wnd = 40000, .no_ts = true, .no_sack = true, .no_wscale = true };
+static const struct peer_options bare = {
+	.mss = 1460, .wnd = 40000, .no_ts = true, .no_sack = true, .no_wscale = true
+};
 
 static void
 established(struct peer *p, const struct peer_options *opt, const struct tcp_conf *conf)
@@ -123,7 +125,9 @@ test_pitfall_02_every_set_of_options_is_negotiated_right(void **state)
 {
 	(void)state;
 	for (uint32_t i = 0; i < 16; i++) {
-		struct peer_options o = { .mss = 1460, .no_wscale = i & 1, .no_ts = i & 2, .no_sack = i & 4, .v6 = i & 8, .wscale = 9 };
+		struct peer_options o = {
+			.mss = 1460, .no_wscale = i & 1, .no_ts = i & 2, .no_sack = i & 4, .v6 = i & 8, .wscale = 9
+		};
 		char label[64];
 
 		snprintf(label, sizeof(label), "options %u", i);
@@ -549,7 +553,9 @@ test_pitfall_09_fin_behind_a_full_window_is_sent_and_repeated(void **state)
 		}
 		CHECK_EQ("again and again", fins, 5);
 		SAY(&p, .ack = 1);
-		CHECK_TRUE("until it is acknowledged", peer_state(&p) == (i == 0 ? PEER_FIN_WAIT_2 : i == 1 ? PEER_TIME_WAIT : PEER_CLOSED));
+		CHECK_TRUE("until it is acknowledged", peer_state(&p) == (i == 0          ? PEER_FIN_WAIT_2
+										 : i == 1 ? PEER_TIME_WAIT
+											  : PEER_CLOSED));
 		peer_fini(&p);
 	}
 }
@@ -1187,8 +1193,13 @@ test_pitfall_18_tsval_zero_is_legal(void **state)
 	wire_seg_build(&w, &p.flow, &h);
 	tcp_end_input(&p.e, &w, false);
 	CHECK_TRUE("negotiated", peer_hear(&p)->h.has_ts);
-	h = (struct tcp_hdr){ .seq = 6, .ack = p.rcv_nxt, .flags = TCP_ACK, .wnd = 1000, .wscale = TCP_WSCALE_NONE, .has_ts = true,
-			      .tsecr = p.tsecr };
+	h = (struct tcp_hdr){ .seq = 6,
+		.ack = p.rcv_nxt,
+		.flags = TCP_ACK,
+		.wnd = 1000,
+		.wscale = TCP_WSCALE_NONE,
+		.has_ts = true,
+		.tsecr = p.tsecr };
 	wire_seg_build(&w, &p.flow, &h);
 	tcp_end_input(&p.e, &w, false);
 	peer_events(&p);
@@ -1215,7 +1226,9 @@ test_pitfall_20_too_big_is_believed_only_in_flight(void **state)
 	(void)state;
 	for (uint32_t v6 = 0; v6 < 2; v6++) {
 		established(&p, &(struct peer_options){ .mss = 1460, .no_ts = true, .v6 = v6 }, NULL);
-		e = (struct net_icmp_error){ .flow = flow_reverse(&p.flow), .quoted_seq = p.c->snd_una, .kind = NET_ICMP_TOO_BIG, .mtu = 1400 };
+		e = (struct net_icmp_error){
+			.flow = flow_reverse(&p.flow), .quoted_seq = p.c->snd_una, .kind = NET_ICMP_TOO_BIG, .mtu = 1400
+		};
 		tcp_icmp_error(p.e.tcp, &e, p.e.now_us);
 		CHECK_EQ("nothing in flight, nothing believed", p.c->mss, v6 ? 1440 : 1460);
 		peer_write(&p, 5000);
@@ -1246,7 +1259,9 @@ test_pitfall_20_too_big_is_believed_only_in_flight(void **state)
 	}
 	/* hard errors end a connect, not a connection */
 	peer_in(&p, PEER_SYN_SENT);
-	e = (struct net_icmp_error){ .flow = flow_reverse(&p.flow), .quoted_seq = p.c->iss, .kind = NET_ICMP_UNREACH_HARD };
+	e = (struct net_icmp_error){
+		.flow = flow_reverse(&p.flow), .quoted_seq = p.c->iss, .kind = NET_ICMP_UNREACH_HARD
+	};
 	tcp_icmp_error(p.e.tcp, &e, p.e.now_us);
 	peer_events(&p);
 	CHECK_TRUE("refused", (p.events & TCP_EV_REFUSED) != 0);
@@ -1254,7 +1269,9 @@ test_pitfall_20_too_big_is_believed_only_in_flight(void **state)
 	established(&p, &usual, NULL);
 	peer_write(&p, 100);
 	peer_hear_all(&p, NULL);
-	e = (struct net_icmp_error){ .flow = flow_reverse(&p.flow), .quoted_seq = p.c->snd_una, .kind = NET_ICMP_UNREACH_HARD };
+	e = (struct net_icmp_error){
+		.flow = flow_reverse(&p.flow), .quoted_seq = p.c->snd_una, .kind = NET_ICMP_UNREACH_HARD
+	};
 	tcp_icmp_error(p.e.tcp, &e, p.e.now_us);
 	CHECK_EQ("lives", peer_state(&p), PEER_ESTABLISHED);
 	peer_fini(&p);

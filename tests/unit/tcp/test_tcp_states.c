@@ -11,10 +11,10 @@ enum answer { NOTHING, ACK, RST, RST_ACK, SYN_ACK, REPLY_N };
 static const char *const answer_name[] = { "nothing", "ACK", "RST", "RST+ACK", "SYN-ACK", "?" };
 
 enum what {
-	SYN_SAME,     /* the SYN again */
-	SYN_NEW,      /* a SYN with a number in the window */
-	ACK_EXACT,    /* of all but our FIN where we sent one that is not acknowledged */
-	ACK_ALL,      /* FIN included */
+	SYN_SAME,  /* the SYN again */
+	SYN_NEW,   /* a SYN with a number in the window */
+	ACK_EXACT, /* of all but our FIN where we sent one that is not acknowledged */
+	ACK_ALL,   /* FIN included */
 	ACK_TOO_HIGH,
 	RST_EXACT,
 	RST_IN_WINDOW,
@@ -23,13 +23,13 @@ enum what {
 	DATA,
 	DATA_OLD,
 	DATA_BEYOND,
-	DATA_ACROSS,  /* begins in the window and ends beyond it */
+	DATA_ACROSS, /* begins in the window and ends beyond it */
 	NO_FLAGS,
 	WHAT_N
 };
 
-static const char *const what_name[] = { "SYN again", "new SYN", "ACK", "ACK of all", "ACK too high", "RST exact", "RST in window",
-	"RST outside", "FIN", "data", "old data", "data beyond", "data across", "no flags" };
+static const char *const what_name[] = { "SYN again", "new SYN", "ACK", "ACK of all", "ACK too high", "RST exact",
+	"RST in window", "RST outside", "FIN", "data", "old data", "data beyond", "data across", "no flags" };
 
 #define WINDOW 65535 /* of the handshake, before anything was read */
 
@@ -108,13 +108,32 @@ struct cell {
 	uint8_t then; /* enum peer_state */
 };
 
-#define ROW(...) { __VA_ARGS__ }
-#define N_(s) { NOTHING, PEER_##s }
-#define A_(s) { ACK, PEER_##s }
-#define R_(s) { RST, PEER_##s }
-#define RA(s) { RST_ACK, PEER_##s }
-#define S_(s) { SYN_ACK, PEER_##s }
+#define ROW(...)                                                                                                       \
+	{                                                                                                              \
+		__VA_ARGS__                                                                                            \
+	}
+#define N_(s)                                                                                                          \
+	{                                                                                                              \
+		NOTHING, PEER_##s                                                                                      \
+	}
+#define A_(s)                                                                                                          \
+	{                                                                                                              \
+		ACK, PEER_##s                                                                                          \
+	}
+#define R_(s)                                                                                                          \
+	{                                                                                                              \
+		RST, PEER_##s                                                                                          \
+	}
+#define RA(s)                                                                                                          \
+	{                                                                                                              \
+		RST_ACK, PEER_##s                                                                                      \
+	}
+#define S_(s)                                                                                                          \
+	{                                                                                                              \
+		SYN_ACK, PEER_##s                                                                                      \
+	}
 
+/* clang-format off */
 static const struct cell want[PEER_STATE_N][WHAT_N] = {
 	/*                        SYN again    new SYN     ACK         ACK all      too high    RST exact   RST in wnd  RST outside
 	 *                        FIN          data        old data    beyond       across      no flags */
@@ -152,6 +171,7 @@ static const struct cell want[PEER_STATE_N][WHAT_N] = {
 	[PEER_TIME_WAIT] =   ROW(A_(TIME_WAIT), S_(SYN_RECEIVED), N_(TIME_WAIT), N_(TIME_WAIT), N_(TIME_WAIT), N_(TIME_WAIT), N_(TIME_WAIT),
 				 N_(TIME_WAIT), A_(TIME_WAIT), A_(TIME_WAIT), A_(TIME_WAIT), A_(TIME_WAIT), A_(TIME_WAIT), N_(TIME_WAIT)),
 };
+/* clang-format on */
 
 static void
 test_states_meet_segments(void **state)
@@ -171,9 +191,9 @@ test_states_meet_segments(void **state)
 			then = peer_state(&p);
 			cells++;
 			if (got != want[s][w].answer || then != want[s][w].then) {
-				print_error("%s meets %s: got %s and %s, want %s and %s\n", peer_state_name(s), what_name[w],
-					answer_name[got], peer_state_name(then), answer_name[want[s][w].answer],
-					peer_state_name(want[s][w].then));
+				print_error("%s meets %s: got %s and %s, want %s and %s\n", peer_state_name(s),
+					what_name[w], answer_name[got], peer_state_name(then),
+					answer_name[want[s][w].answer], peer_state_name(want[s][w].then));
 				wrong++;
 			}
 			/* nobody is answered for ever: what follows one segment is one answer at most */
