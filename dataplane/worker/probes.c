@@ -154,6 +154,7 @@ start(struct worker *w, uint32_t index, bool relaytest)
 		p->active = true;
 		backend_probe_start(&p->probe, index, b, w->snapshot->conf->hostname, &local, relaytest, (uint32_t)worker_random(w),
 			before != NULL ? before : &unknown, w->now_us);
+		p->probe.counters = w->counters;
 		return;
 	}
 }

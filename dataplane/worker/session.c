@@ -54,9 +54,10 @@ session_maybe_free(struct worker *w, struct session *s)
 	s->held = (struct buf_view){ 0 };
 	if (s->stream != NULL)
 		s->stream->ops->destroy(s->stream);
-	if (s->null_rcpts != NULL) {
-		s->null_rcpts->next_free = w->free_null;
-		w->free_null = s->null_rcpts;
+	if (s->kept_rcpts != NULL) {
+		s->kept_rcpts->next_free = w->free_kept;
+		w->free_kept = s->kept_rcpts;
+		w->n_kept_free++;
 	}
 	if (s->counted) {
 		network = policy_client_network(&s->flow.remote);
@@ -265,8 +266,8 @@ begin_transaction(struct session *s)
 	s->rcpts_accepted = 0;
 	s->message_ref = 0;
 	s->message_backend[0] = '\0';
-	if (s->null_rcpts != NULL)
-		s->null_rcpts->n = 0;
+	if (s->kept_rcpts != NULL)
+		s->kept_rcpts->n = 0;
 }
 
 static void

@@ -160,7 +160,8 @@ session_verdict_answer(struct worker *w, const struct link_answer_client *a)
 		return;
 	}
 	s->verdict = a->verdict;
-	s->verdict.known = CLIENT_KNOWN;
+	if (s->verdict.known != CLIENT_LATE) /* control ran into its own deadline */
+		s->verdict.known = CLIENT_KNOWN;
 	s->dns_asked = false;
 	s->dns_ms = (uint32_t)((w->now_us - s->asked_us) / 1000);
 	if (a->ptr_len < sizeof(s->ptr_name)) {
@@ -223,7 +224,7 @@ session_rcpt(struct worker *w, struct session *s)
 	const struct policy_question q = question_of(w, s, e->from.text, e->rcpt.text);
 
 	policy_rcpt(&ctx, &q, &s->answer, NULL, NULL);
-	if (s->answer.after.kind_state != 0 && vt_kind(&s->answer.before) == VT_FREE)
+	if (e->from.len_octets > 0 && s->answer.after.kind_state != 0 && vt_kind(&s->answer.before) == VT_FREE)
 		wlog_name(w, &s->answer, &s->flow.remote, e->from.text, e->rcpt.text);
 	switch (s->answer.verdict) {
 	case VERDICT_WAIT:
@@ -263,15 +264,15 @@ session_data_null_sender(struct worker *w, struct session *s, uint32_t *wait_s, 
 	const struct policy_ctx ctx = policy_ctx_of(w);
 
 	*wait_s = 0;
-	if (s->null_rcpts == NULL || smtp_session_envelope(s->smtp)->from.len_octets != 0)
+	if (s->kept_rcpts == NULL || smtp_session_envelope(s->smtp)->from.len_octets != 0)
 		return;
-	for (uint32_t i = 0; i < s->null_rcpts->n; i++) {
-		const struct policy_question q = question_of(w, s, "", s->null_rcpts->rcpt[i]);
+	for (uint32_t i = 0; i < s->kept_rcpts->n; i++) {
+		const struct policy_question q = question_of(w, s, "", s->kept_rcpts->rcpt[i]);
 		struct policy_answer a;
 
 		policy_null_sender_data(&ctx, &q, &a);
 		if (a.after.kind_state != 0 && vt_kind(&a.before) == VT_FREE)
-			wlog_name(w, &a, &s->flow.remote, "", s->null_rcpts->rcpt[i]);
+			wlog_name(w, &a, &s->flow.remote, "", s->kept_rcpts->rcpt[i]);
 		if (a.verdict == VERDICT_DEFER && a.wait_s > *wait_s) {
 			*wait_s = a.wait_s;
 			*ref = a.ref;
@@ -285,8 +286,11 @@ void
 session_message_done(struct worker *w, struct session *s, bool delivered)
 {
 	const struct policy_ctx ctx = policy_ctx_of(w);
-	const struct smtp_envelope *e = smtp_session_envelope(s->smtp);
-	const struct policy_question q = question_of(w, s, s->message_from, e->rcpt.text);
+	const uint32_t n = s->kept_rcpts == NULL ? 0 : delivered ? s->kept_rcpts->n : MIN(s->kept_rcpts->n, 1u);
 
-	policy_message(&ctx, &q, delivered);
+	for (uint32_t i = 0; i < n; i++) {
+		const struct policy_question q = question_of(w, s, s->message_from, s->kept_rcpts->rcpt[i]);
+
+		policy_message(&ctx, &q, delivered);
+	}
 }

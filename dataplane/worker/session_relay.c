@@ -276,28 +276,34 @@ session_relay_rcpt(struct worker *w, struct session *s)
 
 /* ---- what the backend said ---- */
 
-static void
-keep_null_rcpt(struct worker *w, struct session *s)
+/*
+ * Whether the accepted recipients of this transaction must be remembered: those of the null sender are judged at DATA. Others are for
+ * what a delivered message teaches (observe mode, automatic allow): without room that is lost, and nothing else.
+ */
+static bool
+must_keep(struct session *s)
+{
+	return smtp_session_envelope(s->smtp)->from.len_octets == 0;
+}
+
+/* False when there is no room to remember one more. */
+static bool
+keep_rcpt(struct worker *w, struct session *s)
 {
 	const struct smtp_envelope *e = smtp_session_envelope(s->smtp);
 
-	if (e->from.len_octets != 0)
-		return;
-	if (s->null_rcpts == NULL) {
-		s->null_rcpts = w->free_null;
-		w->free_null = w->free_null->next_free;
-		s->null_rcpts->n = 0;
+	if (s->kept_rcpts == NULL) {
+		if (w->free_kept == NULL || (!must_keep(s) && w->n_kept_free <= w->n_kept / 2))
+			return false; /* half of them are for those that must be kept */
+		s->kept_rcpts = w->free_kept;
+		w->free_kept = w->free_kept->next_free;
+		w->n_kept_free--;
+		s->kept_rcpts->n = 0;
 	}
-	memcpy(s->null_rcpts->rcpt[s->null_rcpts->n++], e->rcpt.text, sizeof(e->rcpt.text));
-}
-
-/* Room to remember one more accepted recipient of a null-sender transaction. */
-static bool
-null_rcpt_fits(const struct worker *w, struct session *s)
-{
-	if (smtp_session_envelope(s->smtp)->from.len_octets != 0)
-		return true;
-	return s->null_rcpts != NULL ? s->null_rcpts->n < NULL_RCPTS_MAX : w->free_null != NULL;
+	if (s->kept_rcpts->n == KEPT_RCPTS_MAX)
+		return false;
+	memcpy(s->kept_rcpts->rcpt[s->kept_rcpts->n++], e->rcpt.text, sizeof(e->rcpt.text));
+	return true;
 }
 
 static void
@@ -310,14 +316,13 @@ rcpt_replied(struct worker *w, struct session *s)
 	if (r.code / 100 == 2) {
 		uint16_t index = 0;
 
-		if (!null_rcpt_fits(w, s)) {
+		if (!keep_rcpt(w, s) && must_keep(s)) {
 			/* the backend took it, we cannot keep it: the transaction there is thrown away as a whole at DATA */
 			s->txn_failed = true;
 			counter_inc(w->counters, CTR_worker_envelopes_full);
 			session_answer_text(w, s, 452, "4.3.1", "Out of memory for recipients, please try again later");
 			return;
 		}
-		keep_null_rcpt(w, s);
 		pool_of(w, s, &index);
 		s->pool = index;
 		s->txn_has_pool = true;

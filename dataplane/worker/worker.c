@@ -173,15 +173,16 @@ relay_stride_octets(void)
 static int
 create_pools(struct worker *w, uint32_t n)
 {
-	const uint32_t n_null = MAX(n / 16, 16u);
+	const uint32_t n_kept = MAX(n / KEPT_RCPTS_SHARE, 16u);
 	uint8_t *relays;
 
 	w->n_slots = n;
+	w->n_kept = w->n_kept_free = n_kept;
 	w->session_stride = session_stride_octets();
 	w->sessions_mem = calloc(n, w->session_stride);
 	w->relays_mem = calloc(n, relay_stride_octets());
-	w->nulls_mem = calloc(n_null, sizeof(*w->nulls_mem));
-	if (w->sessions_mem == NULL || w->relays_mem == NULL || w->nulls_mem == NULL)
+	w->kepts_mem = calloc(n_kept, sizeof(*w->kepts_mem));
+	if (w->sessions_mem == NULL || w->relays_mem == NULL || w->kepts_mem == NULL)
 		return -ENOMEM;
 	/* free lists in order of address: linked last to first */
 	for (uint32_t i = n; i-- > 0;) {
@@ -199,9 +200,9 @@ create_pools(struct worker *w, uint32_t n)
 		r->next_free = w->free_relay;
 		w->free_relay = r;
 	}
-	for (uint32_t i = n_null; i-- > 0;) {
-		w->nulls_mem[i].next_free = w->free_null;
-		w->free_null = &w->nulls_mem[i];
+	for (uint32_t i = n_kept; i-- > 0;) {
+		w->kepts_mem[i].next_free = w->free_kept;
+		w->free_kept = &w->kepts_mem[i];
 	}
 	return 0;
 }
@@ -234,7 +235,7 @@ uint64_t
 worker_memory_octets(const struct conf *conf)
 {
 	return (uint64_t)conf->sessions *
-		(session_stride_octets() + relay_stride_octets() + sizeof(struct null_rcpts) / 16 + 4 * sizeof(struct limits_cell));
+		(session_stride_octets() + relay_stride_octets() + sizeof(struct kept_rcpts) / KEPT_RCPTS_SHARE + 4 * sizeof(struct limits_cell));
 }
 
 struct worker *
@@ -298,7 +299,7 @@ worker_destroy(struct worker *w)
 	limits_fini(&w->limits);
 	free(w->sessions_mem);
 	free(w->relays_mem);
-	free(w->nulls_mem);
+	free(w->kepts_mem);
 	free(w);
 }
 

@@ -27,7 +27,8 @@
 #define SESSION_PUMP_MAX       64    /* steps one session may take in a turn */
 #define CLOSE_LINGER_US        1000000  /* after 221: who closes first keeps TIME-WAIT, so the client gets a second */
 #define BACKEND_LINGER_US      5000000  /* after QUIT: the backend closes first */
-#define NULL_RCPTS_MAX         100   /* accepted recipients of a null-sender transaction; beyond: 452 */
+#define KEPT_RCPTS_SHARE       8     /* one such memory for so many sessions: most have no transaction open */
+#define KEPT_RCPTS_MAX         100   /* accepted recipients remembered; the null sender's beyond: 452 */
 #define PROBES_AT_ONCE         8
 #define LISTENER_NONE          0xffffffffu
 
@@ -56,11 +57,11 @@ enum session_wait {
 #undef X
 };
 
-/* The accepted recipients of a null-sender transaction, kept until DATA. */
-struct null_rcpts {
-	struct null_rcpts *next_free;
+/* The accepted recipients of a transaction: the null sender's are judged at DATA, all are told policy when the message is delivered. */
+struct kept_rcpts {
+	struct kept_rcpts *next_free;
 	uint32_t n;
-	char rcpt[NULL_RCPTS_MAX][SMTP_PATH_MAX_OCTETS + 1];
+	char rcpt[KEPT_RCPTS_MAX][SMTP_PATH_MAX_OCTETS + 1];
 };
 
 /* The backend's side of a session. */
@@ -106,7 +107,7 @@ struct session {
 	uint64_t tried;                /* backends by bit */
 	uint32_t backend_opens;        /* connections to backends so far: tells an old one's event from a new one's */
 	uint16_t pool;                 /* of this transaction where txn_has_pool */
-	struct null_rcpts *null_rcpts;
+	struct kept_rcpts *kept_rcpts;
 	struct session_relay *relay;
 	uint64_t octets;               /* of all messages */
 	uint32_t rcpts_accepted;       /* of this transaction */
@@ -158,7 +159,8 @@ struct worker {
 	struct session *free_session;
 	void *relays_mem;
 	struct session_relay *free_relay;
-	struct null_rcpts *nulls_mem, *free_null;
+	struct kept_rcpts *kepts_mem, *free_kept;
+	uint32_t n_kept, n_kept_free;
 	uint32_t drain_cursor;
 	bool draining;
 	struct probe probe[PROBES_AT_ONCE];

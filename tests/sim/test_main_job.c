@@ -267,6 +267,24 @@ test_modes(void **state)
 	scene_settle(&s);
 	CHECK_EQ("observe lets a listed client in", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 250);
 	CHECK_TRUE("and says so", strstr(fake_control_find(&s.control, "would=reject"), "verdict=pass") != NULL);
+	{
+		/* what was delivered without a hit starts warm, each recipient of it */
+		struct sim_conn *c;
+
+		s.control.verdict = (struct client_verdict){ .ptr_state = PTR_CONFIRMED, .zone = ZONE_NONE };
+		c = scene_open(&s, CLIENT4, GATEWAY4);
+		CHECK_EQ("one", scene_rcpt(&s, c, "w@sender.example", "one@example.org"), 250);
+		CHECK_EQ("two", scene_chat(&s, c, "RCPT TO:<two@example.org>"), 250);
+		CHECK_EQ("data", scene_chat(&s, c, "DATA"), 354);
+		CHECK_EQ("message", scene_chat(&s, c, "x\r\n."), 250);
+		scene_quit(&s, c);
+		s.config.conf.mode = MODE_ENFORCE;
+		sim_publish(s.sim, sim_conf_parts(&s.config));
+		CHECK_EQ("one is warm", scene_deliver(&s, CLIENT4, "w@sender.example", "one@example.org", body), 250);
+		CHECK_EQ("two is warm", scene_deliver(&s, CLIENT4, "w@sender.example", "two@example.org", body), 250);
+		CHECK_EQ("a third is not", scene_deliver(&s, CLIENT4, "w@sender.example", "three@example.org", body), 451);
+		s.control.verdict = (struct client_verdict){ .ptr_state = PTR_CONFIRMED, .zone = 0, .score = 9 };
+	}
 	CHECK_EQ("relaying stays denied", scene_deliver(&s, CLIENT4, "a@sender.example", "u@elsewhere.example", body), 550);
 	s.config.conf.mode = MODE_SOFT;
 	sim_publish(s.sim, sim_conf_parts(&s.config));
