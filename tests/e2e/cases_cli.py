@@ -7,7 +7,7 @@ from lab import addresses as a
 
 from .harness import case
 
-ONCE = dict(variants=("packet", "packet2"), families=(None,))
+ONCE = dict(variants=("packet", "packet2", "sanitized"), families=(None,))
 
 
 def _json(t, *words):

@@ -45,7 +45,7 @@ class Traffic:
                 word = self.t.word("kill")
             try:
                 attempt = smtp.deliver(self.t.lab, source, sender, self.recipient, self.t.content(word, b"k" * 70 + b"\r\n"),
-                                       wait_s=15, connect_s=5)
+                                       wait_s=15, connect_s=0.3)   # no waiting for the kernel's second SYN
             except smtp.Malformed as error:
                 self.refused.append("malformed: %s" % error)
                 continue
@@ -89,25 +89,29 @@ class Traffic:
 def _kill_twenty(t, service, recipient, back_s, find):
     traffic = Traffic(t, recipient)
     traffic.start()
-    slowest = 0.0
+    returns = []
     try:
         t.check(traffic.wait_accepted(8, 10), "traffic flows")
         for n in range(KILLS):
             t.wait("%s runs" % service, lambda: t.lab.pid(service), 5)
             started = time.monotonic()
             t.lab.kill(service)
-            t.check(traffic.wait_accepted(3, 30), "mail flows again after kill %d of %s%s" % (n + 1, service, t.lab.tails()))
-            slowest = max(slowest, time.monotonic() - started)
+            # each sender may have one under way that the kill does not touch: one more than that is new
+            t.check(traffic.wait_accepted(SENDERS + 1, 30), "mail flows again after kill %d of %s%s" % (n + 1, service, t.lab.tails()))
+            returns.append(time.monotonic() - started)
             time.sleep(0.1 + 0.05 * (n % 7))
     finally:
         traffic.stop()
-    t.note("%d accepted, %d deferred, %d cut; slowest return %.2f s" % (
-        len(traffic.accepted), traffic.deferred, traffic.cut, slowest))
+    slowest = max(returns)
+    t.note("%d accepted, %d deferred, %d cut; back after %.2f s, at most %.2f s" % (
+        len(traffic.accepted), traffic.deferred, traffic.cut, sorted(returns)[KILLS // 2], slowest))
     t.equal("5xx", traffic.refused[:3], [])
     t.equal("known senders greylisted", traffic.greylisted[:3], [])
     lost = find(traffic.accepted)
     t.equal("accepted and lost", lost[:5], [])
-    t.check(slowest < back_s, "service back within %g s: %.2f s" % (back_s, slowest))
+    # a machine busy elsewhere may stretch one return; two in twenty would be ours
+    late = [r for r in returns if r > back_s]
+    t.check(len(late) < 2 and slowest < 5 * back_s, "service back within %g s: %s" % (back_s, ", ".join("%.2f" % r for r in returns)))
     for source, sender in traffic.people:
         attempt = smtp.deliver(t.lab, source, sender, recipient, t.content(t.word("after")))
         t.check(attempt.accepted, "still known afterwards: %s" % attempt)
@@ -140,12 +144,12 @@ def _lost_at_maildir(t):
 @case("the data plane killed twenty times under traffic", variants=("packet", "packet2", "xdp"), families=(4,), limit_s=180,
       restarts=True)
 def kill_dataplane(t):
-    _kill_twenty(t, "dataplane", "kd@sink.example", 2.5, _lost_at_sink(t))
+    _kill_twenty(t, "dataplane", "kd@sink.example", 2.0, _lost_at_sink(t))
 
 
 @case("control killed twenty times under traffic", variants=("packet", "packet2"), families=(4,), limit_s=120, restarts=True)
 def kill_control(t):
-    _kill_twenty(t, "control", "kc@sink.example", 2.5, _lost_at_sink(t))
+    _kill_twenty(t, "control", "kc@sink.example", 2.0, _lost_at_sink(t))
     t.wait("control answers", lambda: t.lab.ctl("status", check=False).returncode == 0, 10)
 
 

@@ -11,7 +11,8 @@ from .smtp import Closed, stuffed
 REJECT = r"554 5\.7\.1 Sending address not accepted due to spam filter; %s \([0-9A-Za-z-]+\)"
 
 
-@case("the greylist counts down, passes the retry, then passes at once")
+@case("the greylist counts down, passes the retry, then passes at once",
+      variants=("packet", "packet2", "xdp", "sanitized"))
 def greylist_timeline(t):
     source, sender, recipient, word = t.stranger(), t.sender(), "alice@example.org", t.word("tl")
     content = t.content(word)
@@ -124,7 +125,8 @@ def mixed_recipients(t):
     t.equal("delivered", [b"Delivered-To: carol@example.org" in r for r in raw], [True])
 
 
-@case("the null sender: RCPT is the backend's, DATA is greylisted, the retry passes")
+@case("the null sender: RCPT is the backend's, DATA is greylisted, the retry passes",
+      variants=("packet", "packet2", "xdp", "sanitized"))
 def null_sender(t):
     source, word, recipient = t.stranger(), t.word("null"), "%s@sink.example" % t.word("cb")
     with t.session(source) as s:
@@ -190,7 +192,8 @@ def commands(t):
         t.check(s.at_end(), "closed after QUIT")
 
 
-@case("pipelined commands are answered in order, from one segment or octet by octet")
+@case("pipelined commands are answered in order, from one segment or octet by octet",
+      variants=("packet", "packet2", "xdp", "sanitized"))
 def pipelining(t):
     script = ("EHLO p.example\r\nMAIL FROM:<%s>\r\nRCPT TO:<x@elsewhere.example>\r\nRCPT TO:<alice@example.org>\r\n"
               "NOOP\r\nVRFY a\r\nRSET\r\nDATA\r\nQUIT\r\n" % t.sender()).encode()
@@ -261,7 +264,8 @@ def many_recipients(t):
     t.equal("recipients at the sink", [len(m.recipients) for m in t.sink.find(sender=sender, complete=True)], [100])
 
 
-@case("several messages in a session, RSET and EHLO between them")
+@case("several messages in a session, RSET and EHLO between them",
+      variants=("packet", "packet2", "xdp", "sanitized"))
 def several_messages(t):
     sender, contents = t.sender(), [b"one\r\n", b"two\r\n", b"three\r\n"]
     with t.session(t.allowed()) as s:
@@ -373,7 +377,8 @@ def log_fields(t):
     t.check(entry["ref"] in refused.text, "the reference of the reply: %s" % entry.line)
 
 
-@case("five hundred idle sessions, and mail flows beside them")
+@case("five hundred idle sessions, and mail flows beside them",
+      variants=("packet", "packet2", "xdp", "sanitized"))
 def idle_sessions(t):
     sessions = []
     try:

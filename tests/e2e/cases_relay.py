@@ -25,7 +25,8 @@ def _received(t, domain):
     return t.maildir.received(raw[0])
 
 
-@case("PROXY v1, PROXY v2, XCLIENT, a backend over IPv6: the MTA sees the client's address and HELO")
+@case("PROXY v1, PROXY v2, XCLIENT, a backend over IPv6: the MTA sees the client's address and HELO",
+      variants=("packet", "packet2", "xdp", "sanitized"))
 def client_address(t):
     want = "[%s%s]" % ("IPv6:" if t.family == 6 else "", t.allowed(3))
     for domain in ("example.org", "v1.example", "xclient.example", "six.example"):
@@ -75,7 +76,8 @@ def passed_replies(t):
     t.code("452 after the dot", attempt.final, 452, "4.3.1 the sink is full")
 
 
-@case("a backend that closes at RCPT, inside DATA or after the dot costs a 451 4.3.0, never the session")
+@case("a backend that closes at RCPT, inside DATA or after the dot costs a 451 4.3.0, never the session",
+      variants=("packet", "packet2", "xdp", "sanitized"))
 def backend_closes(t):
     for name in ("diercpt", "diedata", "diedot"):
         recipient, sender = t.word(name) + "@" + DOMAIN, t.sender()
@@ -128,7 +130,8 @@ def client_gone(t):
     t.check(entries and "unheard" in entries[-1].line, "logged unheard: %s" % [e.line for e in entries])
 
 
-@case("the submission listener is spliced: the MTA's banner, the client's address, STARTTLS end to end")
+@case("the submission listener is spliced: the MTA's banner, the client's address, STARTTLS end to end",
+      variants=("packet", "packet2", "xdp", "sanitized"))
 def submission(t):
     word = t.word("sub")
     attempt = t.deliver(t.client("noptr"), t.sender(), "alice@example.org", t.content(word), port=a.SUBMISSION_PORT)

@@ -60,7 +60,7 @@ class Demo:
 
     def message(self):
         self.serial += 1
-        word = "demo-%d-%d" % (os.getpid(), self.serial)
+        word = "demo-%d-%d-" % (os.getpid(), self.serial)
         return word, ("From: Sender <sender@from.example>\r\nSubject: %s\r\n\r\nThe body of %s.\r\n.\r\n..two dots\r\n" % (word, word)).encode()
 
     def attempt(self, row, source, sender, recipients, content=b"x\r\n"):
@@ -142,11 +142,11 @@ class Demo:
         json.loads(self.lab.ctl("--json", "explain", a.client4("listed")).stdout)
 
     def set_block(self, row):
-        sender = "block@from.example"
-        self.attempt(row, a.client4("hinted"), sender, KNOWN)
+        sender, source = "block@from.example", a.stranger(203, 4)
+        self.attempt(row, source, sender, KNOWN)
         self.lab.ctl("set", "greylist.block", "300s")
         try:
-            reply = self.attempt(row, a.client4("hinted"), sender, KNOWN).last
+            reply = self.attempt(row, source, sender, KNOWN).last
         finally:
             self.lab.ctl("unset", "greylist.block")
         row.sent += " around greylinectl set greylist.block 300s"
