@@ -1,0 +1,83 @@
+#!/usr/bin/env python3
+"""Instructions a session, counted by callgrind over a simulated worker, against what is recorded.
+
+Usage: gate.py PROGRAM            compares with expected.json; exit 1 above +5 %, 77 where valgrind is missing
+       gate.py PROGRAM --record   writes expected.json: only with a commit that argues for the new figures
+       gate.py PROGRAM --profile  prints where the instructions of the first row go
+
+The count is exact from run to run of one program; another compiler or C library moves it a little, so both are recorded beside it.
+"""
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+EXPECTED = os.path.join(HERE, "expected.json")
+ABOVE = 1.05
+SESSIONS = 400
+# name, arguments: what one session costs in the burst of a loaded worker, alone in a turn, and for the other verdicts
+ROWS = (
+    ("greylist", ["--slots", "32"]),
+    ("greylist alone in each turn", ["--slots", "1"]),
+    ("listed", ["--slots", "32", "--template", "listed"]),
+    ("denied", ["--slots", "32", "--template", "denied"]),
+)
+
+
+def count(program, arguments, out):
+    command = ["valgrind", "--tool=callgrind", "--toggle-collect=measured_turn", "--callgrind-out-file=" + out,
+               program, "--sessions", str(SESSIONS)] + arguments
+    done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ, LC_ALL="C"))
+    collected = re.search(r"Collected : (\d+)", done.stderr)
+    if done.returncode or not collected or not int(collected.group(1)):
+        sys.exit("instructions: %s failed:\n%s%s" % (" ".join(command), done.stdout, done.stderr[-2000:]))
+    return round(int(collected.group(1)) / SESSIONS)
+
+
+def versions():
+    with open("/etc/os-release") as f:
+        system = dict(line.rstrip().split("=", 1) for line in f if "=" in line).get("PRETTY_NAME", "").strip('"')
+    compiler = subprocess.run(["cc", "--version"], capture_output=True, text=True).stdout.splitlines()[:1]
+    return {"compiler": (compiler or ["unknown"])[0], "libc": " ".join(platform.libc_ver()), "system": system}
+
+
+def main(argv):
+    if not argv:
+        sys.exit(__doc__)
+    if not shutil.which("valgrind"):
+        print("skipped: valgrind is missing (apt-get install valgrind; ./dev test installs it)")
+        return 77
+    program = os.path.abspath(argv[0])
+    with tempfile.TemporaryDirectory() as folder:
+        out = os.path.join(folder, "callgrind")
+        if "--profile" in argv:
+            count(program, ROWS[0][1], out)
+            return subprocess.call(["callgrind_annotate", out])
+        seen = {name: count(program, arguments, out) for name, arguments in ROWS}
+    if "--record" in argv:
+        with open(EXPECTED, "w") as f:
+            json.dump(dict(versions(), instructions_a_session=seen), f, indent=2)
+            f.write("\n")
+    with open(EXPECTED) as f:
+        expected = json.load(f)
+    failed = False
+    for name, n in seen.items():
+        was = expected["instructions_a_session"].get(name)
+        if was is None:
+            sys.exit("instructions: %s is not in %s" % (name, EXPECTED))
+        above = n > was * ABOVE
+        failed |= above
+        print("%-28s %7d instructions a session, recorded %7d (%+.1f %%)%s" % (name, n, was, 100.0 * n / was - 100, " ABOVE +5 %" if above else ""))
+    for key, value in versions().items():
+        if failed and value != expected.get(key):
+            print("note: recorded with %s %s, this is %s" % (key, expected.get(key), value))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
