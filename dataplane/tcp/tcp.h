@@ -71,7 +71,7 @@ enum tcp_event {
 	TCP_EV_ACCEPTED = 1 << 0,  /* a new session: set its user pointer */
 	TCP_EV_CONNECTED = 1 << 1, /* our connect was answered */
 	TCP_EV_READABLE = 1 << 2,  /* octets wait that were not there before */
-	TCP_EV_WRITABLE = 1 << 3,  /* room grew in a queue that had refused octets */
+	TCP_EV_WRITABLE = 1 << 3,  /* room grew in a queue that had refused octets, or to half of it */
 	TCP_EV_EOF = 1 << 4,       /* the peer's FIN, told once the last octet before it was consumed */
 	TCP_EV_ACKED_ALL = 1 << 5, /* everything written so far was acknowledged */
 	TCP_EV_CLOSED = 1 << 6,    /* both sides closed in order */

@@ -328,6 +328,18 @@ partial_ack(struct tcp_conn *c, uint32_t acked)
 	c->cwnd = MAX(c->cwnd + (acked >= c->mss ? c->mss : 0), c->mss);
 }
 
+/* After a refusal some room is worth an event; who looked at the room instead of being refused hears of it at half. */
+static void
+tell_writable(struct tcp_conn *c, uint32_t room_before)
+{
+	const uint32_t max = c->tcp->conf.snd_queue_max_octets, room = tcp_send_room(c);
+
+	if (!(c->send_refused && room >= MIN(max / 4, 16384)) && !(room_before < max / 2 && room >= max / 2))
+		return;
+	c->send_refused = false;
+	tcp_event(c, TCP_EV_WRITABLE);
+}
+
 /* SND.UNA moves up to the ACK. */
 static void
 on_ack_advance(struct tcp_conn *c, const struct tcp_seg_in *s)
@@ -335,6 +347,7 @@ on_ack_advance(struct tcp_conn *c, const struct tcp_seg_in *s)
 	const uint32_t acked = s->h.ack - c->snd_una;
 	const uint32_t flight_before = flight_octets(c);
 	const uint32_t data_end = seq_min(s->h.ack, c->snd_end);
+	const uint32_t room_before = tcp_send_room(c);
 
 	take_rtt(c, s);
 	if (c->snd_queue.head != NULL && seq_gt(data_end, c->snd_una)) {
@@ -376,10 +389,7 @@ on_ack_advance(struct tcp_conn *c, const struct tcp_seg_in *s)
 		tcp_timer_stop(c);
 	else
 		tcp_timer_arm_rto(c);
-	if (c->send_refused && tcp_send_room(c) >= MIN(c->tcp->conf.snd_queue_max_octets / 4, 16384)) {
-		c->send_refused = false;
-		tcp_event(c, TCP_EV_WRITABLE);
-	}
+	tell_writable(c, room_before);
 	if (c->acked_all_due && seq_geq(c->snd_una, c->snd_end)) {
 		c->acked_all_due = false;
 		tcp_event(c, TCP_EV_ACKED_ALL);

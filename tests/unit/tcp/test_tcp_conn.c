@@ -210,6 +210,20 @@ test_writable_after_a_refusal_alone(void **state)
 		SAY(&p, .ack = 0);
 	}
 	CHECK_TRUE("when some room has grown", tcp_send_room(p.c) >= 5000);
+	/* who only looked at the room hears of it, too, when half is free again */
+	while ((h = peer_hear(&p))->any)
+		;
+	SAY(&p, .ack = 0);
+	peer_hear_all(&p, NULL);
+	SAY(&p, .ack = 0);
+	CHECK_EQ("to the last octet", peer_write(&p, tcp_send_room(p.c)), 20000);
+	p.events = 0;
+	while (tcp_unacked_octets(p.c) > 0) {
+		while ((h = peer_hear(&p))->any)
+			;
+		SAY(&p, .ack = 0);
+		CHECK_EQ("at half", (p.events & TCP_EV_WRITABLE) != 0, tcp_send_room(p.c) >= 10000);
+	}
 	tcp_close(p.c);
 	CHECK_EQ("no octet after close", tcp_send_room(p.c), 0);
 	peer_fini(&p);
