@@ -1,9 +1,11 @@
 """The operator's hand: greylinectl against the running gateway."""
 import json
 import re
+import socket
 import time
 
 from lab import addresses as a
+from lab.netns import open_socket
 
 from .harness import case
 
@@ -93,12 +95,19 @@ def reload_file(t):
 
 @case("explain says what would happen, with the numbers of the order of tests", **ONCE)
 def explain(t):
-    out = t.lab.ctl("explain", a.client4("listed"), "x.example", "a@b.example", "alice@example.org").stdout
-    t.check(re.search(r"\b8\b", out) and "554" in out or "reject" in out.lower(), "a listed client: %s" % out)
-    out = t.lab.ctl("explain", a.client4("good"), "x.example", t.sender(), "alice@example.org").stdout
-    t.check(re.search(r"\b12\b", out), "a stranger meets test 12: %s" % out)
-    out = t.lab.ctl("explain", a.client4("good"), "x.example", t.sender(), "x@elsewhere.example").stdout
-    t.check("Relaying denied" in out or re.search(r"\b2\b", out), "relaying: %s" % out)
+    for client, recipient, want in ((a.client4("listed"), "alice@example.org", (8, 554)),
+                                    (a.client4("noptr"), "alice@example.org", (8, 554)),
+                                    (a.client4("listed"), "postmaster@example.org", (3, None)),
+                                    ("198.19.240.1", "alice@example.org", (5, None)),
+                                    (a.client4("good"), "x@elsewhere.example", (2, 550)),
+                                    (a.client4("good"), "alice@example.org", (12, 451))):
+        sender = t.sender()
+        answer = _json(t, "explain", client, "x.example", sender, recipient)
+        t.equal("rule for %s to %s" % (client, recipient), answer["rule"], want[0])
+        if want[1]:
+            t.equal("code for %s to %s" % (client, recipient), answer["code"], want[1])
+        text = t.lab.ctl("explain", client, "x.example", sender, recipient).stdout
+        t.check(re.search(r"by rule +%d" % want[0], text), text)
     t.family = 4
     before = t.deliver(t.stranger(), t.sender(), "alice@example.org", b"").last
     t.check(before.seconds, "explain starts no record")
@@ -138,3 +147,86 @@ def dnsbl(t):
     t.check(a.BLOCKLIST in out and "127.0.0.2" in out, out)
     out = t.lab.ctl("dnsbl", "test", a.client4("good")).stdout
     t.check("127.0.0.2" not in out, out)
+
+
+@case("set log.format json: each line is one JSON object with the same fields", variants=("packet", "sanitized"), families=(4,))
+def json_log(t):
+    mark, source = t.log.mark(), t.stranger()
+    t.lab.ctl("set", "log.format", "json")
+    try:
+        t.deliver(source, t.sender(), "alice@example.org", b"", helo='x"y\\z')
+
+        def lines():
+            with open(t.lab.log_path, "rb") as f:
+                f.seek(mark)
+                return [json.loads(x) for x in f.read().split(b"\n") if x.startswith(b"{")]
+        found = t.wait("a rcpt line", lambda: [x for x in lines() if x.get("kind") == "rcpt" and x.get("client") == source])
+        t.equal("fields", (found[0]["rcpt"], found[0]["verdict"], found[0]["rule"]), ("alice@example.org", "defer", 12))
+        t.equal("helo", found[0]["helo"], 'x"y\\\\z' if "\\\\" in found[0]["helo"] else 'x"y\\z')
+    finally:
+        t.lab.ctl("unset", "log.format")
+
+
+@case("set replies.grey_reference: the reply carries what why knows", variants=("packet", "sanitized"), families=(4,))
+def grey_reference(t):
+    t.lab.ctl("set", "replies.grey_reference", "true")
+    try:
+        source, sender = t.stranger(), t.sender()
+        reply = t.deliver(source, sender, "alice@example.org", b"").last
+        found = re.fullmatch(r"451 4\.7\.1 Greylisted, please try again in \d+ seconds \(([0-9A-Z]+)\)", reply.text)
+        t.check(found, "the reply: %s" % reply)
+        why = t.wait("why", lambda: t.lab.ctl("why", found.group(1), check=False).stdout, 5)
+        t.check(sender in why or "grey" in why.lower(), why)
+    finally:
+        t.lab.ctl("unset", "replies.grey_reference")
+
+
+@case("set reject_at connect: 554 banner, then only QUIT", variants=("packet", "sanitized"), families=(4, 6))
+def reject_at_connect(t):
+    t.deliver(t.client("listed"), t.sender(), "alice@example.org", b"")         # the verdict is known from here on
+    t.lab.ctl("set", "reject_at", "connect")
+    try:
+        with t.session(t.client("listed")) as s:
+            t.code("banner", s.reply(), 554)
+            t.code("EHLO", s.ask("EHLO x.example"), 503)
+            t.code("QUIT", s.ask("QUIT"), 221)
+        with t.session(t.stranger()) as s:
+            t.code("a stranger's banner", s.reply(), 220)
+    finally:
+        t.lab.ctl("unset", "reject_at")
+
+
+@case("a blocklist that answers 127.255.255.254 for everybody lists nobody", variants=("packet", "sanitized"), families=(4,))
+def broken_zone(t):
+    with open(t.lab.config) as f:
+        good = f.read()
+    zone = '{ zone = "%s"; filters = [ "127.[0..255].[0..255].[0..255]*9" ]; decisive = true; },' % a.ERROR_ZONE
+    try:
+        with open(t.lab.config, "w") as f:
+            f.write(good.replace("zones = (\n", "zones = (\n\t\t%s\n" % zone, 1))
+        t.lab.ctl("reload")
+        reply = t.deliver(t.stranger(), t.sender(), "alice@example.org", b"").last
+        t.check(reply.seconds, "a stranger: %s" % reply)
+        out = t.lab.ctl("dnsbl", "test", a.client4("good")).stdout
+        t.check("127.255.255.254" in out, "the zone was asked: %s" % out)
+    finally:
+        with open(t.lab.config, "w") as f:
+            f.write(good)
+        t.lab.ctl("reload", check=False)
+
+
+@case("/metrics counts in the format of Prometheus", variants=("packet", "sanitized"), families=(None,))
+def metrics(t):
+    with open_socket(t.lab.net["gateway"], socket.AF_INET) as s:
+        s.settimeout(5)
+        s.connect(("127.0.0.1", 9925))
+        s.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        text = b""
+        while True:
+            more = s.recv(65536)
+            if not more:
+                break
+            text += more
+    head, _, body = text.partition(b"\r\n\r\n")
+    t.check(b" 200 " in head.split(b"\r\n")[0], head.decode("latin-1"))
+    t.check(len(re.findall(rb"^greyline_\w+(\{[^}]*\})? [0-9.e+]+$", body, re.M)) > 20, body[:500].decode("latin-1"))
