@@ -1,8 +1,9 @@
 /*
- * api_backend.c - backend list, backend probe.
+ * api_backend.c - backend list, backend probe, backend drain, backend ready.
  *
  * Flow:   api.c -> states in the segment;  a probe is asked for by the answer ring of worker 0 and its result looked for in the state
- * Touches: the segment.
+ * Touches: the segment; the database, for what the operator said about a backend.
+ * Keeps:  drained is written here alone; a probe writes around it (worker/probes.c).
  */
 #include <event2/event.h>
 #include <stdlib.h>
@@ -213,4 +214,64 @@ backend_probe(struct control *c, struct api_request *r, const json_t *args)
 	event_add(p->timer, &tv);
 }
 
-const struct api_command api_commands_backend[] = { { "backend list", backend_list, "" }, { "backend probe", backend_probe, "backend" }, { 0 } };
+/* --- drain and ready */
+
+/*
+ * The operator's word about a backend: in the database first, so that what was answered survives, then in the segment, where every worker
+ * reads it at its next choice. Sessions that have the backend already keep it. A drained one is probed on, so that ready finds it up.
+ */
+static void
+backend_drain_set(struct control *c, struct api_request *r, const json_t *args, uint8_t drained)
+{
+	const char *name = api_text(args, "backend");
+	struct backend_state *live, now;
+	uint32_t i = 0;
+	int error;
+
+	if (!c->attached) {
+		api_error(r, "unavailable", "there is no segment");
+		return;
+	}
+	if (name == NULL) {
+		api_error(r, "usage", "the name of a backend has to be given");
+		return;
+	}
+	while (i < c->config->n_backends && strcmp(c->config->backend[i].name, name) != 0)
+		i++;
+	live = i < c->config->n_backends ? segment_backend(&c->segment, c->config->backend[i].id, true) : NULL;
+	if (live == NULL) {
+		api_error(r, "not-found", "there is no backend %s", name);
+		return;
+	}
+	now = *live;
+	now.drained = drained;
+	now.words[sizeof(now.words) - 1] = '\0';
+	error = store_backend_put(c->store, &now);
+	if (error != 0) {
+		api_error(r, "unavailable", "%s stays as it is: it could not be stored: %s", name, strerror(-error));
+		return;
+	}
+	__atomic_store_n(&live->drained, drained, __ATOMIC_RELAXED);
+	c->backend_kept[live - c->segment.backends] = now;
+	api_answer(r, backends_json(c, UINT64_C(1) << i));
+}
+
+static void
+backend_drain(struct control *c, struct api_request *r, const json_t *args)
+{
+	backend_drain_set(c, r, args, 1);
+}
+
+static void
+backend_ready(struct control *c, struct api_request *r, const json_t *args)
+{
+	backend_drain_set(c, r, args, 0);
+}
+
+const struct api_command api_commands_backend[] = {
+	{ "backend list", backend_list, "" },
+	{ "backend probe", backend_probe, "backend" },
+	{ "backend drain", backend_drain, "backend" },
+	{ "backend ready", backend_ready, "backend" },
+	{ 0 },
+};

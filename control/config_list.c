@@ -48,7 +48,7 @@ config_texts_free(struct config_texts *t)
 static const char *
 domain_wrong(const char *name)
 {
-	size_t label = 0, n = strlen(name);
+	size_t label = 0, digits = 0, n = strlen(name);
 
 	if (n > 253)
 		return "is longer than a domain name can be";
@@ -58,14 +58,19 @@ domain_wrong(const char *name)
 		if (*p == '.') {
 			if (label == 0)
 				return "has an empty label";
-			label = 0;
+			label = digits = 0;
 		} else if (!isalnum((unsigned char)*p) && *p != '-' && *p != '_') {
 			return "has a character a domain name cannot have";
 		} else if (++label > 63) {
 			return "has a label of more than 63 octets";
+		} else {
+			digits += isdigit((unsigned char)*p) != 0;
 		}
 	}
-	return n == 0 || label == 0 ? "is not a domain name" : NULL;
+	if (n == 0 || label == 0)
+		return "is not a domain name";
+	/* PITFALLS 45: "192.0" is half an address, never a name: no top-level domain is a number (RFC 3696 section 2) */
+	return digits == label ? "is neither a domain name nor a network" : NULL;
 }
 
 const char *

@@ -100,6 +100,7 @@ test_config_refuses_with_line_value_and_remedy(void **state)
 		{ "host bits", { .rest = "clients = {\n deny = [ \"192.0.2.7/24\" ]; };" }, { ":6: clients.deny: 192.0.2.7/24 has host bits set; right is 192.0.2.0/24" } },
 		{ "mapped IPv6", { .rest = "clients = { deny = [ \"::ffff:192.0.2.0/120\" ]; };" }, { ":5: clients.deny: ::ffff:192.0.2.0/120 is not a network" } },
 		{ "host name list", { .rest = "clients = { allow_names = [ \"bad..name\" ]; };" }, { ":5: clients.allow_names: \"bad..name\" has an empty label" } },
+		{ "half an address as a name", { .rest = "clients = { deny_names = [ \"192.0\" ]; };" }, { ":5: clients.deny_names: \"192.0\" is neither a domain name nor a network" } },
 		{ "sender list", { .rest = "senders = { deny = [ \"a b@c.d\" ]; };" }, { ":5: senders.deny: \"a b@c.d\" has a space" } },
 		{ "list of numbers", { .rest = "senders = { deny = [ 1, 2 ]; };" }, { ":5: senders.deny: 1 is not a text in quotes" } },
 		{ "missing list file", { .rest = "clients = { deny_files = [ \"/nonexistent/list\" ]; };" }, { ":5: clients.deny_files: cannot read \"/nonexistent/list\"" } },

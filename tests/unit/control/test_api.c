@@ -1,0 +1,513 @@
+/*
+ * test_api.c - greyline-control as a process: the socket, its lines, settings that survive, a reload refused, SIGKILL, a second instance, and
+ * the rings with a data plane played by the test.
+ *
+ * The program's path is the first argument.
+ */
+#include "tests/check.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <jansson.h>
+
+#include "dataplane/link/log_record.h"
+#include "dataplane/link/segment.h"
+#include "dataplane/link/snapshot.h"
+#include "dataplane/policy/policy.h"
+
+static const char *program;
+
+struct daemon {
+	char dir[64], config[96], segment[256];
+	pid_t pid;
+	int fd;
+	char buffer[1 << 20];
+	size_t n;
+};
+
+static void
+write_config(const struct daemon *d, const char *more)
+{
+	FILE *f = fopen(d->config, "w");
+
+	assert_non_null(f);
+	fprintf(f,
+		"run_dir = \"%s/run\"; state_dir = \"%s/state\"; hostname = \"gw.example.org\";\n"
+		"ports = ( { name = \"wan\"; device = \"x\"; addresses = [ \"198.18.0.2/16\" ]; } );\n"
+		"pools = ( { name = \"default\"; backends = ( { name = \"mta1\"; address = \"198.18.1.3\"; client_address = \"proxy_v2\"; } ); } );\n"
+		"listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; domains = [ \"example.org\" ]; pools = [ \"default\" ]; } );\n"
+		"state = { entries = 4096; }; log = { file = \"%s/mail.log\"; }; metrics = { listen = \"\"; };\n%s\n", d->dir, d->dir, d->dir, more);
+	fclose(f);
+}
+
+static void
+connect_to(struct daemon *d)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	const struct timeval wait = { .tv_sec = 20 };
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/run/control.sock", d->dir);
+	for (int i = 0; i < 2000; i++) {
+		d->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		if (connect(d->fd, (struct sockaddr *)&addr, sizeof(addr)) == 0) {
+			setsockopt(d->fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
+			d->n = 0;
+			return;
+		}
+		close(d->fd);
+		usleep(10000);
+	}
+	fail_msg("the socket does not come");
+}
+
+static pid_t
+run(const struct daemon *d)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		int log = open("/dev/null", O_WRONLY);
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL); /* a failing test leaves nothing behind */
+		dup2(log, 1);
+		if (getenv("TEST_VERBOSE") == NULL)
+			dup2(log, 2);
+		execl(program, program, "--config", d->config, "--foreground", (char *)NULL);
+		_exit(127);
+	}
+	return pid;
+}
+
+static void
+daemon_start(struct daemon *d, const char *more)
+{
+	memset(d, 0, sizeof(*d));
+	strcpy(d->dir, "/tmp/greyline-api-XXXXXX");
+	assert_non_null(mkdtemp(d->dir));
+	snprintf(d->config, sizeof(d->config), "%s/greyline.conf", d->dir);
+	write_config(d, more);
+	d->pid = run(d);
+	connect_to(d);
+}
+
+/* Takes a reference away: the answer lives until json_decref(). */
+static json_t *
+ask_line(struct daemon *d, const char *line)
+{
+	char *eol;
+	json_t *j;
+
+	assert_int_equal(write(d->fd, line, strlen(line)), (ssize_t)strlen(line));
+	assert_int_equal(write(d->fd, "\n", 1), 1);
+	while ((eol = memchr(d->buffer, '\n', d->n)) == NULL) {
+		ssize_t n = read(d->fd, d->buffer + d->n, sizeof(d->buffer) - d->n);
+
+		if (n <= 0)
+			fail_msg("%s: no answer", line);
+		d->n += (size_t)n;
+	}
+	j = json_loadb(d->buffer, (size_t)(eol - d->buffer), 0, NULL);
+	d->n -= (size_t)(eol + 1 - d->buffer);
+	memmove(d->buffer, eol + 1, d->n);
+	assert_true(json_is_object(j));
+	return j;
+}
+
+/* The member at path of the answer's result as text, "" when it is not there; static room. */
+static const char *
+value_at(json_t *answer, const char *path)
+{
+	static char text[4096];
+	json_t *at = answer;
+	char part[64];
+
+	while (*path != '\0' && at != NULL) {
+		size_t n = strcspn(path, "/");
+
+		snprintf(part, sizeof(part), "%.*s", (int)n, path);
+		at = json_is_array(at) ? json_array_get(at, (size_t)atoi(part)) : json_object_get(at, part);
+		path += n + (path[n] == '/');
+	}
+	text[0] = '\0';
+	if (json_is_string(at))
+		snprintf(text, sizeof(text), "%s", json_string_value(at));
+	else if (json_is_integer(at))
+		snprintf(text, sizeof(text), "%lld", (long long)json_integer_value(at));
+	else if (json_is_boolean(at))
+		snprintf(text, sizeof(text), "%s", json_is_true(at) ? "true" : "false");
+	else if (json_is_array(at))
+		snprintf(text, sizeof(text), "%zu elements", json_array_size(at));
+	return text;
+}
+
+static void
+check(struct daemon *d, const char *line, const char *path, const char *want)
+{
+	json_t *answer = ask_line(d, line);
+	const char *got = value_at(answer, path);
+
+	if (strcmp(got, want) != 0) {
+		char *all = json_dumps(answer, 0);
+
+		fail_msg("%s: %s: got \"%s\", want \"%s\" in %s", line, path, got, want, all);
+	}
+	json_decref(answer);
+}
+
+static int
+daemon_wait(struct daemon *d)
+{
+	int status = 0;
+
+	for (int i = 0; i < 2000; i++) {
+		if (waitpid(d->pid, &status, WNOHANG) == d->pid)
+			return status;
+		usleep(10000);
+	}
+	fail_msg("it does not end");
+	return -1;
+}
+
+static void
+remove_tree(const char *path)
+{
+	char command[320];
+
+	snprintf(command, sizeof(command), "rm -rf '%s'", path);
+	assert_int_equal(system(command), 0);
+}
+
+static void
+daemon_end(struct daemon *d)
+{
+	json_t *status = ask_line(d, "{\"cmd\":\"status\"}");
+
+	snprintf(d->segment, sizeof(d->segment), "%s", value_at(status, "result/segment"));
+	json_decref(status);
+	close(d->fd);
+	kill(d->pid, SIGTERM);
+	CHECK_EQ("ends in order", daemon_wait(d), 0);
+	*strrchr(d->segment, '/') = '\0';
+	assert_true(strncmp(d->segment, "/dev/shm/greyline-", 18) == 0);
+	remove_tree(d->segment);
+	remove_tree(d->dir);
+}
+
+static void
+test_api_lines(void **state)
+{
+	static const struct {
+		const char *line, *path, *want;
+	} rows[] = {
+		{ "{\"cmd\":\"status\"}", "result/hostname", "gw.example.org" },
+		{ "{\"cmd\":\"status\",\"args\":null}", "ok", "true" },
+		{ "{\"cmd\":\"status\",\"args\":{}}", "result/dataplane/state", "none" },
+		{ "{\"cmd\":\"status\",\"args\":{\"x\":1}}", "error/code", "usage" },
+		{ "{\"cmd\":\"status\",\"args\":[]}", "error/code", "usage" },
+		{ "{\"cmd\":\"frobnicate\"}", "error/code", "usage" },
+		{ "{\"cmd\":5}", "error/code", "usage" },
+		{ "{}", "error/code", "usage" },
+		{ "[]", "error/code", "usage" },
+		{ "", "error/code", "usage" },
+		{ "\x01\xff{", "error/code", "usage" },
+		{ "{\"cmd\":\"status\",\"cmd\":\"status\"}", "error/code", "usage" },
+		{ "{\"cmd\":\"set\",\"args\":{\"option\":\"greylist.block\"}}", "error/code", "usage" },
+		{ "{\"cmd\":\"set\",\"args\":{\"option\":\"greylist.blok\",\"value\":\"1s\"}}", "error/message", "greylist.blok: unknown setting; did you mean greylist.block?" },
+		{ "{\"cmd\":\"set\",\"args\":{\"option\":\"greylist.block\",\"value\":\"-1\"}}", "error/code", "bad-value" },
+		{ "{\"cmd\":\"set\",\"args\":{\"option\":\"greylist.block\",\"value\":\"\"}}", "error/code", "bad-value" },
+		{ "{\"cmd\":\"set\",\"args\":{\"option\":\"greylist.block\",\"value\":\"7h\"}}", "error/code", "bad-value" },
+		{ "{\"cmd\":\"set\",\"args\":{\"option\":\"run_dir\",\"value\":\"/x\"}}", "error/code", "bad-value" },
+		{ "{\"cmd\":\"set\",\"args\":{\"option\":\"clients.allow\",\"value\":\"x\"}}", "error/code", "bad-value" },
+		{ "{\"cmd\":\"set\",\"args\":{\"option\":\"dataplane.workers\",\"value\":\"2\"}}", "result/counts", "start" },
+		{ "{\"cmd\":\"status\"}", "result/options_waiting_for_start/0", "dataplane.workers" },
+		{ "{\"cmd\":\"unset\",\"args\":{\"option\":\"dataplane.workers\"}}", "ok", "true" },
+		{ "{\"cmd\":\"unset\",\"args\":{\"option\":\"mode\"}}", "error/code", "not-found" },
+		{ "{\"cmd\":\"config\",\"args\":{\"option\":\"nothing.such\"}}", "error/code", "not-found" },
+		{ "{\"cmd\":\"stats\",\"args\":{\"group\":\"dns\"}}", "result/dns/clients", "0" },
+		{ "{\"cmd\":\"stats\",\"args\":{\"group\":\"nope\"}}", "error/code", "not-found" },
+		{ "{\"cmd\":\"grey list\"}", "result/entries", "0 elements" },
+		{ "{\"cmd\":\"grey show\",\"args\":{\"ref\":\"00000000\"}}", "error/code", "not-found" },
+		{ "{\"cmd\":\"grey show\",\"args\":{\"client\":\"192.0.2.1\"}}", "error/code", "usage" },
+		{ "{\"cmd\":\"grey del\"}", "error/code", "usage" },
+		{ "{\"cmd\":\"grey list\",\"args\":{\"state\":\"blue\"}}", "error/code", "usage" },
+		{ "{\"cmd\":\"grey list\",\"args\":{\"network\":\"x\"}}", "error/code", "usage" },
+		{ "{\"cmd\":\"why\",\"args\":{\"ref\":\"!\"}}", "error/code", "not-found" },
+		{ "{\"cmd\":\"client deny\",\"args\":{\"client\":\"192.0.2.7/24\"}}", "error/message", "192.0.2.7/24 has host bits set; right is 192.0.2.0/24" },
+		{ "{\"cmd\":\"client deny\",\"args\":{\"client\":\"192.0\"}}", "error/code", "bad-value" },
+		{ "{\"cmd\":\"client allow\",\"args\":{\"client\":\"*\"}}", "error/code", "bad-value" },
+		{ "{\"cmd\":\"client forget\",\"args\":{\"client\":\"192.0.2.1\"}}", "error/code", "not-found" },
+		{ "{\"cmd\":\"explain\",\"args\":{\"client\":\"x\"}}", "error/code", "usage" },
+		{ "{\"cmd\":\"explain\",\"args\":{\"client\":\"192.0.2.1\"}}", "result/text", "Greylisted, please try again in 240 seconds" },
+		{ "{\"cmd\":\"explain\",\"args\":{\"client\":\"192.0.2.1\",\"rcpt\":\"x@elsewhere.example\"}}", "result/rule", "2" },
+		{ "{\"cmd\":\"explain\",\"args\":{\"client\":\"192.0.2.1\",\"rcpt\":\"postmaster@example.org\"}}", "result/rule", "3" },
+		{ "{\"cmd\":\"dnsbl test\",\"args\":{\"client\":\"192.0.2.1\"}}", "error/code", "unavailable" },
+		{ "{\"cmd\":\"backend list\"}", "result/backends/0/state", "unprobed" },
+		{ "{\"cmd\":\"backend probe\",\"args\":{\"backend\":\"mta1\"}}", "error/code", "unavailable" },
+		{ "{\"cmd\":\"backend drain\",\"args\":{\"backend\":\"nobody\"}}", "error/code", "not-found" },
+		{ "{\"cmd\":\"backend drain\"}", "error/code", "usage" },
+		{ "{\"cmd\":\"backend drain\",\"args\":{\"backend\":\"mta1\"}}", "result/backends/0/state", "drained" },
+		{ "{\"cmd\":\"backend ready\",\"args\":{\"backend\":\"mta1\"}}", "result/backends/0/state", "unprobed" },
+		{ "{\"cmd\":\"db stats\"}", "result/state", "ready" },
+		{ "{\"cmd\":\"log reopen\"}", "ok", "true" },
+	};
+	struct daemon d;
+	char *big;
+	json_t *j;
+
+	(void)state;
+	daemon_start(&d, "");
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		check(&d, rows[i].line, rows[i].path, rows[i].want);
+	/* requests one after another in one write: answers in their order */
+	assert_true(write(d.fd, "{\"cmd\":\"why\",\"args\":{\"ref\":\"!\"}}\n", 33) == 33);
+	j = ask_line(&d, "{\"cmd\":\"status\"}");
+	CHECK_STR("first answer", value_at(j, "error/code"), "not-found");
+	json_decref(j);
+	/* the answer to the second is still to be read */
+	check(&d, "{\"cmd\":\"report\"}", "result/version", "0.1.0");
+	check(&d, "{\"cmd\":\"report\"}", "result/passed", "0");
+	/* a line beyond the cap ends its client, and nobody else */
+	big = malloc(200000);
+	assert_non_null(big);
+	memset(big, 'x', 200000);
+	assert_true(write(d.fd, big, 200000) > 0);
+	free(big);
+	signal(SIGPIPE, SIG_IGN);
+	for (int i = 0; i < 500 && write(d.fd, "x", 1) == 1; i++)
+		usleep(10000);
+	CHECK_TRUE("closed", write(d.fd, "x", 1) < 0);
+	close(d.fd);
+	connect_to(&d);
+	daemon_end(&d);
+}
+
+static void
+test_api_what_was_set_survives(void **state)
+{
+	struct daemon d;
+
+	(void)state;
+	daemon_start(&d, "greylist = { block = \"100s\"; };");
+	check(&d, "{\"cmd\":\"set\",\"args\":{\"option\":\"greylist.block\",\"value\":\"20s\"}}", "result/old", "100s");
+	check(&d, "{\"cmd\":\"client deny\",\"args\":{\"client\":\"192.0.2.0/24\",\"note\":\"a note\"}}", "ok", "true");
+	check(&d, "{\"cmd\":\"grey pass\",\"args\":{\"client\":\"198.51.100.1\",\"sender\":\"A@B.example\",\"recipient\":\"c@example.org\"}}", "result/state", "white");
+	for (unsigned i = 0; i < 3; i++) {
+		usleep(1100000); /* WHITE is durable within a second */
+		kill(d.pid, SIGKILL);
+		waitpid(d.pid, NULL, 0);
+		close(d.fd);
+		d.pid = run(&d);
+		connect_to(&d);
+		check(&d, "{\"cmd\":\"config\",\"args\":{\"option\":\"greylist.block\"}}", "result/options/0/value", "20s");
+		check(&d, "{\"cmd\":\"config\",\"args\":{\"option\":\"greylist.block\"}}", "result/options/0/origin", "set");
+		check(&d, "{\"cmd\":\"explain\",\"args\":{\"client\":\"192.0.2.9\"}}", "result/rule", "6");
+		check(&d, "{\"cmd\":\"explain\",\"args\":{\"client\":\"198.51.100.77\",\"from\":\"a@b.example\",\"rcpt\":\"c@example.org\"}}", "result/verdict", "pass");
+		if (i == 1) { /* once with the memory gone as well */
+			json_t *s = ask_line(&d, "{\"cmd\":\"status\"}");
+
+			unlink(value_at(s, "result/segment"));
+			json_decref(s);
+			for (unsigned k = 0; k < 300; k++) {
+				s = ask_line(&d, "{\"cmd\":\"stats\",\"args\":{\"group\":\"control\"}}");
+				if (strcmp(value_at(s, "result/control/segments_lost"), "1") == 0)
+					k = 1000;
+				json_decref(s);
+				usleep(10000);
+			}
+			check(&d, "{\"cmd\":\"stats\",\"args\":{\"group\":\"control\"}}", "result/control/segments_lost", "1");
+			check(&d, "{\"cmd\":\"explain\",\"args\":{\"client\":\"198.51.100.77\",\"from\":\"a@b.example\",\"rcpt\":\"c@example.org\"}}",
+				"result/verdict", "pass");
+		}
+	}
+	check(&d, "{\"cmd\":\"grey list\",\"args\":{\"sender\":\"a@b.example\"}}", "result/entries/0/recipient", "c@example.org");
+	check(&d, "{\"cmd\":\"unset\",\"args\":{\"option\":\"greylist.block\"}}", "result/value", "100s");
+	check(&d, "{\"cmd\":\"client forget\",\"args\":{\"client\":\"192.0.2.0/24\"}}", "ok", "true");
+	check(&d, "{\"cmd\":\"explain\",\"args\":{\"client\":\"192.0.2.9\"}}", "result/rule", "12");
+	check(&d, "{\"cmd\":\"grey del\",\"args\":{\"sender\":\"a@b.example\"}}", "result/deleted", "1");
+	check(&d, "{\"cmd\":\"grey list\",\"args\":{\"sender\":\"a@b.example\"}}", "result/entries", "0 elements");
+	daemon_end(&d);
+}
+
+static void
+test_api_reload_takes_good_files_alone(void **state)
+{
+	struct daemon d;
+	json_t *j;
+
+	(void)state;
+	daemon_start(&d, "");
+	write_config(&d, "greylist = { block = \"77s\"; };");
+	check(&d, "{\"cmd\":\"reload\"}", "ok", "true");
+	check(&d, "{\"cmd\":\"explain\",\"args\":{\"client\":\"192.0.2.9\"}}", "result/wait_s", "77");
+	write_config(&d, "greylist = { blok = \"1s\"; };\nmode = \"enforced\";");
+	j = ask_line(&d, "{\"cmd\":\"reload\"}");
+	CHECK_STR("refused", value_at(j, "error/code"), "bad-value");
+	CHECK_STR("every error", value_at(j, "error/lines"), "2 elements");
+	CHECK_TRUE("file and line", strstr(value_at(j, "error/lines/0"), "greyline.conf:6: greylist.blok: unknown setting; did you mean greylist.block?") != NULL);
+	json_decref(j);
+	check(&d, "{\"cmd\":\"explain\",\"args\":{\"client\":\"192.0.2.9\"}}", "result/wait_s", "77");
+	unlink(d.config);
+	check(&d, "{\"cmd\":\"reload\"}", "error/code", "bad-value");
+	kill(d.pid, SIGHUP);
+	check(&d, "{\"cmd\":\"explain\",\"args\":{\"client\":\"192.0.2.9\"}}", "result/wait_s", "77");
+	daemon_end(&d);
+}
+
+static void
+test_api_second_instance_is_refused(void **state)
+{
+	struct daemon d;
+	int status = 0;
+	pid_t second;
+
+	(void)state;
+	daemon_start(&d, "");
+	second = run(&d);
+	waitpid(second, &status, 0);
+	CHECK_EQ("refused", WIFEXITED(status) && WEXITSTATUS(status) == 1, 1);
+	check(&d, "{\"cmd\":\"status\"}", "ok", "true");
+	daemon_end(&d);
+}
+
+/* The test plays the data plane: a question, a name, log lines, garbage on the ring. */
+static void
+test_events_through_the_rings(void **state)
+{
+	struct ip_addr client = ip_addr_v4(0xc0000207), network = ip_addr_v4(0xc0000200);
+	struct daemon d;
+	struct segment s;
+	char why[256], path[160];
+	union link_answer a;
+	struct link_event_client *q;
+	struct link_event_name *name;
+	struct link_event_log rec;
+	uint64_t tag;
+	json_t *j;
+
+	(void)state;
+	daemon_start(&d, "dns = { resolvers = [ \"127.0.0.1:9\" ]; };");
+	j = ask_line(&d, "{\"cmd\":\"status\"}");
+	snprintf(path, sizeof(path), "%s", value_at(j, "result/segment"));
+	json_decref(j);
+	assert_int_equal(segment_open_dataplane(&s, path, why, sizeof(why)), 0);
+
+	q = ring_reserve(&s.event[0]);
+	assert_non_null(q);
+	memset(q, 0, sizeof(*q));
+	q->head = (struct link_head){ .type = LINK_EVENT_CLIENT, .len_octets = sizeof(*q), .dataplane_incarnation = s.incarnation };
+	q->session = 4711;
+	q->client = client;
+	q->deadline_ms = 1500;
+	ring_publish(&s.event[0]);
+	for (int i = 0; i < 500 && link_answer_take(&s.answer[0], &a) != LINK_TAKEN; i++)
+		usleep(10000);
+	CHECK_EQ("an answer", a.head.type, LINK_ANSWER_CLIENT);
+	CHECK_EQ("for the session", a.client.session, 4711);
+	CHECK_EQ("of this life", a.head.dataplane_incarnation, s.incarnation);
+	CHECK_TRUE("of this client", ip_addr_equal(&a.client.client, &client));
+	CHECK_TRUE("an error is no absence", a.client.verdict.ptr_state != PTR_NONE);
+
+	/* a question of another life */
+	q = ring_reserve(&s.event[0]);
+	memset(q, 0, sizeof(*q));
+	q->head = (struct link_head){ .type = LINK_EVENT_CLIENT, .len_octets = sizeof(*q), .dataplane_incarnation = s.incarnation + 1 };
+	q->session = 4712;
+	q->client = client;
+	ring_publish(&s.event[0]);
+	/* garbage */
+	memset(ring_reserve(&s.event[0]), 0xff, LINK_EVENT_OCTETS);
+	ring_publish(&s.event[0]);
+
+	tag = policy_triplet_tag(&s.table, &client, "a@b.example", "c@example.org");
+	{
+		struct vt_entry e = { .tag = tag, .time_s = 1, .kind_state = vt_kind_state(VT_TRIPLET, VT_GREY) };
+		const struct vt_ages ages = { .now_s = 1, .grey_s = 1000, .white_s = 1000, .client_s = 1000, .auto_s = 1000 };
+
+		e.time_s = segment_policy_now_s(&s, segment_boot_us());
+		assert_int_equal(verdict_table_put(&s.table, NULL, &e, &ages, NULL), VT_PUT_DONE);
+	}
+	name = ring_reserve(&s.event[0]);
+	memset(name, 0, sizeof(*name));
+	name->head = (struct link_head){ .type = LINK_EVENT_NAME, .len_octets = sizeof(*name), .dataplane_incarnation = s.incarnation };
+	name->tag = tag;
+	name->kind = VT_TRIPLET;
+	name->network = network;
+	name->sender_len = 11;
+	name->rcpt_len = 13;
+	memcpy(name->text, "a@b.examplec@example.org", 24);
+	ring_publish(&s.event[0]);
+
+	log_record_start(&rec, LINK_LOG_RCPT, 100);
+	rec.verdict = VERDICT_REJECT;
+	rec.rule = RULE_CLIENT;
+	rec.ref = 0x123456789a;
+	rec.client = client;
+	log_record_put_text(&rec, LOG_client, "192.0.2.7");
+	log_record_put_text(&rec, LOG_from, "evil\n\"@b.example");
+	log_record_put_text(&rec, LOG_reply, "554 5.7.1 Sending address not accepted");
+	log_record_put_number(&rec, LOG_score, 7);
+	memcpy(ring_reserve(&s.event[0]), &rec, sizeof(rec));
+	ring_publish(&s.event[0]);
+	log_record_start(&rec, LINK_LOG_RCPT, 100);
+	rec.verdict = VERDICT_PASS;
+	rec.rule = RULE_GREYLIST;
+	rec.client = client;
+	log_record_put_number(&rec, LOG_waited_s, 300);
+	memcpy(ring_reserve(&s.event[0]), &rec, sizeof(rec));
+	ring_publish(&s.event[0]);
+	for (int i = 0; i < 500 && ring_count(&s.event[0]) > 0; i++)
+		usleep(10000);
+	usleep(100000);
+
+	check(&d, "{\"cmd\":\"stats\",\"args\":{\"group\":\"control\"}}", "result/control/events_stale", "1");
+	check(&d, "{\"cmd\":\"stats\",\"args\":{\"group\":\"control\"}}", "result/control/events_malformed", "1");
+	check(&d, "{\"cmd\":\"grey list\"}", "result/entries/0/sender", "a@b.example");
+	check(&d, "{\"cmd\":\"grey show\",\"args\":{\"client\":\"192.0.2.99\",\"sender\":\"A@B.EXAMPLE\",\"recipient\":\"C@example.org\"}}", "result/state", "grey");
+	snprintf(path, sizeof(path), "{\"cmd\":\"why\",\"args\":{\"ref\":\"%s\"}}", policy_ref_format(0x123456789a, (char[9]){ 0 }));
+	check(&d, path, "result/kind", "reject");
+	check(&d, path, "result/from", "evil\\x0a\"@b.example");
+	check(&d, path, "result/code", "554");
+	snprintf(path, sizeof(path), "{\"cmd\":\"why\",\"args\":{\"ref\":\"%s\"}}", policy_ref_format(policy_ref_of_tag(tag), (char[9]){ 0 }));
+	check(&d, path, "result/kind", "greylist");
+	check(&d, path, "result/recipient", "c@example.org");
+	check(&d, "{\"cmd\":\"report\"}", "result/refused_networks/0/network", "192.0.2.0/24");
+	check(&d, "{\"cmd\":\"report\"}", "result/passed", "1");
+	snprintf(path, sizeof(path), "%s/mail.log", d.dir);
+	{
+		char text[4096] = "";
+		FILE *f = fopen(path, "r");
+
+		assert_non_null(f);
+		CHECK_TRUE("read", fread(text, 1, sizeof(text) - 1, f) > 0);
+		fclose(f);
+		CHECK_TRUE("the line", strstr(text, " from=\"evil\\x0a\\\"@b.example\" ") != NULL);
+	}
+	segment_close(&s, true);
+	daemon_end(&d);
+}
+
+int
+main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_api_lines), cmocka_unit_test(test_api_what_was_set_survives), cmocka_unit_test(test_api_reload_takes_good_files_alone),
+		cmocka_unit_test(test_api_second_instance_is_refused), cmocka_unit_test(test_events_through_the_rings),
+	};
+
+	if (argc != 2) {
+		fprintf(stderr, "usage: test_api GREYLINE-CONTROL\n");
+		return 2;
+	}
+	program = argv[1];
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
