@@ -34,6 +34,7 @@ struct ip_packet {
 	bool is_v4;
 	bool is_fragment; /* only where offset is not 0 or more follow: an atomic fragment is none (RFC 6946) */
 	bool more;
+	bool has_frag_header; /* IPv6, an atomic fragment included */
 	uint32_t frag_offset_octets;
 	uint32_t frag_id;
 	const uint8_t *payload;

@@ -61,6 +61,7 @@ take_fragment(struct octets *o, struct ip_packet *p)
 	p->frag_id = octets_u32(o);
 	p->more = (offset & 1) != 0;
 	p->frag_offset_octets = offset & 0xfff8u;
+	p->has_frag_header = true;
 	p->is_fragment = p->more || p->frag_offset_octets != 0;
 }
 

@@ -869,7 +869,7 @@ input_ip(struct net *net, const struct net_frame *frame, const struct eth_header
 		return NET_NONE;
 	}
 	/* 1. Neighbour discovery comes to groups and, when somebody tests for a duplicate, from nobody. Never in fragments. */
-	if (is_nd(&p) && !p.is_fragment) {
+	if (is_nd(&p) && !p.has_frag_header) {
 		if (!ipv6_is_source(&p.src) && !ip_addr_is_zero(&p.src))
 			count(net, CTR_net_drop_ip_address);
 		else if (!csum_is_good(&p.src, &p.dst, IP_PROTO_ICMPV6, p.payload, p.payload_octets))

@@ -406,6 +406,14 @@ test_neighbour_by_nd(void **state)
 	CHECK_TRUE("what waited goes", rig_next(&r, &w, 0));
 	CHECK_OCTETS("to the gateway", w.octet, 6, gw_mac, 6);
 	CHECK_OCTETS("whole", w.octet + w.len - 5, 5, "hello", 5);
+	/* a group is nobody's address */
+	word = na(peer_mac, "2001:db8:0:1::1", "2001:db8:0:1::2", 0x60, true);
+	word.octet[54 + 26] |= 1;
+	wire_icmp_sum(word.octet + 54, 32, "2001:db8:0:1::1", "2001:db8:0:1::2");
+	rig_feed(&r, &word, 0, false, 0);
+	f = segment("hello", 1);
+	CHECK_EQ("serves", net_wrap(r.net, &f, &flow, 24, 0), 0);
+	CHECK_OCTETS("what it had", f.hdr, 6, gw_mac, 6);
 	/* without the override flag another address is not taken */
 	word = na(peer_mac, "2001:db8:0:1::1", "2001:db8:0:1::2", 0x40, true);
 	rig_feed(&r, &word, 0, false, 0);
@@ -473,6 +481,42 @@ test_nd_solicitations_are_answered(void **state)
 	}
 }
 
+/* RFC 6980: neighbour discovery in fragments, whole ones included, is nothing. */
+static void
+test_nd_in_a_fragment_is_nothing(void **state)
+{
+	uint8_t m[8 + 32] = { 58, 0, 0, 1, 0, 0, 0, 9, 135, [8 + 24] = 1, 1 };
+	const struct ip_addr target = addr_of("2001:db8:0:1::2");
+	struct wire w, out;
+	struct rig r;
+
+	(void)state;
+	rig_up(&r, 0, 1);
+	memcpy(m + 16, target.octet, 16);
+	memcpy(m + 34, peer_mac, 6);
+	wire_icmp_sum(m + 8, 32, "2001:db8:0:1::9", "2001:db8:0:1::2");
+	wire_eth(&w, our_mac, peer_mac, 0x86dd);
+	wire_ip6(&w, "2001:db8:0:1::9", "2001:db8:0:1::2", 44, 255, m, sizeof(m));
+	rig_feed(&r, &w, 0, false, 0);
+	CHECK_TRUE("a first fragment", !rig_next(&r, &out, 0));
+	CHECK_EQ("waits for its rest", rig_count(&r, CTR_net_frag_in), 1);
+	m[3] = 32;
+	memset(m + 8, 0, 8);
+	w.len = 14;
+	wire_ip6(&w, "2001:db8:0:1::9", "2001:db8:0:1::2", 44, 255, m, 16);
+	rig_feed(&r, &w, 0, false, 0);
+	CHECK_EQ("made whole", rig_count(&r, CTR_net_frag_done), 1);
+	CHECK_TRUE("and still nothing", !rig_next(&r, &out, 0));
+	memcpy(m + 8, (const uint8_t[8]){ 135 }, 8);
+	m[3] = 0;
+	wire_icmp_sum(m + 8, 32, "2001:db8:0:1::9", "2001:db8:0:1::2");
+	w.len = 14;
+	wire_ip6(&w, "2001:db8:0:1::9", "2001:db8:0:1::2", 44, 255, m, sizeof(m));
+	rig_feed(&r, &w, 0, false, 0);
+	CHECK_TRUE("nor an atomic one", !rig_next(&r, &out, 0));
+	rig_down(&r);
+}
+
 static void
 test_arp_requests_are_answered(void **state)
 {
@@ -529,6 +573,9 @@ test_neighbour_news_reach_who_asked(void **state)
 	for (uint32_t i = 0; i < 64; i++)
 		CHECK_TRUE("bounded", net_neighbour_news(r[1].net, &n));
 	CHECK_TRUE("at 64", !net_neighbour_news(r[1].net, &n));
+	w = arp(2, our_mac, peer_mac, "198.18.0.3", "198.18.0.2");
+	rig_feed(&r[1], &w, 0, false, 0);
+	CHECK_TRUE("nobody else has our address", !net_neighbour_news(r[1].net, &n));
 	n.port_index = 200;
 	net_neighbour_learn(r[0].net, &n, 0); /* no such port: nothing */
 	rig_down(&r[0]);
@@ -590,6 +637,7 @@ main(void)
 		cmocka_unit_test(test_neighbour_table_and_queue_are_bounded),
 		cmocka_unit_test(test_neighbour_by_nd),
 		cmocka_unit_test(test_nd_solicitations_are_answered),
+		cmocka_unit_test(test_nd_in_a_fragment_is_nothing),
 		cmocka_unit_test(test_arp_requests_are_answered),
 		cmocka_unit_test(test_neighbour_news_reach_who_asked),
 		cmocka_unit_test(test_net_source_for_follows_the_route),

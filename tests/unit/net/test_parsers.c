@@ -459,6 +459,35 @@ test_icmp_error_parse_knows_hard_from_soft(void **state)
 }
 
 static void
+test_icmp_error_parse_wants_a_tcp_header_in_the_quote(void **state)
+{
+	static const struct {
+		const char *label;
+		uint32_t at; /* in the quoted IPv4 header */
+		uint8_t value;
+		bool want;
+	} rows[] = {
+		{ "as it should be", 9, 6, true },
+		{ "UDP", 9, 17, false },
+		{ "version 6", 0, 0x65, false },
+		{ "a header of 16 octets", 0, 0x44, false },
+		{ "options push TCP beyond the quote", 0, 0x46, false },
+		{ "a later fragment, whose octets are no ports", 7, 1, false },
+		{ "a first fragment", 6, 0x20, true },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		uint8_t m[8 + 20 + 8] = { 3, 3, [8] = 0x45, [17] = 6 };
+		const struct ip_packet p = { .is_v4 = true, .payload = m, .payload_octets = sizeof(m) };
+		struct net_icmp_error e;
+
+		m[8 + rows[i].at] = rows[i].value;
+		CHECK_EQ(rows[i].label, icmp_error_parse(&p, &e), rows[i].want);
+	}
+}
+
+static void
 test_icmp_limit_follows_the_clock(void **state)
 {
 	struct icmp_limit l;
@@ -492,6 +521,7 @@ main(void)
 		cmocka_unit_test(test_nd_parse_passes_only_what_the_rfc_does),
 		cmocka_unit_test(test_nd_build_is_parsed_back),
 		cmocka_unit_test(test_icmp_error_parse_knows_hard_from_soft),
+		cmocka_unit_test(test_icmp_error_parse_wants_a_tcp_header_in_the_quote),
 		cmocka_unit_test(test_icmp_limit_follows_the_clock),
 	};
 

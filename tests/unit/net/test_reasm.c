@@ -144,6 +144,8 @@ test_reasm_refuses_what_cannot_be(void **state)
 	CHECK_EQ("beyond the end", add(&g, 3, 65528, 8, true, 0), REASM_DROPPED);
 	add(&g, 4, 800, 8, false, 0);
 	CHECK_EQ("another end", add(&g, 4, 1600, 8, false, 0), REASM_DROPPED);
+	add(&g, 6, 8, 8, false, 0);
+	CHECK_EQ("behind the end, which would make the octets add up", add(&g, 6, 16, 8, true, 0), REASM_DROPPED);
 	for (uint32_t i = 0; i < REASM_FRAGS_MAX; i++)
 		CHECK_EQ("up to the cap", add(&g, 5, 8 * i, 8, true, 0), REASM_HELD);
 	CHECK_EQ("one too many", add(&g, 5, 800, 8, false, 0), REASM_DROPPED);
