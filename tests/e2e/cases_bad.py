@@ -11,7 +11,7 @@ from lab.netns import inside, open_socket
 from . import smtp
 from .harness import case
 
-RANDOM_SESSIONS = 3000      # per family in a usual run; --sessions 100000 for the long one
+RANDOM_SESSIONS = 5000      # per family and variant in a usual run; --sessions 100000 for the long one
 
 
 def _talk(t, source, octets, wait_s=20, cuts=None):
@@ -113,7 +113,7 @@ def random_session(r):
 def random_sessions(t):
     count = t.sessions or RANDOM_SESSIONS
     failures = []
-    threads_n = 6
+    threads_n = 16          # some sessions end with a second of silence
     sources = [t.allowed(50 + n) for n in range(threads_n)]
     done = [0] * threads_n
 
