@@ -12,21 +12,38 @@
 struct ip_addr
 ip_addr_mask(const struct ip_addr *a, unsigned prefix_bits)
 {
-	struct ip_addr out = { 0 };
-	unsigned whole = prefix_bits / 8;
+	const unsigned bits = prefix_bits > 128 ? 128 : prefix_bits, first = bits < 64 ? bits : 64, second = bits - first;
+	struct ip_addr out;
+	uint64_t word[2];
 
-	if (whole >= sizeof(out.octet))
-		return *a;
-	memcpy(out.octet, a->octet, whole);
-	out.octet[whole] = (uint8_t)(a->octet[whole] & ~(0xffu >> (prefix_bits % 8)));
+	memcpy(word, a->octet, 16);
+	word[0] &= first == 0 ? 0 : __builtin_bswap64(UINT64_MAX << (64 - first));
+	word[1] &= second == 0 ? 0 : __builtin_bswap64(UINT64_MAX << (64 - second));
+	memcpy(out.octet, word, 16);
 	return out;
+}
+
+/* By hand: inet_ntop() goes through sprintf(), and a log record writes an address for each session. */
+static void
+format_v4(const uint8_t *octet, char *out)
+{
+	for (unsigned i = 0; i < 4; i++) {
+		const unsigned v = octet[i];
+
+		if (v >= 100)
+			*out++ = (char)('0' + v / 100);
+		if (v >= 10)
+			*out++ = (char)('0' + v / 10 % 10);
+		*out++ = (char)('0' + v % 10);
+		*out++ = i < 3 ? '.' : '\0';
+	}
 }
 
 char *
 ip_addr_format(const struct ip_addr *a, char *out)
 {
 	if (ip_addr_is_v4(a))
-		inet_ntop(AF_INET, a->octet + 12, out, IP_ADDR_TEXT_MAX_OCTETS);
+		format_v4(a->octet + 12, out);
 	else
 		inet_ntop(AF_INET6, a->octet, out, IP_ADDR_TEXT_MAX_OCTETS);
 	return out;

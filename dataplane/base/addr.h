@@ -20,9 +20,14 @@ struct ip_addr {
 static inline bool
 ip_addr_is_v4(const struct ip_addr *a)
 {
-	static const uint8_t mapped[12] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff };
+	static const uint8_t mapped[4] = { 0, 0, 0xff, 0xff };
+	uint64_t high;
+	uint32_t mid, want;
 
-	return memcmp(a->octet, mapped, sizeof(mapped)) == 0;
+	memcpy(&high, a->octet, 8);
+	memcpy(&mid, a->octet + 8, 4);
+	memcpy(&want, mapped, 4);
+	return high == 0 && mid == want;
 }
 
 static inline struct ip_addr
@@ -42,7 +47,11 @@ ip_addr_to_v4(const struct ip_addr *a)
 static inline bool
 ip_addr_equal(const struct ip_addr *a, const struct ip_addr *b)
 {
-	return memcmp(a->octet, b->octet, sizeof(a->octet)) == 0;
+	uint64_t x[2], y[2];
+
+	memcpy(x, a->octet, 16);
+	memcpy(y, b->octet, 16);
+	return ((x[0] ^ y[0]) | (x[1] ^ y[1])) == 0;
 }
 
 static inline bool
@@ -51,6 +60,20 @@ ip_addr_is_zero(const struct ip_addr *a)
 	static const struct ip_addr zero;
 
 	return ip_addr_equal(a, &zero);
+}
+
+/* Whether a and b agree in their first prefix_bits (0 to 128, counted in the 128-bit form). */
+static inline bool
+ip_addr_same_prefix(const struct ip_addr *a, const struct ip_addr *b, unsigned prefix_bits)
+{
+	const unsigned bits = prefix_bits > 128 ? 128 : prefix_bits, first = bits < 64 ? bits : 64, second = bits - first;
+	uint64_t x[2], y[2];
+
+	memcpy(x, a->octet, 16);
+	memcpy(y, b->octet, 16);
+	/* shifted out by what does not count; by 64 there is no shift in C */
+	return (first == 0 || __builtin_bswap64(x[0] ^ y[0]) >> (64 - first) == 0) &&
+	       (second == 0 || __builtin_bswap64(x[1] ^ y[1]) >> (64 - second) == 0);
 }
 
 /* Clears all bits after the first prefix_bits (0 to 128, counted in the 128-bit form). */

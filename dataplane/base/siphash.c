@@ -49,50 +49,91 @@ siphash_init(struct siphash_state *s, const struct siphash_key *key)
 	};
 }
 
+/* The last 0 to 7 octets at p as a little-endian word: x86-64 and arm64 as we build them. */
+static inline uint64_t
+load_tail(const uint8_t *p, size_t len_octets)
+{
+	uint32_t four;
+	uint16_t two;
+	uint64_t m = 0;
+	unsigned at = 0;
+
+	if (len_octets & 4) {
+		memcpy(&four, p, 4);
+		m = four;
+		at = 4;
+	}
+	if (len_octets & 2) {
+		memcpy(&two, p + at, 2);
+		m |= (uint64_t)two << (8 * at);
+		at += 2;
+	}
+	if (len_octets & 1)
+		m |= (uint64_t)p[at] << (8 * at);
+	return m;
+}
+
+/* Whole words, whatever the place they begin at: what is over of one word goes into the next, never octet by octet. */
 void
 siphash_update(struct siphash_state *s, const void *data, size_t len_octets)
 {
 	const uint8_t *p = data;
+	const unsigned held = s->n_octets % 8; /* octets in tail */
+	struct siphash_state v = *s;
 
-	while (len_octets > 0 && s->n_octets % 8 != 0) {
-		s->tail |= (uint64_t)*p++ << (8 * (s->n_octets++ % 8));
-		len_octets--;
-		if (s->n_octets % 8 == 0) {
-			sip_block(s, s->tail);
-			s->tail = 0;
-		}
-	}
-	while (len_octets >= 8) {
+	v.n_octets += (uint32_t)len_octets;
+	for (; len_octets >= 8; p += 8, len_octets -= 8) {
 		uint64_t m;
 
-		memcpy(&m, p, 8); /* little endian: x86-64 and arm64 as we build them */
-		sip_block(s, m);
-		p += 8;
-		len_octets -= 8;
-		s->n_octets += 8;
+		memcpy(&m, p, 8);
+		if (held == 0) {
+			sip_block(&v, m);
+		} else {
+			sip_block(&v, v.tail | m << (8 * held));
+			v.tail = m >> (64 - 8 * held);
+		}
 	}
-	while (len_octets-- > 0)
-		s->tail |= (uint64_t)*p++ << (8 * (s->n_octets++ % 8));
+	if (len_octets > 0) {
+		const uint64_t m = load_tail(p, len_octets);
+
+		v.tail |= m << (8 * held);
+		if (held + len_octets >= 8) {
+			sip_block(&v, v.tail);
+			v.tail = held + len_octets > 8 ? m >> (64 - 8 * held) : 0;
+		}
+	}
+	*s = v;
 }
 
 uint64_t
 siphash_final(struct siphash_state *s)
 {
-	sip_block(s, s->tail | (uint64_t)(s->n_octets & 0xff) << 56);
-	s->v2 ^= 0xff;
-	sip_round(s);
-	sip_round(s);
-	sip_round(s);
-	sip_round(s);
-	return s->v0 ^ s->v1 ^ s->v2 ^ s->v3;
+	struct siphash_state v = *s;
+
+	sip_block(&v, v.tail | (uint64_t)(v.n_octets & 0xff) << 56);
+	v.v2 ^= 0xff;
+	sip_round(&v);
+	sip_round(&v);
+	sip_round(&v);
+	sip_round(&v);
+	return v.v0 ^ v.v1 ^ v.v2 ^ v.v3;
 }
 
 uint64_t
 siphash(const struct siphash_key *key, const void *data, size_t len_octets)
 {
+	const uint8_t *p = data;
+	const uint64_t octets = len_octets;
 	struct siphash_state s;
 
 	siphash_init(&s, key);
-	siphash_update(&s, data, len_octets);
+	for (; len_octets >= 8; p += 8, len_octets -= 8) {
+		uint64_t m;
+
+		memcpy(&m, p, 8);
+		sip_block(&s, m);
+	}
+	s.tail = load_tail(p, len_octets);
+	s.n_octets = (uint32_t)octets;
 	return siphash_final(&s);
 }

@@ -28,9 +28,17 @@ smtp_reply_set(struct smtp_reply *r, uint16_t code, const char *enhanced, const 
 	uint32_t n;
 
 	BUG_ON(code < 200 || code > 599);
-	n = (uint32_t)snprintf(r->text, max, "%03u %s%s", (unsigned)code, has_enhanced ? enhanced : "",
-		has_enhanced && text[0] != '\0' ? " " : "");
-	n = MIN(n, max - 1);
+	r->text[0] = (char)('0' + code / 100);
+	r->text[1] = (char)('0' + code / 10 % 10);
+	r->text[2] = (char)('0' + code % 10);
+	r->text[3] = ' ';
+	n = 4;
+	if (has_enhanced) {
+		for (; *enhanced != '\0' && n < max - 2; enhanced++)
+			r->text[n++] = *enhanced;
+		if (text[0] != '\0')
+			r->text[n++] = ' ';
+	}
 	for (; *text != '\0' && n < max; text++)
 		r->text[n++] = is_printable(*text) ? *text : '?';
 	memcpy(r->text + n, "\r\n", 3);
