@@ -740,12 +740,21 @@ dump_sample(FILE *out)
 		     "dns = { resolvers = [ \"127.0.0.1:53\" ]; };\n\n");
 	for (unsigned i = 0; i < option_n; i++) {
 		const struct option_row *o = &option_table[i];
+		const char *dot = strrchr(o->path, '.');
+		const size_t group = dot != NULL ? (size_t)(dot - o->path) : 0;
+		const bool first = i == 0 || strncmp(option_table[i - 1].path, o->path, group + 1) != 0;
+		const bool last = i + 1 == option_n || strncmp(option_table[i + 1].path, o->path, group + 1) != 0;
 
 		if (strcmp(o->path, "hostname") == 0)
 			continue;
-		fprintf(out, "# %s\n# (%s)\n# %s = ", o->help, option_range(o, range), o->path);
+		if (group > 0 && first)
+			fprintf(out, "# %.*s = {\n", (int)group, o->path);
+		fprintf(out, "# %s# %s (%s)\n# %s%s = ", group > 0 ? "\t" : "", o->help, option_range(o, range), group > 0 ? "\t" : "",
+			dot != NULL ? dot + 1 : o->path);
 		sample_value(out, o);
-		fprintf(out, "\n");
+		fprintf(out, ";\n");
+		if (group > 0 && last)
+			fprintf(out, "# };\n");
 	}
 }
 
