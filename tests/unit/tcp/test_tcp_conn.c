@@ -75,6 +75,7 @@ test_connect_is_answered_and_carries_options(void **state)
 	CHECK_EQ("SYN", h->h.flags, TCP_SYN);
 	CHECK_EQ("MSS", h->h.mss, 1460);
 	CHECK_EQ("scale", h->h.wscale, 5);
+	CHECK_EQ("the window of a SYN is not scaled", h->h.wnd, 65535);
 	CHECK_TRUE("options", h->h.sack_permitted && h->h.has_ts);
 	CHECK_EQ("no text", h->len, 0);
 	p.ts = p.sack = p.scaled = true;
@@ -606,6 +607,7 @@ test_time_wait_is_capped_and_expires(void **state)
 	CHECK_TRUE("answered", peer_hear(&p)->any);
 	SAY(&p, .ack = 0);
 	SAY(&p, .flags = TCP_RST, .keep = true);
+	SAY(&p, .flags = TCP_RST | TCP_ACK, .len = 5, .keep = true);
 	peer_expect_silence(&p, "RFC 1337");
 	CHECK_EQ("still", p.e.tcp->time_wait.n, 4);
 	peer_wait(&p, TCP_TIME_WAIT_US);

@@ -215,6 +215,42 @@ test_pitfall_03_our_zero_window_answers_every_probe(void **state)
 	peer_fini(&p);
 }
 
+static void
+test_pitfall_03_acks_of_a_closed_window_are_no_duplicates(void **state)
+{
+	struct peer p;
+
+	(void)state;
+	established(&p, &bare, NULL);
+	peer_write(&p, 10000);
+	peer_hear_all(&p, NULL);
+	p.rcv_nxt = p.irs + 1;
+	for (uint32_t i = 0; i < 6; i++) {
+		SAY(&p, .zero_wnd = true);
+		peer_expect_silence(&p, "closed");
+	}
+	CHECK_EQ("no duplicate", p.c->dupacks, 0);
+	CHECK_EQ("no fast retransmit", tcp_end_count(&p.e, CTR_tcp_fast_retransmit), 0);
+	peer_fini(&p);
+}
+
+/* A peer that has filled our window stands at its right edge, and acknowledges from there. */
+static void
+test_pitfall_03_an_ack_from_the_edge_of_the_window_counts(void **state)
+{
+	struct tcp_conf conf = tcp_end_conf();
+	struct peer p;
+
+	(void)state;
+	conf.rcv_wnd_max_octets = 2000;
+	established(&p, &bare, &conf);
+	peer_write(&p, 100);
+	peer_hear_all(&p, NULL);
+	SAY(&p, .seq = 2000, .ack = 0, .keep = true); /* its 2000 octets were lost on the way */
+	CHECK_EQ("taken", tcp_unacked_octets(p.c), 0);
+	peer_fini(&p);
+}
+
 /* --- 4 --- */
 
 static void
@@ -351,6 +387,28 @@ test_pitfall_06_fin_at_a_zero_window_and_across_its_edge(void **state)
 	CHECK_EQ("FIN behind known and new octets", peer_hear_all(&p, NULL)->ack, 152);
 	CHECK_EQ("octets once", tcp_readable_octets(p.c), 150);
 	peer_fini(&p);
+
+	/* text beyond a FIN is no text */
+	established(&p, &bare, &conf);
+	SAY(&p, .len = 100, .seq = 500, .keep = true);
+	peer_hear_all(&p, NULL);
+	CHECK_EQ("kept", p.c->n_ooo, 1);
+	SAY(&p, .flags = TCP_FIN | TCP_ACK, .len = 100);
+	CHECK_EQ("FIN", peer_hear_all(&p, NULL)->ack, 102);
+	CHECK_EQ("dropped", p.c->n_ooo, 0);
+	CHECK_EQ("octets before it", tcp_readable_octets(p.c), 100);
+	peer_fini(&p);
+
+	/* no memory for the text: no FIN behind it */
+	established(&p, &bare, &conf);
+	peer_hear_all(&p, NULL);
+	buf_malloc_fail_at(p.e.pool, 2); /* the first is the segment's own */
+	SAY(&p, .flags = TCP_FIN | TCP_ACK, .len = 100, .keep = true);
+	CHECK_EQ("nothing taken", peer_hear_all(&p, NULL)->ack, 1);
+	CHECK_EQ("state", peer_state(&p), PEER_ESTABLISHED);
+	SAY(&p, .flags = TCP_FIN | TCP_ACK, .len = 100);
+	CHECK_EQ("all taken", peer_hear_all(&p, NULL)->ack, 102);
+	peer_fini(&p);
 }
 
 /* --- 7 --- */
@@ -442,6 +500,12 @@ test_pitfall_07_no_sample_from_what_was_sent_twice(void **state)
 	peer_wait(&p, 50000);
 	SAY(&p, .ack = 0);
 	CHECK_TRUE("a sample of 50 ms in it", p.c->srtt_us >= 5000);
+	srtt_us = p.c->srtt_us;
+	peer_write(&p, 100);
+	peer_hear_all(&p, NULL);
+	p.tsecr -= 100000000;
+	SAY(&p, .ack = 0);
+	CHECK_EQ("an echo of what was never sent is no sample", p.c->srtt_us, srtt_us);
 	peer_fini(&p);
 }
 
@@ -945,6 +1009,11 @@ test_pitfall_15_acks_of_data_are_never_limited_challenges_are(void **state)
 		SAY(&p, .text = "x", .seq = -1, .keep = true);
 		CHECK_TRUE("data known already is acknowledged each time", peer_hear(&p)->any);
 	}
+	SAY(&p, .text = "xy");
+	peer_wait(&p, 50000);
+	peer_hear_all(&p, NULL);
+	SAY(&p, .text = "yz", .seq = -1);
+	CHECK_EQ("known in part: at once, for the peer has missed an ACK", peer_hear(&p)->ack, 4);
 	n = 0;
 	for (uint32_t i = 0; i < 100; i++) {
 		SAY(&p, .flags = TCP_RST, .seq = 10, .keep = true);
@@ -1355,6 +1424,36 @@ test_pitfall_21_not_again_within_the_peers_time_wait(void **state)
 	}
 }
 
+static void
+test_pitfall_21_ports_rest(void **state)
+{
+	struct tcp_conf conf = tcp_end_conf();
+	struct tcp_end e;
+	struct tcp_conn fake = { .flow = pair_flow_v4 }, *c;
+	int err = 0;
+
+	(void)state;
+	conf.time_wait_max = 50000;
+	for (uint32_t ts = 0; ts < 2; ts++) {
+		tcp_end_init(&e, &conf, 8, 1000000);
+		fake.ts_ok = ts;
+		for (uint32_t port = 16384; port < 65536; port++) {
+			fake.flow.local_port = (uint16_t)port;
+			fake.hash = tcp_flow_hash(e.tcp, &fake.flow);
+			tcp_time_wait_add(e.tcp, &fake, true);
+		}
+		c = tcp_connect(e.tcp, &pair_flow_v4.local, &pair_flow_v4.remote, 25, NULL, e.now_us, &err);
+		CHECK_TRUE("all ports rest", c == NULL && err == -EADDRNOTAVAIL);
+		e.now_us += 2000000;
+		c = tcp_connect(e.tcp, &pair_flow_v4.local, &pair_flow_v4.remote, 25, NULL, e.now_us, &err);
+		CHECK_EQ("a later timestamp makes a new connection (RFC 6191), without timestamps a minute must pass",
+			c != NULL, ts);
+		if (c != NULL)
+			tcp_release(c);
+		tcp_end_fini(&e);
+	}
+}
+
 /* --- 23, 24 --- */
 
 static void
@@ -1426,6 +1525,8 @@ main(void)
 		cmocka_unit_test(test_pitfall_02_every_set_of_options_is_negotiated_right),
 		cmocka_unit_test(test_pitfall_03_zero_window_is_probed_and_its_acks_are_no_duplicates),
 		cmocka_unit_test(test_pitfall_03_our_zero_window_answers_every_probe),
+		cmocka_unit_test(test_pitfall_03_acks_of_a_closed_window_are_no_duplicates),
+		cmocka_unit_test(test_pitfall_03_an_ack_from_the_edge_of_the_window_counts),
 		cmocka_unit_test(test_pitfall_04_a_window_below_the_mss_does_not_deadlock),
 		cmocka_unit_test(test_pitfall_05_window_updates_are_not_lost),
 		cmocka_unit_test(test_pitfall_05_tiny_segments_do_not_exhaust_buffers),
@@ -1454,6 +1555,7 @@ main(void)
 		cmocka_unit_test(test_pitfall_20_too_big_is_believed_only_in_flight),
 		cmocka_unit_test(test_pitfall_21_source_ports),
 		cmocka_unit_test(test_pitfall_21_not_again_within_the_peers_time_wait),
+		cmocka_unit_test(test_pitfall_21_ports_rest),
 		cmocka_unit_test(test_pitfall_23_a_turn_sends_all_it_may),
 		cmocka_unit_test(test_pitfall_24_shortage_sheds_and_counts),
 	};
