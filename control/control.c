@@ -200,6 +200,45 @@ control_publish(struct control *c)
 	return 0;
 }
 
+/* --- what was learned by zones and name lists that are others now */
+
+static bool
+texts_differ(const struct config_texts *a, const struct config_texts *b)
+{
+	if (a->n != b->n)
+		return true;
+	for (uint32_t i = 0; i < a->n; i++)
+		if (strcmp(a->v[i].text, b->v[i].text) != 0)
+			return true;
+	return false;
+}
+
+static bool
+questions_differ(const struct config *a, const struct config *b)
+{
+	if (a->n_zones != b->n_zones || texts_differ(&a->list[LIST_CLIENT_ALLOW_NAMES], &b->list[LIST_CLIENT_ALLOW_NAMES]) ||
+		texts_differ(&a->list[LIST_CLIENT_DENY_NAMES], &b->list[LIST_CLIENT_DENY_NAMES]))
+		return true;
+	for (uint32_t i = 0; i < a->n_zones; i++)
+		if (memcmp(&a->zone[i].spec, &b->zone[i].spec, sizeof(a->zone[i].spec)) != 0 || strcmp(a->zone[i].name, b->zone[i].name) != 0)
+			return true;
+	return false;
+}
+
+/* A verdict holds the index of a zone and whether a name was on a list: under other zones or lists it is asked for anew. */
+static void
+verdicts_drop(struct control *c)
+{
+	struct vt_entry e[4];
+
+	for (uint32_t b = 0; c->attached && b < c->segment.table.n_buckets; b++) {
+		verdict_table_read_bucket(&c->segment.table, b, e);
+		for (unsigned i = 0; i < 4; i++)
+			if (vt_kind(&e[i]) == VT_CLIENT)
+				verdict_table_remove(&c->segment.table, &e[i]);
+	}
+}
+
 /* --- the operator's clients */
 
 static void
@@ -261,8 +300,11 @@ static int
 clients_changed(struct control *c, uint32_t names_before)
 {
 	clients_read(c);
-	if ((c->n_names > 0 || names_before > 0) && resolver_configure(c->resolver, c->config) != 0)
-		return -EIO;
+	if (c->n_names > 0 || names_before > 0) {
+		if (resolver_configure(c->resolver, c->config) != 0)
+			return -EIO;
+		verdicts_drop(c);
+	}
 	return control_publish(c);
 }
 
@@ -398,6 +440,8 @@ control_reload(struct control *c, struct config_errors *errors)
 			fprintf(stderr, "greyline-control: the resolver cannot be set up\n");
 		return -EIO;
 	}
+	if (questions_differ(old, fresh))
+		verdicts_drop(c);
 	config_free(old);
 	return 0;
 }
@@ -432,8 +476,10 @@ backend_restore(void *arg, const struct backend_state *kept)
 		if (c->config->backend[i].id != kept->id)
 			continue;
 		slot = segment_backend(&c->segment, kept->id, false);
-		if (slot != NULL)
-			return; /* the segment knows better */
+		if (slot != NULL) { /* the segment knows better, but for the operator's word: that was stored first */
+			__atomic_store_n(&slot->drained, kept->drained, __ATOMIC_RELAXED);
+			return;
+		}
 		slot = segment_backend(&c->segment, kept->id, true);
 		if (slot != NULL) {
 			const uint32_t id = slot->id;
@@ -613,6 +659,28 @@ table_sweep(struct control *c)
 	}
 }
 
+/* A new database took the place of a lost one: what is in memory goes into it. */
+static void
+store_refill(struct control *c)
+{
+	const uint64_t wall_s = (uint64_t)(control_wall_us() / 1000000);
+	char text[OPTION_TEXT_OCTETS];
+	struct siphash_key key;
+
+	if (store_table_key(c->store, &key) != 0 || key.k0 != c->table_key.k0 || key.k1 != c->table_key.k1)
+		store_table_key_put(c->store, &c->table_key);
+	verdict_table_dirty_all(&c->segment.table);
+	policy_time_start(c);
+	memset(c->backend_kept, 0, sizeof(c->backend_kept));
+	for (unsigned i = 0; i < option_n; i++)
+		if (c->config->origin[i] == ORIGIN_SET)
+			store_option_put(c->store, option_table[i].path, option_format(&option_table[i], &c->config->values, text), wall_s);
+	for (uint32_t i = 0; i < c->allow.n; i++)
+		store_client_put(c->store, prefix_format(&c->allow.v[i], text), 'a', "kept over a new database", wall_s);
+	for (uint32_t i = 0; i < c->deny.n; i++)
+		store_client_put(c->store, prefix_format(&c->deny.v[i], text), 'd', "kept over a new database", wall_s);
+}
+
 static void
 second_turn(struct control *c, uint64_t now)
 {
@@ -628,14 +696,8 @@ second_turn(struct control *c, uint64_t now)
 		c->dataplane_incarnation = incarnation;
 		c->dataplane_start = c->config->values;
 	}
-	if (store_maintain(c->store, now)) { /* another database: everything is to be written, and our key with it */
-		struct siphash_key key;
-
-		if (store_table_key(c->store, &key) != 0 || key.k0 != c->table_key.k0 || key.k1 != c->table_key.k1)
-			store_table_key_put(c->store, &c->table_key);
-		verdict_table_dirty_all(&c->segment.table);
-		policy_time_start(c);
-	}
+	if (store_maintain(c->store, now))
+		store_refill(c);
 	backends_keep(c);
 	table_sweep(c);
 	store_sweep_step(c->store, &c->segment.table, &ages, SWEEP_RECORDS);

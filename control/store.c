@@ -32,7 +32,7 @@
 enum { DB_CLIENTS = SCHEMA_DB_N, DB_FIGURES, DB_N };
 
 #define STORE_RETRY_US      5000000
-#define STORE_CHECK_S       10       /* the walk of a file after an unclean end; one that takes longer counts as sound */
+#define STORE_CHECK_S       2        /* the walk of a file after an unclean end; one that takes longer counts as sound */
 #define STORE_GROW_TRIES    24
 #define STORE_OPTION_RECORDS_MAX 4096
 

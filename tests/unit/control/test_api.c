@@ -301,6 +301,7 @@ test_api_what_was_set_survives(void **state)
 	check(&d, "{\"cmd\":\"set\",\"args\":{\"option\":\"greylist.block\",\"value\":\"20s\"}}", "result/old", "100s");
 	check(&d, "{\"cmd\":\"client deny\",\"args\":{\"client\":\"192.0.2.0/24\",\"note\":\"a note\"}}", "ok", "true");
 	check(&d, "{\"cmd\":\"grey pass\",\"args\":{\"client\":\"198.51.100.1\",\"sender\":\"A@B.example\",\"recipient\":\"c@example.org\"}}", "result/state", "white");
+	check(&d, "{\"cmd\":\"backend drain\",\"args\":{\"backend\":\"mta1\"}}", "result/backends/0/state", "drained");
 	for (unsigned i = 0; i < 3; i++) {
 		usleep(1100000); /* WHITE is durable within a second */
 		kill(d.pid, SIGKILL);
@@ -312,6 +313,7 @@ test_api_what_was_set_survives(void **state)
 		check(&d, "{\"cmd\":\"config\",\"args\":{\"option\":\"greylist.block\"}}", "result/options/0/origin", "set");
 		check(&d, "{\"cmd\":\"explain\",\"args\":{\"client\":\"192.0.2.9\"}}", "result/rule", "6");
 		check(&d, "{\"cmd\":\"explain\",\"args\":{\"client\":\"198.51.100.77\",\"from\":\"a@b.example\",\"rcpt\":\"c@example.org\"}}", "result/verdict", "pass");
+		check(&d, "{\"cmd\":\"backend list\"}", "result/backends/0/state", "drained");
 		if (i == 1) { /* once with the memory gone as well */
 			json_t *s = ask_line(&d, "{\"cmd\":\"status\"}");
 
@@ -327,6 +329,7 @@ test_api_what_was_set_survives(void **state)
 			check(&d, "{\"cmd\":\"stats\",\"args\":{\"group\":\"control\"}}", "result/control/segments_lost", "1");
 			check(&d, "{\"cmd\":\"explain\",\"args\":{\"client\":\"198.51.100.77\",\"from\":\"a@b.example\",\"rcpt\":\"c@example.org\"}}",
 				"result/verdict", "pass");
+			check(&d, "{\"cmd\":\"backend list\"}", "result/backends/0/state", "drained");
 		}
 	}
 	check(&d, "{\"cmd\":\"grey list\",\"args\":{\"sender\":\"a@b.example\"}}", "result/entries/0/recipient", "c@example.org");
@@ -416,6 +419,15 @@ test_events_through_the_rings(void **state)
 	CHECK_EQ("of this life", a.head.dataplane_incarnation, s.incarnation);
 	CHECK_TRUE("of this client", ip_addr_equal(&a.client.client, &client));
 	CHECK_TRUE("an error is no absence", a.client.verdict.ptr_state != PTR_NONE);
+
+	/* what is known of a client ends when other names are allowed: it may be one of them */
+	{
+		struct vt_entry e;
+
+		CHECK_TRUE("its verdict is in the table", verdict_table_find(&s.table, policy_client_tag(&s.table, &client), &e) && vt_kind(&e) == VT_CLIENT);
+		check(&d, "{\"cmd\":\"client allow\",\"args\":{\"client\":\".example.net\"}}", "ok", "true");
+		CHECK_TRUE("and no longer", !verdict_table_find(&s.table, policy_client_tag(&s.table, &client), &e));
+	}
 
 	/* a question of another life */
 	q = ring_reserve(&s.event[0]);
