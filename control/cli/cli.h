@@ -124,6 +124,8 @@ int cmd_dnsbl_test(struct cli *cli, int argc, char **argv);
 int cmd_dnsbl_status(struct cli *cli, int argc, char **argv);
 int cmd_backend_list(struct cli *cli, int argc, char **argv);
 int cmd_backend_probe(struct cli *cli, int argc, char **argv);
+int cmd_backend_drain(struct cli *cli, int argc, char **argv);
+int cmd_backend_ready(struct cli *cli, int argc, char **argv);
 int cmd_report(struct cli *cli, int argc, char **argv);
 int cmd_db_stats(struct cli *cli, int argc, char **argv);
 int cmd_db_list(struct cli *cli, int argc, char **argv);

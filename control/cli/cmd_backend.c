@@ -1,5 +1,5 @@
 /*
- * cmd_backend.c - backend list, backend probe.
+ * cmd_backend.c - backend list, backend probe, backend drain, backend ready.
  */
 #include "control/cli/cli.h"
 
@@ -33,8 +33,9 @@ cmd_backend_list(struct cli *cli, int argc, char **argv)
 	return exit_code;
 }
 
-int
-cmd_backend_probe(struct cli *cli, int argc, char **argv)
+/* A command about one backend, answered by the backend as it is then. */
+static int
+one_backend(struct cli *cli, const char *command, int argc, char **argv)
 {
 	static const struct cli_field fields[] = {
 		{ "name", "name", CLI_TEXT },
@@ -61,7 +62,7 @@ cmd_backend_probe(struct cli *cli, int argc, char **argv)
 		return CLI_USAGE;
 	args = json_object();
 	cli_put(args, "backend", pos[0]);
-	exit_code = cli_ask(cli, "backend probe", args, &result);
+	exit_code = cli_ask(cli, command, args, &result);
 	if (result == NULL)
 		return exit_code;
 	backends = cli_get(result, "backends");
@@ -71,4 +72,22 @@ cmd_backend_probe(struct cli *cli, int argc, char **argv)
 		cli_print_fields(json_array_get(backends, i), fields, ARRAY_LEN(fields));
 	json_decref(result);
 	return CLI_OK;
+}
+
+int
+cmd_backend_probe(struct cli *cli, int argc, char **argv)
+{
+	return one_backend(cli, "backend probe", argc, argv);
+}
+
+int
+cmd_backend_drain(struct cli *cli, int argc, char **argv)
+{
+	return one_backend(cli, "backend drain", argc, argv);
+}
+
+int
+cmd_backend_ready(struct cli *cli, int argc, char **argv)
+{
+	return one_backend(cli, "backend ready", argc, argv);
 }

@@ -69,6 +69,11 @@ const struct cli_command cli_commands[] = {
 	{ "backend list", "", "Mail servers behind, as the last probe found them", NULL, cmd_backend_list },
 	{ "backend probe", "NAME", "Probe a mail server now",
 		"Includes the open relay test. Exit code 1 when there is no such backend.\n", cmd_backend_probe },
+	{ "backend drain", "NAME", "Give a mail server no new sessions",
+		"Sessions that have it go on to their end. Kept over restarts, until backend ready. Exit code 1 when there "
+		"is no such backend.\n",
+		cmd_backend_drain },
+	{ "backend ready", "NAME", "Give a drained mail server sessions again", NULL, cmd_backend_ready },
 	{ "report", "[--limit N]", "Who never came back, who lapsed, how long good mail waited, who was refused", NULL,
 		cmd_report },
 	{ "db stats", "[--state-dir DIR]", "The database, read from its file", NULL, cmd_db_stats },

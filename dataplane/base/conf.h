@@ -152,7 +152,7 @@ enum backend_health {
 	BACKEND_DRAINED,    /* by the operator */
 };
 
-/* Lives in the segment; one writer (worker 0 for probes), fields read relaxed. */
+/* Lives in the segment; one writer (worker 0 for probes; drained alone is control's), fields read relaxed. */
 struct backend_state {
 	uint32_t id;      /* conf_backend.id, 0 = free */
 	uint8_t health;   /* enum backend_health */

@@ -2,7 +2,7 @@
  * probes.c - worker 0 asks every backend what it is, over its own TCP.
  *
  * Flow:   schedule -> backend_probe_start() -> tcp_connect() -> backend_probe -> struct backend_state in the segment -> all workers
- * Touches: backend states in the segment (their one writer while the data plane runs).
+ * Touches: backend states in the segment (their one writer while the data plane runs; drained alone is control's).
  * Keeps:  at start, every 30 s, after each failure; the relay test at start and daily (POLICY section 1); at most PROBES_AT_ONCE at a time.
  */
 #include "dataplane/worker/worker_impl.h"
@@ -68,6 +68,16 @@ drop_conn(struct probe *p, bool abort_it)
 	p->end.conn = NULL;
 }
 
+/* All that was found but drained: that is the operator's, and control may write it at this moment. */
+static void
+put_around_drained(struct backend_state *s, const struct backend_state *found)
+{
+	const size_t at = offsetof(struct backend_state, drained), after = at + sizeof(s->drained);
+
+	memcpy(s, found, at);
+	memcpy((uint8_t *)s + after, (const uint8_t *)found + after, sizeof(*s) - after);
+}
+
 static void
 store(struct worker *w, const struct backend_probe *p)
 {
@@ -80,12 +90,7 @@ store(struct worker *w, const struct backend_probe *p)
 	if (s == NULL)
 		return;
 	before = s->health;
-	{
-		const uint8_t drained = s->drained; /* the operator's word stays */
-
-		*s = p->found;
-		s->drained = drained;
-	}
+	put_around_drained(s, &p->found);
 	counter_inc(w->counters, p->ok ? CTR_worker_probes_ok : CTR_worker_probes_failed);
 	if (before != s->health) {
 		struct link_head *e = ring_reserve(w->event);

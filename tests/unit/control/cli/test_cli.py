@@ -211,6 +211,10 @@ class Commands(Asked):
                "extensions": ["PIPELINING", "SIZE"], "size": 40000000, "probed_at": 1700000000, "words": "220 mta"}
         self.check(ok({"backends": [row]}), ["backend", "list"], {"cmd": "backend list"}, shown=["mta1", "PIPELINING SIZE", "38.1 MiB", "220 mta"])
         self.check(ok({"backends": [row]}), ["backend", "probe", "mta1"], {"cmd": "backend probe", "args": {"backend": "mta1"}}, shown=["up"])
+        for word in ("drain", "ready"):
+            self.check(ok({"backends": [dict(row, state="drained")]}), ["backend", word, "mta1"],
+                       {"cmd": "backend " + word, "args": {"backend": "mta1"}}, shown=["drained"])
+            self.check(error("not-found", "there is no backend x"), ["backend", word, "x"], {"cmd": "backend " + word, "args": {"backend": "x"}}, 1)
         self.check(ok(row), ["backend", "probe", "mta1"], {"cmd": "backend probe", "args": {"backend": "mta1"}}, shown=["up"])
 
     def test_report(self):
