@@ -547,9 +547,21 @@ drain_some(struct worker *w)
 
 /* ---- the turn ---- */
 
+/* The CPU's own clock, for the share of turns that did work: some 20 cycles, twice a turn. 0 where there is none to read so cheaply. */
+static uint64_t
+cycles_now(void)
+{
+#ifdef __x86_64__
+	return __builtin_ia32_rdtsc();
+#else
+	return 0;
+#endif
+}
+
 bool
 worker_turn(struct worker *w, uint64_t now_us)
 {
+	const uint64_t began_cycles = cycles_now();
 	bool worked;
 
 	w->now_us = now_us;
@@ -569,8 +581,10 @@ worker_turn(struct worker *w, uint64_t now_us)
 	worked |= output_own_frames(w);
 	w->io->ops->flush(w->io);
 	wlog_flush(w);
-	if (worked)
+	if (worked) {
 		counter_inc(w->counters, CTR_worker_turns_busy);
+		counter_add(w->counters, CTR_worker_busy_cycles, cycles_now() - began_cycles);
+	}
 	return worked;
 }
 
