@@ -156,6 +156,9 @@ struct tcp_conn {
 	bool probe_out : 1; /* the last octet before snd_max was a window probe, most likely not taken */
 	bool in_recovery : 1, rtx_due : 1, rtt_timing : 1, syn_retransmitted : 1;
 	bool send_refused : 1, eof_told : 1, wnd_withheld : 1, ts_seen : 1;
+	/* The last turn ended with octets that the congestion window held back. Judged when we send, not from the flight when an
+	 * ACK comes: a burst of ACKs empties the flight before anything is sent. */
+	bool cwnd_limited : 1;
 	bool in_table : 1;
 	bool acked_all_due : 1; /* something was written since TCP_EV_ACKED_ALL */
 

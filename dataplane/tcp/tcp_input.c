@@ -271,9 +271,9 @@ has_sacked(const struct tcp_conn *c)
 
 /* RFC 5681 section 3.1, with appropriate octet counting (RFC 3465, L = 2) since peers delay ACKs. */
 static void
-grow_cwnd(struct tcp_conn *c, uint32_t acked, uint32_t flight_before)
+grow_cwnd(struct tcp_conn *c, uint32_t acked)
 {
-	if (flight_before + 2 * c->mss < c->cwnd)
+	if (!c->cwnd_limited)
 		return; /* it was not the congestion window that held us back (RFC 7661 section 4.1) */
 	if (c->cwnd < c->ssthresh) {
 		c->cwnd += MIN(acked, 2 * c->mss);
@@ -345,7 +345,6 @@ static void
 on_ack_advance(struct tcp_conn *c, const struct tcp_seg_in *s)
 {
 	const uint32_t acked = s->h.ack - c->snd_una;
-	const uint32_t flight_before = flight_octets(c);
 	const uint32_t data_end = seq_min(s->h.ack, c->snd_end);
 	const uint32_t room_before = tcp_send_room(c);
 
@@ -380,7 +379,7 @@ on_ack_advance(struct tcp_conn *c, const struct tcp_seg_in *s)
 		else
 			partial_ack(c, acked);
 	} else {
-		grow_cwnd(c, acked, flight_before);
+		grow_cwnd(c, acked);
 		c->recover =
 			seq_max(c->recover, c->snd_una); /* follows, so that it never seems to lie ahead after 2 GiB */
 	}

@@ -13,6 +13,17 @@
 
 static const struct peer_options usual = { .mss = 1460 };
 
+/* Hears and acknowledges until all is sent. */
+static void
+drain_all(struct peer *p)
+{
+	for (uint32_t i = 0; i < 1000 && tcp_unacked_octets(p->c) > 0; i++) {
+		peer_hear_all(p, NULL);
+		SAY(p, .ack = 0);
+	}
+	CHECK_EQ("all acknowledged", tcp_unacked_octets(p->c), 0);
+}
+
 static void
 test_listen_refuses_twice_and_too_many(void **state)
 {
@@ -500,6 +511,51 @@ test_fast_retransmit_and_limited_transmit(void **state)
 }
 
 static void
+test_cwnd_grows_while_it_is_what_limits(void **state)
+{
+	static const struct peer_options options = {
+		.mss = 1000, .no_ts = true, .no_sack = true, .wscale = 7, .wnd = 60000
+	};
+	struct peer p;
+	uint32_t before;
+
+	(void)state;
+	peer_init(&p, &options, NULL);
+	peer_reach(&p, PEER_ESTABLISHED);
+	CHECK_EQ("ten segments (RFC 6928)", p.c->cwnd, 10000);
+	/* slow start: by what is acknowledged, two segments an ACK at most (RFC 3465) */
+	peer_write(&p, 100000);
+	peer_hear_all(&p, NULL);
+	SAY(&p, .ack = -8000);
+	CHECK_EQ("two segments acknowledged", p.c->cwnd, 12000);
+	SAY(&p, .ack = 0);
+	CHECK_EQ("eight at once count as two", p.c->cwnd, 14000);
+	/* congestion avoidance: a segment for each window acknowledged */
+	p.c->ssthresh = 14000;
+	for (uint32_t i = 0; i < 2; i++) {
+		peer_hear_all(&p, NULL);
+		SAY(&p, .ack = 0);
+	}
+	CHECK_TRUE("one segment a round trip", p.c->cwnd == 15000 || p.c->cwnd == 16000);
+	drain_all(&p);
+	/* nothing to send: no credit for it */
+	before = p.c->cwnd;
+	for (uint32_t i = 0; i < 50; i++) {
+		peer_write(&p, 500);
+		peer_hear_all(&p, NULL);
+		SAY(&p, .ack = 0);
+	}
+	CHECK_EQ("limited by the application", p.c->cwnd, before);
+	/* a time-out: one segment, and half of the flight as the threshold */
+	peer_write(&p, 10000);
+	peer_hear_all(&p, NULL);
+	peer_hear_next(&p, EVER);
+	CHECK_EQ("one segment", p.c->cwnd, 1000);
+	CHECK_EQ("half of what was in flight", p.c->ssthresh, 5000);
+	peer_fini(&p);
+}
+
+static void
 test_tail_probe_comes_before_the_rto(void **state)
 {
 	struct peer p;
@@ -684,6 +740,7 @@ main(void)
 		cmocka_unit_test(test_ack_is_delayed_for_one_segment_not_for_two),
 		cmocka_unit_test(test_a_burst_beyond_a_gap_is_answered_segment_by_segment),
 		cmocka_unit_test(test_fast_retransmit_and_limited_transmit),
+		cmocka_unit_test(test_cwnd_grows_while_it_is_what_limits),
 		cmocka_unit_test(test_tail_probe_comes_before_the_rto),
 		cmocka_unit_test(test_every_allocation_fails_once),
 		cmocka_unit_test(test_time_wait_is_capped_and_expires),

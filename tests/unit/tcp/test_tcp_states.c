@@ -100,6 +100,8 @@ hear(struct peer *p)
 		return NOTHING;
 	if ((h->h.flags & TCP_RST) != 0)
 		return (h->h.flags & TCP_ACK) != 0 ? RST_ACK : RST;
+	if ((h->h.flags & TCP_ACK) == 0)
+		return REPLY_N;
 	return (h->h.flags & TCP_SYN) != 0 ? SYN_ACK : ACK;
 }
 
