@@ -109,6 +109,7 @@ apply_ehlo(struct smtp_session *s, const struct smtp_env *env, struct smtp_str a
 	uint32_t n = 0;
 
 	take_helo(s, args, true);
+	s->offered = (env->ext & ~(uint32_t)EXT_SIZE) | (env->size_octets > 0 ? EXT_SIZE : 0);
 	keyword[n++] = "PIPELINING";
 	if (env->size_octets > 0) {
 		snprintf(size, sizeof(size), "SIZE %llu", (unsigned long long)env->size_octets);
@@ -123,6 +124,18 @@ apply_ehlo(struct smtp_session *s, const struct smtp_env *env, struct smtp_str a
 	for (uint32_t i = 0; i < n; i++)
 		smtp_say_raw(s, line,
 			(uint32_t)snprintf(line, sizeof(line), "250%c%s\r\n", i + 1 < n ? '-' : ' ', keyword[i]));
+}
+
+/*
+ * What a command may use: what is offered now and what this session was offered. A backend that lost an extension in between is no
+ * fault of the client, which must not get a 5xx for it (P2): the relay answers 451.
+ */
+static uint32_t
+usable_ext(const struct smtp_session *s, const struct smtp_env *env)
+{
+	const uint32_t now = (env->ext & ~(uint32_t)EXT_SIZE) | (env->size_octets > 0 ? EXT_SIZE : 0);
+
+	return s->esmtp ? now | s->offered : now;
 }
 
 /* "FROM:" or "TO:" at the start of args, without a space before the colon. */
@@ -187,26 +200,24 @@ param_size(struct smtp_envelope *e, const struct smtp_env *env, struct smtp_str 
 }
 
 static struct smtp_refusal
-param_body(struct smtp_envelope *e, const struct smtp_env *env, struct smtp_str value)
+param_body(struct smtp_envelope *e, uint32_t ext, struct smtp_str value)
 {
 	e->needs |= EXT_8BITMIME;
 	if (smtp_str_is(value, "7BIT") || smtp_str_is(value, "8BITMIME"))
 		return fine;
-	if (!smtp_str_is(value, "BINARYMIME") || (env->ext & EXT_BINARYMIME) == 0 || (env->ext & EXT_CHUNKING) == 0)
+	if (!smtp_str_is(value, "BINARYMIME") || (ext & EXT_BINARYMIME) == 0 || (ext & EXT_CHUNKING) == 0)
 		return bad_param;
 	e->needs |= EXT_BINARYMIME | EXT_CHUNKING;
 	return fine;
 }
 
 static struct smtp_refusal
-mail_param(struct smtp_envelope *e, const struct smtp_env *env, const struct smtp_param *p, uint32_t *seen)
+mail_param(struct smtp_envelope *e, const struct smtp_env *env, uint32_t ext, const struct smtp_param *p, uint32_t *seen)
 {
-	const uint32_t ext = env->ext;
-
-	if (smtp_str_is(p->name, "SIZE") && env->size_octets > 0)
+	if (smtp_str_is(p->name, "SIZE") && (ext & EXT_SIZE) != 0)
 		return seen_first(seen, SEEN_SIZE) ? param_size(e, env, p->value) : bad_param;
 	if (smtp_str_is(p->name, "BODY") && (ext & EXT_8BITMIME) != 0)
-		return seen_first(seen, SEEN_BODY) ? param_body(e, env, p->value) : bad_param;
+		return seen_first(seen, SEEN_BODY) ? param_body(e, ext, p->value) : bad_param;
 	if (smtp_str_is(p->name, "SMTPUTF8") && (ext & EXT_SMTPUTF8) != 0) {
 		e->needs |= EXT_SMTPUTF8;
 		return fine_if(seen_first(seen, SEEN_UTF8) && p->value.ptr == NULL);
@@ -246,6 +257,7 @@ static struct smtp_refusal
 check_mail(struct smtp_session *s, const struct smtp_env *env, struct smtp_str args)
 {
 	struct smtp_envelope *e = &s->envelope;
+	const uint32_t ext = usable_ext(s, env);
 	struct smtp_refusal why;
 	struct smtp_param param;
 	struct smtp_str rest;
@@ -257,11 +269,11 @@ check_mail(struct smtp_session *s, const struct smtp_env *env, struct smtp_str a
 		return refusal(501, "5.5.4", "Syntax: MAIL FROM:<address>");
 	why = path_refusal(smtp_path_parse(args, &e->from, &rest), "5.1.7", "Bad sender address syntax");
 	if (why.code != 0)
-		return why.code == 553 && (env->ext & EXT_SMTPUTF8) == 0 ? not_utf8 : why;
+		return why.code == 553 && (ext & EXT_SMTPUTF8) == 0 ? not_utf8 : why;
 	if (!keep_params(rest, e->mail_params, &e->mail_params_len))
 		return refusal(501, "5.5.4", "Parameters too long");
 	while ((more = smtp_param_next(&rest, &param)) > 0) {
-		why = s->esmtp ? mail_param(e, env, &param, &seen) : refusal(555, "5.5.4", "No parameters after HELO");
+		why = s->esmtp ? mail_param(e, env, ext, &param, &seen) : refusal(555, "5.5.4", "No parameters after HELO");
 		if (why.code != 0)
 			return why;
 	}
@@ -330,12 +342,12 @@ is_orcpt(struct smtp_str value, bool utf8)
 }
 
 static struct smtp_refusal
-rcpt_param(struct smtp_envelope *e, const struct smtp_env *env, const struct smtp_param *p, uint32_t *seen)
+rcpt_param(struct smtp_envelope *e, uint32_t ext, const struct smtp_param *p, uint32_t *seen)
 {
 	e->needs |= EXT_DSN;
-	if (smtp_str_is(p->name, "NOTIFY") && (env->ext & EXT_DSN) != 0)
+	if (smtp_str_is(p->name, "NOTIFY") && (ext & EXT_DSN) != 0)
 		return fine_if(seen_first(seen, SEEN_NOTIFY) && is_notify(p->value));
-	if (smtp_str_is(p->name, "ORCPT") && (env->ext & EXT_DSN) != 0)
+	if (smtp_str_is(p->name, "ORCPT") && (ext & EXT_DSN) != 0)
 		return fine_if(seen_first(seen, SEEN_ORCPT) && is_orcpt(p->value, (e->needs & EXT_SMTPUTF8) != 0));
 	return refusal(555, "5.5.4", "Unsupported parameter of RCPT");
 }
@@ -361,7 +373,7 @@ parse_rcpt(struct smtp_session *s, const struct smtp_env *env, struct smtp_str a
 		return refusal(501, "5.5.4", "Parameters too long");
 	e->needs = s->mail_needs;
 	while ((more = smtp_param_next(&rest, &param)) > 0) {
-		why = s->esmtp ? rcpt_param(e, env, &param, &seen) : refusal(555, "5.5.4", "No parameters after HELO");
+		why = s->esmtp ? rcpt_param(e, usable_ext(s, env), &param, &seen) : refusal(555, "5.5.4", "No parameters after HELO");
 		if (why.code != 0)
 			return why;
 	}
@@ -466,7 +478,7 @@ bdat_refusal(const struct smtp_session *s, const struct smtp_env *env)
 
 	if (s->chunks_failed == 4) /* chunks sent before our 4xx was read: the message's fate stays temporary */
 		return refusal(451, "4.3.0", "Transaction failed, please try again");
-	if ((env->ext & EXT_CHUNKING) == 0 || !s->esmtp)
+	if ((usable_ext(s, env) & EXT_CHUNKING) == 0 || !s->esmtp)
 		return refusal(502, "5.5.1", "Command not implemented");
 	if (s->state == SMTP_ST_CHUNK || s->state == SMTP_ST_RCPT) {
 		if (limit > 0 && (s->chunk_octets > limit || s->message_octets > limit - s->chunk_octets))

@@ -263,6 +263,7 @@ begin_transaction(struct session *s)
 {
 	s->txn_failed = false;
 	s->txn_has_pool = false;
+	s->message_open = false;
 	s->rcpts_accepted = 0;
 	s->message_ref = 0;
 	s->message_backend[0] = '\0';
@@ -279,8 +280,10 @@ data_begins(struct worker *w, struct session *s)
 	uint64_t ref = 0;
 
 	session_env(w, s, &env);
-	snprintf(s->message_from, sizeof(s->message_from), "%s", smtp_session_envelope(s->smtp)->from.text);
-	session_data_null_sender(w, s, &wait_s, &ref);
+	if (!s->message_open) { /* a later chunk of a message was judged with its first */
+		snprintf(s->message_from, sizeof(s->message_from), "%s", smtp_session_envelope(s->smtp)->from.text);
+		session_data_null_sender(w, s, &wait_s, &ref);
+	}
 	if (wait_s > 0) {
 		smtp_reply_setf(&r, 451, "4.7.1", "Greylisted, please try again in %u seconds", wait_s);
 		smtp_session_data_answer(s->smtp, &env, &r, w->now_us);
@@ -290,7 +293,8 @@ data_begins(struct worker *w, struct session *s)
 		begin_transaction(s);
 		return;
 	}
-	if (s->txn_failed || s->relay == NULL) {
+	if (s->txn_failed || s->relay == NULL ||
+		(smtp_session_uses_bdat(s->smtp) && (relay_ext(s->relay->relay) & EXT_CHUNKING) == 0)) { /* it had CHUNKING when it was offered */
 		if (s->relay != NULL)
 			session_relay_abort(w, s);
 		smtp_reply_set(&r, 451, "4.3.0", "Mail server temporarily unavailable, please try again later");

@@ -400,7 +400,8 @@ backend_failed(struct worker *w, struct session *s)
 		s->poke = true;
 		return;
 	case SESSION_WAIT_NONE:
-		if (smtp_session_state(s->smtp) == SMTP_ST_DATA || smtp_session_state(s->smtp) == SMTP_ST_CHUNK) {
+		if (smtp_session_state(s->smtp) == SMTP_ST_DATA || smtp_session_state(s->smtp) == SMTP_ST_CHUNK ||
+			smtp_session_state(s->smtp) == SMTP_ST_END_WAIT) { /* END_WAIT: an empty chunk whose end was not told yet */
 			wlog_message(w, s, words, "failed", relay_stage_name(stage));
 			smtp_session_data_failed(s->smtp, &env, &r, w->now_us);
 			s->poke = true;
@@ -460,7 +461,8 @@ data_replied(struct worker *w, struct session *s)
 	s->wait = SESSION_WAIT_NONE;
 	if (r.code == 354 || (smtp_session_uses_bdat(s->smtp) && r.code / 100 == 2))
 		s->message_open = true;
-	else
+	} else {
+		s->message_open = false;
 		s->txn_has_pool = false;
 	smtp_session_data_answer(s->smtp, &env, &r, w->now_us);
 	s->poke = true;

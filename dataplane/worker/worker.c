@@ -72,7 +72,8 @@ worker_fill_env(struct worker *w, uint32_t listener, struct smtp_env *env)
 
 /* What this data plane carries end to end so far; CHUNKING and BINARYMIME are not among it, so no backend's word can offer them. */
 #define EXT_CARRIED                                                                                                   \
-	(EXT_PIPELINING | EXT_SIZE | EXT_8BITMIME | EXT_SMTPUTF8 | EXT_DSN | EXT_ENHANCEDSTATUSCODES)
+	(EXT_PIPELINING | EXT_SIZE | EXT_8BITMIME | EXT_SMTPUTF8 | EXT_DSN | EXT_ENHANCEDSTATUSCODES | EXT_CHUNKING | \
+		EXT_BINARYMIME)
 
 /* Apart from the question whether it is time: a frame of 20 KiB, cleared, is nothing to have in every turn. */
 static void __attribute__((noinline))

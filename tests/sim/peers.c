@@ -22,6 +22,10 @@ struct fake_conn {
 	struct fake_mta *m;
 	struct fake_conn *next;
 	bool header_done, in_data, greeted, body_failed;
+	bool in_chunk, chunk_last, chunk_unwanted, bdat_open; /* bdat_open: a message in chunks has begun and not ended */
+	uint64_t chunk_left;
+	uint8_t *bdat;           /* its chunks so far */
+	size_t bdat_octets;
 	bool ended; /* closed as told: says nothing more */
 	size_t data_start;
 	uint64_t ready_us;
@@ -163,7 +167,16 @@ drop_messages(struct fake_mta *m)
 }
 
 static void
-end_message(struct fake_conn *f, size_t end)
+drop_chunks(struct fake_conn *f)
+{
+	free(f->bdat);
+	f->bdat = NULL;
+	f->bdat_octets = 0;
+	f->bdat_open = false;
+}
+
+static void
+keep_message(struct fake_conn *f, const uint8_t *data, size_t octets)
 {
 	struct fake_mta *m = f->m;
 	struct fake_message *to;
@@ -175,16 +188,78 @@ end_message(struct fake_conn *f, size_t end)
 		drop_messages(m);
 	to = &m->message[m->n_messages++];
 	*to = f->msg;
-	to->octets = end - f->data_start;
-	to->data = malloc(to->octets + 1);
+	to->octets = octets;
+	to->data = malloc(octets + 1);
 	BUG_ON(to->data == NULL);
-	memcpy(to->data, f->c->in + f->data_start, to->octets);
+	if (octets > 0)
+		memcpy(to->data, data, octets);
 	f->msg.n_to = 0;
 	say(f, "250 2.0.0 Ok: queued as SIM1\r\n");
 }
 
 static void
 command(struct fake_conn *f, const char *line)
+static void
+end_message(struct fake_conn *f, size_t end)
+{
+	f->in_data = false;
+	keep_message(f, f->c->in + f->data_start, end - f->data_start);
+}
+
+/* "BDAT n [LAST]" (RFC 3030): its octets come whatever is answered. */
+static void
+bdat_command(struct fake_conn *f, const char *line)
+{
+	unsigned long long n;
+	char last[8] = "";
+
+	BUG_ON(sscanf(line + 4, " %llu %7s", &n, last) < 1); /* the relay writes nothing else */
+	f->m->n_chunks++;
+	f->in_chunk = true;
+	f->chunk_left = n;
+	f->chunk_last = strcmp(last, "LAST") == 0;
+	f->chunk_unwanted = f->msg.n_to == 0;
+	f->bdat_open = !f->chunk_unwanted;
+}
+
+/* Takes octets of the chunk; true when it has ended or has gone wrong. */
+static bool
+chunk_input(struct fake_conn *f)
+{
+	struct fake_mta *m = f->m;
+	struct sim_conn *c = f->c;
+	const size_t n = (size_t)MIN((uint64_t)(c->in_octets - c->in_seen), f->chunk_left);
+
+	if (n > 0 && !f->chunk_unwanted) {
+		f->bdat = realloc(f->bdat, f->bdat_octets + n);
+		BUG_ON(f->bdat == NULL);
+		memcpy(f->bdat + f->bdat_octets, c->in + c->in_seen, n);
+		f->bdat_octets += n;
+	}
+	c->in_seen += n;
+	f->chunk_left -= n;
+	if (m->at_body != FAKE_OK && n > 0 && !f->body_failed) {
+		f->body_failed = true;
+		if (fails(f, m->at_body))
+			return false;
+	}
+	if (f->chunk_left > 0)
+		return false;
+	f->in_chunk = false;
+	if (f->chunk_unwanted) {
+		say(f, "503 5.5.1 no recipients\r\n");
+	} else if (f->chunk_last) {
+		keep_message(f, f->bdat, f->bdat_octets);
+		drop_chunks(f);
+	} else if (fails(f, m->at_chunk)) {
+		drop_chunks(f);
+		f->msg.n_to = 0;
+	} else if (!f->body_failed) {
+		say(f, "250 2.0.0 chunk taken\r\n");
+	}
+	return true;
+}
+
 {
 	struct fake_mta *m = f->m;
 	char reply[1024];
@@ -233,7 +308,10 @@ command(struct fake_conn *f, const char *line)
 	} else if (strncasecmp(line, "RSET", 4) == 0) {
 		f->msg.n_to = 0;
 		say(f, "250 2.0.0 Ok\r\n");
+	} else if (strncasecmp(line, "BDAT ", 5) == 0) {
+		bdat_command(f, line);
 	} else if (strncasecmp(line, "QUIT", 4) == 0) {
+		drop_chunks(f);
 		m->n_quits++;
 		say(f, "221 2.0.0 Bye\r\n");
 		f->c->close_after_out = true;
@@ -270,6 +348,11 @@ serve(struct fake_conn *f)
 		if (f->in_data) {
 			/* look again only from a little before what is new */
 			size_t end = find_dot(c, MAX(f->data_start, c->in_seen > 4 ? c->in_seen - 4 : 0));
+		if (f->in_chunk) {
+			if (!chunk_input(f))
+				return;
+			continue;
+		}
 
 			if (m->at_body != FAKE_OK && c->in_octets > f->data_start && !f->body_failed) {
 				f->body_failed = true;
@@ -336,13 +419,18 @@ fake_mta_step(struct fake_mta *m)
 		}
 		if (f->out_octets > 0 && now >= f->ready_us && f->c->tcp != NULL && f->c->out_octets == 0) {
 			/* the sim borrows what it sends until it is sent: it is small enough for one go */
-			sim_send(f->c, f->out, f->out_octets);
+			sim_send(f->c, f->out, n);
 			f->c->out_octets = 0; /* a connection just reset takes nothing: it is lost, as in life */
-			f->out_octets = 0;
+			const size_t n = m->dribble ? 1 : f->out_octets;
+
+			f->out_octets -= n;
+			memmove(f->out, f->out + n, f->out_octets);
+			f->ready_us = now + 1000;
 		}
-		if ((f->c->eof || f->c->reset) && f->in_data) {
+		if ((f->c->eof || f->c->reset) && (f->in_data || f->bdat_open)) {
 			m->n_aborted_in_data++;
-			f->in_data = false;
+			f->in_data = f->in_chunk = false;
+			drop_chunks(f);
 		}
 		if (f->c->eof && f->c->out_octets == 0)
 			sim_close(f->c);
@@ -355,7 +443,8 @@ fake_mta_step(struct fake_mta *m)
 			at = &f->next;
 			continue;
 		}
-		m->n_aborted_in_data += f->in_data;
+		m->n_aborted_in_data += f->in_data || f->bdat_open;
+		drop_chunks(f);
 		*at = f->next;
 		sim_conn_forget(f->c);
 		free(f);
@@ -383,6 +472,7 @@ fake_mta_stop(struct fake_mta *m)
 /* ---- control ---- */
 
 static void
+			drop_chunks(f);
 keep_log(struct fake_control *c, const struct link_event_log *e)
 {
 	char *line = c->log[c->n_log++ % ARRAY_LEN(c->log)];

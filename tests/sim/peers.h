@@ -15,7 +15,7 @@ struct fake_message {
 	char from[512], to[8][512];
 	uint32_t n_to;
 	char client[64], helo[256], name[256]; /* from the PROXY header or XCLIENT */
-	uint8_t *data;                         /* with the final CRLF.CRLF as received */
+	uint8_t *data;                         /* with the final CRLF.CRLF as received; of chunks, their octets */
 	size_t octets;
 };
 
@@ -36,14 +36,14 @@ struct fake_mta {
 	enum conf_client_address client_address;
 	const char *banner;         /* without code; NULL: "mta.example ESMTP" */
 	const char *ext;            /* EHLO lines, e.g. "250-SIZE 50000000\r\n250-8BITMIME\r\n"; XCLIENT is added by itself */
-	enum fake_fail at_connect, at_banner, at_ehlo, at_mail, at_rcpt, at_data, at_body, at_dot;
+	enum fake_fail at_connect, at_banner, at_ehlo, at_mail, at_rcpt, at_data, at_body, at_chunk, at_dot;
 	const char *unknown_rcpt;   /* answered 550 */
 	bool open_relay;
 	bool tolerant;              /* takes lines that no relay of ours would send: behind a splice */
 	uint64_t delay_us;          /* before each reply */
 	struct fake_message message[FAKE_MESSAGES_MAX];
 	uint32_t n_messages;
-	uint32_t n_conns, n_quits, n_aborted_in_data;
+	uint32_t n_conns, n_quits, n_aborted_in_data, n_chunks;
 };
 
 /* Listens on addr:port of host; call fake_mta_step() in each step. */

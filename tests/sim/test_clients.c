@@ -1,0 +1,382 @@
+/*
+ * test_clients.c - what senders may do beside the main job, through a whole worker in virtual time: chunks, AUTH behind a relay, strangers'
+ * manners, traps.
+ *
+ * The client, the backend and control are played by the test (scene.h). Names of POLICY sections stand in the tests.
+ */
+#include "tests/check.h"
+#include "tests/sim/scene.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static const struct sim_wire clean = { .delay_us = 500 };
+static struct scene s; /* one at a time */
+static const char body[] = "Subject: hello\r\n\r\nlast\r\n";
+
+#define EXT_CHUNKS "250-PIPELINING\r\n250-SIZE 50000000\r\n250-8BITMIME\r\n250-DSN\r\n250-CHUNKING\r\n250-BINARYMIME\r\n"
+
+static void
+start(void)
+{
+	scene_start(&s, 1, 1, clean);
+	scene_settle(&s);
+}
+
+/* Lets the triplet through the greylist. */
+static void
+make_white(const char *client, const char *from, const char *to)
+{
+	CHECK_EQ("first attempt", scene_deliver(&s, client, from, to, body), 451);
+	sim_run(s.sim, 241000000);
+	CHECK_EQ("retry", scene_deliver(&s, client, from, to, body), 250);
+}
+
+/* ---- chunks (RFC 3030, POLICY section 6, PITFALLS 33) ---- */
+
+static void
+start_chunks(void)
+{
+	scene_conf(&s);
+	s.mta.ext = s.mta_x.ext = s.mta_v1.ext = EXT_CHUNKS;
+	start();
+	make_white(CLIENT4, "a@sender.example", "u@example.org");
+}
+
+/* Sends octets as they are. */
+static void
+send_raw(struct sim_conn *c, const void *data, size_t octets)
+{
+	sim_send(c, data, octets);
+	for (uint32_t i = 0; i < 100000 && c->out_octets > 0 && c->tcp != NULL; i++)
+		sim_step(s.sim, 1000);
+}
+
+/* "BDAT n LAST" and its octets, in one go. */
+static int
+chunk(struct sim_conn *c, const char *octets, size_t n, bool last)
+{
+	static char out[65536];
+	const int head = snprintf(out, sizeof(out), "BDAT %zu%s\r\n", n, last ? " LAST" : "");
+
+	CHECK_TRUE("room in the test", (size_t)head + n <= sizeof(out));
+	memcpy(out + head, octets, n);
+	send_raw(c, out, (size_t)head + n);
+	return scene_reply(&s, c);
+}
+
+static struct sim_conn *
+open_white(void)
+{
+	struct sim_conn *c = scene_open(&s, CLIENT4, GATEWAY4);
+
+	CHECK_EQ("recipient", scene_rcpt(&s, c, "a@sender.example", "u@example.org"), 250);
+	return c;
+}
+
+static void
+test_chunking_is_offered_only_if_all_backends_have_it(void **state)
+{
+	struct sim_conn *c;
+
+	(void)state;
+	start_chunks();
+	c = scene_open(&s, CLIENT4, GATEWAY4);
+	CHECK_EQ("EHLO", scene_chat(&s, c, "EHLO client.example"), 250);
+	CHECK_TRUE("CHUNKING", strstr(s.reply, "CHUNKING\r\n") != NULL);
+	CHECK_TRUE("BINARYMIME", strstr(s.reply, "BINARYMIME\r\n") != NULL);
+	scene_quit(&s, c);
+	scene_end(&s);
+
+	scene_conf(&s);
+	s.mta.ext = EXT_CHUNKS; /* the other pool's has it not */
+	start();
+	c = scene_open(&s, CLIENT4, GATEWAY4);
+	CHECK_EQ("EHLO", scene_chat(&s, c, "EHLO client.example"), 250);
+	CHECK_TRUE("no CHUNKING", strstr(s.reply, "CHUNKING") == NULL);
+	CHECK_TRUE("no BINARYMIME", strstr(s.reply, "BINARYMIME") == NULL);
+	CHECK_EQ("octets of a refused BDAT", chunk(c, "QUIT\r\nQUIT\r\n", 12, true), 502);
+	CHECK_EQ("were stepped over", scene_chat(&s, c, "NOOP"), 250);
+	scene_quit(&s, c);
+	scene_end(&s);
+}
+
+static void
+test_chunks_arrive_octet_for_octet(void **state)
+{
+	static const char one[] = "Subject: x\r\n\r\n.\r\nbare\nlf\rcr", two[] = "\0nul\r\n.", three[] = "\r\n\r\n.\r\nQUIT\r\n";
+	static const char all[] = "Subject: x\r\n\r\n.\r\nbare\nlf\rcr\0nul\r\n.\r\n\r\n.\r\nQUIT\r\n";
+	struct sim_conn *c;
+
+	(void)state;
+	start_chunks();
+	c = open_white();
+	CHECK_EQ("one chunk, LAST", chunk(c, one, sizeof(one) - 1, true), 250);
+	CHECK_TRUE("the backend's own words", strstr(s.reply, "queued as SIM1") != NULL);
+	CHECK_OCTETS("octets", s.mta.message[1].data, s.mta.message[1].octets, one, sizeof(one) - 1);
+	CHECK_TRUE("logged", strstr(fake_control_find(&s.control, "result=delivered"), "queued as SIM1") != NULL);
+
+	CHECK_EQ("next MAIL", scene_chat(&s, c, "MAIL FROM:<a@sender.example> BODY=BINARYMIME"), 250);
+	CHECK_EQ("RCPT", scene_chat(&s, c, "RCPT TO:<u@example.org>"), 250);
+	CHECK_EQ("DATA cannot carry it", scene_chat(&s, c, "DATA"), 503);
+	CHECK_EQ("first", chunk(c, one, sizeof(one) - 1, false), 250);
+	CHECK_EQ("empty", chunk(c, "", 0, false), 250);
+	CHECK_EQ("second", chunk(c, two, sizeof(two) - 1, false), 250);
+	CHECK_EQ("third", chunk(c, three, sizeof(three) - 1, false), 250);
+	CHECK_EQ("not there before LAST", s.mta.n_messages, 2);
+	CHECK_EQ("0 LAST", chunk(c, "", 0, true), 250);
+	CHECK_EQ("messages", s.mta.n_messages, 3);
+	CHECK_OCTETS("octets", s.mta.message[2].data, s.mta.message[2].octets, all, sizeof(all) - 1);
+
+	CHECK_EQ("a message of no octets", scene_chat(&s, c, "MAIL FROM:<a@sender.example>"), 250);
+	CHECK_EQ("RCPT", scene_chat(&s, c, "RCPT TO:<u@example.org>"), 250);
+	CHECK_EQ("LAST alone", chunk(c, "", 0, true), 250);
+	CHECK_EQ("messages", s.mta.n_messages, 4);
+	CHECK_EQ("empty", s.mta.message[3].octets, 0);
+	scene_quit(&s, c);
+	scene_end(&s);
+}
+
+/* n octets in pipelined chunks of growing size over a bad wire. */
+static void
+test_a_pipelined_burst_of_chunks_over_a_bad_wire(void **state)
+{
+	static const struct sim_wire lossy = { .loss = 10, .duplicate = 5, .reorder = 10, .delay_us = 3000, .jitter_us = 1000 };
+	enum { OCTETS = 600000 };
+	char *mail = malloc(OCTETS), *wire = malloc(OCTETS + 65536);
+	size_t n = 0, at = 0, size = 1;
+	uint32_t n_chunks = 0;
+	struct sim_conn *c;
+
+	(void)state;
+	for (size_t i = 0; i < OCTETS; i++)
+		mail[i] = (char)(i * 7 + i / 251);
+	scene_conf(&s);
+	s.mta.ext = s.mta_x.ext = s.mta_v1.ext = EXT_CHUNKS;
+	scene_start(&s, 5, 2, lossy);
+	scene_settle(&s);
+	make_white(CLIENT6, "a@sender.example", "u@example.org");
+	c = scene_open(&s, CLIENT6, GATEWAY6);
+	CHECK_EQ("recipient", scene_rcpt(&s, c, "a@sender.example", "u@example.org"), 250);
+	while (n < OCTETS) {
+		const size_t take = MIN(size, OCTETS - n);
+
+		at += (size_t)sprintf(wire + at, "BDAT %zu%s\r\n", take, n + take == OCTETS ? " LAST" : "");
+		memcpy(wire + at, mail + n, take);
+		at += take;
+		n += take;
+		n_chunks++;
+		size = size * 3 / 2 + 1;
+	}
+	sim_send(c, wire, at);
+	for (uint32_t i = 0; i < n_chunks; i++)
+		CHECK_EQ("chunk", scene_reply(&s, c), 250);
+	CHECK_EQ("chunks at the backend", s.mta.n_chunks, n_chunks);
+	CHECK_EQ("messages", s.mta.n_messages, 2);
+	CHECK_OCTETS("octets", s.mta.message[1].data, s.mta.message[1].octets, mail, OCTETS);
+	scene_quit(&s, c);
+	scene_end(&s);
+	free(mail);
+	free(wire);
+}
+
+static void
+test_chunks_after_refused_recipients_are_stepped_over(void **state)
+{
+	struct sim_conn *c;
+
+	(void)state;
+	start_chunks();
+	s.mta.unknown_rcpt = "nobody@example.org";
+	c = scene_open(&s, CLIENT4, GATEWAY4);
+	CHECK_EQ("grey", scene_rcpt(&s, c, "new@sender.example", "u@example.org"), 451);
+	CHECK_EQ("chunk after a deferral", chunk(c, "RSET\r\nQUIT\r\n", 12, false), 451);
+	CHECK_EQ("and its last", chunk(c, "QUIT\r\n", 6, true), 451);
+	CHECK_EQ("RSET", scene_chat(&s, c, "RSET"), 250);
+	CHECK_EQ("MAIL", scene_chat(&s, c, "MAIL FROM:<a@sender.example>"), 250);
+	CHECK_EQ("relaying", scene_chat(&s, c, "RCPT TO:<x@elsewhere.example>"), 550);
+	CHECK_EQ("chunk after a refusal", chunk(c, "QUIT\r\n", 6, true), 554);
+	CHECK_EQ("in step", scene_chat(&s, c, "RCPT TO:<u@example.org>"), 250);
+	CHECK_EQ("and the next is taken", chunk(c, "x\r\n", 3, true), 250);
+	CHECK_EQ("without MAIL", chunk(c, "QUIT\r\n", 6, true), 503);
+	CHECK_EQ("huge and unwanted", chunk(c, "MAIL\r\n", 6, false), 503);
+	CHECK_EQ("no size: the end", scene_chat(&s, c, "BDAT LAST"), 501);
+	CHECK_EQ("messages", s.mta.n_messages, 2);
+	sim_run(s.sim, 3000000);
+	sim_close(c);
+	scene_end(&s);
+}
+
+static void
+test_a_backend_that_fails_in_mid_chunk(void **state)
+{
+	static const enum fake_fail how[] = { FAKE_CLOSE, FAKE_RESET, FAKE_421, FAKE_4XX, FAKE_NONSENSE };
+	struct sim_conn *c;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(how); i++) {
+		start_chunks();
+		c = open_white();
+		CHECK_EQ("first chunk", chunk(c, "one\r\n", 5, false), 250);
+		s.mta.at_body = how[i];
+		send_raw(c, "BDAT 20\r\nQUIT\r\nQ", 16);
+		sim_run(s.sim, 2000000);
+		s.mta.at_body = FAKE_OK;
+		send_raw(c, "UIT\r\nNOOP\r\nX\r\n", 13);
+		CHECK_EQ("answered after the chunk's octets", scene_reply(&s, c) / 100, 4);
+		CHECK_EQ("chunks behind it stay temporary", chunk(c, "QUIT\r\n", 6, true), 451);
+		CHECK_EQ("in step", scene_chat(&s, c, "NOOP"), 250);
+		CHECK_EQ("nothing was delivered", s.mta.n_messages, 1);
+		scene_quit(&s, c);
+		CHECK_EQ("a new one passes", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 250);
+		scene_end(&s);
+	}
+}
+
+static void
+test_a_backend_refuses_or_dies_between_chunks(void **state)
+{
+	struct sim_conn *c;
+
+	(void)state;
+	start_chunks();
+	c = open_white();
+	s.mta.at_chunk = FAKE_4XX;
+	CHECK_EQ("its 4xx is passed", chunk(c, "one\r\n", 5, false), 450);
+	CHECK_EQ("later chunks", chunk(c, "two\r\n", 5, true), 451);
+	s.mta.at_chunk = FAKE_5XX;
+	CHECK_EQ("MAIL", scene_chat(&s, c, "MAIL FROM:<a@sender.example>"), 250);
+	CHECK_EQ("RCPT", scene_chat(&s, c, "RCPT TO:<u@example.org>"), 250);
+	CHECK_EQ("its 5xx is passed", chunk(c, "one\r\n", 5, false), 550);
+	CHECK_EQ("later chunks", chunk(c, "two\r\n", 5, true) / 100, 5);
+	s.mta.at_chunk = FAKE_OK;
+	s.mta.at_dot = FAKE_CLOSE;
+	CHECK_EQ("MAIL", scene_chat(&s, c, "MAIL FROM:<a@sender.example>"), 250);
+	CHECK_EQ("RCPT", scene_chat(&s, c, "RCPT TO:<u@example.org>"), 250);
+	CHECK_EQ("first", chunk(c, "one\r\n", 5, false), 250);
+	CHECK_EQ("dies after the last: never 250", chunk(c, "two\r\n", 5, true), 451);
+	s.mta.at_dot = FAKE_OK;
+	scene_quit(&s, c);
+	CHECK_EQ("nothing was delivered", s.mta.n_messages, 1);
+	scene_end(&s);
+}
+
+static void
+test_a_message_cut_between_chunks_is_never_delivered(void **state)
+{
+	static const char *const cut[] = { "RSET", "EHLO again.example", "QUIT", NULL };
+	struct sim_conn *c;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cut); i++) {
+		start_chunks();
+		c = open_white();
+		CHECK_EQ("first", chunk(c, "one\r\n", 5, false), 250);
+		if (cut[i] != NULL) {
+			CHECK_EQ(cut[i], scene_chat(&s, c, cut[i]) / 100, 2);
+			if (i < 2)
+				CHECK_EQ("no transaction any more", chunk(c, "QUIT\r\n", 6, true), 503);
+		}
+		sim_close(c);
+		sim_run(s.sim, 10000000);
+		CHECK_EQ("nothing was delivered", s.mta.n_messages, 1);
+		CHECK_EQ("and a new one passes", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 250);
+		scene_end(&s);
+	}
+}
+
+static void
+test_a_huge_chunk_is_bounded_by_silence_alone(void **state)
+{
+	struct sim_conn *c;
+
+	(void)state;
+	start_chunks();
+	c = open_white();
+	send_raw(c, "BDAT 18446744073709551615\r\nsome octets", 38);
+	sim_run(s.sim, 1000000);
+	CHECK_EQ("the size is the backend's to judge", s.mta.n_chunks, 1);
+	CHECK_EQ("silence ends it", scene_reply(&s, c), 421);
+	sim_run(s.sim, 5000000);
+	sim_close(c);
+	CHECK_EQ("nothing was delivered", s.mta.n_messages, 1);
+	scene_end(&s);
+
+	scene_conf(&s);
+	s.config.conf.message_max_octets = 100000;
+	s.mta.ext = s.mta_x.ext = s.mta_v1.ext = EXT_CHUNKS;
+	start();
+	make_white(CLIENT4, "a@sender.example", "u@example.org");
+	c = open_white();
+	send_raw(c, "BDAT 100001\r\n", 13);
+	CHECK_EQ("over our own limit", scene_reply(&s, c), 552);
+	sim_abort(c);
+	sim_run(s.sim, 5000000);
+	CHECK_EQ("the backend saw no chunk", s.mta.n_chunks, 0);
+	scene_end(&s);
+}
+
+static void
+test_an_extension_lost_in_mid_session_is_no_5xx(void **state)
+{
+	struct sim_conn *c;
+
+	(void)state;
+	start_chunks();
+	c = scene_open(&s, CLIENT4, GATEWAY4);
+	CHECK_EQ("EHLO", scene_chat(&s, c, "EHLO client.example"), 250);
+	CHECK_TRUE("CHUNKING", strstr(s.reply, "CHUNKING\r\n") != NULL);
+	s.mta.ext = "250-PIPELINING\r\n";
+	sim_run(s.sim, 40000000); /* a probe later */
+	CHECK_EQ("MAIL with what was offered", scene_chat(&s, c, "MAIL FROM:<a@sender.example> SIZE=100 RET=HDRS"), 250);
+	CHECK_EQ("no backend can take it now", scene_chat(&s, c, "RCPT TO:<u@example.org>"), 451);
+	CHECK_EQ("RSET", scene_chat(&s, c, "RSET"), 250);
+	CHECK_EQ("MAIL", scene_chat(&s, c, "MAIL FROM:<a@sender.example>"), 250);
+	CHECK_EQ("RCPT", scene_chat(&s, c, "RCPT TO:<u@example.org>"), 250);
+	CHECK_EQ("BDAT", chunk(c, "QUIT\r\n", 6, true), 451);
+	CHECK_EQ("in step", scene_chat(&s, c, "NOOP"), 250);
+	scene_quit(&s, c);
+	scene_end(&s);
+}
+
+/* POLICY section 5: within a minute, by probes of 30 s. */
+static void
+test_ehlo_follows_the_backends_within_a_minute(void **state)
+{
+	struct sim_conn *c;
+
+	(void)state;
+	scene_conf(&s);
+	start();
+	s.mta.ext = s.mta_x.ext = s.mta_v1.ext = "250-SIZE 1000\r\n250-SMTPUTF8\r\n250-8BITMIME\r\n250-AUTH PLAIN\r\n250-XCLIENT NAME\r\n250-NEWTHING\r\n";
+	sim_run(s.sim, 60000000);
+	c = scene_open(&s, CLIENT4, GATEWAY4);
+	CHECK_EQ("EHLO", scene_chat(&s, c, "EHLO client.example"), 250);
+	CHECK_TRUE("SIZE", strstr(s.reply, "SIZE 1000\r\n") != NULL);
+	CHECK_TRUE("SMTPUTF8", strstr(s.reply, "SMTPUTF8\r\n") != NULL);
+	CHECK_TRUE("DSN is gone", strstr(s.reply, "DSN") == NULL);
+	CHECK_TRUE("never AUTH", strstr(s.reply, "AUTH") == NULL);
+	CHECK_TRUE("never XCLIENT", strstr(s.reply, "XCLIENT") == NULL);
+	CHECK_TRUE("never what is not known", strstr(s.reply, "NEWTHING") == NULL);
+	scene_quit(&s, c);
+	scene_end(&s);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_chunking_is_offered_only_if_all_backends_have_it),
+		cmocka_unit_test(test_chunks_arrive_octet_for_octet),
+		cmocka_unit_test(test_a_pipelined_burst_of_chunks_over_a_bad_wire),
+		cmocka_unit_test(test_chunks_after_refused_recipients_are_stepped_over),
+		cmocka_unit_test(test_a_backend_that_fails_in_mid_chunk),
+		cmocka_unit_test(test_a_backend_refuses_or_dies_between_chunks),
+		cmocka_unit_test(test_a_message_cut_between_chunks_is_never_delivered),
+		cmocka_unit_test(test_a_huge_chunk_is_bounded_by_silence_alone),
+		cmocka_unit_test(test_an_extension_lost_in_mid_session_is_no_5xx),
+		cmocka_unit_test(test_ehlo_follows_the_backends_within_a_minute),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
