@@ -459,12 +459,13 @@ data_replied(struct worker *w, struct session *s)
 
 	session_env(w, s, &env);
 	s->wait = SESSION_WAIT_NONE;
-	if (r.code == 354 || (smtp_session_uses_bdat(s->smtp) && r.code / 100 == 2))
+	if (r.code == 354 || (smtp_session_uses_bdat(s->smtp) && r.code / 100 == 2)) {
 		s->message_open = true;
 	} else {
 		s->message_open = false;
 		s->txn_has_pool = false;
 	smtp_session_data_answer(s->smtp, &env, &r, w->now_us);
+	}
 	s->poke = true;
 }
 

@@ -70,7 +70,7 @@ worker_fill_env(struct worker *w, uint32_t listener, struct smtp_env *env)
 		env->size_octets = env->conf->message_max_octets;
 }
 
-/* What this data plane carries end to end so far; CHUNKING and BINARYMIME are not among it, so no backend's word can offer them. */
+/* What this data plane carries end to end: what else a backend may offer, no client hears of it. */
 #define EXT_CARRIED                                                                                                   \
 	(EXT_PIPELINING | EXT_SIZE | EXT_8BITMIME | EXT_SMTPUTF8 | EXT_DSN | EXT_ENHANCEDSTATUSCODES | EXT_CHUNKING | \
 		EXT_BINARYMIME)
