@@ -121,12 +121,16 @@ class Lab:
         services.append(self._service("mta", "mta", mta.service("mta"), root))
         services.append(dict(self._service("client", "sender", mta.service("sender"), root), manual=True))
         if greyline:
-            services.append(self._service("gateway", "control", [
-                self.program("greyline-control"), "--config", self.config, "--foreground"]))
-            services.append(self._service("gateway", "dataplane", [
-                self.program("greyline-dataplane"), "--run-dir", self.run_dir]))
+            services.append(dict(self._service("gateway", "control", [
+                self.program("greyline-control"), "--config", self.config, "--foreground"]), manual=True))
+            services.append(dict(self._service("gateway", "dataplane", [
+                self.program("greyline-dataplane"), "--run-dir", self.run_dir]), manual=True))
         self._supervise(services)
-        self.wait_ready(greyline, wait_s)
+        self.wait_ready(False, wait_s)
+        if greyline:                # not before: a first probe that finds no MTA is repeated only seconds later
+            self.start("control")
+            self.start("dataplane")
+            self.wait_ready(True, wait_s)
 
     def _service(self, role, name, argv, root=None):
         spec = {"name": name, "namespace": self.net[role], "argv": argv}
