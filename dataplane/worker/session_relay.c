@@ -464,8 +464,8 @@ data_replied(struct worker *w, struct session *s)
 	} else {
 		s->message_open = false;
 		s->txn_has_pool = false;
-	smtp_session_data_answer(s->smtp, &env, &r, w->now_us);
 	}
+	smtp_session_data_answer(s->smtp, &env, &r, w->now_us);
 	s->poke = true;
 }
 

@@ -181,7 +181,6 @@ keep_message(struct fake_conn *f, const uint8_t *data, size_t octets)
 	struct fake_mta *m = f->m;
 	struct fake_message *to;
 
-	f->in_data = false;
 	if (f->body_failed || fails(f, m->at_dot))
 		return;
 	if (m->n_messages == FAKE_MESSAGES_MAX) /* only noise sends so many, and looks at none */
@@ -191,14 +190,11 @@ keep_message(struct fake_conn *f, const uint8_t *data, size_t octets)
 	to->octets = octets;
 	to->data = malloc(octets + 1);
 	BUG_ON(to->data == NULL);
-	if (octets > 0)
-		memcpy(to->data, data, octets);
+	memcpy(to->data, f->c->in + f->data_start, to->octets);
 	f->msg.n_to = 0;
 	say(f, "250 2.0.0 Ok: queued as SIM1\r\n");
 }
 
-static void
-command(struct fake_conn *f, const char *line)
 static void
 end_message(struct fake_conn *f, size_t end)
 {
@@ -260,6 +256,8 @@ chunk_input(struct fake_conn *f)
 	return true;
 }
 
+static void
+command(struct fake_conn *f, const char *line)
 {
 	struct fake_mta *m = f->m;
 	char reply[1024];
@@ -305,13 +303,13 @@ chunk_input(struct fake_conn *f)
 		say(f, "354 End data with <CR><LF>.<CR><LF>\r\n");
 		f->in_data = true;
 		f->data_start = f->c->in_seen;
-	} else if (strncasecmp(line, "RSET", 4) == 0) {
-		f->msg.n_to = 0;
-		say(f, "250 2.0.0 Ok\r\n");
 	} else if (strncasecmp(line, "BDAT ", 5) == 0) {
 		bdat_command(f, line);
-	} else if (strncasecmp(line, "QUIT", 4) == 0) {
+	} else if (strncasecmp(line, "RSET", 4) == 0) {
 		drop_chunks(f);
+		f->msg.n_to = 0;
+		say(f, "250 2.0.0 Ok\r\n");
+	} else if (strncasecmp(line, "QUIT", 4) == 0) {
 		m->n_quits++;
 		say(f, "221 2.0.0 Bye\r\n");
 		f->c->close_after_out = true;
@@ -345,14 +343,14 @@ serve(struct fake_conn *f)
 	for (;;) {
 		if (c->tcp == NULL || f->ended)
 			return;
-		if (f->in_data) {
-			/* look again only from a little before what is new */
-			size_t end = find_dot(c, MAX(f->data_start, c->in_seen > 4 ? c->in_seen - 4 : 0));
 		if (f->in_chunk) {
 			if (!chunk_input(f))
 				return;
 			continue;
 		}
+		if (f->in_data) {
+			/* look again only from a little before what is new */
+			size_t end = find_dot(c, MAX(f->data_start, c->in_seen > 4 ? c->in_seen - 4 : 0));
 
 			if (m->at_body != FAKE_OK && c->in_octets > f->data_start && !f->body_failed) {
 				f->body_failed = true;
@@ -419,10 +417,8 @@ fake_mta_step(struct fake_mta *m)
 		}
 		if (f->out_octets > 0 && now >= f->ready_us && f->c->tcp != NULL && f->c->out_octets == 0) {
 			/* the sim borrows what it sends until it is sent: it is small enough for one go */
-			sim_send(f->c, f->out, n);
+			sim_send(f->c, f->out, f->out_octets);
 			f->c->out_octets = 0; /* a connection just reset takes nothing: it is lost, as in life */
-			const size_t n = m->dribble ? 1 : f->out_octets;
-
 			f->out_octets -= n;
 			memmove(f->out, f->out + n, f->out_octets);
 			f->ready_us = now + 1000;
@@ -461,6 +457,7 @@ fake_mta_stop(struct fake_mta *m)
 
 		if (f->m == m) {
 			*at = f->next;
+			drop_chunks(f);
 			free(f);
 		} else {
 			at = &f->next;
@@ -472,7 +469,6 @@ fake_mta_stop(struct fake_mta *m)
 /* ---- control ---- */
 
 static void
-			drop_chunks(f);
 keep_log(struct fake_control *c, const struct link_event_log *e)
 {
 	char *line = c->log[c->n_log++ % ARRAY_LEN(c->log)];
