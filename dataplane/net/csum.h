@@ -38,7 +38,7 @@ void csum_add(struct csum *c, const void *ptr, uint32_t len_octets);
 /* Adds all of n views one after another. */
 void csum_add_views(struct csum *c, const struct buf_view *view, uint32_t n);
 
-/* Adds the pseudo header; len_octets is that of transport header and payload. Both addresses are of one family. */
+/* Adds the pseudo header, after an even number of octets (first, as a rule); len_octets is that of transport header and payload. Both addresses are of one family. */
 void csum_add_pseudo(
 	struct csum *c, const struct ip_addr *src, const struct ip_addr *dst, uint8_t proto, uint32_t len_octets);
 

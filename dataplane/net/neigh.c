@@ -43,6 +43,7 @@ struct neigh {
 	uint16_t cursor;      /* where neigh_due() looks next */
 	uint16_t high;        /* entries that were ever used lie below */
 	uint16_t free_list;
+	uint16_t last;        /* found the last time; looked at again before it is believed */
 	uint16_t bucket[NEIGH_BUCKETS];
 	struct neigh_entry entry[NEIGH_ENTRIES_MAX];
 };
@@ -81,9 +82,16 @@ bucket_of(struct neigh *n, const struct ip_addr *addr, uint8_t port_index)
 static struct neigh_entry *
 lookup(struct neigh *n, const struct ip_addr *addr, uint8_t port_index)
 {
+	struct neigh_entry *last = &n->entry[n->last];
+
+	/* nearly every frame goes to the router: its hash was not needed */
+	if (last->state != NEIGH_FREE && last->port_index == port_index && ip_addr_equal(&last->addr, addr))
+		return last;
 	for (uint16_t i = *bucket_of(n, addr, port_index); i != NEIGH_NONE; i = n->entry[i].next)
-		if (n->entry[i].port_index == port_index && ip_addr_equal(&n->entry[i].addr, addr))
+		if (n->entry[i].port_index == port_index && ip_addr_equal(&n->entry[i].addr, addr)) {
+			n->last = i;
 			return &n->entry[i];
+		}
 	return NULL;
 }
 

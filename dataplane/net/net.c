@@ -138,9 +138,7 @@ net_is_local(const struct net *net, const struct ip_addr *addr)
 static bool
 prefix_has(const struct conf_port_addr *a, const struct ip_addr *addr)
 {
-	const struct ip_addr x = ip_addr_mask(&a->addr, a->prefix_bits), y = ip_addr_mask(addr, a->prefix_bits);
-
-	return ip_addr_is_v4(&a->addr) == ip_addr_is_v4(addr) && ip_addr_equal(&x, &y);
+	return ip_addr_same_prefix(&a->addr, addr, a->prefix_bits) && ip_addr_is_v4(&a->addr) == ip_addr_is_v4(addr);
 }
 
 /* Whether addr is the first or last address of an IPv4 prefix of the port (RFC 1122 section 3.2.1.3); /31 and /32 have none. */

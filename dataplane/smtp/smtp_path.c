@@ -276,10 +276,21 @@ smtp_param_next(struct smtp_str *text, struct smtp_param *out)
 	return 1;
 }
 
+static char
+to_lower(char c)
+{
+	return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
+}
+
 bool
 smtp_str_is(struct smtp_str a, const char *b)
 {
-	return strlen(b) == a.len_octets && (a.len_octets == 0 || strncasecmp(a.ptr, b, a.len_octets) == 0);
+	uint32_t i = 0;
+
+	/* the first octet settles most: no call, and no length taken first */
+	while (i < a.len_octets && b[i] != '\0' && to_lower(a.ptr[i]) == to_lower(b[i]))
+		i++;
+	return i == a.len_octets && b[i] == '\0';
 }
 
 bool

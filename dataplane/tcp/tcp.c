@@ -218,6 +218,13 @@ tcp_flow_hash(const struct tcp *tcp, const struct flow *flow)
 {
 	uint8_t key[36];
 
+	if (ip_addr_is_v4(&flow->local) && ip_addr_is_v4(&flow->remote)) { /* 12 octets say as much; the length tells the families apart */
+		memcpy(key, flow->local.octet + 12, 4);
+		memcpy(key + 4, flow->remote.octet + 12, 4);
+		memcpy(key + 8, &flow->local_port, 2);
+		memcpy(key + 10, &flow->remote_port, 2);
+		return siphash(&tcp->conf.secret, key, 12);
+	}
 	memcpy(key, flow->local.octet, 16);
 	memcpy(key + 16, flow->remote.octet, 16);
 	memcpy(key + 32, &flow->local_port, 2);

@@ -100,13 +100,26 @@ tcp_table_remove(struct tcp_table *t, uint64_t hash, uint32_t index)
 uint32_t
 tcp_table_next(const struct tcp_table *t, uint64_t hash, uint32_t *at)
 {
-	while (*at < 2 * TCP_TABLE_BUCKET_SLOTS) {
-		uint32_t i = (*at)++;
-		const struct tcp_table_bucket *b = bucket_of(t, hash, i / TCP_TABLE_BUCKET_SLOTS);
+	const uint32_t tag = tag_of(hash);
 
-		i %= TCP_TABLE_BUCKET_SLOTS;
-		if (b->index_plus_1[i] != 0 && b->tag[i] == tag_of(hash))
+	while (*at < 2 * TCP_TABLE_BUCKET_SLOTS) {
+		const uint32_t first = *at - *at % TCP_TABLE_BUCKET_SLOTS;
+		const struct tcp_table_bucket *b = bucket_of(t, hash, first / TCP_TABLE_BUCKET_SLOTS);
+		uint32_t hits = 0; /* a bit for each slot: the compiler compares them side by side */
+
+		for (uint32_t i = 0; i < TCP_TABLE_BUCKET_SLOTS; i++)
+			hits |= (uint32_t)(b->tag[i] == tag) << i;
+		hits &= ~UINT32_C(0) << (*at - first);
+		while (hits != 0) {
+			const uint32_t i = (uint32_t)__builtin_ctz(hits);
+
+			hits &= hits - 1;
+			if (b->index_plus_1[i] == 0)
+				continue;
+			*at = first + i + 1;
 			return b->index_plus_1[i] - 1;
+		}
+		*at = first + TCP_TABLE_BUCKET_SLOTS;
 	}
 	return TCP_TABLE_NONE;
 }
