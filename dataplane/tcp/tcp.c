@@ -704,6 +704,20 @@ tcp_abort(struct tcp_conn *c)
 	tcp_conn_reset(c, 0);
 }
 
+/* Room for one more orphan: the oldest has had most of its time. */
+static void
+shed_orphan(struct tcp *tcp)
+{
+	struct tcp_conn *oldest;
+
+	if (tcp->fifo[TCP_FIFO_ORPHAN].n < MAX(tcp->conf.conns_max / TCP_ORPHANS_SHARE, TCP_ORPHANS_MIN))
+		return;
+	oldest = &tcp->conns[tcp->fifo[TCP_FIFO_ORPHAN].head];
+	counter_inc(tcp->counters, CTR_tcp_orphan_full);
+	tcp_conn_reset(oldest, 0);
+	tcp_conn_reap(oldest);
+}
+
 void
 tcp_release(struct tcp_conn *c)
 {
@@ -720,8 +734,10 @@ tcp_release(struct tcp_conn *c)
 	c->discarded = c->rcv_readable;
 	c->rcv_readable = 0;
 	tcp_rcv_charge(c);
-	if (c->state != TCP_STATE_CLOSED)
+	if (c->state != TCP_STATE_CLOSED) {
+		shed_orphan(tcp);
 		tcp_fifo_put(c, TCP_FIFO_ORPHAN);
+	}
 	tcp_conn_reap(c);
 }
 

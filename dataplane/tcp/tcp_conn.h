@@ -85,6 +85,9 @@ const char *tcp_state_name(enum tcp_state state);
 #define TCP_FIN_WAIT_2_US UINT64_C(180000000)
 #define TCP_CLOSE_WAIT_US UINT64_C(900000000) /* above the 600 s a backend may take after the final dot */
 #define TCP_ORPHAN_US     UINT64_C(60000000)
+/* Of all connections so many may be orphans, 16 at least: peers that never close must not keep others out. Beyond it the oldest is reset. */
+#define TCP_ORPHANS_SHARE 4
+#define TCP_ORPHANS_MIN   16u
 /* What arrives after tcp_release() is acknowledged up to so much: an RST at once would take our last reply out of the
  * peer's receive buffer. Less than the first window, or the window would end before the patience. */
 #define TCP_ORPHAN_DISCARD_OCTETS 32768u
