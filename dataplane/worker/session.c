@@ -41,6 +41,18 @@ session_get(struct worker *w)
 	return s;
 }
 
+/* The memory of a transaction's recipients goes back with the transaction: idle sessions must not hold it. */
+void
+session_kept_drop(struct worker *w, struct session *s)
+{
+	if (s->kept_rcpts == NULL)
+		return;
+	s->kept_rcpts->next_free = w->free_kept;
+	w->free_kept = s->kept_rcpts;
+	w->n_kept_free++;
+	s->kept_rcpts = NULL;
+}
+
 void
 session_maybe_free(struct worker *w, struct session *s)
 {
@@ -54,11 +66,7 @@ session_maybe_free(struct worker *w, struct session *s)
 	s->held = (struct buf_view){ 0 };
 	if (s->stream != NULL)
 		s->stream->ops->destroy(s->stream);
-	if (s->kept_rcpts != NULL) {
-		s->kept_rcpts->next_free = w->free_kept;
-		w->free_kept = s->kept_rcpts;
-		w->n_kept_free++;
-	}
+	session_kept_drop(w, s);
 	if (s->counted) {
 		network = policy_client_network(&s->flow.remote);
 		limits_leave(&w->limits, &s->flow.remote, &network);
@@ -195,6 +203,7 @@ session_client_lost(struct worker *w, struct session *s, const char *why)
 			session_relay_quit(w, s);
 	}
 	session_maybe_free(w, s);
+	session_arm(w, s); /* a backend that does not answer QUIT has until linger_due_us */
 }
 
 /* The last reply is queued: let it go out, give the client a moment to close first, end the backend's side. */
@@ -259,7 +268,7 @@ take_held(struct worker *w, struct session *s, uint32_t octets)
 }
 
 static void
-begin_transaction(struct session *s)
+begin_transaction(struct worker *w, struct session *s)
 {
 	s->txn_failed = false;
 	s->txn_has_pool = false;
@@ -267,8 +276,7 @@ begin_transaction(struct session *s)
 	s->rcpts_accepted = 0;
 	s->message_ref = 0;
 	s->message_backend[0] = '\0';
-	if (s->kept_rcpts != NULL)
-		s->kept_rcpts->n = 0;
+	session_kept_drop(w, s);
 }
 
 static void
@@ -290,7 +298,7 @@ data_begins(struct worker *w, struct session *s)
 		s->poke = true;
 		if (s->relay != NULL)
 			relay_reset(s->relay->relay, w->now_us);
-		begin_transaction(s);
+		begin_transaction(w, s);
 		return;
 	}
 	if (s->txn_failed || s->relay == NULL ||
@@ -300,7 +308,7 @@ data_begins(struct worker *w, struct session *s)
 		smtp_reply_set(&r, 451, "4.3.0", "Mail server temporarily unavailable, please try again later");
 		smtp_session_data_answer(s->smtp, &env, &r, w->now_us);
 		s->poke = true;
-		begin_transaction(s);
+		begin_transaction(w, s);
 		return;
 	}
 	if (smtp_session_uses_bdat(s->smtp)) {
@@ -337,7 +345,7 @@ act(struct worker *w, struct session *s, enum smtp_action action)
 	case SMTP_ACTION_EHLO:
 		break;
 	case SMTP_ACTION_MAIL:
-		begin_transaction(s);
+		begin_transaction(w, s);
 		break;
 	case SMTP_ACTION_RCPT:
 		s->tried = 0;
@@ -360,7 +368,7 @@ act(struct worker *w, struct session *s, enum smtp_action action)
 			session_relay_abort(w, s);
 		break;
 	case SMTP_ACTION_RESET:
-		begin_transaction(s);
+		begin_transaction(w, s);
 		if (s->relay != NULL)
 			relay_reset(s->relay->relay, w->now_us);
 		break;
@@ -506,13 +514,17 @@ refuse_conn(struct worker *w, struct tcp_conn *conn, enum counter why)
 	tcp_release(conn);
 }
 
-/* Answered by 421 as soon as the dialogue can say it. */
+/* Answered by 421 as soon as the dialogue can say it; by a reset where such sessions would take the slots of others. */
 static void
 refuse_over_limit(struct worker *w, struct session *s, const struct smtp_env *env)
 {
 	struct smtp_reply r;
 
 	counter_inc(w->counters, CTR_worker_over_limit);
+	if (w->n_live > w->n_slots / OVER_LIMIT_POLITE_SHARE) {
+		session_client_lost(w, s, "over-limit");
+		return;
+	}
 	smtp_reply_setf(&r, 421, NULL, "%s Too many connections from your address, please try again later", env->conf->hostname);
 	smtp_session_refuse(s->smtp, env, &r, w->now_us);
 	begin_close(w, s, "over-limit");

@@ -271,6 +271,13 @@ session_relay_rcpt(struct worker *w, struct session *s)
 	}
 	if (s->relay != NULL)
 		session_relay_abort(w, s); /* of another pool, or broken: between transactions nothing is lost by it */
+	if (s->txn_has_pool) {
+		/* a reload took the backend away that has this transaction's recipients: another one would get the message without them */
+		s->txn_failed = true;
+		s->answer.reason = "backend-removed";
+		session_answer_text(w, s, 451, "4.3.0", TEXT_UNAVAILABLE);
+		return;
+	}
 	try_next(w, s, pool);
 }
 
@@ -438,6 +445,7 @@ message_replied(struct worker *w, struct session *s)
 	counter_inc(w->counters, delivered ? CTR_worker_messages_delivered : CTR_worker_messages_refused);
 	if (r.code / 100 != 4) /* a 4xx says nothing about the client: it must not cost the automatic allow */
 		session_message_done(w, s, delivered);
+	session_kept_drop(w, s);
 	s->message_open = false;
 	s->txn_has_pool = false;
 	s->wait = SESSION_WAIT_NONE;
@@ -579,8 +587,10 @@ session_relay_event(struct worker *w, struct session *s, uint32_t events)
 		relay_disconnected(s->relay->relay, w->now_us);
 		session_relay_run(w, s);
 	}
-	if (s->live && s->client.conn != NULL)
+	if (s->live && s->client.conn != NULL) {
 		session_pump(w, s);
-	else if (s->live)
+	} else if (s->live) {
 		session_maybe_free(w, s);
+		session_arm(w, s); /* the client is gone: what the backend still owes has its own time limit */
+	}
 }

@@ -25,6 +25,7 @@
 #define ANSWERS_PER_TURN       256
 #define TIMERS_PER_TURN        256
 #define SESSION_PUMP_MAX       64    /* steps one session may take in a turn */
+#define OVER_LIMIT_POLITE_SHARE 4    /* of the slots in use beyond one in so many: no 421 for who is over his limit */
 #define CLOSE_LINGER_US        1000000  /* after 221: who closes first keeps TIME-WAIT, so the client gets a second */
 #define BACKEND_LINGER_US      5000000  /* after QUIT: the backend closes first */
 #define KEPT_RCPTS_SHARE       8     /* one such memory for so many sessions: most have no transaction open */
@@ -193,6 +194,7 @@ void session_answer_rcpt(struct worker *w, struct session *s, const struct smtp_
 void session_answer_text(struct worker *w, struct session *s, uint16_t code, const char *enhanced, const char *text);
 void session_client_lost(struct worker *w, struct session *s, const char *why);
 void session_maybe_free(struct worker *w, struct session *s);
+void session_kept_drop(struct worker *w, struct session *s);
 bool session_limits_ok(struct worker *w, struct session *s);
 
 /* session_judge.c: the client's verdict and the recipient's */
