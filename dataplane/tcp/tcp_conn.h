@@ -91,6 +91,9 @@ const char *tcp_state_name(enum tcp_state state);
 /* What arrives after tcp_release() is acknowledged up to so much: an RST at once would take our last reply out of the
  * peer's receive buffer. Less than the first window, or the window would end before the patience. */
 #define TCP_ORPHAN_DISCARD_OCTETS 32768u
+/* While buffers are short: a connection with less than this unread is served on, by two segments at a time; one with more gets no
+ * window, and what it sends all the same is dropped, so that the last buffers are for those that are read. */
+#define TCP_PRESSURE_UNREAD_OCTETS 2048u
 #define TCP_PAWS_IDLE_US          (UINT64_C(24) * 86400 * 1000000) /* RFC 7323 section 5.5 */
 #define TCP_RCV_WSCALE            5                                /* 65535 << 5 holds the largest rcv_wnd_max_octets */
 #define TCP_SACK_RECENT           4

@@ -527,6 +527,12 @@ step_text(struct tcp_conn *c, struct tcp_seg_in *s)
 		return true;
 	if (c->released)
 		return discard_text(c, s);
+	if (c->tcp->pressure && c->rcv_readable >= TCP_PRESSURE_UNREAD_OCTETS) {
+		counter_inc(c->tcp->counters, CTR_tcp_rcv_shed);
+		s->fin = false;
+		ack_now(c);
+		return true; /* the peer sends it again */
+	}
 	if (s->seq != c->rcv_nxt) {
 		enum tcp_ooo_result r = tcp_ooo_insert(c, s->seq, &v);
 

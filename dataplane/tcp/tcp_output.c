@@ -56,22 +56,31 @@ withhold(struct tcp_conn *c, enum counter why)
 	tcp_list_add(c->tcp, TCP_LIST_STARVED, c);
 }
 
+/* What a connection that is read may always be offered: others, who leave theirs unread, must not bring it to a halt. */
+static uint32_t
+least_grow(const struct tcp_conn *c)
+{
+	const uint32_t have = c->rcv_adv - c->rcv_nxt, least = 2 * own_mss(c);
+
+	return c->rcv_readable < TCP_PRESSURE_UNREAD_OCTETS && have < least ? least - have : 0;
+}
+
 /* Moves the right edge by up to grow octets: as far as budget and buffers go. */
 static void
 grow_window(struct tcp_conn *c, uint32_t grow)
 {
 	const struct tcp *tcp = c->tcp;
+	const uint32_t least = MIN(grow, least_grow(c));
 	const uint64_t left = tcp->conf.rcv_budget_octets > tcp->rcv_offered_octets
 	                              ? tcp->conf.rcv_budget_octets - tcp->rcv_offered_octets
 	                              : 0;
 
 	if (tcp->pressure) {
 		withhold(c, CTR_tcp_rcv_pressure);
-		return;
-	}
-	if (grow > left) {
+		grow = least;
+	} else if (grow > left) {
 		withhold(c, CTR_tcp_rcv_budget);
-		grow = (uint32_t)left;
+		grow = MAX((uint32_t)left, least);
 	}
 	c->rcv_adv += grow;
 	tcp_rcv_charge(c);

@@ -722,6 +722,55 @@ test_flood_of_syns_leaves_room_for_cookies(void **state)
 	peer_fini(&p);
 }
 
+/* Clients that send and are not read (they wait for DNS, or do not read their replies) must leave buffers to those that are. */
+static void
+test_unread_octets_of_some_leave_buffers_to_others(void **state)
+{
+	struct tcp_conf conf = tcp_end_conf();
+	struct peer p;
+
+	(void)state;
+	conf.rcv_budget_octets = 256 * 2048 * 2;
+	peer_init(&p, &usual, &conf); /* 256 buffers */
+	for (uint32_t i = 0; i < 4; i++) {
+		p.snd_nxt = p.iss;
+		p.c = NULL;
+		p.flow.local_port = (uint16_t)(50000 + i);
+		peer_reach(&p, PEER_ESTABLISHED);
+		for (uint32_t k = 0; k < 200; k++) {
+			SAY(&p, .len = 300);
+			p.e.now_us += 100;
+			peer_hear_all(&p, NULL);
+			p.snd_nxt = p.iss + 1 + tcp_readable_octets(p.c); /* what was not taken is sent again */
+		}
+	}
+	CHECK_TRUE("some are left", buf_available(p.e.pool) >= 256 / 16);
+	CHECK_TRUE("by dropping, counted", tcp_end_count(&p.e, CTR_tcp_rcv_shed) > 0);
+	p.snd_nxt = p.iss;
+	p.c = NULL;
+	p.flow.local_port = 50100;
+	peer_reach(&p, PEER_ESTABLISHED);
+	for (uint32_t k = 0; k < 150; k++) { /* more than its first window */
+		SAY(&p, .len = 1000);
+		CHECK_EQ("another is read on", tcp_readable_octets(p.c), 1000);
+		tcp_consume(p.c, 1000);
+		p.e.now_us += 50000;
+		peer_hear_all(&p, NULL);
+	}
+	CHECK_EQ("and answered", tcp_send(p.c, &(struct buf_view){ .ptr = (const uint8_t *)"250 Ok\r\n", .len_octets = 8 }), 8);
+	p.c = NULL;
+	for (uint32_t i = 0; i < conf.conns_max; i++) {
+		struct tcp_conn *c = &p.e.tcp->conns[i];
+
+		if (c->tcp == NULL)
+			continue;
+		tcp_abort(c);
+		tcp_release(c);
+	}
+	peer_hear_all(&p, NULL);
+	peer_fini(&p);
+}
+
 int
 main(void)
 {
@@ -736,6 +785,7 @@ main(void)
 		cmocka_unit_test(test_release_acknowledges_and_drops_within_limits),
 		cmocka_unit_test(test_abort_resets_and_keeps_what_was_read),
 		cmocka_unit_test(test_rcv_limit_is_back_pressure),
+		cmocka_unit_test(test_unread_octets_of_some_leave_buffers_to_others),
 		cmocka_unit_test(test_budget_bounds_all_windows_together),
 		cmocka_unit_test(test_ack_is_delayed_for_one_segment_not_for_two),
 		cmocka_unit_test(test_a_burst_beyond_a_gap_is_answered_segment_by_segment),
