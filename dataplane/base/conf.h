@@ -76,6 +76,12 @@ struct conf {
 
 	uint32_t log_grey_per_s;          /* 1000 */
 
+	/* rule 9, strangers' manners: weight of each, 0 = off; the sum from protocol_grey_threshold on greylists for longer, nothing else */
+	uint32_t protocol_early_talker, protocol_pipelining, protocol_bare_line, protocol_non_smtp, protocol_errors;
+	uint32_t protocol_helo_syntax, protocol_helo_ours, protocol_helo_literal;
+	uint32_t protocol_errors_from;    /* bad commands that count as too many */
+	uint32_t protocol_grey_threshold; /* 0 counts as 1 */
+
 	/* fixed for the life of a data plane: a change is reported and counts at its next start */
 	uint32_t workers;
 	uint32_t sessions;                /* of one worker */

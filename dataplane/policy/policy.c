@@ -598,11 +598,17 @@ rule_client(struct judge *j)
 		j->client.word, reason);
 }
 
-/* 9. HELO and protocol tests: at most "greylist longer" (RFC 5321 section 4.1.4). Their place. */
+static bool
+has_bad_manners(const struct policy_ctx *ctx, const struct policy_question *q)
+{
+	return q->protocol_score >= MAX(ctx->conf->protocol_grey_threshold, 1u);
+}
+
+/* 9. HELO and protocol tests: at most "greylist longer" (RFC 5321 section 4.1.4). */
 static bool
 rule_protocol(struct judge *j)
 {
-	if (j->q->protocol_score > 0)
+	if (has_bad_manners(j->ctx, j->q))
 		j->doubt = true;
 	judge_trace(j, RULE_PROTOCOL, false, "protocol score %u", j->q->protocol_score);
 	return false;
@@ -1021,7 +1027,7 @@ policy_null_sender_data(const struct policy_ctx *ctx, const struct policy_questi
 
 	as_null.from = "";
 	judge_init(&j, ctx, &as_null, out, STAGE_DATA);
-	j.doubt = j.client.effect == EFFECT_GREY || q->protocol_score > 0;
+	j.doubt = j.client.effect == EFFECT_GREY || has_bad_manners(ctx, q);
 	for (unsigned i = 0; i < ARRAY_LEN(again); i++)
 		if (rules[again[i]](&j))
 			break;

@@ -39,7 +39,7 @@ struct policy_question {
 	bool i_trust_the_backend;
 	struct ip_addr client;
 	struct client_verdict verdict;
-	uint16_t protocol_score;     /* place kept: 0 */
+	uint16_t protocol_score;     /* sum of the weights of what the dialogue showed */
 	const char *helo, *ptr_name; /* "" when none; ptr_name only when confirmed */
 	const char *from, *rcpt;     /* without brackets, NUL-terminated; "" is the null sender */
 	uint32_t now_s;              /* policy time */

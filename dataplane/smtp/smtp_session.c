@@ -30,6 +30,8 @@
 
 #include "dataplane/base/bug.h"
 #include "dataplane/smtp/smtp_cmd.h"
+#include "dataplane/smtp/smtp_manners.h"
+#include "dataplane/smtp/smtp_path.h"
 #include "dataplane/smtp/smtp_session_impl.h"
 
 /* A rate floor gives a message so long before it counts. */
@@ -207,6 +209,25 @@ smtp_session_init(struct smtp_session *s, const struct smtp_env *env, uint64_t n
 }
 
 void
+smtp_session_tease(struct smtp_session *s, const struct smtp_env *env)
+{
+	char line[SMTP_REPLY_LINE_MAX_OCTETS];
+
+	if (s->state == SMTP_ST_PAUSE)
+		smtp_say_raw(s, line, (uint32_t)snprintf(line, sizeof(line), "220-%s ESMTP Greyline\r\n", env->conf->hostname));
+}
+
+void
+smtp_session_early(struct smtp_session *s, const struct smtp_env *env)
+{
+	if (s->state != SMTP_ST_PAUSE || s->early_talker)
+		return;
+	counter_inc(env->counters, CTR_smtp_early_talkers);
+	s->early_talker = true;
+	s->manners |= MANNER_EARLY_TALKER;
+}
+
+void
 smtp_session_greet(struct smtp_session *s, const struct smtp_env *env, uint64_t now_us)
 {
 	struct smtp_reply r;
@@ -250,6 +271,23 @@ smtp_session_tls_started(struct smtp_session *s, const struct smtp_env *env, uin
 
 /* --- commands --- */
 
+/* What speaks another protocol, or has a mail server spoken to by a browser. */
+static bool
+is_non_smtp(struct smtp_str line)
+{
+	static const char *const words[] = { "GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PATCH", "HOST:", "USER",
+		"SSH-2.0", "SUBJECT:", "FROM:", "TO:", "RECEIVED:", "CONTENT-TYPE:" };
+	struct smtp_str verb = line;
+
+	verb.len_octets = 0;
+	while (verb.len_octets < line.len_octets && line.ptr[verb.len_octets] != ' ' && line.ptr[verb.len_octets] != '\t')
+		verb.len_octets++;
+	for (size_t i = 0; i < ARRAY_LEN(words); i++)
+		if (smtp_str_is(verb, words[i]))
+			return true;
+	return false;
+}
+
 static void
 obey(struct smtp_session *s, const struct smtp_env *env, struct smtp_str line)
 {
@@ -261,6 +299,8 @@ obey(struct smtp_session *s, const struct smtp_env *env, struct smtp_str line)
 		return;
 	if (cmd == NULL) {
 		counter_inc(env->counters, CTR_smtp_unknown_commands);
+		if (is_non_smtp(line))
+			s->manners |= MANNER_NON_SMTP;
 		why = (struct smtp_refusal){ 500, "5.5.2", "Command not recognized" };
 		smtp_refuse(s, env, s->state == SMTP_ST_REFUSED ? smtp_only_quit : why, true);
 		return;
@@ -287,6 +327,7 @@ command_input(
 {
 	struct smtp_str line = { NULL, 0 };
 	uint32_t used;
+	const bool offered = s->esmtp; /* the first EHLO's reply offers PIPELINING */
 	const enum smtp_line_result result = smtp_line_input(&s->line, data, len_octets, &used, &line);
 
 	if (result == SMTP_LINE_MORE) /* a slow trickle does not prolong the period for one command */
@@ -300,9 +341,11 @@ command_input(
 		obey(s, env, line);
 		break;
 	case SMTP_LINE_BARE_LF:
+		s->manners |= MANNER_BARE_LINE;
 		bad_line(s, env, CTR_smtp_bare_lf_commands, "Line must end with CRLF");
 		break;
 	case SMTP_LINE_NOISE:
+		s->manners |= MANNER_BARE_LINE;
 		bad_line(s, env, CTR_smtp_noise_lines, "Line holds octets that are not allowed");
 		break;
 	case SMTP_LINE_TOO_LONG:
@@ -313,6 +356,8 @@ command_input(
 		smtp_close(s, 421, "4.7.0", "Line without end", SMTP_ACTION_CLOSE);
 		break;
 	}
+	if (!offered && used < len_octets && s->state != SMTP_ST_SWALLOW && s->state != SMTP_ST_CLOSING)
+		s->manners |= MANNER_PIPELINING;
 	if (s->tls_wait) { /* what came with STARTTLS was not said under TLS */
 		counter_add(env->counters, CTR_smtp_plain_after_starttls, len_octets - used);
 		used = len_octets;
@@ -491,9 +536,7 @@ input_step(struct smtp_session *s, const struct smtp_env *env, const struct buf_
 {
 	switch (state_of(s)) {
 	case SMTP_ST_PAUSE:
-		if (!s->early_talker)
-			counter_inc(env->counters, CTR_smtp_early_talkers);
-		s->early_talker = true;
+		smtp_session_early(s, env);
 		return 0;
 	case SMTP_ST_GREETED:
 	case SMTP_ST_READY:
@@ -891,4 +934,16 @@ bool
 smtp_session_early_talker(const struct smtp_session *s)
 {
 	return s->early_talker;
+}
+
+uint32_t
+smtp_session_manners(const struct smtp_session *s)
+{
+	return s->manners;
+}
+
+uint32_t
+smtp_session_errors(const struct smtp_session *s)
+{
+	return s->n_errors;
 }

@@ -24,6 +24,7 @@ struct smtp_session {
 	bool chunk_last;
 	bool held;             /* SWALLOW: line.text holds the reply that follows the data */
 	uint8_t chunks_failed; /* 4 or 5: class of the reply that ended a message between its chunks; 0: none */
+	uint8_t manners;       /* enum smtp_manner seen */
 	uint16_t pending;      /* bit of each enum smtp_action to be told */
 	uint16_t held_octets, held_code;
 	uint16_t out_at, out_octets; /* what is queued lies at out[out_at], out_octets of it */

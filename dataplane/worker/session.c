@@ -490,6 +490,7 @@ begin_dialogue(struct worker *w, struct session *s)
 {
 	bool waits = false;
 	const struct conf *conf = w->snapshot->conf;
+	struct smtp_env env;
 
 	if (session_connect_refused(w, s, &waits))
 		return;
@@ -498,6 +499,8 @@ begin_dialogue(struct worker *w, struct session *s)
 		return;
 	}
 	if (conf->greet_pause_ms != 0 && s->verdict.known != CLIENT_KNOWN) {
+		session_env(w, s, &env);
+		smtp_session_tease(s->smtp, &env); /* who takes a line for the whole banner shows it now */
 		s->wait = SESSION_WAIT_GREET_PAUSE;
 		s->pause_due_us = w->now_us + conf->greet_pause_ms * UINT64_C(1000);
 		return;
@@ -607,11 +610,12 @@ session_client_event(struct worker *w, struct session *s, uint32_t events)
 		s->client_eof = true;
 	if (s->wait == SESSION_WAIT_CLOSE && events & TCP_EV_READABLE)
 		tcp_consume(s->client.conn, tcp_readable_octets(s->client.conn)); /* after QUIT nothing is listened to */
-	if (s->wait == SESSION_WAIT_GREET_PAUSE && events & TCP_EV_READABLE) {
+	if ((s->wait == SESSION_WAIT_GREET_PAUSE || s->wait == SESSION_WAIT_CONNECT_VERDICT) && events & TCP_EV_READABLE) {
 		struct smtp_env env;
 
-		counter_inc(w->counters, CTR_worker_early_talkers); /* told the dialogue when the pause ends */
+		counter_inc(w->counters, CTR_worker_early_talkers);
 		session_env(w, s, &env);
+		smtp_session_early(s->smtp, &env);
 	}
 	session_pump(w, s);
 }

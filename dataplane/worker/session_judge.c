@@ -36,6 +36,32 @@ policy_ctx_of(struct worker *w)
 	};
 }
 
+/* What the dialogue showed so far, weighed (rule 9). */
+static uint16_t
+protocol_score(struct worker *w, const struct session *s)
+{
+	const struct conf *conf = w->snapshot->conf;
+	const struct { uint32_t manner, weight; } weights[] = {
+		{ MANNER_EARLY_TALKER, conf->protocol_early_talker },
+		{ MANNER_PIPELINING, conf->protocol_pipelining },
+		{ MANNER_BARE_LINE, conf->protocol_bare_line },
+		{ MANNER_NON_SMTP, conf->protocol_non_smtp },
+		{ MANNER_HELO_SYNTAX, conf->protocol_helo_syntax },
+		{ MANNER_HELO_OURS, conf->protocol_helo_ours },
+		{ MANNER_HELO_LITERAL, conf->protocol_helo_literal },
+	};
+	const uint32_t manners = smtp_session_manners(s->smtp) |
+		smtp_helo_faults(smtp_session_helo(s->smtp), &s->flow.remote, conf->hostname, &s->flow.local);
+	uint32_t score = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(weights); i++)
+		if (manners & weights[i].manner)
+			score += weights[i].weight;
+	if (conf->protocol_errors_from > 0 && smtp_session_errors(s->smtp) >= conf->protocol_errors_from)
+		score += conf->protocol_errors;
+	return (uint16_t)MIN(score, (uint32_t)UINT16_MAX);
+}
+
 /* The question about rcpt; its texts are borrowed from the session. */
 static struct policy_question
 question_of(struct worker *w, struct session *s, const char *from, const char *rcpt)
@@ -48,6 +74,7 @@ question_of(struct worker *w, struct session *s, const char *from, const char *r
 		.i_trust_the_backend = l != NULL && l->i_trust_the_backend,
 		.client = s->flow.remote,
 		.verdict = s->verdict,
+		.protocol_score = protocol_score(w, s),
 		.helo = smtp_session_helo(s->smtp),
 		.ptr_name = s->verdict.ptr_state == PTR_CONFIRMED || s->verdict.ptr_state == PTR_GENERIC ? s->ptr_name : "",
 		.from = from,

@@ -13,6 +13,7 @@
 #include "dataplane/relay/backend.h"
 #include "dataplane/relay/relay.h"
 #include "dataplane/relay/splice.h"
+#include "dataplane/smtp/smtp_manners.h"
 #include "dataplane/smtp/smtp_session.h"
 #include "dataplane/tcp/tcp.h"
 #include "dataplane/tls/stream.h"

@@ -362,6 +362,142 @@ test_ehlo_follows_the_backends_within_a_minute(void **state)
 	scene_end(&s);
 }
 
+/* ---- strangers' manners (rule 9): scored, each by its switch, never a refusal ---- */
+
+static void
+start_manners(void)
+{
+	scene_conf(&s);
+	s.config.conf.greet_pause_ms = 3000;
+	s.config.conf.protocol_grey_threshold = 1;
+	s.config.conf.protocol_early_talker = s.config.conf.protocol_pipelining = s.config.conf.protocol_bare_line = 1;
+	s.config.conf.protocol_non_smtp = s.config.conf.protocol_errors = s.config.conf.protocol_helo_syntax = 1;
+	s.config.conf.protocol_helo_ours = s.config.conf.protocol_helo_literal = 1;
+	s.config.conf.protocol_errors_from = 5;
+}
+
+/* What a stranger sends before MAIL, after the banner unless early, and how long it is told to wait: block is 240. */
+static int
+wait_after(const char *say, int n_replies, bool early)
+{
+	struct sim_conn *c = sim_connect(s.client, CLIENT4, GATEWAY4, 25);
+
+	if (!early)
+		CHECK_EQ("banner", scene_reply(&s, c), 220);
+	else
+		sim_run(s.sim, 1000000);
+	send_raw(c, say, strlen(say));
+	if (early)
+		CHECK_EQ("banner after the pause", scene_reply(&s, c), 220);
+	for (int i = 0; i < n_replies; i++)
+		CHECK_TRUE("goes on", scene_reply(&s, c) > 0);
+	CHECK_EQ("MAIL", scene_chat(&s, c, "MAIL FROM:<m@sender.example>"), 250);
+	CHECK_EQ("never a 5xx", scene_chat(&s, c, "RCPT TO:<u@example.org>"), 451);
+	sim_abort(c);
+	sim_run(s.sim, 1000000);
+	return scene_wait_s(&s);
+}
+
+static void
+test_bad_manners_greylist_longer_each_by_its_switch(void **state)
+{
+	static const struct {
+		const char *label, *say;
+		int n_replies;
+		bool early;
+		uint32_t *weight;
+	} rows[] = {
+		{ "early talker", "EHLO client.example\r\n", 1, true, &s.config.conf.protocol_early_talker },
+		{ "pipelining before it was offered", "EHLO client.example\r\nNOOP\r\n", 2, false, &s.config.conf.protocol_pipelining },
+		{ "pipelining after HELO", "HELO client.example\r\nNOOP\r\nNOOP\r\n", 3, false, &s.config.conf.protocol_pipelining },
+		{ "bare LF", "EHLO client.example\n", 1, false, &s.config.conf.protocol_bare_line },
+		{ "bare CR", "NO\rOP\r\n", 1, false, &s.config.conf.protocol_bare_line },
+		{ "GET", "GET / HTTP/1.1\r\n", 1, false, &s.config.conf.protocol_non_smtp },
+		{ "CONNECT", "CONNECT mail.example:25 HTTP/1.0\r\n", 1, false, &s.config.conf.protocol_non_smtp },
+		{ "HELO without a dot", "EHLO localhost\r\n", 1, false, &s.config.conf.protocol_helo_syntax },
+		{ "our name", "EHLO gw.example\r\n", 1, false, &s.config.conf.protocol_helo_ours },
+		{ "another's address", "EHLO [203.0.113.9]\r\n", 1, false, &s.config.conf.protocol_helo_literal },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		for (int on = 1; on >= 0; on--) {
+			char say[256];
+			const bool greets = strncmp(rows[i].say, "EHLO", 4) == 0 || strncmp(rows[i].say, "HELO", 4) == 0;
+
+			start_manners();
+			if (!on)
+				*rows[i].weight = 0;
+			start();
+			snprintf(say, sizeof(say), "%s", rows[i].say);
+			if (greets && strchr(rows[i].say, '\r') != NULL) {
+				CHECK_EQ(rows[i].label, wait_after(say, rows[i].n_replies, rows[i].early), on ? 480 : 240);
+			} else { /* the greeting comes after the bad line, in a segment of its own */
+				struct sim_conn *c = scene_open(&s, CLIENT4, GATEWAY4);
+
+				send_raw(c, say, strlen(say));
+				CHECK_EQ(rows[i].label, scene_reply(&s, c), 500);
+				CHECK_EQ("deferred", scene_rcpt(&s, c, "m@sender.example", "u@example.org"), 451);
+				CHECK_EQ(rows[i].label, scene_wait_s(&s), on ? 480 : 240);
+				scene_quit(&s, c);
+			}
+			scene_end(&s);
+		}
+}
+
+static void
+test_good_manners_score_nothing(void **state)
+{
+	static const char *const say[] = { "EHLO mail.sender.example\r\n", "HELO mail.sender.example\r\n", "EHLO [198.18.0.10]\r\n" };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(say); i++) {
+		start_manners();
+		start();
+		CHECK_EQ(say[i], wait_after(say[i], 1, false), 240);
+		scene_end(&s);
+	}
+}
+
+static void
+test_too_many_errors_greylist_longer(void **state)
+{
+	(void)state;
+	for (int n = 4; n <= 5; n++) {
+		struct sim_conn *c;
+
+		start_manners();
+		start();
+		c = scene_open(&s, CLIENT4, GATEWAY4);
+		for (int i = 0; i < n; i++)
+			CHECK_EQ("unknown", scene_chat(&s, c, "WHAT"), 500);
+		CHECK_EQ("deferred", scene_rcpt(&s, c, "m@sender.example", "u@example.org"), 451);
+		CHECK_EQ("from the fifth on", scene_wait_s(&s), n < 5 ? 240 : 480);
+		scene_quit(&s, c);
+		scene_end(&s);
+	}
+}
+
+static void
+test_the_greet_pause_shows_a_teaser_to_strangers_alone(void **state)
+{
+	struct sim_conn *c;
+	uint64_t at_us;
+
+	(void)state;
+	start_manners();
+	start();
+	at_us = sim_now_us(s.sim);
+	c = sim_connect(s.client, CLIENT4, GATEWAY4, 25);
+	sim_run(s.sim, 1000000);
+	CHECK_OCTETS("teaser", c->in, c->in_octets, "220-gw.example ESMTP Greyline\r\n", 31);
+	CHECK_EQ("banner", scene_reply(&s, c), 220);
+	CHECK_STR("whole", s.reply, "220-gw.example ESMTP Greyline\r\n220 gw.example ESMTP Greyline\r\n");
+	CHECK_TRUE("after the pause", sim_now_us(s.sim) >= at_us + 3000000 && sim_now_us(s.sim) < at_us + 4000000);
+	scene_quit(&s, c);
+	scene_end(&s);
+}
+
 int
 main(void)
 {
@@ -376,6 +512,10 @@ main(void)
 		cmocka_unit_test(test_a_huge_chunk_is_bounded_by_silence_alone),
 		cmocka_unit_test(test_an_extension_lost_in_mid_session_is_no_5xx),
 		cmocka_unit_test(test_ehlo_follows_the_backends_within_a_minute),
+		cmocka_unit_test(test_bad_manners_greylist_longer_each_by_its_switch),
+		cmocka_unit_test(test_good_manners_score_nothing),
+		cmocka_unit_test(test_too_many_errors_greylist_longer),
+		cmocka_unit_test(test_the_greet_pause_shows_a_teaser_to_strangers_alone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,7 +10,7 @@
  *   set tls_at_once on  the stream changes as soon as it is told to, with octets of the client still waiting
  *   cuts whole         only as it stands: no cutting of the client's octets (where the cut matters)
  *   start              greets at once (what most do: the first line that is not "set" implies it)
- *   pause              begins with the greet pause;  greet ends it
+ *   pause              begins with the greet pause;  tease gives its first line, greet ends it
  *   refuse CODE TEXT   greets with a refusal
  *   C: LINE            the client sends LINE and CRLF; escapes \r \n \0 \t \\ \xHH \{N:c} (c N times)
  *   c: OCTETS          the same without CRLF
@@ -426,6 +426,9 @@ do_line(struct play *p, char *verb, char *rest)
 		do_set(p, rest);
 	} else if (strcmp(verb, "start") == 0 || strcmp(verb, "pause") == 0) {
 		begin(p, verb);
+	} else if (strcmp(verb, "tease") == 0) {
+		smtp_session_tease(&p->s, &p->env);
+		drain(p);
 	} else if (strcmp(verb, "greet") == 0) {
 		smtp_session_greet(&p->s, &p->env, p->now_us);
 		drain(p);

@@ -1,0 +1,91 @@
+/*
+ * smtp_manners.c - see smtp_manners.h.
+ */
+#include "dataplane/smtp/smtp_manners.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+/* "[192.0.2.1]" or "[IPv6:2001:db8::1]" (RFC 5321 section 4.1.3). */
+static bool
+literal_parse(const char *helo, struct ip_addr *out)
+{
+	const size_t n = strlen(helo);
+	char text[IP_ADDR_TEXT_MAX_OCTETS + 1];
+	size_t skip = 1;
+
+	if (n < 3 || helo[0] != '[' || helo[n - 1] != ']')
+		return false;
+	if (strncasecmp(helo + 1, "IPv6:", 5) == 0)
+		skip = 6;
+	if (n - skip - 1 >= sizeof(text))
+		return false;
+	snprintf(text, sizeof(text), "%.*s", (int)(n - skip - 1), helo + skip);
+	if ((skip == 6) != (strchr(text, ':') != NULL))
+		return false;
+	return ip_addr_parse(text, out) == 0;
+}
+
+static bool
+is_name_octet(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+}
+
+/* Two labels or more of letters, digits, hyphens and underscores (there are many); one dot at the end is forgiven. A number alone as
+ * the last label is an address without brackets. */
+static bool
+is_full_name(const char *helo)
+{
+	uint32_t labels = 0, in_label = 0;
+	bool digits = true;
+
+	for (const char *p = helo; *p != '\0'; p++) {
+		if (*p == '.') {
+			if (in_label == 0)
+				return false;
+			labels++;
+			in_label = 0;
+			if (p[1] != '\0')
+				digits = true;
+			continue;
+		}
+		if (!is_name_octet(*p) || ++in_label > 63)
+			return false;
+		digits = digits && *p >= '0' && *p <= '9';
+	}
+	labels += in_label > 0;
+	return labels >= 2 && !digits;
+}
+
+static bool
+is_our_name(const char *helo, const char *our_name)
+{
+	const size_t n = strlen(our_name);
+
+	return n > 0 && strncasecmp(helo, our_name, n) == 0 && (helo[n] == '\0' || (helo[n] == '.' && helo[n + 1] == '\0'));
+}
+
+uint32_t
+smtp_helo_faults(const char *helo, const struct ip_addr *client, const char *our_name, const struct ip_addr *our_addr)
+{
+	struct ip_addr literal;
+	uint32_t faults = 0;
+
+	if (helo[0] == '\0')
+		return 0;
+	if (literal_parse(helo, &literal)) {
+		if (ip_addr_equal(&literal, our_addr))
+			faults |= MANNER_HELO_OURS;
+		if (!ip_addr_equal(&literal, client))
+			faults |= MANNER_HELO_LITERAL;
+		return faults;
+	}
+	if (!is_full_name(helo))
+		faults |= MANNER_HELO_SYNTAX;
+	if (is_our_name(helo, our_name) || (ip_addr_parse(helo, &literal) == 0 && ip_addr_equal(&literal, our_addr)))
+		faults |= MANNER_HELO_OURS;
+	return faults;
+}
