@@ -54,6 +54,9 @@ const struct api_command *api_parse(const char *line, size_t octets, json_t **ro
 /* Printable text of anything: escaped as in the log. The caller owns the value. */
 json_t *api_string(const char *text);
 
+/* api_status.c: what an administrator has to see to, worst first, each one line; empty when all is well. The caller owns the array. */
+json_t *status_alarms(struct control *c);
+
 /* api_*.c */
 extern const struct api_command api_commands_status[], api_commands_config[], api_commands_grey[], api_commands_client[],
 	api_commands_explain[], api_commands_backend[];

@@ -5,6 +5,7 @@
  * Touches: nothing but what it shows.
  */
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,13 @@ store_state_name(enum store_state s)
 		return "refusing";
 	}
 	return "?";
+}
+
+/* As `dnsbl status` says it. */
+static bool
+zone_fails(const struct resolver_zone_stats *z)
+{
+	return z->asked > 8 && z->errors * 2 > z->asked;
 }
 
 static const char *
@@ -107,11 +115,92 @@ status_backends(struct control *c)
 	return json_pack("{s:i, s:i}", "up", up, "total", (int)c->config->n_backends);
 }
 
+/* --- is all well */
+
+static void __attribute__((format(printf, 2, 3))) alarm_add(json_t *alarms, const char *format, ...)
+{
+	char text[400];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	json_array_append_new(alarms, api_string(text));
+}
+
+static void
+alarms_dataplane(struct control *c, json_t *alarms)
+{
+	const char *state = dataplane_state_name(c);
+	const bool serves = strcmp(state, "serving") == 0;
+
+	if (!serves)
+		alarm_add(alarms, "the data plane is %s: no mail is taken", strcmp(state, "none") == 0 ? "not there" : state);
+	else if (!control_confirmed(c))
+		alarm_add(alarms, "a worker has not taken configuration %llu yet", (unsigned long long)c->generation);
+}
+
+/* A pool without a backend in service is the alarm; a single backend that is away only when others serve. Drained is the operator's will. */
+static void
+alarms_backends(struct control *c, json_t *alarms)
+{
+	for (uint32_t p = 0; p < c->config->n_pools; p++) {
+		bool any = false;
+
+		for (uint32_t i = 0; i < c->config->n_backends && !any; i++) {
+			const struct backend_state *b = segment_backend(&c->segment, c->config->backend[i].id, false);
+
+			any = (c->config->pool[p].backends >> i & 1) != 0 && b != NULL && b->health == BACKEND_UP && !b->drained;
+		}
+		if (!any)
+			alarm_add(alarms, "pool %s has no backend in service: its mail is deferred", c->config->pool[p].name);
+	}
+	for (uint32_t i = 0; i < c->config->n_backends; i++) {
+		const struct backend_state *live = segment_backend(&c->segment, c->config->backend[i].id, false);
+		struct backend_state b = { 0 };
+
+		if (live != NULL)
+			b = *live;
+		b.words[sizeof(b.words) - 1] = '\0';
+		if (b.health == BACKEND_OPEN_RELAY)
+			alarm_add(alarms, "backend %s relays for strangers and is out of service: take our address out of its mynetworks",
+				c->config->backend[i].name);
+		else if (b.health == BACKEND_DOWN || b.health == BACKEND_LOOP)
+			alarm_add(alarms, "backend %s is %s: %s", c->config->backend[i].name, b.health == BACKEND_LOOP ? "ourselves, a loop" : "down", b.words);
+		else if (b.health == BACKEND_UP && b.failures > 0)
+			alarm_add(alarms, "backend %s failed when it was last asked: %s", c->config->backend[i].name, b.words);
+	}
+}
+
+json_t *
+status_alarms(struct control *c)
+{
+	const struct resolver_stats *dns = resolver_stats(c->resolver);
+	const struct store_stats *store = store_stats(c->store);
+	json_t *alarms = json_array();
+
+	alarms_dataplane(c, alarms);
+	alarms_backends(c, alarms);
+	if (dns->down)
+		alarm_add(alarms, "no resolver answers: clients are judged without DNS, nobody is refused for it");
+	for (uint32_t i = 0; i < c->config->n_zones; i++)
+		if (!dns->down && zone_fails(&dns->zone[i]))
+			alarm_add(alarms, "zone %s answers too few questions: see dnsbl status", c->config->zone[i].name);
+	if (store->state != STORE_READY)
+		alarm_add(alarms, "the database is %s: decisions are kept in memory alone%s%s", store_state_name(store->state), store->note[0] != '\0' ? ": " : "",
+			store->note);
+	if (c->log.fd < 0 && c->log.path[0] != '\0')
+		alarm_add(alarms, "the log %s cannot be opened: lines are lost (stats control)", c->log.path);
+	else if (c->log.error != 0)
+		alarm_add(alarms, "the log %s cannot be written: %s; lines are lost (stats control)", c->log.path, strerror(abs(c->log.error)));
+	return alarms;
+}
+
 static void
 status(struct control *c, struct api_request *r, const json_t *args)
 {
 	static const char *const modes[] = { "observe", "soft", "enforce" };
-	json_t *in_force = json_array(), *waiting = json_array(), *result;
+	json_t *in_force = json_array(), *waiting = json_array(), *alarms, *result;
 
 	(void)args;
 	if (!c->attached) {
@@ -123,7 +212,8 @@ status(struct control *c, struct api_request *r, const json_t *args)
 	for (uint32_t w = 0; w < c->dataplane_start.conf.workers; w++)
 		json_array_append_new(in_force, json_integer((json_int_t)__atomic_load_n(&c->segment.live->snapshot_in_force[w], __ATOMIC_RELAXED)));
 	control_waiting(c, waiting_add, waiting);
-	result = json_pack("{s:s, s:s, s:s, s:I, s:i}", "version", CONTROL_VERSION, "hostname", c->config->values.conf.hostname, "mode",
+	alarms = status_alarms(c);
+	result = json_pack("{s:b, s:o, s:s, s:s, s:s, s:I, s:i}", "well", (int)(json_array_size(alarms) == 0), "alarms", alarms, "version", CONTROL_VERSION, "hostname", c->config->values.conf.hostname, "mode",
 		modes[c->config->values.conf.mode <= MODE_ENFORCE ? c->config->values.conf.mode : MODE_ENFORCE], "uptime_s",
 		(json_int_t)((control_mono_us() - c->started_us) / 1000000), "control_pid", (int)getpid());
 	json_object_set_new(result, "dataplane", status_dataplane(c));

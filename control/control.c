@@ -34,6 +34,7 @@
 #define COMMIT_BUDGET_US   20000
 #define CHECK_US           500000
 #define SECOND_US          1000000
+#define ALARMS_US         5000000 /* between two looks at what is wrong: a restart of the data plane is over by then */
 #define FIGURES_US         60000000
 #define LOAD_FIRST_US      400000 /* so long records are loaded before anything is served */
 #define LOAD_STEP_RECORDS  20000
@@ -681,6 +682,57 @@ store_refill(struct control *c)
 		store_client_put(c->store, prefix_format(&c->deny.v[i], text), 'd', "kept over a new database", wall_s);
 }
 
+/* --- alarms */
+
+static bool
+alarm_is_in(const json_t *alarms, const char *text)
+{
+	for (size_t i = 0; i < json_array_size(alarms); i++)
+		if (strcmp(json_string_value(json_array_get(alarms, i)), text) == 0)
+			return true;
+	return false;
+}
+
+static void
+alarm_say(struct control *c, const char *what, const char *text)
+{
+	fprintf(stderr, "greyline-control: %s: %s\n", what, text);
+	log_notice(&c->log, control_wall_us(), "%s: %s", what, text);
+}
+
+/* Tells of an alarm when two looks in a row found it, and once more when it is over: standard error and the log, not only `status`. */
+static void
+alarms_watch(struct control *c, uint64_t now)
+{
+	json_t *alarms, *said;
+
+	if (now < c->alarms_at_us)
+		return;
+	c->alarms_at_us = now + ALARMS_US;
+	alarms = status_alarms(c);
+	said = json_array();
+	for (size_t i = 0; i < json_array_size(alarms); i++) {
+		json_t *one = json_array_get(alarms, i);
+		const bool known = alarm_is_in(c->alarms_said, json_string_value(one));
+
+		if (!known && !alarm_is_in(c->alarms_seen, json_string_value(one)))
+			continue;
+		if (!known)
+			alarm_say(c, "ALARM", json_string_value(one));
+		json_array_append(said, one);
+	}
+	for (size_t i = 0; i < json_array_size(c->alarms_said); i++) {
+		const char *text = json_string_value(json_array_get(c->alarms_said, i));
+
+		if (!alarm_is_in(alarms, text))
+			alarm_say(c, "over", text);
+	}
+	json_decref(c->alarms_said);
+	json_decref(c->alarms_seen);
+	c->alarms_said = said;
+	c->alarms_seen = alarms;
+}
+
 static void
 second_turn(struct control *c, uint64_t now)
 {
@@ -699,6 +751,7 @@ second_turn(struct control *c, uint64_t now)
 	if (store_maintain(c->store, now))
 		store_refill(c);
 	backends_keep(c);
+	alarms_watch(c, now);
 	table_sweep(c);
 	store_sweep_step(c->store, &c->segment.table, &ages, SWEEP_RECORDS);
 	stats_publish(c);
@@ -961,6 +1014,8 @@ control_stop(struct control *c)
 		events_turn(c);
 	stats_close(c);
 	api_close(c);
+	json_decref(c->alarms_seen);
+	json_decref(c->alarms_said);
 	resolver_destroy(c->resolver);
 	if (c->attached) {
 		for (unsigned i = 0; i < 1000 && store_commit(c->store, &c->segment.table, control_mono_us(), SECOND_US) &&

@@ -27,6 +27,7 @@
 
 struct event_base;
 struct event;
+struct json_t;
 struct api;
 struct stats_server;
 
@@ -79,6 +80,8 @@ struct control {
 	uint32_t turn_us;              /* of the ring timer, by how busy it is */
 	uint32_t unclean_seen;
 	uint32_t sweep_bucket, sweep_from_s, sweep_now_s; /* of the table: windows that closed between the two times are counted */
+	struct json_t *alarms_seen, *alarms_said; /* as texts: of the last look, and those that were told and hold yet */
+	uint64_t alarms_at_us;
 	int lock_fd;
 	bool stopping;
 	/* as they were at start: options that count at the next start of control or data plane */

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "control/api.h"
 #include "control/control.h"
 #include "dataplane/base/bug.h"
 
@@ -112,6 +113,7 @@ metrics(struct evhttp_request *req, void *arg)
 	struct control *c = server->c;
 	struct evbuffer *out;
 	uint64_t sessions = 0;
+	uint32_t up = 0;
 
 	if (evhttp_request_get_command(req) != EVHTTP_REQ_GET && evhttp_request_get_command(req) != EVHTTP_REQ_HEAD) {
 		evhttp_send_error(req, HTTP_BADMETHOD, NULL);
@@ -131,6 +133,20 @@ metrics(struct evhttp_request *req, void *arg)
 	gauge(out, "sessions_open", "client sessions open now", (double)sessions);
 	gauge(out, "dataplane_up", "1 when the data plane serves", control_dataplane_serves(c) ? 1 : 0);
 	gauge(out, "snapshot_generation", "generation of the configuration in force", (double)c->generation);
+	if (c->attached) {
+		json_t *alarms = status_alarms(c);
+
+		gauge(out, "alarms", "what greylinectl status has as alarms; 0: all is well", (double)json_array_size(alarms));
+		json_decref(alarms);
+	}
+	for (uint32_t i = 0; c->attached && i < c->config->n_backends; i++) {
+		const struct backend_state *b = segment_backend(&c->segment, c->config->backend[i].id, false);
+
+		up += b != NULL && b->health == BACKEND_UP && !b->drained;
+	}
+	gauge(out, "backends", "backends of the configuration", c->config->n_backends);
+	gauge(out, "backends_up", "backends that take sessions", up);
+	gauge(out, "resolver_up", "0 when no resolver answers", resolver_stats(c->resolver)->down ? 0 : 1);
 	gauge(out, "dns_in_flight", "clients asked for now", resolver_stats(c->resolver)->in_flight);
 	gauge(out, "dns_cached", "clients whose answers are kept", resolver_stats(c->resolver)->cached);
 	gauge(out, "store_used_octets", "octets of the database in use", (double)store_stats(c->store)->used_octets);

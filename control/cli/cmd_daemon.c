@@ -5,6 +5,25 @@
 
 #include "control/cli/cli.h"
 
+/* The first lines of status: all is well, or what is not. */
+static void
+print_health(const json_t *result)
+{
+	const json_t *alarms = cli_get(result, "alarms");
+	const char *mode = cli_get_text(result, "mode", "");
+
+	if (json_array_size(alarms) == 0)
+		printf("all is well%s\n\n", strcmp(mode, "observe") == 0 ? "; mode observe: nobody is refused or delayed" :
+						strcmp(mode, "soft") == 0 ? "; mode soft: nobody is refused for good" : "");
+	for (size_t i = 0; i < json_array_size(alarms); i++) {
+		printf("ALARM  ");
+		cli_print_text(json_string_value(json_array_get(alarms, i)));
+		printf("\n");
+	}
+	if (json_array_size(alarms) > 0)
+		printf("\n");
+}
+
 int
 cmd_status(struct cli *cli, int argc, char **argv)
 {
@@ -51,6 +70,7 @@ cmd_status(struct cli *cli, int argc, char **argv)
 	exit_code = cli_ask(cli, "status", NULL, &result);
 	if (result == NULL)
 		return exit_code;
+	print_health(result);
 	cli_print_fields(result, fields, ARRAY_LEN(fields));
 	json_decref(result);
 	return CLI_OK;

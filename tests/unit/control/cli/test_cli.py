@@ -121,6 +121,15 @@ class Commands(Asked):
         self.check(ok(STATUS), ["status"], {"cmd": "status"},
                    shown=["hostname", "gw.example.org", "1d 2h", "25.0 %", "64.0 MiB", "dataplane.workers", "7 7"])
 
+    def test_status_says_first_whether_all_is_well(self):
+        done = self.check(ok(dict(STATUS, well=True, alarms=[])), ["status"], {"cmd": "status"}, shown=["all is well"])
+        self.assertTrue(done.stdout.startswith("all is well\n"), done.stdout)
+        done = self.check(ok(dict(STATUS, well=True, alarms=[], mode="observe")), ["status"], {"cmd": "status"}, shown=["mode observe"])
+        self.assertTrue(done.stdout.startswith("all is well; mode observe: nobody is refused or delayed\n"), done.stdout)
+        done = self.check(ok(dict(STATUS, well=False, alarms=["backend mta1 is down: no\x1b connection"])), ["status"], {"cmd": "status"}, shown=[])
+        self.assertTrue(done.stdout.startswith("ALARM  backend mta1 is down: no\\x1B connection\n"), done.stdout)
+        self.assertNotIn("all is well", done.stdout)
+
     def test_stats_leaves_out_zeroes(self):
         answer = ok({"policy": {"judged": 12, "waits": 0}, "tcp": {"in_segs": 99}})
         done = self.check(answer, ["stats"], {"cmd": "stats", "args": {}}, shown=["policy.judged", "12", "tcp.in_segs"])
