@@ -9,7 +9,10 @@
 #ifndef GREYLINE_BASE_CONF_H
 #define GREYLINE_BASE_CONF_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "dataplane/base/addr.h"
 
@@ -18,6 +21,7 @@
 #define CONF_DEVICE_OCTETS   256
 #define CONF_PORTS_MAX       2
 #define CONF_ADDRS_MAX       16 /* of one port */
+#define CONF_TRUSTED_MAX     16 /* networks of load balancers, of one listener */
 #define CONF_LISTENERS_MAX   32
 #define CONF_POOLS_MAX       64
 #define CONF_BACKENDS_MAX    64
@@ -114,6 +118,8 @@ struct conf_listener {
 	uint64_t pools; /* bit i: pool i may be routed to */
 	uint16_t default_pool;
 	uint16_t reserved[3];
+	uint32_t n_trusted;
+	struct conf_port_addr trusted[CONF_TRUSTED_MAX]; /* who has to begin with a PROXY header; network addresses */
 };
 
 struct conf_pool {
@@ -170,5 +176,37 @@ struct backend_state {
 	uint64_t size_octets; /* SIZE offered, 0 = none given */
 	char words[256];  /* what it said last, printable ASCII, for status and log */
 };
+
+/* A state as other threads and the other process see it change: each word whole, by relaxed atomics. */
+static inline void
+backend_state_load(struct backend_state *out, const struct backend_state *shared)
+{
+	uint64_t *to = (uint64_t *)(void *)out;
+	const uint64_t *from = (const uint64_t *)(const void *)shared;
+
+	for (uint32_t i = 0; i < sizeof(*out) / 8; i++)
+		to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+	out->words[sizeof(out->words) - 1] = '\0';
+}
+
+/* Stores all but drained, which is the operator's and may change meanwhile: it shares the first word. */
+static inline void
+backend_state_store(struct backend_state *shared, const struct backend_state *in)
+{
+	uint64_t *to = (uint64_t *)(void *)shared;
+	struct backend_state merged = *in;
+	const uint64_t *from = (const uint64_t *)(const void *)&merged;
+	uint64_t before = __atomic_load_n(&to[0], __ATOMIC_RELAXED);
+
+	for (uint32_t i = 1; i < sizeof(*in) / 8; i++)
+		__atomic_store_n(&to[i], from[i], __ATOMIC_RELAXED);
+	do {
+		uint64_t word = before;
+
+		memcpy(&merged.drained, (const uint8_t *)&word + offsetof(struct backend_state, drained), 1);
+	} while (!__atomic_compare_exchange_n(&to[0], &before, from[0], false, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+}
+
+_Static_assert(sizeof(struct backend_state) % 8 == 0 && _Alignof(struct backend_state) == 8, "copied by words of 8 octets");
 
 #endif

@@ -67,17 +67,6 @@ drop_conn(struct probe *p, bool abort_it)
 	tcp_release(p->end.conn);
 	p->end.conn = NULL;
 }
-
-/* All that was found but drained: that is the operator's, and control may write it at this moment. */
-static void
-put_around_drained(struct backend_state *s, const struct backend_state *found)
-{
-	const size_t at = offsetof(struct backend_state, drained), after = at + sizeof(s->drained);
-
-	memcpy(s, found, at);
-	memcpy((uint8_t *)s + after, (const uint8_t *)found + after, sizeof(*s) - after);
-}
-
 static void
 store(struct worker *w, const struct backend_probe *p)
 {
@@ -89,10 +78,10 @@ store(struct worker *w, const struct backend_probe *p)
 	sch->next_us = w->now_us + (p->found.health == BACKEND_UP ? w->snapshot->conf->backend_probe_s * UINT64_C(1000000) : PROBE_RETRY_US);
 	if (s == NULL)
 		return;
-	before = s->health;
-	put_around_drained(s, &p->found);
+	before = __atomic_load_n(&s->health, __ATOMIC_RELAXED);
+	backend_state_store(s, &p->found);
 	counter_inc(w->counters, p->ok ? CTR_worker_probes_ok : CTR_worker_probes_failed);
-	if (before != s->health) {
+	if (before != p->found.health) {
 		struct link_head *e = ring_reserve(w->event);
 
 		if (e != NULL) {
@@ -102,9 +91,9 @@ store(struct worker *w, const struct backend_probe *p)
 			ring_publish(w->event);
 		}
 		snprintf(text, sizeof(text), "backend %s is %s: %s", p->conf.name,
-			s->health == BACKEND_UP ? "up" : s->health == BACKEND_OPEN_RELAY ? "out of service, an open relay" :
-			s->health == BACKEND_LOOP ? "out of service, ourselves" : "down",
-			s->words);
+			p->found.health == BACKEND_UP ? "up" : p->found.health == BACKEND_OPEN_RELAY ? "out of service, an open relay" :
+			p->found.health == BACKEND_LOOP ? "out of service, ourselves" : "down",
+			p->found.words);
 		wlog_notice(w, text);
 	}
 	w->offer_due_us = 0;
@@ -135,12 +124,14 @@ static void
 start(struct worker *w, uint32_t index, bool relaytest)
 {
 	const struct conf_backend *b = &w->snapshot->backends[index];
-	const struct backend_state *before = segment_backend(w->segment, b->id, true);
-	static const struct backend_state unknown;
+	const struct backend_state *shared = segment_backend(w->segment, b->id, true);
+	struct backend_state before = { 0 };
 	struct ip_addr local;
 	uint16_t mtu;
 	int err;
 
+	if (shared != NULL)
+		backend_state_load(&before, shared);
 	for (uint32_t i = 0; i < PROBES_AT_ONCE; i++) {
 		struct probe *p = &w->probe[i];
 
@@ -158,7 +149,7 @@ start(struct worker *w, uint32_t index, bool relaytest)
 		}
 		p->active = true;
 		backend_probe_start(&p->probe, index, b, w->snapshot->conf->hostname, &local, relaytest, (uint32_t)worker_random(w),
-			before != NULL ? before : &unknown, w->now_us);
+			&before, w->now_us);
 		p->probe.counters = w->counters;
 		return;
 	}

@@ -128,7 +128,7 @@ static void
 client_facts(const struct session *s, struct relay_client *c)
 {
 	*c = (struct relay_client){
-		.addrs = { .src = s->flow.remote, .dst = s->flow.local, .src_port = s->flow.remote_port, .dst_port = s->flow.local_port },
+		.addrs = { .src = s->flow.remote, .dst = s->told_local, .src_port = s->flow.remote_port, .dst_port = s->told_local_port },
 		.ptr_state = s->verdict.ptr_state,
 		.ptr_confirmed = s->verdict.ptr_state == PTR_CONFIRMED || s->verdict.ptr_state == PTR_GENERIC,
 		.esmtp = smtp_session_is_esmtp(s->smtp),
@@ -197,8 +197,8 @@ ask_backend(struct worker *w, struct session *s)
 
 	s->wait = SESSION_WAIT_BACKEND_RCPT;
 	relay_rcpt(s->relay->relay, e->from.text, e->mail_params, e->rcpt.text, e->rcpt_params, e->needs, e->size_octets, w->now_us);
-	/* the client waits for one reply, however many backends are tried for it (POLICY section 6) */
-	relay_limit(s->relay->relay, s->rcpt_us + w->snapshot->conf->backend_reply_ms * UINT64_C(1000));
+	/* the client waits for one reply, however many backends are tried for it and however long DNS took (POLICY section 6) */
+	relay_limit(s->relay->relay, s->rcpt_begun_us + w->snapshot->conf->backend_reply_ms * UINT64_C(1000));
 	session_relay_flush(w, s);
 }
 
@@ -208,15 +208,10 @@ try_next(struct worker *w, struct session *s, const struct conf_pool *pool)
 {
 	const struct snapshot *snap = w->snapshot;
 	const struct smtp_envelope *e = smtp_session_envelope(s->smtp);
-	struct backend_state states[CONF_BACKENDS_MAX] = { 0 };
+	struct backend_state states[CONF_BACKENDS_MAX];
 	int index = -1;
 
-	for (uint32_t i = 0; i < snap->n_backends; i++) {
-		const struct backend_state *st = segment_backend(w->segment, snap->backends[i].id, false);
-
-		if (st != NULL)
-			states[i] = *st;
-	}
+	worker_backend_states(w, states);
 	while (w->now_us < s->rcpt_us + snap->conf->backend_total_ms * UINT64_C(1000)) {
 		index = backend_choose(pool, states, snap->n_backends, s->tried, e->needs, e->size_octets,
 			(uint32_t)worker_random(w));
@@ -417,6 +412,7 @@ backend_failed(struct worker *w, struct session *s)
 		}
 		session_relay_abort(w, s);
 		return;
+	case SESSION_WAIT_PROXY:
 	case SESSION_WAIT_CONNECT_VERDICT:
 	case SESSION_WAIT_GREET_PAUSE:
 	case SESSION_WAIT_VERDICT:
@@ -497,13 +493,37 @@ backend_closed(struct worker *w, struct session *s)
 	session_relay_rcpt(w, s);
 }
 
+/*
+ * It refused inside the data: its own word about the message, not its failure, so it is not suspected, and the client gets it after its
+ * dot. The connection is out of step and goes by reset: the backend must not take half a message for a whole one.
+ */
+static void
+body_replied(struct worker *w, struct session *s)
+{
+	const struct smtp_reply r = *relay_reply(s->relay->relay);
+	const bool for_good = r.code >= 500;
+	struct smtp_env env;
+
+	wlog_message(w, s, relay_words(s->relay->relay), for_good ? "refused" : "deferred", "BODY");
+	counter_inc(w->counters, CTR_worker_messages_refused);
+	if (for_good)
+		session_message_done(w, s, false);
+	s->txn_has_pool = false;
+	session_env(w, s, &env);
+	smtp_session_data_failed(s->smtp, &env, &r, w->now_us);
+	s->poke = true;
+	session_relay_abort(w, s);
+}
+
 static void
 message_or_body_replied(struct worker *w, struct session *s)
 {
 	if (s->wait == SESSION_WAIT_BACKEND_DOT)
 		message_replied(w, s);
+	else if (s->wait == SESSION_WAIT_NONE && s->client.conn != NULL)
+		body_replied(w, s);
 	else
-		backend_failed(w, s); /* it answered inside the data: its words are given after the client's dot */
+		backend_failed(w, s);
 }
 
 /* Gives the backend's octets to the relay; true when some were taken. */

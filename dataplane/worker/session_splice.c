@@ -1,5 +1,5 @@
 /*
- * session_splice.c - a submission listener's session: two connections handing octets to each other.
+ * session_splice.c - a submission listener's session, or a known client's: two connections handing octets to each other.
  *
  * Flow:   accept -> backend_choose() -> tcp_connect() -> PROXY header -> views both ways (relay/splice.h says how many)
  * Touches: nothing but the worker's own state.
@@ -18,20 +18,15 @@ open_next(struct worker *w, struct session *s)
 	const struct snapshot *snap = w->snapshot;
 	uint32_t listener;
 	const struct conf_listener *l = worker_listener_of(w, &s->flow, &listener);
-	struct backend_state states[CONF_BACKENDS_MAX] = { 0 };
+	struct backend_state states[CONF_BACKENDS_MAX];
 	const struct proxy_addrs addrs = {
-		.src = s->flow.remote, .dst = s->flow.local, .src_port = s->flow.remote_port, .dst_port = s->flow.local_port
+		.src = s->flow.remote, .dst = s->told_local, .src_port = s->flow.remote_port, .dst_port = s->told_local_port
 	};
 	const struct splice_limits limits = { .connect_ms = snap->conf->backend_connect_ms };
 
 	if (l == NULL || l->default_pool >= snap->n_pools)
 		return false;
-	for (uint32_t i = 0; i < snap->n_backends; i++) {
-		const struct backend_state *st = segment_backend(w->segment, snap->backends[i].id, false);
-
-		if (st != NULL)
-			states[i] = *st;
-	}
+	worker_backend_states(w, states);
 	for (;;) {
 		const int index = backend_choose(&snap->pools[l->default_pool], states, snap->n_backends, s->tried, 0, 0,
 			(uint32_t)worker_random(w));

@@ -83,16 +83,24 @@ renew_offers_now(struct worker *w)
 	struct backend_state states[CONF_BACKENDS_MAX] = { 0 };
 
 	w->offer_due_us = w->now_us + OFFER_RENEW_US;
-	for (uint32_t i = 0; i < snap->n_backends; i++) {
-		const struct backend_state *s = segment_backend(w->segment, snap->backends[i].id, false);
-
-		if (s != NULL)
-			states[i] = *s;
-	}
+	worker_backend_states(w, states);
 	for (uint32_t i = 0; i < snap->n_listeners; i++) {
 		backend_offer(&snap->listeners[i], snap->pools, snap->n_pools, snap->backends, states, snap->n_backends,
 			&w->offer_ext[i], &w->offer_size[i]);
 		w->offer_ext[i] &= EXT_CARRIED;
+	}
+}
+
+void
+worker_backend_states(const struct worker *w, struct backend_state states[CONF_BACKENDS_MAX])
+{
+	for (uint32_t i = 0; i < w->snapshot->n_backends; i++) {
+		const struct backend_state *s = segment_backend(w->segment, w->snapshot->backends[i].id, false);
+
+		if (s != NULL)
+			backend_state_load(&states[i], s);
+		else
+			states[i] = (struct backend_state){ 0 };
 	}
 }
 

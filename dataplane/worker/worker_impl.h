@@ -31,6 +31,7 @@
 #define BACKEND_LINGER_US      5000000  /* after QUIT: the backend closes first */
 #define KEPT_RCPTS_SHARE       8     /* one such memory for so many sessions: most have no transaction open */
 #define KEPT_RCPTS_MAX         100   /* accepted recipients remembered; the null sender's beyond: 452 */
+#define PROXY_HEADER_WAIT_US   5000000  /* as long as Postfix waits for one */
 #define PROBES_AT_ONCE         8
 #define LISTENER_NONE          0xffffffffu
 
@@ -46,6 +47,7 @@ struct end {
 enum session_wait {
 #define SESSION_WAITS(X)                                                                                              \
 	X(NONE)            /* the client speaks */                                                                    \
+	X(PROXY)           /* a trusted proxy's header is awaited, nothing has begun */                               \
 	X(CONNECT_VERDICT) /* the banner waits for the client's verdict (reject_at = connect) */                      \
 	X(GREET_PAUSE)     /* the banner waits */                                                                     \
 	X(VERDICT)         /* a recipient waits for the client's verdict */                                           \
@@ -83,7 +85,8 @@ struct session {
 	bool live;
 	uint8_t wait;                  /* enum session_wait */
 	bool client_eof, client_gone;  /* FIN seen; connection over */
-	bool is_submission;
+	bool is_submission;            /* spliced: of a submission listener, or a known client's where that is on */
+	bool begun;                    /* the client is known by address; before it only SESSION_WAIT_PROXY */
 	bool dns_asked;
 	bool message_open;             /* octets of a message went to the backend, no final answer yet */
 	bool txn_failed;               /* the backend of this transaction failed after it had accepted a recipient */
@@ -92,7 +95,9 @@ struct session {
 	bool backend_eof;              /* submission: the backend's FIN was seen */
 	bool poke;                     /* the dialogue was answered: it may have more to do without new octets */
 	uint64_t number;               /* unique in the worker's life; low 24 bits are the slot */
-	struct flow flow;
+	struct flow flow;              /* the client's; its local end is that of the connection, which names the listener */
+	struct ip_addr told_local;     /* what the client connected to, for backends: the connection's own, or a trusted proxy's word */
+	uint16_t told_local_port;
 	char listener_name[CONF_NAME_OCTETS];
 	struct end client, backend;
 	struct stream *stream;
@@ -106,6 +111,7 @@ struct session {
 	/* the recipient under judgement */
 	struct policy_answer answer;
 	uint64_t rcpt_us;              /* when it was let through */
+	uint64_t rcpt_begun_us;        /* when its turn came: the client waits for its reply since then */
 	uint64_t tried;                /* backends by bit */
 	uint32_t backend_opens;        /* connections to backends so far: tells an old one's event from a new one's */
 	uint16_t pool;                 /* of this transaction where txn_has_pool */
@@ -181,10 +187,13 @@ struct worker {
 /* worker.c */
 uint64_t worker_random(struct worker *w);
 const struct conf_listener *worker_listener_of(const struct worker *w, const struct flow *f, uint32_t *index);
+/* What is known now of each backend of the snapshot, by its index there. */
+void worker_backend_states(const struct worker *w, struct backend_state states[CONF_BACKENDS_MAX]);
 void worker_fill_env(struct worker *w, uint32_t listener, struct smtp_env *env);
 
 /* session.c: a client's session */
 void session_accept(struct worker *w, struct tcp_conn *conn);
+void session_begin(struct worker *w, struct session *s);
 void session_client_event(struct worker *w, struct session *s, uint32_t events);
 void session_timer(struct worker *w, struct session *s);
 void session_arm(struct worker *w, struct session *s);
@@ -204,6 +213,7 @@ void session_verdict_answer(struct worker *w, const struct link_answer_client *a
 void session_verdict_late(struct worker *w, struct session *s);
 void session_rcpt(struct worker *w, struct session *s);
 void session_data_null_sender(struct worker *w, struct session *s, uint32_t *wait_s, uint64_t *ref);
+bool session_may_splice(struct worker *w, const struct session *s);
 bool session_connect_refused(struct worker *w, struct session *s, bool *waits);
 void session_message_done(struct worker *w, struct session *s, bool delivered);
 void session_rcpt_undo(struct worker *w, struct session *s);
@@ -217,7 +227,14 @@ void session_relay_abort(struct worker *w, struct session *s);
 void session_relay_flush(struct worker *w, struct session *s);
 uint32_t session_relay_room(const struct session *s);
 
-/* session_splice.c: submission */
+/* session_proxy.c: the header of a trusted load balancer */
+bool session_proxy_expected(const struct conf_listener *l, const struct ip_addr *peer);
+void session_proxy_begin(struct worker *w, struct session *s);
+void session_proxy_run(struct worker *w, struct session *s);
+void session_proxy_event(struct worker *w, struct session *s, uint32_t events);
+void session_proxy_refuse(struct worker *w, struct session *s, const char *why);
+
+/* session_splice.c: submission, known clients */
 void session_splice_begin(struct worker *w, struct session *s);
 void session_splice_event(struct worker *w, struct session *s, enum end_kind from, uint32_t events);
 void session_splice_timer(struct worker *w, struct session *s);

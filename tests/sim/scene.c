@@ -61,10 +61,9 @@ scene_conf(struct scene *s)
 	s->mta_x.ext = s->mta_v1.ext = s->mta.ext;
 }
 
-void
-scene_start(struct scene *s, uint64_t seed, uint32_t n_workers, struct sim_wire wire)
+static void
+start(struct scene *s, struct sim_conf conf, uint32_t n_workers)
 {
-	struct sim_conf conf = { .seed = seed, .n_workers = n_workers, .wire = wire };
 
 	if (s->framed)
 		conf.stream_create = framed_server;
@@ -81,6 +80,18 @@ scene_start(struct scene *s, uint64_t seed, uint32_t n_workers, struct sim_wire 
 	s->submit.tolerant = true;
 	s->control.sim = s->sim;
 	sim_on_step(s->sim, step, s);
+}
+
+void
+scene_start(struct scene *s, uint64_t seed, uint32_t n_workers, struct sim_wire wire)
+{
+	start(s, (struct sim_conf){ .seed = seed, .n_workers = n_workers, .wire = wire }, n_workers);
+}
+
+void
+scene_start_outside(struct scene *s, uint64_t seed, uint32_t n_workers)
+{
+	start(s, (struct sim_conf){ .seed = seed }, n_workers);
 }
 
 void

@@ -25,6 +25,8 @@ struct scene {
 /* config may be changed between scene_conf() and scene_start(). */
 void scene_conf(struct scene *s);
 void scene_start(struct scene *s, uint64_t seed, uint32_t n_workers, struct sim_wire wire);
+/* The same with workers that the test runs itself (sim_outside). */
+void scene_start_outside(struct scene *s, uint64_t seed, uint32_t n_workers);
 void scene_end(struct scene *s);
 /* Runs until every backend was probed. */
 void scene_settle(struct scene *s);

@@ -72,6 +72,8 @@ struct sim {
 	uint32_t rehash;
 	struct sim_host *host[SIM_HOSTS_MAX];
 	uint32_t n_hosts;
+	void (*outside_tx)(void *arg, uint32_t port, const uint8_t *frame, uint32_t octets);
+	void *outside_arg;
 	void (*on_step)(struct sim *sim, void *arg);
 	void *on_step_arg;
 };
@@ -192,7 +194,9 @@ deliver(struct sim *sim)
 		struct wire_frame *w = sim->flying;
 
 		sim->flying = w->next;
-		if (w->from_host >= 0)
+		if (w->from_host >= 0 && sim->outside_tx != NULL)
+			sim->outside_tx(sim->outside_arg, w->port, w->data, w->octets);
+		else if (w->from_host >= 0)
 			to_gateway(sim, w);
 		for (uint32_t i = 0; i < sim->n_hosts; i++)
 			if (sim->host[i]->port == w->port && (int)i != w->from_host && !sim->host[i]->paused)
@@ -415,7 +419,7 @@ conn_pull(struct sim_conn *c)
 {
 	struct stream *stream = c->stream != NULL ? c->stream : stream_identity();
 
-	while (c->tcp != NULL) {
+	while (c->tcp != NULL && !c->deaf) {
 		struct buf_view v = { 0 }, plain;
 		uint32_t used;
 
@@ -596,8 +600,8 @@ sim_create(const struct sim_conf *conf)
 	map_snapshot(sim, conf->parts, &sim->snapshot);
 	for (uint32_t i = 0; i < FLOW_KEY_OCTETS; i++)
 		key[i] = (uint8_t)sim_random(sim);
-	flow_steering_init(&sim->shared.steering, key, conf->n_workers);
-	sim->shared.n_workers = conf->n_workers;
+	sim->shared.n_workers = conf->n_workers != 0 ? conf->n_workers : sim->snapshot.conf->workers;
+	flow_steering_init(&sim->shared.steering, key, sim->shared.n_workers);
 	worker_publish(&sim->shared, &sim->snapshot);
 	for (uint32_t i = 0; i < conf->n_workers; i++) {
 		struct worker_conf wc = { .index = i, .shared = &sim->shared, .io = &sim->io[i].io, .segment = &sim->segment,
@@ -708,6 +712,12 @@ sim_rehash(struct sim *sim)
 	sim->rehash++;
 }
 
+uint32_t
+sim_bufs_in_use(const struct sim *sim)
+{
+	return buf_malloc_in_use(sim->pool);
+}
+
 uint64_t
 sim_frames(const struct sim *sim)
 {
@@ -778,4 +788,26 @@ sim_run(struct sim *sim, uint64_t for_us)
 
 	while (sim->now_us < end)
 		sim_step(sim, end - sim->now_us);
+}
+
+void
+sim_outside(struct sim *sim, void (*tx)(void *arg, uint32_t port, const uint8_t *frame, uint32_t octets), void *arg)
+{
+	sim->outside_tx = tx;
+	sim->outside_arg = arg;
+}
+
+void
+sim_outside_rx(struct sim *sim, uint32_t port, const uint8_t *frame, uint32_t octets)
+{
+	struct frame f = { .n_views = 1, .port_index = (uint8_t)port };
+
+	f.view[0] = (struct buf_view){ .ptr = frame, .len_octets = octets };
+	fly(sim, port, -1, &f, sim->now_us);
+}
+
+void
+sim_set_now(struct sim *sim, uint64_t now_us)
+{
+	sim->now_us = now_us;
 }

@@ -41,6 +41,7 @@ struct sim_conn {
 	const uint8_t *out;   /* what is still to be sent; borrowed until sent */
 	size_t out_octets;
 	bool close_after_out, forgotten;
+	bool deaf;            /* takes nothing from its socket: its window closes */
 	struct stream *stream; /* not NULL: in and out are what passes through it; set before anything is sent */
 	void *user;
 };
@@ -89,6 +90,15 @@ void sim_run(struct sim *sim, uint64_t for_us);
 /* Called in each step: backends and control played by the test. */
 void sim_on_step(struct sim *sim, void (*fn)(struct sim *sim, void *arg), void *arg);
 
+uint32_t sim_bufs_in_use(const struct sim *sim); /* of gateway and hosts together */
 uint64_t sim_frames(const struct sim *sim);
+
+/*
+ * For a gateway whose workers run elsewhere (threads): with n_workers 0 in sim_conf and `workers` in the configuration, frames for the
+ * gateway go to tx, frames of it come in by sim_outside_rx(), and time is the caller's.
+ */
+void sim_outside(struct sim *sim, void (*tx)(void *arg, uint32_t port, const uint8_t *frame, uint32_t octets), void *arg);
+void sim_outside_rx(struct sim *sim, uint32_t port, const uint8_t *frame, uint32_t octets);
+void sim_set_now(struct sim *sim, uint64_t now_us);
 
 #endif
