@@ -324,7 +324,8 @@ know_clients(struct bench *b, uint32_t clients)
 static void
 usage(void)
 {
-	fputs("usage: instructions [--sessions N] [--slots N] [--idle N] [--template T] [--dns cached|asked|dead] "
+	fputs("usage: instructions [--sessions N] [--slots N] [--idle N] [--flood N] [--template T] [--dns "
+	      "cached|asked|dead] "
 	      "[--no-timestamps]\n",
 		stderr);
 	exit(2);
@@ -336,7 +337,7 @@ main(int argc, char **argv)
 	static const struct option options[] = { { "sessions", required_argument, NULL, 'n' },
 		{ "slots", required_argument, NULL, 's' }, { "template", required_argument, NULL, 't' },
 		{ "dns", required_argument, NULL, 'd' }, { "no-timestamps", no_argument, NULL, 'p' },
-		{ "idle", required_argument, NULL, 'i' }, { 0 } };
+		{ "idle", required_argument, NULL, 'i' }, { "flood", required_argument, NULL, 'f' }, { 0 } };
 	static struct bench b;
 	char dir[] = "/tmp/greyline-bench-XXXXXX";
 	struct gen_conf gc = { .template = GEN_greylist,
@@ -349,7 +350,7 @@ main(int argc, char **argv)
 		.seed = 7 };
 	const struct gen_ops ops = { .room = gen_room, .send = gen_send };
 	uint64_t sessions = 2000, failed, in, out;
-	uint32_t idle = 0;
+	uint32_t idle = 0, flood = 0;
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -359,6 +360,9 @@ main(int argc, char **argv)
 			break;
 		case 's':
 			gc.slots = (uint32_t)strtoul(optarg, NULL, 10);
+			break;
+		case 'f':
+			flood = (uint32_t)strtoul(optarg, NULL, 10);
 			break;
 		case 'i':
 			idle = (uint32_t)strtoul(optarg, NULL, 10);
@@ -422,6 +426,15 @@ main(int argc, char **argv)
 			return 1;
 		}
 		b.gen = load;
+	}
+	if (flood > 0) { /* SYNs from everywhere, nobody behind them */
+		for (uint32_t i = 0; i < 2 * flood; i += 32) {
+			gen_flood(b.gen, 32, 100, b.now_us * 1000);
+			turn(&b, i >= flood);
+		}
+		printf("{\"spoofed_syns\": %u, \"answered\": %" PRIu64 ", \"tsc_cycles_a_syn\": %.0f}\n", flood,
+			gen_stats(b.gen)->flood_answered, (double)b.cycles / flood);
+		return gen_stats(b.gen)->flood_answered == 2 * flood ? 0 : 1;
 	}
 	run_sessions(&b, WARM_SESSIONS, false);
 	failed = gen_stats(b.gen)->failed;

@@ -551,7 +551,7 @@ reply_is_right(const struct gen *g, const struct session *s, const uint8_t *p, u
 			return code == 554 || code == 550;
 		case GEN_retry:
 		case GEN_data:
-			return code == 250;
+			return code == 250 || is_grey_reply(p, n); /* the first time; what passes is counted */
 		case GEN_idle:
 		case GEN_TEMPLATES_N:
 			return false;
@@ -574,6 +574,7 @@ static void
 reply_arrived(struct gen *g, uint32_t slot, const uint8_t *p, uint32_t n, uint64_t now_ns)
 {
 	struct session *s = &g->session[slot];
+	const bool grey = s->step == STEP_RCPT && p[0] == '4';
 
 	if (!reply_is_right(g, s, p, n)) {
 		complain(g, s, p, n);
@@ -593,7 +594,8 @@ reply_arrived(struct gen *g, uint32_t slot, const uint8_t *p, uint32_t n, uint64
 		break;
 	case STEP_RCPT:
 		histogram_add(&g->reply, now_ns - s->sent_ns);
-		s->step = g->conf.template == GEN_data ? STEP_DATA : STEP_QUIT;
+		s->step = g->conf.template == GEN_data && !grey ? STEP_DATA : STEP_QUIT;
+		g->stats.passed += !grey && p[0] == '2';
 		break;
 	case STEP_DATA:
 		s->step = STEP_BODY;
@@ -730,6 +732,8 @@ served_find(struct gen *g, const struct segment *in, bool create)
 static const char *
 served_command(struct served *v, const char *line)
 {
+	if (strncmp(line, "PROXY ", 6) == 0) /* version 1, before everything */
+		return NULL;
 	if (strncmp(line, "EHLO", 4) == 0)
 		return "250-mta.bench\r\n250-PIPELINING\r\n250-SIZE 50000000\r\n250-8BITMIME\r\n250 "
 		       "ENHANCEDSTATUSCODES\r\n";

@@ -57,6 +57,7 @@ struct gen_histogram {
 };
 
 struct gen_stats {
+	uint64_t passed;                /* recipients answered 250 */
 	uint64_t started, done, failed; /* sessions; failed: gave up or was answered wrong */
 	uint64_t wrong_reply, wrong_segment, bad_checksum, reset, resent;
 	uint64_t segments_in, segments_out; /* of sessions alone */

@@ -51,7 +51,7 @@ struct cpu {
 struct phase {
 	uint64_t sessions, failed, resent, segments_in, segments_out, ns;
 	uint64_t worker_cycles, worker_turns;
-	uint64_t flood, flood_answered;
+	uint64_t flood, flood_answered, passed;
 	double generator_busy;
 };
 
@@ -236,6 +236,7 @@ gateway_phase(struct load *l, struct phase *out)
 		.worker_turns = worker_counter(l, CTR_worker_turns_busy) - turns,
 		.flood = s->flood_sent - before.flood_sent,
 		.flood_answered = s->flood_answered - before.flood_answered,
+		.passed = s->passed - before.passed,
 		.generator_busy = cpu.total > 0 ? (double)cpu.busy / (double)cpu.total : 0 };
 }
 
@@ -329,6 +330,7 @@ run(struct load *l)
 		sum.sessions += p.sessions;
 		sum.failed += p.failed;
 		sum.resent += p.resent;
+		sum.passed += p.passed;
 		sum.segments_in += p.segments_in;
 		sum.segments_out += p.segments_out;
 		sum.flood += p.flood;
@@ -344,7 +346,7 @@ run(struct load *l)
 		busy[n] = p.generator_busy;
 		fprintf(stderr,
 			"pair %3u: %8.0f sessions/s, worker %7.0f cycles a session, echo %5.0f for its 15 frames, "
-		        "ratio %5.1f, generator %3.0f %% busy%s\n",
+			"ratio %5.1f, generator %3.0f %% busy%s\n",
 			i + 1, rate[n], cycles[n], echo[n], ratio[n], busy[n] * 100,
 			p.failed ? ", FAILED sessions" : "");
 		n++;
@@ -361,8 +363,8 @@ run(struct load *l)
 	       ", \"flood_answered\": %" PRIu64 ",\n",
 		sum.sessions ? (double)sum.segments_out / (double)sum.sessions : 0,
 		sum.sessions ? (double)sum.segments_in / (double)sum.sessions : 0, sum.flood, sum.flood_answered);
-	printf("  \"backend_messages\": %" PRIu64 ", \"backend_octets\": %" PRIu64 ",\n",
-		gen_stats(l->gen)->backend_messages, gen_stats(l->gen)->backend_octets);
+	printf("  \"passed\": %" PRIu64 ", \"backend_messages\": %" PRIu64 ", \"backend_octets\": %" PRIu64 ",\n",
+		sum.passed, gen_stats(l->gen)->backend_messages, gen_stats(l->gen)->backend_octets);
 	print_latency("session_us", gen_latency(l->gen), ",");
 	print_latency("rcpt_reply_us", gen_reply(l->gen), ",");
 	print_spread("sessions_a_second", rate, n, ",");
@@ -403,6 +405,21 @@ wait_for_gateway(struct load *l)
 	}
 	if (!gen_is_ready(l->gen))
 		rte_exit(EXIT_FAILURE, "load: the gateway does not answer ARP within 10 s\n");
+}
+
+/* Templates that pass need the backend, which is ours: the gateway asks it again within half a minute. */
+static void
+wait_for_backend(struct load *l)
+{
+	const uint64_t until = now_ns(l) + UINT64_C(60000000000);
+
+	while (!stopped && now_ns(l) < until) {
+		gateway_turn(l);
+		wire_flush(&l->gateway);
+		if (__atomic_load_n(&l->segment.backends[0].health, __ATOMIC_RELAXED) == BACKEND_UP)
+			return;
+	}
+	rte_exit(EXIT_FAILURE, "load: the backend was not found up within 60 s\n");
 }
 
 static void
@@ -518,6 +535,8 @@ main(int argc, char **argv)
 	if (echo != NULL)
 		port_start(&l, &l.echo, 1);
 	wait_for_gateway(&l);
+	if (l.conf.template == GEN_data || l.conf.template == GEN_retry)
+		wait_for_backend(&l);
 	run(&l);
 	rte_eth_dev_stop(0);
 	if (echo != NULL)

@@ -90,6 +90,20 @@ apply_helo(struct smtp_session *s, const struct smtp_env *env, struct smtp_str a
 	smtp_say(s, 250, NULL, env->conf->hostname);
 }
 
+/* "250-WORD CRLF", or with a blank for the last. By hand: eight lines a session through printf cost more than the command itself. */
+static void
+ehlo_line(struct smtp_session *s, char separator, const char *word)
+{
+	char line[SMTP_REPLY_LINE_MAX_OCTETS];
+	const uint32_t n = (uint32_t)strnlen(word, sizeof(line) - 6);
+
+	memcpy(line, "250", 3);
+	line[3] = separator;
+	memcpy(line + 4, word, n);
+	memcpy(line + 4 + n, "\r\n", 2);
+	smtp_say_raw(s, line, n + 6);
+}
+
 static void
 apply_ehlo(struct smtp_session *s, const struct smtp_env *env, struct smtp_str args)
 {
@@ -105,7 +119,7 @@ apply_ehlo(struct smtp_session *s, const struct smtp_env *env, struct smtp_str a
 		{ EXT_CHUNKING | EXT_BINARYMIME, "BINARYMIME" },
 	};
 	const char *keyword[ARRAY_LEN(offers) + 3];
-	char size[32], line[SMTP_REPLY_LINE_MAX_OCTETS];
+	char size[32];
 	uint32_t n = 0;
 
 	take_helo(s, args, true);
@@ -120,10 +134,9 @@ apply_ehlo(struct smtp_session *s, const struct smtp_env *env, struct smtp_str a
 	for (uint32_t i = 0; i < ARRAY_LEN(offers); i++)
 		if ((env->ext & offers[i].ext) == offers[i].ext)
 			keyword[n++] = offers[i].keyword;
-	smtp_say_raw(s, line, (uint32_t)snprintf(line, sizeof(line), "250-%s\r\n", env->conf->hostname));
+	ehlo_line(s, '-', env->conf->hostname);
 	for (uint32_t i = 0; i < n; i++)
-		smtp_say_raw(s, line,
-			(uint32_t)snprintf(line, sizeof(line), "250%c%s\r\n", i + 1 < n ? '-' : ' ', keyword[i]));
+		ehlo_line(s, i + 1 < n ? '-' : ' ', keyword[i]);
 }
 
 /*

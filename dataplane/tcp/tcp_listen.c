@@ -100,6 +100,15 @@ cookie_hash(const struct tcp *tcp, const struct flow *flow, uint32_t irs, uint64
 	const uint64_t salted = slot << 16 | (uint64_t)options;
 	uint8_t in[56] = "cookie"; /* whole words, in one go */
 
+	if (ip_addr_is_v4(&flow->local) && ip_addr_is_v4(&flow->remote)) { /* as tcp_flow_hash(): the length tells the families apart */
+		memcpy(in + 8, flow->local.octet + 12, 4);
+		memcpy(in + 12, flow->remote.octet + 12, 4);
+		memcpy(in + 16, &flow->local_port, 2);
+		memcpy(in + 18, &flow->remote_port, 2);
+		memcpy(in + 20, &irs, 4);
+		memcpy(in + 24, &salted, 8);
+		return siphash(&tcp->conf.secret, in, 32);
+	}
 	memcpy(in + 8, flow->local.octet, 16);
 	memcpy(in + 24, flow->remote.octet, 16);
 	memcpy(in + 40, &flow->local_port, 2);

@@ -9,6 +9,9 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #include "dataplane/base/bug.h"
 
@@ -97,6 +100,27 @@ tcp_table_remove(struct tcp_table *t, uint64_t hash, uint32_t index)
 	BUG_ON(true); /* who is removed was inserted */
 }
 
+/* A bit for each slot with this tag; most segments of strangers have none, and cost nothing more. */
+static uint32_t
+hits_of(const struct tcp_table_bucket *b, uint32_t tag)
+{
+#ifdef __SSE2__
+	const __m128i want = _mm_set1_epi32((int)tag);
+	const __m128i low = _mm_load_si128((const __m128i *)(const void *)&b->tag[0]);
+	const __m128i high = _mm_load_si128((const __m128i *)(const void *)&b->tag[4]);
+
+	static_assert(TCP_TABLE_BUCKET_SLOTS == 8, "two vectors of four");
+	return (uint32_t)_mm_movemask_ps(_mm_castsi128_ps(_mm_cmpeq_epi32(low, want))) |
+	       (uint32_t)_mm_movemask_ps(_mm_castsi128_ps(_mm_cmpeq_epi32(high, want))) << 4;
+#else
+	uint32_t hits = 0;
+
+	for (uint32_t i = 0; i < TCP_TABLE_BUCKET_SLOTS; i++)
+		hits |= (uint32_t)(b->tag[i] == tag) << i;
+	return hits;
+#endif
+}
+
 uint32_t
 tcp_table_next(const struct tcp_table *t, uint64_t hash, uint32_t *at)
 {
@@ -105,11 +129,8 @@ tcp_table_next(const struct tcp_table *t, uint64_t hash, uint32_t *at)
 	while (*at < 2 * TCP_TABLE_BUCKET_SLOTS) {
 		const uint32_t first = *at - *at % TCP_TABLE_BUCKET_SLOTS;
 		const struct tcp_table_bucket *b = bucket_of(t, hash, first / TCP_TABLE_BUCKET_SLOTS);
-		uint32_t hits = 0; /* a bit for each slot: the compiler compares them side by side */
+		uint32_t hits = hits_of(b, tag) & ~UINT32_C(0) << (*at - first);
 
-		for (uint32_t i = 0; i < TCP_TABLE_BUCKET_SLOTS; i++)
-			hits |= (uint32_t)(b->tag[i] == tag) << i;
-		hits &= ~UINT32_C(0) << (*at - first);
 		while (hits != 0) {
 			const uint32_t i = (uint32_t)__builtin_ctz(hits);
 
