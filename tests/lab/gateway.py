@@ -27,7 +27,7 @@ def render(folder, driver="net_af_packet", workers=1, backends=None, block="4m",
     values = {
         "folder": folder, "workers": str(workers),
         "lcores": ",".join("%d@%d" % (n, n % (os.cpu_count() or 1)) for n in range(workers + 1)) if workers > 1 else "",
-        "memory_mb": "512", "sessions": "8192", "eal": _quoted(EAL),
+        "memory_mb": "256", "sessions": "4096", "eal": _quoted(EAL),
         "wan_device": _device(driver, 0, "wan0"), "lan_device": _device(driver, 1, "lan0"),
         "mode": "enforce", "reject_at": "rcpt", "block": block, "pass": "6h", "expire": "36d",
         "grey_reference": "false", "bare_lf": "normalize", "log_format": "kv", "unconfirmed": "nothing",
