@@ -476,6 +476,36 @@ listener_addresses(struct member_ctx *m, struct conf_listener *l)
 	config_texts_free(&addresses);
 }
 
+/* Networks of load balancers: kept as they are written, host bits refused, and never everybody. */
+static void
+listener_trusted(struct member_ctx *m, struct conf_listener *l)
+{
+	const config_setting_t *list = member_get(m, "trusted_proxies", false);
+	struct config_texts networks = { 0 };
+	char right[IP_ADDR_TEXT_MAX_OCTETS + 8];
+
+	if (list == NULL)
+		return;
+	reader_texts(m->r, list, m->path, &networks);
+	for (uint32_t i = 0; i < networks.n; i++) {
+		const struct config_text *t = &networks.v[i];
+		struct prefix_entry e;
+		const int error = prefix_parse(t->text, &e);
+
+		if (error == -EDOM)
+			reader_error(m->r, t->line, m->path, "trusted_proxies: %.60s has host bits set; right is %s", t->text, prefix_format(&e, right));
+		else if (error != 0)
+			reader_error(m->r, t->line, m->path, "trusted_proxies: \"%.60s\" is not a network; right is for example 192.0.2.0/24", t->text);
+		else if (e.bits == (ip_addr_is_v4(&e.addr) ? 96 : 0))
+			reader_error(m->r, t->line, m->path, "trusted_proxies: %.60s would let anybody name any client", t->text);
+		else if (l->n_trusted == CONF_TRUSTED_MAX)
+			reader_error(m->r, t->line, m->path, "trusted_proxies: more than %d networks", CONF_TRUSTED_MAX);
+		else
+			l->trusted[l->n_trusted++] = (struct conf_port_addr){ .addr = e.addr, .prefix_bits = (uint8_t)e.bits };
+	}
+	config_texts_free(&networks);
+}
+
 static void
 read_listener(struct config_reader *r, const config_setting_t *s, int index)
 {
@@ -499,6 +529,7 @@ read_listener(struct config_reader *r, const config_setting_t *s, int index)
 			reader_error(r, line_of(s), m.path, "another listener has this name (line %u)", r->listener_line[i]);
 	listener_role(&m, l);
 	listener_addresses(&m, l);
+	listener_trusted(&m, l);
 	member_number(&m, "port", 1, 65535, l->role == ROLE_MX ? 25 : 587, &l->port);
 	member_bool(&m, "i_trust_the_backend", &r->listener_trusts[at]);
 	l->i_trust_the_backend = r->listener_trusts[at];

@@ -1074,6 +1074,30 @@ policy_connect(const struct policy_ctx *ctx, const struct policy_question *q, st
 		policy_count(ctx, CTR_policy_connect_refused);
 }
 
+bool
+policy_is_known(const struct policy_ctx *ctx, const struct policy_question *q)
+{
+	static const enum policy_rule tests[] = { RULE_ALLOWED, RULE_DENIED, RULE_TRAP, RULE_CLIENT, RULE_AUTO_ALLOW };
+	struct policy_question client_only = *q;
+	struct policy_answer out;
+	struct judge j;
+	bool decided = false;
+
+	if (q->verdict.known != CLIENT_KNOWN)
+		return false;
+	client_only.from = client_only.rcpt = "";
+	client_only.dry = true;
+	judge_init(&j, ctx, &client_only, &out, STAGE_CONNECT);
+	judge_prefetch(&j);
+	if (ctx->table != NULL)
+		j.auto_tag = policy_auto_tag(ctx->table, &q->client);
+	for (unsigned i = 0; i < ARRAY_LEN(tests) && !decided; i++)
+		decided = rules[tests[i]](&j);
+	if (!decided || out.verdict != VERDICT_PASS)
+		return false;
+	return out.rule == RULE_ALLOWED || (out.rule == RULE_AUTO_ALLOW && ctx->sender_deny == NULL);
+}
+
 void
 policy_undo(const struct policy_ctx *ctx, const struct policy_answer *a)
 {

@@ -98,6 +98,13 @@ void policy_message(const struct policy_ctx *ctx, const struct policy_question *
  * an enhanced code (RFC 2034 section 3: none in a greeting); else VERDICT_PASS or VERDICT_WAIT. */
 void policy_connect(const struct policy_ctx *ctx, const struct policy_question *q, struct policy_answer *out);
 
+/*
+ * Whether whatever this client sends to whomever would be let through, by who it is alone: allowed (address or confirmed name) or by
+ * automatic allow, nothing known against it. Where automatic allow decides, a list of denied senders makes it false: that rule stands
+ * before and needs a sender. Reads only; needs a known verdict. Rules about recipients are the caller's to look at.
+ */
+bool policy_is_known(const struct policy_ctx *ctx, const struct policy_question *q);
+
 /* The client's record in the table as a verdict; known = CLIENT_UNASKED when there is none or it is stale. `fresh` false: usable, but
  * ask again in the background. */
 struct client_verdict policy_client_lookup(

@@ -97,7 +97,7 @@ session_arm(struct worker *w, struct session *s)
 		return;
 	if (waits_for_verdict(s))
 		due = s->verdict_due_us;
-	if (s->wait == SESSION_WAIT_GREET_PAUSE)
+	if (s->wait == SESSION_WAIT_GREET_PAUSE || s->wait == SESSION_WAIT_PROXY)
 		due = s->pause_due_us;
 	if (s->linger_due_us != 0)
 		due = MIN(due, s->linger_due_us);
@@ -187,7 +187,7 @@ drop_client(struct worker *w, struct session *s, bool abort_it)
 void
 session_client_lost(struct worker *w, struct session *s, const char *why)
 {
-	const bool in_message = !s->is_submission && smtp_session_eof(s->smtp);
+	const bool in_message = s->begun && !s->is_submission && smtp_session_eof(s->smtp);
 
 	s->end_reason = why;
 	drop_client(w, s, true);
@@ -349,6 +349,7 @@ act(struct worker *w, struct session *s, enum smtp_action action)
 		break;
 	case SMTP_ACTION_RCPT:
 		s->tried = 0;
+		s->rcpt_begun_us = w->now_us;
 		session_rcpt(w, s);
 		break;
 	case SMTP_ACTION_DATA:
@@ -543,12 +544,55 @@ session_limits_ok(struct worker *w, struct session *s)
 	return s->counted;
 }
 
+/* Who the client is stands: everything that asks, counts or says begins here. */
+void
+session_begin(struct worker *w, struct session *s)
+{
+	uint32_t listener;
+	const struct conf_listener *l = worker_listener_of(w, &s->flow, &listener);
+	struct smtp_env env;
+
+	if (l == NULL) { /* removed while a proxy's header was awaited */
+		counter_inc(w->counters, CTR_worker_no_listener);
+		session_client_lost(w, s, "no-listener");
+		return;
+	}
+	s->begun = true;
+	if (l->role == ROLE_SUBMISSION) {
+		s->is_submission = true;
+		if (!session_limits_ok(w, s)) {
+			counter_inc(w->counters, CTR_worker_over_limit);
+			session_client_lost(w, s, "over-limit");
+			return;
+		}
+		session_splice_begin(w, s);
+		if (s->live)
+			session_arm(w, s);
+		return;
+	}
+	worker_fill_env(w, listener, &env);
+	smtp_session_init(s->smtp, &env, w->now_us);
+	if (!session_limits_ok(w, s)) {
+		refuse_over_limit(w, s, &env);
+	} else if (session_may_splice(w, s)) {
+		counter_inc(w->counters, CTR_worker_known_spliced);
+		s->is_submission = true;
+		session_splice_begin(w, s);
+		if (s->live)
+			session_arm(w, s);
+		return;
+	} else {
+		session_ask_verdict(w, s);
+		begin_dialogue(w, s);
+	}
+	session_pump(w, s);
+}
+
 void
 session_accept(struct worker *w, struct tcp_conn *conn)
 {
 	const struct conf_listener *l;
 	struct session *s;
-	struct smtp_env env;
 	uint32_t listener;
 
 	l = worker_listener_of(w, tcp_conn_flow(conn), &listener);
@@ -568,32 +612,21 @@ session_accept(struct worker *w, struct tcp_conn *conn)
 	s->stream = w->conf.stream_create != NULL ? w->conf.stream_create(w->conf.stream_arg) : stream_identity();
 	memcpy(s->listener_name, l->name, sizeof(s->listener_name));
 	tcp_conn_set_user(conn, &s->client);
-	if (l->role == ROLE_SUBMISSION) {
-		s->is_submission = true;
-		if (!session_limits_ok(w, s)) {
-			counter_inc(w->counters, CTR_worker_over_limit);
-			session_client_lost(w, s, "over-limit");
-			return;
-		}
-		session_splice_begin(w, s);
-		if (s->live)
-			session_arm(w, s);
-		return;
-	}
-	worker_fill_env(w, listener, &env);
-	smtp_session_init(s->smtp, &env, w->now_us);
-	if (!session_limits_ok(w, s)) {
-		refuse_over_limit(w, s, &env);
-	} else {
-		session_ask_verdict(w, s);
-		begin_dialogue(w, s);
-	}
-	session_pump(w, s);
+	s->told_local = s->flow.local;
+	s->told_local_port = s->flow.local_port;
+	if (session_proxy_expected(l, &s->flow.remote))
+		session_proxy_begin(w, s);
+	else
+		session_begin(w, s);
 }
 
 void
 session_client_event(struct worker *w, struct session *s, uint32_t events)
 {
+	if (s->wait == SESSION_WAIT_PROXY) {
+		session_proxy_event(w, s, events);
+		return;
+	}
 	if (s->is_submission) {
 		session_splice_event(w, s, END_CLIENT, events);
 		if (s->live)
@@ -636,6 +669,13 @@ session_timer(struct worker *w, struct session *s)
 			session_maybe_free(w, s);
 		}
 		if (s->live)
+			session_arm(w, s);
+		return;
+	}
+	if (s->wait == SESSION_WAIT_PROXY) {
+		if (w->now_us >= s->pause_due_us)
+			session_proxy_refuse(w, s, "no-proxy-header");
+		else
 			session_arm(w, s);
 		return;
 	}

@@ -160,6 +160,7 @@ resume(struct worker *w, struct session *s)
 		}
 		break;
 	case SESSION_WAIT_NONE:
+	case SESSION_WAIT_PROXY:
 	case SESSION_WAIT_GREET_PAUSE:
 	case SESSION_WAIT_BACKEND_RCPT:
 	case SESSION_WAIT_BACKEND_DATA:
@@ -208,6 +209,53 @@ session_verdict_late(struct worker *w, struct session *s)
 		s->verdict.known = CLIENT_LATE; /* a late answer still counts at the next recipient */
 	s->dns_asked = false;
 	resume(w, s);
+}
+
+/* ---- splice of known clients ---- */
+
+/* One pool, all of it told the client by PROXY and tested not to relay for strangers: behind a splice our relay guard does not stand. */
+static bool
+pool_takes_splices(struct worker *w, const struct conf_listener *l)
+{
+	const struct snapshot *snap = w->snapshot;
+
+	if (__builtin_popcountll(l->pools) != 1 || l->default_pool >= snap->n_pools)
+		return false;
+	for (uint32_t i = 0; i < snap->n_backends; i++) {
+		const struct conf_backend *b = &snap->backends[i];
+		const struct backend_state *state;
+
+		if (!(snap->pools[l->default_pool].backends >> i & 1))
+			continue;
+		if (b->client_address != CLIENT_ADDRESS_PROXY_V1 && b->client_address != CLIENT_ADDRESS_PROXY_V2)
+			return false;
+		state = segment_backend(w->segment, b->id, false);
+		if (state == NULL || state->relaytest_s == 0)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Whether this client's octets go to a backend unread (POLICY section 5, last): switched on, with a fresh verdict and nothing to ask, a
+ * client that is let through whatever it sends, and no rule that needs a recipient. Not in observe mode, which learns from messages.
+ */
+bool
+session_may_splice(struct worker *w, const struct session *s)
+{
+	const struct snapshot *snap = w->snapshot;
+	const struct policy_ctx ctx = policy_ctx_of(w);
+	struct policy_question q = { .client = s->flow.remote, .helo = "", .ptr_name = "", .now_s = w->now_s };
+	const struct conf_listener *l;
+	bool fresh = false;
+
+	if (snap->conf->known_clients_relay || snap->conf->mode == MODE_OBSERVE)
+		return false;
+	l = worker_listener_of(w, &s->flow, &q.listener);
+	if (l == NULL || snap->rcpt_allow != NULL || snap->rcpt_deny != NULL || snap->rcpt_no_grey != NULL)
+		return false;
+	q.verdict = policy_client_lookup(&ctx, &s->flow.remote, w->now_s, &fresh);
+	return fresh && pool_takes_splices(w, l) && policy_is_known(&ctx, &q);
 }
 
 /* ---- refusal at connect ---- */

@@ -149,7 +149,7 @@ wlog_session(struct worker *w, struct session *s)
 	text(e, LOG_listener, s->listener_name);
 	address(e, LOG_client, &s->flow.remote);
 	log_record_put_number(e, LOG_duration_s, (int64_t)((w->now_us - s->accepted_us) / 1000000));
-	log_record_put_number(e, LOG_msgs, s->is_submission ? 0 : smtp_session_messages(s->smtp));
+	log_record_put_number(e, LOG_msgs, s->is_submission || !s->begun ? 0 : smtp_session_messages(s->smtp));
 	log_record_put_number(e, LOG_octets, (int64_t)s->octets);
 	if (s->is_submission)
 		text(e, LOG_backend, s->message_backend);

@@ -88,6 +88,9 @@ fails(struct fake_conn *f, enum fake_fail how)
 	case FAKE_NONSENSE:
 		say(f, "what?\r\n");
 		return true;
+	case FAKE_RAW:
+		say(f, f->m->raw);
+		return true;
 	}
 	return false;
 }
@@ -190,7 +193,8 @@ keep_message(struct fake_conn *f, const uint8_t *data, size_t octets)
 	to->octets = octets;
 	to->data = malloc(octets + 1);
 	BUG_ON(to->data == NULL);
-	memcpy(to->data, f->c->in + f->data_start, to->octets);
+	if (octets > 0)
+		memcpy(to->data, data, octets);
 	f->msg.n_to = 0;
 	say(f, "250 2.0.0 Ok: queued as SIM1\r\n");
 }
@@ -302,6 +306,7 @@ command(struct fake_conn *f, const char *line)
 			return;
 		say(f, "354 End data with <CR><LF>.<CR><LF>\r\n");
 		f->in_data = true;
+		f->c->deaf = m->deaf_in_data;
 		f->data_start = f->c->in_seen;
 	} else if (strncasecmp(line, "BDAT ", 5) == 0) {
 		bdat_command(f, line);
@@ -416,8 +421,10 @@ fake_mta_step(struct fake_mta *m)
 			f->ready_us = now + m->delay_us;
 		}
 		if (f->out_octets > 0 && now >= f->ready_us && f->c->tcp != NULL && f->c->out_octets == 0) {
+			const size_t n = m->dribble ? 1 : f->out_octets;
+
 			/* the sim borrows what it sends until it is sent: it is small enough for one go */
-			sim_send(f->c, f->out, f->out_octets);
+			sim_send(f->c, f->out, n);
 			f->c->out_octets = 0; /* a connection just reset takes nothing: it is lost, as in life */
 			f->out_octets -= n;
 			memmove(f->out, f->out + n, f->out_octets);
@@ -445,6 +452,14 @@ fake_mta_step(struct fake_mta *m)
 		sim_conn_forget(f->c);
 		free(f);
 	}
+}
+
+void
+fake_mta_shout(struct fake_mta *m, const char *text)
+{
+	for (struct fake_conn *f = conns; f != NULL; f = f->next)
+		if (f->m == m && f->c->tcp != NULL)
+			say(f, text);
 }
 
 void
@@ -596,6 +611,7 @@ sim_conf_init(struct sim_config *c)
 		.hostname = "gw.example",
 		.mode = MODE_ENFORCE,
 		.ptr_missing = EFFECT_REJECT,
+		.known_clients_relay = 1,
 		.grey_block_s = 240,
 		.grey_pass_s = 21600,
 		.grey_expire_s = 36 * 86400,

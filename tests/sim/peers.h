@@ -28,6 +28,7 @@ enum fake_fail { /* what the backend does when the named stage comes */
 	FAKE_4XX,
 	FAKE_5XX,
 	FAKE_NONSENSE,
+	FAKE_RAW,      /* says raw, whatever that is */
 };
 
 struct fake_mta {
@@ -41,6 +42,9 @@ struct fake_mta {
 	bool open_relay;
 	bool tolerant;              /* takes lines that no relay of ours would send: behind a splice */
 	uint64_t delay_us;          /* before each reply */
+	const char *raw;            /* of FAKE_RAW */
+	bool dribble;               /* replies go out one octet at a time, a millisecond apart */
+	bool deaf_in_data;          /* once it said 354 it takes nothing more from its socket */
 	struct fake_message message[FAKE_MESSAGES_MAX];
 	uint32_t n_messages;
 	uint32_t n_conns, n_quits, n_aborted_in_data, n_chunks;
@@ -50,6 +54,8 @@ struct fake_mta {
 void fake_mta_start(struct fake_mta *m, struct sim *sim, struct sim_host *host, const char *addr, uint16_t port,
 	enum conf_client_address client_address);
 void fake_mta_step(struct fake_mta *m);
+/* Says text on every connection it has, unasked. */
+void fake_mta_shout(struct fake_mta *m, const char *text);
 void fake_mta_stop(struct fake_mta *m);
 
 /* Control as the test plays it: answers questions as told, keeps log lines as "key=value ..." text. */
