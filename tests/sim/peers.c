@@ -213,7 +213,11 @@ bdat_command(struct fake_conn *f, const char *line)
 	unsigned long long n;
 	char last[8] = "";
 
-	BUG_ON(sscanf(line + 4, " %llu %7s", &n, last) < 1); /* the relay writes nothing else */
+	if (sscanf(line + 4, " %llu %7s", &n, last) < 1) {
+		BUG_ON(!f->m->tolerant); /* the relay writes nothing else */
+		say(f, "501 5.5.4 Syntax: BDAT SIZE [LAST]\r\n");
+		return;
+	}
 	f->m->n_chunks++;
 	f->in_chunk = true;
 	f->chunk_left = n;
