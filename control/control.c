@@ -951,7 +951,7 @@ report_start(struct control *c)
 int
 control_start(struct control *c, const char *config_path, struct config *config)
 {
-	struct resolver_params rp = { .finished = events_client_finished, .finished_arg = c };
+	struct resolver_params rp = { .finished = events_client_finished, .finished_arg = c, .in_good_standing = events_client_is_good, .standing_arg = c };
 	struct store_params sp;
 	int error;
 

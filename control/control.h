@@ -124,4 +124,7 @@ uint32_t events_turn(struct control *c);
 /* events.c: stores what DNS said about a client; resolver_params.finished. */
 void events_client_finished(void *arg, const struct ip_addr *client, const struct resolver_result *result);
 
+/* events.c: whether the client's network earned automatic allow by delivered mail; resolver_params.in_good_standing. */
+bool events_client_is_good(void *arg, const struct ip_addr *client);
+
 #endif

@@ -14,6 +14,7 @@
 
 #include "dataplane/base/bug.h"
 #include "dataplane/link/log_record.h"
+#include "dataplane/policy/autoallow.h"
 
 #define EVENTS_TURN_MAX 256 /* of one ring in one turn */
 
@@ -81,6 +82,19 @@ events_client_finished(void *arg, const struct ip_addr *client, const struct res
 	v.time_s = now_s > fresh_s - counts_s ? now_s - (fresh_s - counts_s) : 1;
 	control_policy_ctx(c, &ctx);
 	policy_client_store(&ctx, client, &v, now_s);
+}
+
+bool
+events_client_is_good(void *arg, const struct ip_addr *client)
+{
+	struct control *c = arg;
+	struct policy_ctx ctx;
+	uint16_t count;
+
+	if (!c->attached)
+		return false;
+	control_policy_ctx(c, &ctx);
+	return autoallow_check(&ctx, policy_auto_tag(&c->segment.table, client), control_now_s(c), true, &count);
 }
 
 static void

@@ -4,6 +4,7 @@
  * Flow:   events.c (LINK_EVENT_CLIENT), api (explain, dnsbl test) -> resolver_ask() -> c-ares -> resolver_result -> answer ring, table
  * Touches: UDP and TCP to the configured resolvers, on the event loop; no file, no /etc/hosts, no /etc/resolv.conf.
  * Keeps:  a question is answered by its deadline, with what is known then; a temporary error is never absence and never a listing;
+ *         a zone counts only after it has proven itself, none counts through resolvers that invent answers;
  *         clients in flight, waiters and cache have caps; with every resolver dead an answer comes at once.
  * Source: POLICY section 4; PITFALLS 40, 41, 46.
  */
@@ -14,11 +15,13 @@
 #include <stdint.h>
 
 #include "control/zone.h"
+#include "control/zone_health.h"
 #include "dataplane/base/verdict.h"
 
 #define RESOLVER_PTR_NAMES_MAX  8     /* names of one client that are looked up forward */
 #define RESOLVER_WAITERS_MAX    65536 /* sessions waiting for any client */
 #define RESOLVER_SERVERS_MAX    8
+#define RESOLVER_ZONE_IN_FLIGHT_MAX 1024 /* questions for clients to one zone; beyond it the zone says nothing */
 #define RESOLVER_TTL_MIN_S      30
 #define RESOLVER_TTL_MAX_S      3600
 #define RESOLVER_TTL_ERROR_S    30
@@ -26,10 +29,13 @@
 struct event_base;
 struct resolver;
 
+/* ZONE_UNASKED: disabled, not of the client's family, left alone for now. counts is apart: a zone in quarantine may list and not count. */
 enum zone_state { ZONE_UNASKED, ZONE_CLEAR, ZONE_LISTED, ZONE_ERROR };
 
 struct resolver_zone_result {
 	uint8_t state;        /* enum zone_state */
+	bool counts;          /* the zone has proven itself */
+	bool pending;         /* asked, not answered yet */
 	int16_t weight;
 	uint16_t dns_ms;
 	uint8_t n_addrs;
@@ -54,6 +60,9 @@ struct resolver_params {
 	uint32_t in_flight, cache_entries;
 	resolver_fn *finished;       /* every client whose questions all ended, late ones as well: for the table */
 	void *finished_arg;
+	/* Whether a client is in good standing (mail of it is known to be good); NULL: nobody is. A zone that lists many such is no good. */
+	bool (*in_good_standing)(void *arg, const struct ip_addr *client);
+	void *standing_arg;
 };
 
 /* NULL when there is no memory or c-ares cannot start. */
@@ -64,20 +73,51 @@ int resolver_configure(struct resolver *r, const struct config *config);
 
 /* Asks; fn is called once, perhaps before this returns (cached, refused). deadline_ms from now. fresh: past the cache. */
 void resolver_ask(struct resolver *r, const struct ip_addr *client, uint32_t deadline_ms, bool fresh, resolver_fn *fn, void *arg);
-void resolver_forget(struct resolver *r, const struct ip_addr *client);
+/* Whether there was something. */
+bool resolver_forget(struct resolver *r, const struct ip_addr *client);
 void resolver_flush(struct resolver *r);
 
+/* Asks for the test points of every zone and for random names at every resolver, now; by itself at start and each half hour. */
+void resolver_prove(struct resolver *r);
+/* The standing of a zone of the configuration in force. */
+const struct zone_health *resolver_zone_health(const struct resolver *r, uint32_t zone);
+
 struct resolver_zone_stats {
-	uint64_t asked, listed, errors, ms_total;
+	uint64_t asked, answered, listed, errors, full, ms_total;
+	uint32_t ms_max, in_flight;
+};
+
+struct resolver_server_stats {
+	char name[64];
+	bool down;      /* silent: not asked until it answers again */
+	bool inventing; /* it answers for names that do not exist: never asked about zones */
+	uint64_t questions, answers, failures, timeouts, ms_total;
 };
 
 struct resolver_stats {
 	uint64_t clients, cache_hits, coalesced, refused, late, questions, timeouts, servfails;
+	uint64_t early;          /* sessions answered before the last answer, which could not have changed the outcome */
+	uint64_t failovers;      /* questions asked of a further resolver */
 	uint32_t in_flight, cached, waiters;
-	bool down;
+	uint32_t proving;        /* questions for test points and random names under way */
+	bool down;               /* no resolver answers */
+	bool zones_off;          /* every resolver invents answers: no zone is asked */
+	uint32_t n_servers;
+	struct resolver_server_stats server[RESOLVER_SERVERS_MAX];
 	struct resolver_zone_stats zone[CONF_ZONES_MAX];
 };
 
 const struct resolver_stats *resolver_stats(const struct resolver *r);
+
+/* Clients in the cache, the last used first, at most max. */
+struct resolver_cached {
+	struct ip_addr client;
+	struct client_verdict verdict;
+	uint32_t ttl_s; /* left */
+	bool complete;
+	const char *ptr;
+};
+
+void resolver_cache_each(const struct resolver *r, uint32_t max, void (*fn)(void *arg, const struct resolver_cached *c), void *arg);
 
 #endif

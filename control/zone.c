@@ -27,6 +27,7 @@ zone_weigh(const struct config_zone *z, const struct dns_answer *answer)
 	return (struct zone_weight){
 		.listed = j.listing == DNSBL_LISTED,
 		.error = j.listing == DNSBL_ERROR || j.listing == DNSBL_NONSENSE,
+		.listing = j.listing,
 		.weight = j.weight,
 	};
 }

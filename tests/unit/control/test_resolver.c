@@ -17,7 +17,9 @@
 #include "control/resolver.h"
 #include "tests/unit/control/dns_build.h"
 
-enum how { OK, NXDOMAIN, SERVFAIL, REFUSED, SILENT, WRONG_ID, WRONG_QUESTION, GARBAGE, TRUNCATED, ALIAS, LATE };
+enum how { OK, NXDOMAIN, SERVFAIL, REFUSED, SILENT, WRONG_ID, WRONG_QUESTION, GARBAGE, TRUNCATED, ALIAS, ALIAS_LOOP, OVERSIZED, LATE };
+/* what all zones do */
+enum zones { AS_RULED, LIST_EVERYTHING, LIST_NOTHING, ANSWER_ERRORS };
 
 struct rule {
 	const char *name;
@@ -74,6 +76,20 @@ static const struct rule rules[] = {
 	{ "35.2.0.192.bl.example", DNS_A, OK, { "203.0.113.80" } },
 	{ "36.2.0.192.bl.example", DNS_A, OK, { "127.0.0.2" } },
 	{ "36.2.0.192.wl.example", DNS_A, SERVFAIL, { 0 } },
+	/* test points (RFC 5782): the first zone knows IPv6, too */
+	{ "2.0.0.127.bl.example", DNS_A, OK, { "127.0.0.2" } },
+	{ "2.0.0.127.key.bl2.example", DNS_A, OK, { "127.0.0.2" } },
+	{ "2.0.0.127.wl.example", DNS_A, OK, { "127.0.5.2" } },
+	{ "2.0.0.0.0.0.f.7.f.f.f.f.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.bl.example", DNS_A, OK, { "127.0.0.2" } },
+	{ "3.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.bl.example", DNS_A, OK, { "127.0.0.2" } },
+	{ "3.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.key.bl2.example", DNS_A, OK, { "127.0.0.2" } },
+	/* .41: listed for certain, and its PTR comes late; .42: a CNAME loop; .43: larger than EDNS allows; .44: an octet that needs escaping */
+	{ "41.2.0.192.bl.example", DNS_A, OK, { "127.0.0.2" } },
+	{ "41.2.0.192.in-addr.arpa", DNS_PTR, LATE, { "late.example.org" } },
+	{ "42.2.0.192.in-addr.arpa", DNS_PTR, ALIAS_LOOP, { 0 } },
+	{ "43.2.0.192.in-addr.arpa", DNS_PTR, OVERSIZED, { "mail.example.org" } },
+	{ "44.2.0.192.in-addr.arpa", DNS_PTR, OK, { "odd name\n.example.org" } },
+	{ "45.2.0.192.bl.example", DNS_A, SERVFAIL, { 0 } },
 	/* .40: later than the deadline of the test */
 	{ "40.2.0.192.in-addr.arpa", DNS_PTR, LATE, { "late.example.org" } },
 	{ "late.example.org", DNS_A, OK, { "192.0.2.40" } },
@@ -89,6 +105,9 @@ struct server {
 	struct event *readable;
 	struct evconnlistener *tcp;
 	bool dead;              /* swallows everything */
+	bool refuses;           /* SERVFAIL to everything */
+	bool invents;           /* an address for whatever does not exist */
+	enum zones zones;
 	unsigned questions, tcp_questions;
 	struct bufferevent *client[8]; /* of TCP: ended with the server */
 	unsigned n_clients;
@@ -147,6 +166,21 @@ answer(struct server *s, const uint8_t *q, size_t n, bool tcp, struct dns_build 
 	for (size_t i = 0; i < ARRAY_LEN(rules); i++)
 		if (rules[i].type == type && strcasecmp(rules[i].name, name) == 0)
 			r = &rules[i];
+	if (s->refuses) {
+		dns_begin(b, id, 0x8182, name, type);
+		return true;
+	}
+	if (s->zones != AS_RULED && type == DNS_A && (strstr(name, ".bl.example") != NULL || strstr(name, ".wl.example") != NULL)) {
+		dns_begin(b, id, s->zones == LIST_NOTHING ? 0x8183 : 0x8180, name, type);
+		if (s->zones != LIST_NOTHING)
+			dns_a(b, name, 60, s->zones == LIST_EVERYTHING ? V4(127u, 0u, 0u, 2u) : V4(127u, 255u, 255u, 254u));
+		return true;
+	}
+	if (r == NULL && s->invents && type == DNS_A) {
+		dns_begin(b, id, 0x8180, name, type);
+		dns_a(b, name, 60, V4(203u, 0u, 113u, 80u));
+		return true;
+	}
 	if (r == NULL) {
 		dns_begin(b, id, 0x8183, name, type);
 		dns_soa(b, "example", 120, 90);
@@ -189,6 +223,16 @@ answer(struct server *s, const uint8_t *q, size_t n, bool tcp, struct dns_build 
 		dns_begin(b, id, 0x8180, name, type);
 		dns_name_record(b, name, DNS_CNAME, 600, r->to[0]);
 		put_ok(b, r, r->to[0], 1);
+		return true;
+	case ALIAS_LOOP:
+		dns_begin(b, id, 0x8180, name, type);
+		dns_name_record(b, name, DNS_CNAME, 600, "loop.example.org");
+		dns_name_record(b, "loop.example.org", DNS_CNAME, 600, name);
+		return true;
+	case OVERSIZED: /* beyond the 1232 octets that were offered, without TC */
+		dns_begin(b, id, 0x8180, name, type);
+		while (b->n < 3000)
+			dns_name_record(b, name, DNS_PTR, 600, r->to[0]);
 		return true;
 	case LATE:
 		dns_begin(b, id, 0x8180, name, type);
@@ -318,6 +362,7 @@ struct bench {
 	struct config *config;
 	struct resolver *resolver;
 	unsigned finished;
+	bool all_good;
 	struct resolver_result last_finished;
 };
 
@@ -334,6 +379,7 @@ make_config(uint16_t port, unsigned timeout_ms, const char *more)
 		"pools = ( { name = \"default\"; backends = ( { name = \"m\"; address = \"198.18.1.3\"; client_address = \"none\"; } ); } );\n"
 		"listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; domains = [ \"example.org\" ]; pools = [ \"default\" ]; } );\n"
 		"dns = { resolvers = [ \"127.0.0.1:%u\"%s ]; timeout_ms = %u; tries = 2; deadline_ms = 2000; };\n"
+		"reverse_dns = { missing = \"nothing\"; };\n"
 		"dnsbl = { zones = ( { zone = \"bl.example\"; filters = [ \"127.0.0.[2..11]*5\" ]; decisive = true; },\n"
 		"  { zone = \"key.bl2.example\"; name = \"bl2.example\"; filters = [ \"127.0.0.[2..11]*2\" ]; },\n"
 		"  \"wl.example=127.0.[0..255].2*-3\" ); };\n"
@@ -355,18 +401,47 @@ finished(void *arg, const struct ip_addr *client, const struct resolver_result *
 	b->last_finished = *result;
 }
 
+static void run_ms(struct bench *b, unsigned ms);
+
+/* Until every test point and random name has its answer, or none. */
 static void
-bench_start(struct bench *b, unsigned timeout_ms, const char *more)
+settle(struct bench *b)
 {
-	struct resolver_params p = { .in_flight = 8, .cache_entries = 16, .finished = finished, .finished_arg = b };
+	for (unsigned i = 0; i < 500 && resolver_stats(b->resolver)->proving > 0; i++)
+		run_ms(b, 10);
+	CHECK_EQ("proofs end", resolver_stats(b->resolver)->proving, 0);
+	b->server.questions = b->server.tcp_questions = 0;
+}
+
+static bool
+everybody_is_good(void *arg, const struct ip_addr *client)
+{
+	(void)client;
+	return ((struct bench *)arg)->all_good;
+}
+
+static void
+bench_open(struct bench *b, unsigned timeout_ms, const char *more, enum zones zones, bool invents)
+{
+	struct resolver_params p = { .in_flight = 8, .cache_entries = 16, .finished = finished, .finished_arg = b, .in_good_standing = everybody_is_good,
+		.standing_arg = b };
 
 	memset(b, 0, sizeof(*b));
 	b->base = event_base_new();
 	server_start(&b->server, b->base);
+	b->server.zones = zones;
+	b->server.invents = invents;
 	b->config = make_config(b->server.port, timeout_ms, more);
 	p.config = b->config;
 	b->resolver = resolver_create(b->base, &p);
 	assert_non_null(b->resolver);
+	settle(b);
+}
+
+static void
+bench_start(struct bench *b, unsigned timeout_ms, const char *more)
+{
+	bench_open(b, timeout_ms, more, AS_RULED, false);
 }
 
 static void
@@ -453,6 +528,9 @@ test_resolver_reverse_dns(void **state)
 		{ "an answer to another question", "192.0.2.12", PTR_TEMPERR, "", false },
 		{ "garbage", "192.0.2.13", PTR_TEMPERR, "", false },
 		{ "truncated, then TCP", "192.0.2.14", PTR_CONFIRMED, "tcp.example.org", true },
+		{ "a CNAME loop", "192.0.2.42", PTR_TEMPERR, "", false },
+		{ "more octets than were offered: by TCP, within limits", "192.0.2.43", PTR_TEMPERR, "mail.example.org", true },
+		{ "odd octets: a name, escaped, and never asked for", "192.0.2.44", PTR_UNCONFIRMED, "odd\\x20name\\x0a.example.org", true },
 		{ "generic", "192.0.2.25", PTR_GENERIC, "192-0-2-25.dyn.example.net", true },
 		{ "IPv6", "2001:db8::1", PTR_CONFIRMED, "six.example.org", true },
 		{ "IPv6 without", "2001:db8::2", PTR_NONE, "", true },
@@ -462,7 +540,7 @@ test_resolver_reverse_dns(void **state)
 	(void)state;
 	bench_start(&b, 60, "");
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		struct resolver_result r = ask_for(&b, rows[i].client, 2000, false);
+		struct resolver_result r = ask_for(&b, rows[i].client, 2000, true); /* the whole, not what is certain already */
 
 		CHECK_EQ(rows[i].label, r.verdict.ptr_state, rows[i].want);
 		CHECK_STR(rows[i].label, r.ptr, rows[i].ptr);
@@ -470,7 +548,7 @@ test_resolver_reverse_dns(void **state)
 		CHECK_EQ(rows[i].label, r.verdict.known, CLIENT_KNOWN);
 		CHECK_EQ(rows[i].label, r.verdict.score, 0);
 	}
-	CHECK_EQ("TCP was used once", b.server.tcp_questions, 1);
+	CHECK_EQ("TCP for the truncated and for the oversized one", b.server.tcp_questions, 2);
 	bench_stop(&b);
 }
 
@@ -517,7 +595,7 @@ test_resolver_zones(void **state)
 	(void)state;
 	bench_start(&b, 60, "");
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		struct resolver_result r = ask_for(&b, rows[i].client, 2000, false);
+		struct resolver_result r = ask_for(&b, rows[i].client, 2000, true);
 
 		CHECK_EQ(rows[i].label, r.verdict.score, rows[i].score);
 		CHECK_EQ(rows[i].label, r.verdict.zone, rows[i].zone);
@@ -655,7 +733,7 @@ test_resolver_fails_over_to_the_next(void **state)
 	snprintf(more, sizeof(more), ", \"127.0.0.1:%u\"", ntohs(addr.sin_port));
 	bench_start(&b, 60, more);
 	CHECK_EQ("one of two is silent", ask_for(&b, "192.0.2.1", 2000, false).verdict.ptr_state, PTR_CONFIRMED);
-	CHECK_EQ("zones too", ask_for(&b, "192.0.2.31", 2000, false).verdict.score, 7);
+	CHECK_EQ("zones too", ask_for(&b, "192.0.2.31", 2000, true).verdict.score, 7);
 	bench_stop(&b);
 	close(silent);
 }
@@ -719,10 +797,275 @@ test_resolver_changes_under_way(void **state)
 	CHECK_EQ("the end answers everybody", g.n, 5);
 }
 
+static enum zone_standing
+standing(struct bench *b, uint32_t zone, enum zone_family f)
+{
+	return zone_health_standing(resolver_zone_health(b->resolver, zone), f, 0);
+}
+
+/* PITFALLS 40: dead lists list everything or nothing, blocked resolvers get errors. Healed, they come back. */
+static void
+test_resolver_zone_that_fails_its_test_points_never_counts(void **state)
+{
+	static const struct {
+		const char *label;
+		enum zones zones;
+		enum zone_standing want;
+	} rows[] = {
+		{ "lists everything", LIST_EVERYTHING, ZONE_STANDING_LISTS_EVERYTHING },
+		{ "lists nothing", LIST_NOTHING, ZONE_STANDING_LISTS_NOTHING },
+		{ "answers errors", ANSWER_ERRORS, ZONE_STANDING_ANSWERS_ERRORS },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct resolver_result r;
+		struct bench b;
+
+		bench_open(&b, 60, "", rows[i].zones, false);
+		CHECK_EQ(rows[i].label, standing(&b, 0, ZONE_V4), rows[i].want);
+		CHECK_EQ("another zone of the same resolver", standing(&b, 1, ZONE_V4), ZONE_STANDING_ACTIVE);
+		r = ask_for(&b, "192.0.2.30", 2000, false);
+		CHECK_EQ(rows[i].label, r.verdict.score, 0);
+		CHECK_EQ("not asked", resolver_stats(b.resolver)->zone[0].asked, 0);
+		r = ask_for(&b, "192.0.2.30", 2000, true);
+		CHECK_EQ("asked for the operator, but not counted", r.verdict.score, 0);
+		CHECK_EQ("shown", r.zone[0].n_addrs > 0, rows[i].zones != LIST_NOTHING);
+		CHECK_TRUE("says so", !r.zone[0].counts);
+		b.server.zones = AS_RULED;
+		resolver_prove(b.resolver);
+		settle(&b);
+		CHECK_EQ("healed", standing(&b, 0, ZONE_V4), ZONE_STANDING_ACTIVE);
+		CHECK_EQ("counts again", ask_for(&b, "192.0.2.30", 2000, true).verdict.score, 5);
+		b.server.zones = rows[i].zones;
+		resolver_prove(b.resolver);
+		settle(&b);
+		CHECK_EQ("and out again at the next proof", standing(&b, 0, ZONE_V4), rows[i].want);
+		b.server.dead = true;
+		resolver_prove(b.resolver);
+		settle(&b);
+		CHECK_EQ("silence changes no standing", standing(&b, 0, ZONE_V4), rows[i].want);
+		bench_stop(&b);
+	}
+}
+
+static void
+test_resolver_that_invents_turns_zones_off(void **state)
+{
+	struct resolver_result r;
+	struct bench b;
+
+	(void)state;
+	bench_open(&b, 60, "", AS_RULED, true);
+	CHECK_TRUE("noticed", resolver_stats(b.resolver)->zones_off && resolver_stats(b.resolver)->server[0].inventing);
+	r = ask_for(&b, "192.0.2.30", 2000, false);
+	CHECK_EQ("no zone counts", r.verdict.score, 0);
+	CHECK_EQ("no zone is asked", resolver_stats(b.resolver)->zone[0].asked + resolver_stats(b.resolver)->zone[1].asked, 0);
+	CHECK_EQ("reverse DNS is", ask_for(&b, "192.0.2.1", 2000, false).verdict.ptr_state, PTR_CONFIRMED);
+	b.server.invents = false;
+	resolver_prove(b.resolver);
+	settle(&b);
+	CHECK_TRUE("noticed again", !resolver_stats(b.resolver)->zones_off);
+	resolver_prove(b.resolver);
+	settle(&b);
+	CHECK_EQ("zones count", ask_for(&b, "192.0.2.30", 2000, true).verdict.score, 5);
+	bench_stop(&b);
+}
+
+static void
+test_resolver_inventing_one_is_passed_over(void **state)
+{
+	struct server liar;
+	struct bench b;
+	char more[64];
+	struct event_base *base = event_base_new();
+
+	(void)state;
+	/* the second server runs on the bench's loop from its start */
+	server_start(&liar, base);
+	snprintf(more, sizeof(more), ", \"127.0.0.1:%u\"", liar.port);
+	event_free(liar.readable);
+	evconnlistener_free(liar.tcp);
+	event_base_free(base);
+	bench_start(&b, 60, more);
+	liar.base = b.base;
+	liar.invents = true;
+	liar.n_clients = 0;
+	liar.readable = event_new(b.base, liar.fd, EV_READ | EV_PERSIST, udp_readable, &liar);
+	event_add(liar.readable, NULL);
+	for (unsigned i = 0; i < 30; i++) { /* it was silent until now */
+		run_ms(&b, 100);
+		if (!resolver_stats(b.resolver)->server[1].down)
+			break;
+	}
+	resolver_prove(b.resolver);
+	settle(&b);
+	CHECK_TRUE("one invents", resolver_stats(b.resolver)->server[1].inventing && !resolver_stats(b.resolver)->zones_off);
+	for (unsigned i = 0; i < 6; i++) {
+		CHECK_EQ("listed by the honest one", ask_for(&b, "192.0.2.30", 2000, true).verdict.score, 5);
+		CHECK_EQ("not listed is not invented", ask_for(&b, "192.0.2.1", 2000, true).verdict.score, 0);
+	}
+	resolver_destroy(b.resolver);
+	config_free(b.config);
+	server_stop(&b.server);
+	event_free(liar.readable);
+	close(liar.fd);
+	event_base_free(b.base);
+}
+
+static void
+test_resolver_zone_of_ipv4_alone_is_not_asked_for_ipv6(void **state)
+{
+	struct resolver_result r;
+	struct bench b;
+
+	(void)state;
+	bench_start(&b, 60, "");
+	CHECK_EQ("knows IPv6", standing(&b, 0, ZONE_V6), ZONE_STANDING_ACTIVE);
+	CHECK_EQ("IPv4 alone", standing(&b, 1, ZONE_V6), ZONE_STANDING_NO_FAMILY);
+	r = ask_for(&b, "2001:db8::3", 2000, false);
+	CHECK_EQ("the first counts, what the second would say does not", r.verdict.score, 5);
+	CHECK_EQ("not asked", resolver_stats(b.resolver)->zone[1].asked, 0);
+	CHECK_TRUE("that is no error", r.complete);
+	bench_stop(&b);
+}
+
+static void
+test_resolver_zone_that_lists_good_clients(void **state)
+{
+	struct bench b;
+
+	(void)state;
+	bench_start(&b, 60, "");
+	b.all_good = true;
+	for (unsigned i = 0; i < ZONE_SHARE_MIN - 1; i++)
+		CHECK_EQ("counts so far", ask_for(&b, i % 2 == 0 ? "192.0.2.31" : "192.0.2.1", 2000, true).verdict.score, i % 2 == 0 ? 7 : 0);
+	CHECK_EQ("too few to tell", standing(&b, 0, ZONE_V4), ZONE_STANDING_ACTIVE);
+	ask_for(&b, "192.0.2.1", 2000, true);
+	CHECK_EQ("not by one that is not listed", standing(&b, 0, ZONE_V4), ZONE_STANDING_LISTS_GOOD_CLIENTS);
+	CHECK_EQ("counts no more", ask_for(&b, "192.0.2.31", 2000, true).verdict.score, 0);
+	CHECK_EQ("an allowlist may list them", standing(&b, 2, ZONE_V4), ZONE_STANDING_ACTIVE);
+	bench_stop(&b);
+}
+
+static void
+test_resolver_disabled_zone(void **state)
+{
+	struct config *other;
+	struct bench b;
+
+	(void)state;
+	bench_start(&b, 60, "");
+	other = make_config(b.server.port, 60, "");
+	snprintf(other->values.dnsbl_disabled, sizeof(other->values.dnsbl_disabled), "x bl2.example");
+	CHECK_EQ("configured", resolver_configure(b.resolver, other), 0);
+	CHECK_EQ("the other counts at once: its proof was taken over", ask_for(&b, "192.0.2.31", 2000, false).verdict.score, 5);
+	CHECK_EQ("disabled, by its public name", standing(&b, 1, ZONE_V4), ZONE_STANDING_DISABLED);
+	CHECK_EQ("not asked", resolver_stats(b.resolver)->zone[1].asked, 0);
+	CHECK_EQ("enabled", resolver_configure(b.resolver, b.config), 0);
+	settle(&b);
+	CHECK_EQ("counts", ask_for(&b, "192.0.2.31", 2000, true).verdict.score, 7);
+	config_free(other);
+	bench_stop(&b);
+}
+
+/* A zone that fails while others answer is left alone; nobody waits for it, and others count. */
+static void
+test_resolver_zone_breaker(void **state)
+{
+	struct resolver_result r;
+	struct bench b;
+
+	(void)state;
+	bench_start(&b, 60, "");
+	for (unsigned i = 0; i < ZONE_FAILURES_MAX; i++)
+		r = ask_for(&b, "192.0.2.45", 2000, true);
+	CHECK_TRUE("an error, no listing", r.zone[0].state == ZONE_ERROR && r.verdict.score == 0);
+	CHECK_TRUE("left alone", !zone_health_asks(resolver_zone_health(b.resolver, 0), ZONE_V4, mono_ms() * 1000));
+	b.server.questions = 0;
+	r = ask_for(&b, "192.0.2.31", 2000, false);
+	CHECK_EQ("decided by the other", r.verdict.score, 2);
+	CHECK_TRUE("that is not the whole", !r.complete && r.ttl_s == RESOLVER_TTL_ERROR_S);
+	CHECK_TRUE("it comes back", zone_health_asks(resolver_zone_health(b.resolver, 0), ZONE_V4, mono_ms() * 1000 + ZONE_OPEN_MIN_US + 1000));
+	bench_stop(&b);
+}
+
+static void
+test_resolver_refusing_one_fails_over(void **state)
+{
+	struct server other;
+	struct bench b;
+	char more[64];
+	struct event_base *base = event_base_new();
+
+	(void)state;
+	server_start(&other, base);
+	snprintf(more, sizeof(more), ", \"127.0.0.1:%u\"", other.port);
+	event_free(other.readable);
+	evconnlistener_free(other.tcp);
+	event_base_free(base);
+	bench_start(&b, 60, more);
+	other.base = b.base;
+	other.n_clients = 0;
+	other.refuses = true;
+	other.readable = event_new(b.base, other.fd, EV_READ | EV_PERSIST, udp_readable, &other);
+	event_add(other.readable, NULL);
+	for (unsigned i = 0; i < 30 && resolver_stats(b.resolver)->server[1].down; i++)
+		run_ms(&b, 100);
+	other.questions = 0;
+	for (unsigned i = 0; i < 6; i++) {
+		struct resolver_result r = ask_for(&b, "192.0.2.31", 2000, true);
+
+		CHECK_TRUE("the other one knows", r.verdict.score == 7 && r.complete);
+	}
+	CHECK_TRUE("it was asked", other.questions > 0 && resolver_stats(b.resolver)->failovers > 0);
+	resolver_destroy(b.resolver);
+	config_free(b.config);
+	server_stop(&b.server);
+	event_free(other.readable);
+	close(other.fd);
+	event_base_free(b.base);
+}
+
+/* Refused whatever the missing PTR says: nobody waits for it. With a list of names to allow it could matter, so one waits. */
+static void
+test_resolver_answers_before_what_cannot_matter(void **state)
+{
+	struct resolver_result r;
+	struct config *other;
+	struct bench b;
+	uint64_t began;
+
+	(void)state;
+	bench_start(&b, 2000, "");
+	began = mono_ms();
+	r = ask_for(&b, "192.0.2.41", 2000, false);
+	CHECK_TRUE("a name could allow it", mono_ms() - began >= LATE_MS - 50 && r.verdict.score == 5);
+	other = make_config(b.server.port, 2000, "");
+	other->list[LIST_CLIENT_ALLOW_NAMES].n = other->list[LIST_CLIENT_DENY_NAMES].n = 0;
+	other->n_zones = 1; /* no allowlist either */
+	CHECK_EQ("configured", resolver_configure(b.resolver, other), 0);
+	began = mono_ms();
+	r = ask_for(&b, "192.0.2.41", 2000, false);
+	CHECK_TRUE("nothing could", mono_ms() - began < LATE_MS - 50 && r.verdict.score == 5);
+	CHECK_EQ("counted", resolver_stats(b.resolver)->early, 1);
+	run_ms(&b, LATE_MS + 300);
+	CHECK_TRUE("the whole is stored", b.last_finished.complete);
+	other->list[LIST_CLIENT_ALLOW_NAMES].n = other->list[LIST_CLIENT_DENY_NAMES].n = 1;
+	config_free(other);
+	bench_stop(&b);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_resolver_zone_that_fails_its_test_points_never_counts),
+		cmocka_unit_test(test_resolver_that_invents_turns_zones_off), cmocka_unit_test(test_resolver_inventing_one_is_passed_over),
+		cmocka_unit_test(test_resolver_zone_of_ipv4_alone_is_not_asked_for_ipv6),
+		cmocka_unit_test(test_resolver_zone_that_lists_good_clients), cmocka_unit_test(test_resolver_disabled_zone),
+		cmocka_unit_test(test_resolver_zone_breaker), cmocka_unit_test(test_resolver_refusing_one_fails_over),
+		cmocka_unit_test(test_resolver_answers_before_what_cannot_matter),
 		cmocka_unit_test(test_resolver_reverse_dns), cmocka_unit_test(test_resolver_name_lists_take_confirmed_names_alone),
 		cmocka_unit_test(test_resolver_zones), cmocka_unit_test(test_resolver_coalesces_and_caches),
 		cmocka_unit_test(test_resolver_deadline_and_late_answers), cmocka_unit_test(test_resolver_all_dead),
