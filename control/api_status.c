@@ -186,9 +186,9 @@ status_alarms(struct control *c)
 	for (uint32_t i = 0; i < c->config->n_zones; i++)
 		if (!dns->down && zone_fails(&dns->zone[i]))
 			alarm_add(alarms, "zone %s answers too few questions: see dnsbl status", c->config->zone[i].name);
-	if (store->state != STORE_READY)
-		alarm_add(alarms, "the database is %s: decisions are kept in memory alone%s%s", store_state_name(store->state), store->note[0] != '\0' ? ": " : "",
-			store->note);
+	if (store->state != STORE_READY || store->error != 0) /* READY with an error: it is about to be tried again */
+		alarm_add(alarms, "the database in %s cannot be %s: what is decided now would not survive a restart: %s", c->config->values.state_dir,
+			store->state == STORE_OFF ? "opened" : "written", store->note);
 	if (c->log.fd < 0 && c->log.path[0] != '\0')
 		alarm_add(alarms, "the log %s cannot be opened: lines are lost (stats control)", c->log.path);
 	else if (c->log.error != 0)

@@ -33,6 +33,7 @@ enum { DB_CLIENTS = SCHEMA_DB_N, DB_FIGURES, DB_N };
 
 #define STORE_RETRY_US      5000000
 #define STORE_CHECK_S       2        /* the walk of a file after an unclean end; one that takes longer counts as sound */
+#define STORE_LOCK_OCTETS   8192     /* of liblmdb with its 126 readers */
 #define STORE_GROW_TRIES    24
 #define STORE_OPTION_RECORDS_MAX 4096
 
@@ -310,14 +311,35 @@ databases_open(struct store *s)
 	return mdb_txn_commit(txn);
 }
 
+/*
+ * LMDB writes its lock file through a mapping: on a full disk the hole in a new one would end us by SIGBUS, again at each restart. So its
+ * blocks are asked for before. 0 or an errno.
+ */
+static int
+lock_file_make(const struct store *s)
+{
+	char path[sizeof(s->path) + 8];
+	int fd, error;
+
+	snprintf(path, sizeof(path), "%s-lock", s->path);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+	if (fd < 0)
+		return errno;
+	error = posix_fallocate(fd, 0, STORE_LOCK_OCTETS);
+	close(fd);
+	return error == EOPNOTSUPP || error == EINVAL ? 0 : error;
+}
+
 static int
 env_open(struct store *s)
 {
 	const size_t map = s->params.map_octets != 0 ? (size_t)s->params.map_octets : (size_t)s->params.map_mb << 20;
 	struct stat st;
 	size_t size = map;
-	int error = mdb_env_create(&s->env);
+	int error = lock_file_make(s);
 
+	if (error == 0)
+		error = mdb_env_create(&s->env);
 	if (error != 0) {
 		s->env = NULL;
 		return error;
@@ -521,6 +543,8 @@ write_txn(struct store *s, write_fn *fn, void *arg, const char *what)
 	}
 	if (error == 0) {
 		s->stats.commits++;
+		if (s->stats.error != 0)
+			note(s, "written again");
 		s->stats.error = 0;
 		s->stats.state = STORE_READY;
 	}

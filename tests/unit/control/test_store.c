@@ -5,9 +5,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -659,6 +661,55 @@ test_store_options_clients_backends_figures(void **state)
 	folder_remove(&f);
 }
 
+/* A file system of one page, full: the process of its own that has it ends with what went wrong, 0 for nothing, 77 where it may not mount. */
+static int
+start_on_a_full_disk(const struct folder *f)
+{
+	const struct store_params p = { .map_mb = 1, .map_max_mb = 4, .grey_per_s = 100, .why_entries = 100 };
+	struct store *s;
+	char path[128], page[4096] = { 0 };
+	int fd;
+
+	if (unshare(CLONE_NEWNS) != 0 && unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0)
+		return 77;
+	mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
+	if (mount("tmpfs", f->path, "tmpfs", 0, "size=256k,mode=0700") != 0)
+		return 77;
+	snprintf(path, sizeof(path), "%s/fill", f->path);
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	while (write(fd, page, sizeof(page)) > 0)
+		;
+	close(fd);
+	s = store_create(f->path, &p);
+	if (s == NULL || store_stats(s)->state != STORE_OFF || store_stats(s)->error != ENOSPC)
+		return 1;
+	unlink(path);
+	store_maintain(s, 60000000);
+	if (store_stats(s)->state != STORE_READY || store_option_put(s, "mode", "soft", 1) != 0)
+		return 2;
+	store_destroy(s);
+	return 0;
+}
+
+static void
+test_store_starts_on_a_full_disk(void **state)
+{
+	struct folder f = folder_make();
+	int status = 0;
+	pid_t pid = fork();
+
+	(void)state;
+	assert_true(pid >= 0);
+	if (pid == 0)
+		_exit(start_on_a_full_disk(&f));
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	folder_remove(&f);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+		skip();
+	CHECK_TRUE("not ended by a signal", WIFEXITED(status));
+	CHECK_EQ("off, and ready when there is room", WEXITSTATUS(status), 0);
+}
+
 int
 main(void)
 {
@@ -669,7 +720,7 @@ main(void)
 		cmocka_unit_test(test_store_unusable_folder_is_off_and_comes_back), cmocka_unit_test(test_store_damaged_file_is_set_aside),
 		cmocka_unit_test(test_store_sound_file_after_a_crash_is_kept), cmocka_unit_test(test_store_killed_in_the_middle),
 		cmocka_unit_test(test_store_names), cmocka_unit_test(test_store_sweep_removes_what_memory_has_not),
-		cmocka_unit_test(test_store_rejects_are_bounded), cmocka_unit_test(test_store_options_clients_backends_figures),
+		cmocka_unit_test(test_store_starts_on_a_full_disk), cmocka_unit_test(test_store_rejects_are_bounded), cmocka_unit_test(test_store_options_clients_backends_figures),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
