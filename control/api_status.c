@@ -30,11 +30,17 @@ store_state_name(enum store_state s)
 	return "?";
 }
 
-/* As `dnsbl status` says it. */
-static bool
-zone_fails(const struct resolver_zone_stats *z)
+/* Of the families a zone has, one that is not believed: as `dnsbl status` says it. NULL: none. What has not been heard of yet is no failure. */
+static const char *
+zone_trouble(const struct control *c, uint32_t zone)
 {
-	return z->asked > 8 && z->errors * 2 > z->asked;
+	for (enum zone_family f = ZONE_V4; f < ZONE_FAMILIES; f++) {
+		enum zone_standing s = zone_health_standing(resolver_zone_health(c->resolver, zone), f, control_mono_us());
+
+		if (s != ZONE_STANDING_ACTIVE && s != ZONE_STANDING_UNPROVEN && s != ZONE_STANDING_NO_FAMILY && s != ZONE_STANDING_DISABLED)
+			return zone_standing_name(s);
+	}
+	return NULL;
 }
 
 static const char *
@@ -184,8 +190,8 @@ status_alarms(struct control *c)
 	if (dns->down)
 		alarm_add(alarms, "no resolver answers: clients are judged without DNS, nobody is refused for it");
 	for (uint32_t i = 0; i < c->config->n_zones; i++)
-		if (!dns->down && zone_fails(&dns->zone[i]))
-			alarm_add(alarms, "zone %s answers too few questions: see dnsbl status", c->config->zone[i].name);
+		if (!dns->down && zone_trouble(c, i) != NULL)
+			alarm_add(alarms, "zone %s does not count (%s): see dnsbl status", c->config->zone[i].name, zone_trouble(c, i));
 	if (store->state != STORE_READY || store->error != 0) /* READY with an error: it is about to be tried again */
 		alarm_add(alarms, "the database in %s cannot be %s: what is decided now would not survive a restart: %s", c->config->values.state_dir,
 			store->state == STORE_OFF ? "opened" : "written", store->note);

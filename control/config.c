@@ -429,7 +429,8 @@ config_parse(const char *path, const char *text, size_t octets, bool read_files,
 	if (!text_is_sane(&r, text, octets))
 		goto out;
 	if (config_read_string(&tree, text) != CONFIG_TRUE) {
-		reader_error(&r, (uint32_t)config_error_line(&tree), "", "%s", config_error_text(&tree));
+		reader_error(&r, (uint32_t)config_error_line(&tree), "", "%s%s", config_error_text(&tree),
+			strcmp(config_error_text(&tree), "syntax error") == 0 ? " here or just before: a quote, = or ; too few or too many?" : "");
 		goto out;
 	}
 	read_group(&r, config_root_setting(&tree), "", 0);

@@ -89,8 +89,11 @@ main(int argc, char **argv)
 			break;
 		case 'k':
 			config = config_or_errors(optarg);
+			if (config == NULL)
+				return 2;
+			printf("%s: correct\n", optarg);
 			config_free(config);
-			return config != NULL ? 0 : 2;
+			return 0;
 		case 'd':
 			if (option_dump(stdout, optarg))
 				return 0;

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "control/config.h"
 #include "dataplane/base/bug.h"
 
 const struct option_row option_table[] = {
@@ -450,6 +451,8 @@ const char *
 option_check_all(const struct option_values *values, const char **path)
 {
 	const struct conf *c = &values->conf;
+	struct ip_addr addr;
+	uint16_t port;
 
 	*path = "hostname";
 	if (c->hostname[0] == '\0')
@@ -471,6 +474,9 @@ option_check_all(const struct option_values *values, const char **path)
 	*path = "state.map_max_mb";
 	if (values->map_max_mb < values->map_mb)
 		return "has to be at least state.map_mb";
+	*path = "metrics.listen";
+	if (values->metrics_listen[0] != '\0' && config_server_parse(values->metrics_listen, 9925, &addr, &port) != 0)
+		return "has to be an address of ours, for example \"127.0.0.1:9925\" or \"[::1]:9925\", or empty";
 	*path = "run_dir";
 	if (values->run_dir[0] != '/')
 		return "has to be an absolute path";

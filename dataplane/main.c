@@ -587,7 +587,7 @@ usage(FILE *to)
 	      "  --help          this text\n"
 	      "  --version       version\n"
 	      "\n"
-	      "SIGTERM: no new sessions, messages finish (smtp.drain), then it ends. A second SIGTERM ends it at "
+	      "SIGTERM: no new sessions, messages finish (dataplane.drain), then it ends. A second SIGTERM ends it at "
 	      "once.\n",
 		to);
 }
