@@ -416,7 +416,7 @@ main(int argc, char **argv)
 			turn(&b, false);
 		}
 		for (uint32_t opened = 0; opened < idle;) {
-			opened += gen_start(b.gen, MIN(idle - opened, 256u), b.now_us * 1000, b.now_us * 1000);
+			opened += gen_start(b.gen, MIN(idle - opened, 64u), b.now_us * 1000, b.now_us * 1000);
 			for (uint32_t i = 0; i < 4; i++)
 				turn(&b, false);
 		}
