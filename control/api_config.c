@@ -171,8 +171,10 @@ apply(struct control *c, const struct option_row *o)
 {
 	int error = 0;
 
-	if (strncmp(o->path, "dns.", 4) == 0)
-		error = resolver_configure(c->resolver, c->config);
+	if (strcmp(o->path, "dnsbl.disabled") == 0)
+		error = control_questions_changed(c);
+	else if (strncmp(o->path, "dns.", 4) == 0 || strncmp(o->path, "dnsbl.", 6) == 0 || strncmp(o->path, "reverse_dns.", 12) == 0)
+		error = resolver_configure(c->resolver, c->config); /* it answers early by thresholds and effects */
 	return error != 0 ? error : control_publish(c);
 }
 

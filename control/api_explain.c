@@ -1,12 +1,13 @@
 /*
- * api_explain.c - explain, why, dnsbl test, dnsbl status.
+ * api_explain.c - explain, why, dnsbl, dns cache.
  *
  * Flow:   explain: table, else DNS -> policy_rcpt() dry, with a trace;  why: record of the greylist, else the table of rejects
- * Touches: DNS; writes nothing but what DNS said.
+ * Touches: DNS; writes nothing but what DNS said; `dnsbl disable|enable` set an option.
  * Keeps:  explain decides by the code and the octets of the snapshot the data plane decides by.
  */
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "control/api.h"
 #include "control/api_client.h"
@@ -244,9 +245,9 @@ zone_json(struct control *c, uint32_t index, const struct resolver_zone_result *
 
 	for (unsigned i = 0; i < z->n_addrs; i++)
 		json_array_append_new(answers, json_string(ip_addr_format(&z->addr[i], text)));
-	return json_pack("{s:o, s:b, s:s, s:o, s:i, s:b, s:i}", "zone", api_string(c->config->zone[index].name), "listed", (int)(z->state == ZONE_LISTED),
+	return json_pack("{s:o, s:b, s:s, s:o, s:i, s:b, s:i, s:b}", "zone", api_string(c->config->zone[index].name), "listed", (int)(z->state == ZONE_LISTED),
 		"state", states[z->state <= ZONE_ERROR ? z->state : 0], "answers", answers, "weight", (int)(z->state == ZONE_LISTED ? z->weight : 0), "error",
-		(int)(z->state == ZONE_ERROR), "dns_ms", (int)z->dns_ms);
+		(int)(z->state == ZONE_ERROR), "dns_ms", (int)z->dns_ms, "counts", (int)z->counts);
 }
 
 static void
@@ -290,31 +291,192 @@ dnsbl_test(struct control *c, struct api_request *r, const json_t *args)
 	resolver_ask(c->resolver, &addr, 10000, true, dnsbl_tested, t);
 }
 
+static json_t *
+servers_json(const struct resolver_stats *s)
+{
+	json_t *out = json_array();
+
+	for (uint32_t i = 0; i < s->n_servers; i++) {
+		const struct resolver_server_stats *v = &s->server[i];
+
+		json_array_append_new(out, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:f}", "server", v->name, "state", v->down ? "down" :
+			v->inventing ? "invents" : "up", "asked", (json_int_t)v->questions, "answered", (json_int_t)v->answers, "failures",
+			(json_int_t)v->failures, "timeouts", (json_int_t)v->timeouts, "latency_ms", v->answers > 0 ? (double)v->ms_total / (double)v->answers : 0.0));
+	}
+	return out;
+}
+
 static void
 dnsbl_status(struct control *c, struct api_request *r, const json_t *args)
 {
 	const struct resolver_stats *s = resolver_stats(c->resolver);
-	json_t *zones = json_array(), *resolvers = json_array();
+	const uint64_t now_us = control_mono_us();
+	json_t *zones = json_array(), *row;
 
 	(void)args;
-	for (uint32_t i = 0; i < c->config->list[LIST_RESOLVERS].n; i++)
-		json_array_append_new(resolvers, json_pack("{s:o, s:s}", "server", api_string(c->config->list[LIST_RESOLVERS].v[i].text), "state",
-			s->down ? "down" : "up"));
 	for (uint32_t i = 0; i < c->config->n_zones; i++) {
+		const struct zone_health *h = resolver_zone_health(c->resolver, i);
 		const struct resolver_zone_stats *z = &s->zone[i];
 		int lowest, highest;
 
+		if (h == NULL)
+			break;
 		zone_weight_range(&c->config->zone[i], &lowest, &highest);
-		json_array_append_new(zones, json_pack("{s:o, s:i, s:i, s:b, s:I, s:I, s:I, s:f, s:s}", "zone", api_string(c->config->zone[i].name), "weight_min",
-			lowest, "weight_max", highest, "decisive", (int)c->config->zone[i].spec.decisive, "asked", (json_int_t)z->asked, "listed",
-			(json_int_t)z->listed, "errors", (json_int_t)z->errors, "latency_ms", z->asked > 0 ? (double)z->ms_total / (double)z->asked : 0.0, "state",
-			z->asked > 8 && z->errors * 2 > z->asked ? "failing" : "active"));
+		row = json_pack("{s:o, s:i, s:i, s:b, s:I, s:I, s:I, s:I, s:f, s:i}", "zone", api_string(c->config->zone[i].name), "weight_min", lowest,
+			"weight_max", highest, "decisive", (int)c->config->zone[i].spec.decisive, "asked", (json_int_t)z->asked, "answered",
+			(json_int_t)z->answered, "listed", (json_int_t)z->listed, "errors", (json_int_t)z->errors, "latency_ms",
+			z->answered > 0 ? (double)z->ms_total / (double)z->answered : 0.0, "latency_max_ms", (int)MIN(z->ms_max, 1000000u));
+		json_object_set_new(row, "state", json_string(s->zones_off ? "off" : zone_standing_name(zone_health_standing(h, ZONE_V4, now_us))));
+		json_object_set_new(row, "state6", json_string(s->zones_off ? "off" : zone_standing_name(zone_health_standing(h, ZONE_V6, now_us))));
+		json_object_set_new(row, "good_clients", json_pack("{s:i, s:i}", "asked", (int)h->good_asked, "listed", (int)h->good_listed));
+		json_array_append_new(zones, row);
 	}
-	api_answer(r, json_pack("{s:o, s:o, s:{s:i, s:I, s:I}}", "resolvers", resolvers, "zones", zones, "cache", "clients", (int)s->cached, "hits",
-		(json_int_t)s->cache_hits, "asked", (json_int_t)s->clients));
+	api_answer(r, json_pack("{s:o, s:o, s:b, s:{s:i, s:I, s:I, s:I}}", "resolvers", servers_json(s), "zones", zones, "zones_off", (int)s->zones_off,
+		"cache", "clients", (int)s->cached, "hits", (json_int_t)s->cache_hits, "asked", (json_int_t)s->clients, "answered_early",
+		(json_int_t)s->early));
+}
+
+/* The words of text but for name, and name at the end where add is wanted. False: no room. */
+static bool
+words_with(const char *text, const char *name, bool add, char *out, size_t room)
+{
+	size_t n = 0;
+
+	out[0] = '\0';
+	for (const char *p = text + strspn(text, " "); *p != '\0'; p += strcspn(p, " "), p += strspn(p, " ")) {
+		const size_t len = strcspn(p, " ");
+
+		if (len == strlen(name) && strncasecmp(p, name, len) == 0)
+			continue;
+		n += (size_t)snprintf(out + n, room - n, "%s%.*s", n > 0 ? " " : "", (int)len, p);
+		if (n >= room)
+			return false;
+	}
+	if (add)
+		n += (size_t)snprintf(out + n, room - n, "%s%s", n > 0 ? " " : "", name);
+	return n < room;
+}
+
+static void
+zone_switch(struct control *c, struct api_request *r, const json_t *args, bool disable)
+{
+	const struct option_row *o = option_find("dnsbl.disabled");
+	const char *text = api_need(r, args, "zone"), *name = NULL;
+	char words[sizeof(c->config->values.dnsbl_disabled)], why[OPTION_ERROR_OCTETS];
+
+	if (text == NULL)
+		return;
+	for (uint32_t i = 0; i < c->config->n_zones; i++)
+		if (strcasecmp(c->config->zone[i].name, text) == 0)
+			name = c->config->zone[i].name;
+	if (name == NULL) {
+		api_error(r, "not-found", "there is no zone %.80s; greylinectl dnsbl status lists them", text);
+		return;
+	}
+	if (o == NULL || !words_with(c->config->values.dnsbl_disabled, name, disable, words, sizeof(words)) ||
+		config_set(c->config, o, words, why) != 0) {
+		api_error(r, "bad-value", "%.80s: dnsbl.disabled has no room", text);
+		return;
+	}
+	if (control_questions_changed(c) != 0) {
+		api_error(r, "unavailable", "the resolver cannot be set up");
+		return;
+	}
+	api_answer(r, json_pack("{s:o, s:b, s:b}", "zone", api_string(name), "disabled", (int)disable, "kept",
+		(int)(store_option_put(c->store, o->path, words, (uint64_t)(control_wall_us() / 1000000)) == 0)));
+}
+
+static void
+dnsbl_disable(struct control *c, struct api_request *r, const json_t *args)
+{
+	zone_switch(c, r, args, true);
+}
+
+static void
+dnsbl_enable(struct control *c, struct api_request *r, const json_t *args)
+{
+	zone_switch(c, r, args, false);
+}
+
+/* --- the cache */
+
+struct cache_rows {
+	json_t *rows;
+	const struct ip_addr *only; /* NULL: all */
+	struct control *c;
+	uint32_t left;
+};
+
+static void
+cache_row(void *arg, const struct resolver_cached *e)
+{
+	struct cache_rows *x = arg;
+	char text[IP_ADDR_TEXT_MAX_OCTETS];
+
+	if ((x->only != NULL && !ip_addr_equal(x->only, &e->client)) || x->left == 0)
+		return;
+	x->left--;
+	json_array_append_new(x->rows, json_pack("{s:s, s:s, s:o, s:i, s:o, s:i, s:b}", "client", ip_addr_format(&e->client, text), "ptr_state",
+		policy_ptr_name((enum ptr_state)e->verdict.ptr_state), "ptr", api_string(e->ptr), "score", (int)e->verdict.score, "zone",
+		api_string(e->verdict.zone < x->c->config->n_zones ? x->c->config->zone[e->verdict.zone].name : ""), "ttl_s", (int)e->ttl_s, "complete",
+		(int)e->complete));
+}
+
+/* The optional client; false: answered. */
+static bool
+client_take(struct api_request *r, const json_t *args, struct ip_addr *addr, bool *given)
+{
+	const char *text = api_text(args, "client");
+
+	*given = text != NULL;
+	if (text == NULL || ip_addr_parse(text, addr) == 0)
+		return true;
+	api_error(r, "usage", "\"%.60s\" is not an address", text);
+	return false;
+}
+
+static void
+dns_cache_show(struct control *c, struct api_request *r, const json_t *args)
+{
+	const uint32_t limit = (uint32_t)MIN(MAX(api_number(args, "limit", 100), (int64_t)1), (int64_t)10000);
+	struct ip_addr addr;
+	bool given;
+	struct cache_rows x = { .c = c, .left = limit };
+
+	if (!client_take(r, args, &addr, &given))
+		return;
+	x.only = given ? &addr : NULL;
+	x.rows = json_array();
+	resolver_cache_each(c->resolver, given ? UINT32_MAX : limit, cache_row, &x);
+	if (given && json_array_size(x.rows) == 0) {
+		json_decref(x.rows);
+		api_error(r, "not-found", "nothing is cached of %.60s", api_text(args, "client"));
+		return;
+	}
+	api_answer(r, json_pack("{s:o, s:i}", "entries", x.rows, "cached", (int)resolver_stats(c->resolver)->cached));
+}
+
+static void
+dns_cache_flush(struct control *c, struct api_request *r, const json_t *args)
+{
+	int removed = (int)resolver_stats(c->resolver)->cached;
+	struct ip_addr addr;
+	bool given;
+
+	if (!client_take(r, args, &addr, &given))
+		return;
+	if (given)
+		removed = resolver_forget(c->resolver, &addr);
+	else
+		resolver_flush(c->resolver);
+	if (given && removed == 0)
+		api_error(r, "not-found", "nothing is cached of %.60s", api_text(args, "client"));
+	else
+		api_answer(r, json_pack("{s:i}", "removed", removed));
 }
 
 const struct api_command api_commands_explain[] = {
 	{ "explain", explain, "client helo from rcpt listener" }, { "why", why, "ref" }, { "dnsbl test", dnsbl_test, "client" },
-	{ "dnsbl status", dnsbl_status, "" }, { 0 },
+	{ "dnsbl status", dnsbl_status, "" }, { "dnsbl disable", dnsbl_disable, "zone" }, { "dnsbl enable", dnsbl_enable, "zone" },
+	{ "dns cache show", dns_cache_show, "client limit" }, { "dns cache flush", dns_cache_flush, "client" }, { 0 },
 };

@@ -189,6 +189,8 @@ status_alarms(struct control *c)
 	alarms_backends(c, alarms);
 	if (dns->down)
 		alarm_add(alarms, "no resolver answers: clients are judged without DNS, nobody is refused for it");
+	if (dns->zones_off)
+		alarm_add(alarms, "every resolver invents answers for names that do not exist: blocklists are off");
 	for (uint32_t i = 0; i < c->config->n_zones; i++)
 		if (!dns->down && zone_trouble(c, i) != NULL)
 			alarm_add(alarms, "zone %s does not count (%s): see dnsbl status", c->config->zone[i].name, zone_trouble(c, i));

@@ -297,15 +297,21 @@ clients_read(struct control *c)
 	store_clients(c->store, client_take, c);
 }
 
+int
+control_questions_changed(struct control *c)
+{
+	if (resolver_configure(c->resolver, c->config) != 0)
+		return -EIO;
+	verdicts_drop(c);
+	return 0;
+}
+
 static int
 clients_changed(struct control *c, uint32_t names_before)
 {
 	clients_read(c);
-	if (c->n_names > 0 || names_before > 0) {
-		if (resolver_configure(c->resolver, c->config) != 0)
-			return -EIO;
-		verdicts_drop(c);
-	}
+	if ((c->n_names > 0 || names_before > 0) && control_questions_changed(c) != 0)
+		return -EIO;
 	return control_publish(c);
 }
 

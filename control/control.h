@@ -107,6 +107,8 @@ bool control_dataplane_serves(const struct control *c);
 int control_client_put(struct control *c, const char *key, char list, const char *note, char *why);
 int control_client_remove(struct control *c, const char *key);
 
+/* Zones or name lists are others: asks by them, and forgets verdicts by the old ones. 0 or -EIO. */
+int control_questions_changed(struct control *c);
 /* What policy decides by, for explain and for records of clients. */
 void control_policy_ctx(struct control *c, struct policy_ctx *ctx);
 uint32_t control_now_s(const struct control *c);          /* policy time */

@@ -254,6 +254,13 @@ test_api_lines(void **state)
 		{ "{\"cmd\":\"explain\",\"args\":{\"client\":\"192.0.2.1\",\"rcpt\":\"x@elsewhere.example\"}}", "result/rule", "2" },
 		{ "{\"cmd\":\"explain\",\"args\":{\"client\":\"192.0.2.1\",\"rcpt\":\"postmaster@example.org\"}}", "result/rule", "3" },
 		{ "{\"cmd\":\"dnsbl test\",\"args\":{\"client\":\"192.0.2.1\"}}", "error/code", "unavailable" },
+		{ "{\"cmd\":\"dnsbl status\"}", "result/zones_off", "false" },
+		{ "{\"cmd\":\"dnsbl disable\"}", "error/code", "usage" },
+		{ "{\"cmd\":\"dnsbl disable\",\"args\":{\"zone\":\"x\"}}", "error/code", "not-found" },
+		{ "{\"cmd\":\"dns cache show\"}", "result/cached", "0" },
+		{ "{\"cmd\":\"dns cache show\",\"args\":{\"client\":\"192.0.2.1\"}}", "error/code", "not-found" },
+		{ "{\"cmd\":\"dns cache flush\"}", "result/removed", "0" },
+		{ "{\"cmd\":\"dns cache flush\",\"args\":{\"client\":\"x\"}}", "error/code", "usage" },
 		{ "{\"cmd\":\"backend list\"}", "result/backends/0/state", "unprobed" },
 		{ "{\"cmd\":\"backend probe\",\"args\":{\"backend\":\"mta1\"}}", "error/code", "unavailable" },
 		{ "{\"cmd\":\"backend drain\",\"args\":{\"backend\":\"nobody\"}}", "error/code", "not-found" },
@@ -511,12 +518,41 @@ test_events_through_the_rings(void **state)
 	daemon_end(&d);
 }
 
+/* A zone that is switched off, by its public name: kept as an option, and the key is shown nowhere. */
+static void
+test_api_zone_is_switched(void **state)
+{
+	static const struct {
+		const char *line, *path, *want;
+	} rows[] = {
+		{ "{\"cmd\":\"dnsbl status\"}", "result/zones/0/state", "unproven" },
+		{ "{\"cmd\":\"dnsbl status\"}", "result/zones/0/zone", "bl.example" },
+		{ "{\"cmd\":\"dnsbl disable\",\"args\":{\"zone\":\"secretkey.bl.example\"}}", "error/code", "not-found" },
+		{ "{\"cmd\":\"dnsbl disable\",\"args\":{\"zone\":\"BL.example\"}}", "result/disabled", "true" },
+		{ "{\"cmd\":\"dnsbl disable\",\"args\":{\"zone\":\"wl.example\"}}", "result/disabled", "true" },
+		{ "{\"cmd\":\"dnsbl status\"}", "result/zones/0/state", "disabled" },
+		{ "{\"cmd\":\"config\",\"args\":{\"option\":\"dnsbl.disabled\"}}", "result/options/0/value", "bl.example wl.example" },
+		{ "{\"cmd\":\"dnsbl enable\",\"args\":{\"zone\":\"bl.example\"}}", "result/disabled", "false" },
+		{ "{\"cmd\":\"dnsbl status\"}", "result/zones/0/state", "unproven" },
+		{ "{\"cmd\":\"dnsbl status\"}", "result/zones/1/state6", "disabled" },
+		{ "{\"cmd\":\"dnsbl status\"}", "result/resolvers/0/server", "127.0.0.1:9" },
+	};
+	struct daemon d;
+
+	(void)state;
+	daemon_start(&d, "dns = { resolvers = [ \"127.0.0.1:9\" ]; };\n"
+			 "dnsbl = { zones = ( { zone = \"secretkey.bl.example\"; name = \"bl.example\"; filters = [ \"127.0.0.2*4\" ]; }, \"wl.example*-2\" ); };");
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		check(&d, rows[i].line, rows[i].path, rows[i].want);
+	daemon_end(&d);
+}
+
 int
 main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_api_lines), cmocka_unit_test(test_api_what_was_set_survives), cmocka_unit_test(test_api_reload_takes_good_files_alone),
-		cmocka_unit_test(test_api_second_instance_is_refused), cmocka_unit_test(test_events_through_the_rings),
+		cmocka_unit_test(test_api_zone_is_switched), cmocka_unit_test(test_api_second_instance_is_refused), cmocka_unit_test(test_events_through_the_rings),
 	};
 
 	if (argc != 2) {

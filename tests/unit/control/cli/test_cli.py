@@ -214,6 +214,24 @@ class Commands(Asked):
                    shown=["bl.lab.example", "127.0.0.2", "12 ms", "reject"])
         self.check(ok({"resolvers": [{"server": "198.18.2.3:53", "state": "up"}], "zones": []}), ["dnsbl", "status"], {"cmd": "dnsbl status"},
                    shown=["198.18.2.3:53", "no zones"])
+        zone = {"zone": "bl.lab.example", "state": "lists-everything", "state6": "active", "weight_max": 5, "asked": 7, "answered": 6, "listed": 2,
+                "errors": 1, "latency_ms": 4.0, "latency_max_ms": 31}
+        self.check(ok({"resolvers": [{"server": "198.18.2.3:53", "state": "invents", "timeouts": 3}], "zones": [zone], "zones_off": True}),
+                   ["dnsbl", "status"], {"cmd": "dnsbl status"}, shown=["lists-everything", "active", "31 ms", "invents", "ZONES ARE OFF"])
+
+    def test_dnsbl_switch(self):
+        for word, value in (("disable", True), ("enable", False)):
+            self.check(ok({"zone": "bl.lab.example", "disabled": value}), ["dnsbl", word, "bl.lab.example"],
+                       {"cmd": "dnsbl " + word, "args": {"zone": "bl.lab.example"}}, shown=["bl.lab.example", "yes" if value else "no"])
+            self.check(error("not-found", "there is no zone x"), ["dnsbl", word, "x"], {"cmd": "dnsbl " + word, "args": {"zone": "x"}}, 1)
+
+    def test_dns_cache(self):
+        row = {"client": "192.0.2.1", "ptr_state": "confirmed", "ptr": "a.example", "score": 5, "zone": "bl.lab.example", "ttl_s": 90, "complete": True}
+        self.check(ok({"entries": [row], "cached": 1}), ["dns", "cache", "show"], {"cmd": "dns cache show", "args": {}}, shown=["192.0.2.1", "bl.lab.example", "a.example"])
+        self.check(ok({"entries": [], "cached": 0}), ["dns", "cache", "show", "--limit", "5"], {"cmd": "dns cache show", "args": {"limit": "5"}},
+                   shown=["nothing is cached"])
+        self.check(ok({"removed": 3}), ["dns", "cache", "flush"], {"cmd": "dns cache flush", "args": {}}, shown=["3"])
+        self.check(ok({"removed": 1}), ["dns", "cache", "flush", "192.0.2.1"], {"cmd": "dns cache flush", "args": {"client": "192.0.2.1"}}, shown=["1"])
 
     def test_backend(self):
         row = {"name": "mta1", "address": "198.18.1.3", "port": 25, "pool": "default", "client_address": "proxy_v2", "state": "up", "up": True,
@@ -273,7 +291,8 @@ class Everywhere(Asked):
         lists = {k: wild for k in ("entries", "options", "steps", "zones", "resolvers", "backends", "lists", "refused_networks", "waiting", "tcp")}
         for result in (None, "x", [], lists, dict.fromkeys(lists, 7), {"tcp": {"x": [1]}, "after": {}, "more": True, "verdict": [], "value": {}}):
             for args in (["status"], ["stats"], ["config"], ["config", "a"], ["grey", "list"], ["grey", "show", "04D2A0QF"], ["client", "show", "x"],
-                         ["explain", "x"], ["why", "x"], ["dnsbl", "test", "x"], ["dnsbl", "status"], ["backend", "list"], ["backend", "probe", "x"],
+                         ["explain", "x"], ["why", "x"], ["dnsbl", "test", "x"], ["dnsbl", "status"], ["dnsbl", "disable", "x"], ["dns", "cache", "show"],
+                         ["dns", "cache", "flush"], ["backend", "list"], ["backend", "probe", "x"],
                          ["report"], ["reload"], ["set", "a", "b"], ["client", "allow", "x"], ["client", "list"]):
                 done = self.ask(ok(result), *args)
                 self.assertEqual(done.returncode, 0, (result, args, done.stderr))
@@ -297,6 +316,7 @@ class Usage(unittest.TestCase):
                      ["grey", "show"], ["grey", "show", "a", "b"], ["grey", "del"], ["grey", "del", "a", "b"], ["grey", "del", "REF", "--sender", "x"], ["grey", "del", "--sender", "x", "--limit", "3"],
                      ["grey", "list", "x"], ["grey", "list", "--limit", "0"], ["grey", "list", "--limit", "x"], ["grey", "list", "--sender"],
                      ["grey", "list", "--bogus"], ["client", "show"], ["explain"], ["explain", "1", "2", "3", "4", "5"], ["why"], ["dnsbl", "test"],
+                     ["dnsbl", "disable"], ["dnsbl", "enable", "a", "b"], ["dns"], ["dns", "cache", "flush", "a", "b"],
                      ["backend", "probe"], ["report", "--limit", "-1"], ["--socket"], ["db", "show", "nonsense!"], ["db", "list", "--kind", "x"],
                      ["db", "list", "--limit", "0"], ["help", "bogus"]):
             done = ctl(*args)
