@@ -160,14 +160,26 @@ keep_reject(struct control *c, const struct link_event_log *e, int64_t wall_us)
 	c->counts.rejects_kept++;
 }
 
+/*
+ * When it happened, by the wall clock. Records wait in the ring while control is away; without this, minutes of mail would have the time of
+ * its return. A fresh one has its time by the microsecond, one that waited by the second; what is said to be older than a day is not believed.
+ */
+static int64_t
+log_time_us(const struct control *c, const struct link_event_log *e, int64_t wall_us)
+{
+	const int64_t waited_s = wall_us / 1000000 - control_wall_of(c, e->policy_s);
+
+	return waited_s >= 2 && waited_s <= 86400 ? wall_us - wall_us % 1000000 - waited_s * 1000000 : wall_us;
+}
+
 static void
 take_log(struct control *c, const struct link_event_log *e)
 {
-	const int64_t wall_us = control_wall_us();
+	const int64_t wall_us = control_wall_us(), at_us = log_time_us(c, e, wall_us);
 	struct ip_addr network;
 
 	c->counts.events_log++;
-	log_event(&c->log, e, wall_us);
+	log_event(&c->log, e, wall_us, at_us);
 	if (e->kind != LINK_LOG_RCPT)
 		return;
 	network = policy_client_network(&e->client);
@@ -180,7 +192,7 @@ take_log(struct control *c, const struct link_event_log *e)
 			c->report.rejected++;
 		report_refused(&c->report, &network, e->rule);
 		if (e->ref != 0)
-			keep_reject(c, e, wall_us);
+			keep_reject(c, e, at_us);
 	}
 }
 

@@ -320,7 +320,7 @@ second_turn(struct log *log, int64_t wall_us)
 }
 
 void
-log_event(struct log *log, const struct link_event_log *e, int64_t wall_us)
+log_event(struct log *log, const struct link_event_log *e, int64_t wall_us, int64_t at_us)
 {
 	char out[LOG_LINE_MAX_OCTETS];
 
@@ -333,7 +333,7 @@ log_event(struct log *log, const struct link_event_log *e, int64_t wall_us)
 		}
 		log->grey_in_second++;
 	}
-	buffer_line(log, out, log_format_event(log->format, e, wall_us, out));
+	buffer_line(log, out, log_format_event(log->format, e, at_us, out));
 }
 
 void

@@ -40,8 +40,8 @@ void log_init(struct log *log);
 int log_open(struct log *log, const char *path);
 void log_fini(struct log *log);
 
-/* One record, already checked for its length. wall_us: microseconds since 1970. */
-void log_event(struct log *log, const struct link_event_log *e, int64_t wall_us);
+/* One record, already checked for its length. wall_us: now, for the caps; at_us: when it happened; both microseconds since 1970. */
+void log_event(struct log *log, const struct link_event_log *e, int64_t wall_us, int64_t at_us);
 /* A line of our own. text is escaped. */
 void log_notice(struct log *log, int64_t wall_us, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* Writes what is buffered and, when the second is over, the summary of capped lines. */

@@ -480,7 +480,7 @@ test_events_through_the_rings(void **state)
 	log_record_put_number(&rec, LOG_score, 7);
 	memcpy(ring_reserve(&s.event[0]), &rec, sizeof(rec));
 	ring_publish(&s.event[0]);
-	log_record_start(&rec, LINK_LOG_RCPT, 100);
+	log_record_start(&rec, LINK_LOG_RCPT, segment_policy_now_s(&s, segment_boot_us()) - 600); /* it lay in the ring for ten minutes */
 	rec.verdict = VERDICT_PASS;
 	rec.rule = RULE_GREYLIST;
 	rec.client = client;
@@ -513,6 +513,18 @@ test_events_through_the_rings(void **state)
 		CHECK_TRUE("read", fread(text, 1, sizeof(text) - 1, f) > 0);
 		fclose(f);
 		CHECK_TRUE("the line", strstr(text, " from=\"evil\\x0a\\\"@b.example\" ") != NULL);
+		{
+			const char *line = strstr(text, " waited_s=300");
+			struct tm tm = { 0 };
+			long late_s;
+
+			assert_non_null(line);
+			while (line > text && line[-1] != '\n')
+				line--;
+			assert_non_null(strptime(line, "time=%Y-%m-%dT%H:%M:%S", &tm));
+			late_s = (long)(time(NULL) - timegm(&tm));
+			CHECK_TRUE("has the time it happened at", late_s >= 600 && late_s < 630);
+		}
 	}
 	segment_close(&s, true);
 	daemon_end(&d);

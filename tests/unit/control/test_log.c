@@ -148,8 +148,8 @@ test_log_caps_greylisted_strangers_alone(void **state)
 	log.grey_per_s = 10;
 	CHECK_EQ("open", log_open(&log, path), 0);
 	for (int i = 0; i < 50; i++) {
-		log_event(&log, &grey, WALL_US);
-		log_event(&log, &reject, WALL_US);
+		log_event(&log, &grey, WALL_US, WALL_US);
+		log_event(&log, &reject, WALL_US, WALL_US);
 	}
 	log_flush(&log, WALL_US);
 	CHECK_EQ("capped", lines_of(path, "grey@"), 10);
@@ -157,7 +157,7 @@ test_log_caps_greylisted_strangers_alone(void **state)
 	log_flush(&log, WALL_US + 1000000);
 	CHECK_EQ("one summary line", lines_of(path, "kind=notice"), 1);
 	CHECK_EQ("with its count", lines_of(path, "count=40"), 1);
-	log_event(&log, &grey, WALL_US + 1100000);
+	log_event(&log, &grey, WALL_US + 1100000, WALL_US + 1100000);
 	log_flush(&log, WALL_US + 1100000);
 	CHECK_EQ("a new second", lines_of(path, "grey@"), 11);
 	log_fini(&log);
@@ -176,11 +176,11 @@ test_log_reopens_after_rotation(void **state)
 	snprintf(old, sizeof(old), "%s.1", path);
 	log_init(&log);
 	log_open(&log, path);
-	log_event(&log, &e, WALL_US);
+	log_event(&log, &e, WALL_US, WALL_US);
 	log_flush(&log, WALL_US);
 	assert_int_equal(rename(path, old), 0);
 	CHECK_EQ("reopen", log_open(&log, log.path), 0);
-	log_event(&log, &e, WALL_US);
+	log_event(&log, &e, WALL_US, WALL_US);
 	log_flush(&log, WALL_US);
 	CHECK_EQ("old", lines_of(old, "rcpt"), 1);
 	CHECK_EQ("new", lines_of(path, "rcpt"), 1);
@@ -201,12 +201,12 @@ test_log_never_waits(void **state)
 	(void)state;
 	log_init(&log);
 	CHECK_EQ("the device is there", log_open(&log, "/dev/full"), 0);
-	log_event(&log, &e, WALL_US);
+	log_event(&log, &e, WALL_US, WALL_US);
 	log_flush(&log, WALL_US);
 	CHECK_EQ("lost", log.lost, 1);
 	CHECK_EQ("reason", log.error, -28);
 	CHECK_EQ("a folder that is not there", log_open(&log, "/nonexistent/greyline.log") < 0, 1);
-	log_event(&log, &e, WALL_US);
+	log_event(&log, &e, WALL_US, WALL_US);
 	CHECK_EQ("lost", log.lost, 2);
 	close(mkstemp(path));
 	unlink(path);
@@ -214,7 +214,7 @@ test_log_never_waits(void **state)
 	reader = open(path, O_RDONLY | O_NONBLOCK);
 	CHECK_EQ("pipe", log_open(&log, path), 0);
 	for (int i = 0; i < 20000; i++)
-		log_event(&log, &e, WALL_US);
+		log_event(&log, &e, WALL_US, WALL_US);
 	log_flush(&log, WALL_US);
 	CHECK_TRUE("the pipe is full, the rest is lost", log.lost > 10000);
 	close(reader);
