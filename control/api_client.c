@@ -119,7 +119,7 @@ client_show(struct control *c, struct api_request *r, const json_t *args)
 		json_object_set_new(out, "verdict", json_pack("{s:s}", "known", "unasked"));
 	}
 	if (verdict_table_find(&c->segment.table, policy_auto_tag(&c->segment.table, &addr), &e) && vt_kind(&e) == VT_AUTO)
-		json_object_set_new(out, "auto", json_pack("{s:i, s:I}", "count", (int)e.aux, "at", (json_int_t)control_wall_of(c, e.time_s)));
+		json_object_set_new(out, "auto", json_pack("{s:i, s:I}", "count", (int)VT_AUTO_COUNT(&e), "at", (json_int_t)control_wall_of(c, e.time_s)));
 	trap_json(c, out, "trap", policy_trap_tag(&c->segment.table, &addr));
 	trap_json(c, out, "trap_network", policy_trap_network_tag(&c->segment.table, &addr));
 	lists = json_array();

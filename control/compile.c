@@ -251,7 +251,7 @@ compile_snapshot(const struct config *c, const struct compile_extra *extra, cons
 	struct conf_zone zones[CONF_ZONES_MAX];
 	const uint64_t seed = extra->seed;
 	static const enum snapshot_section owned[] = { SNAPSHOT_EAL_ARGS, SNAPSHOT_DOMAINS, SNAPSHOT_CLIENT_ALLOW, SNAPSHOT_CLIENT_DENY,
-		SNAPSHOT_SENDER_ALLOW, SNAPSHOT_SENDER_DENY, SNAPSHOT_RCPT_ALLOW, SNAPSHOT_RCPT_DENY, SNAPSHOT_RCPT_NO_GREY };
+		SNAPSHOT_SENDER_ALLOW, SNAPSHOT_SENDER_DENY, SNAPSHOT_RCPT_ALLOW, SNAPSHOT_RCPT_DENY, SNAPSHOT_RCPT_NO_GREY, SNAPSHOT_TRAPS };
 	int error;
 
 	memset(zones, 0, sizeof(zones));
@@ -273,6 +273,7 @@ compile_snapshot(const struct config *c, const struct compile_extra *extra, cons
 	part[SNAPSHOT_RCPT_ALLOW] = texts_part(&c->list[LIST_RCPT_ALLOW], seed);
 	part[SNAPSHOT_RCPT_DENY] = texts_part(&c->list[LIST_RCPT_DENY], seed);
 	part[SNAPSHOT_RCPT_NO_GREY] = texts_part(&c->list[LIST_RCPT_NO_GREY], seed);
+	part[SNAPSHOT_TRAPS] = texts_part(&c->list[LIST_TRAPS], seed);
 	error = snapshot_write(path, generation, part);
 	for (size_t i = 0; i < ARRAY_LEN(owned); i++)
 		free((void *)(uintptr_t)part[owned[i]].data);

@@ -93,6 +93,7 @@ control_policy_ctx(struct control *c, struct policy_ctx *ctx)
 	ctx->rcpt_allow = c->snapshot.rcpt_allow;
 	ctx->rcpt_deny = c->snapshot.rcpt_deny;
 	ctx->rcpt_no_grey = c->snapshot.rcpt_no_grey;
+	ctx->traps = c->snapshot.traps;
 	ctx->zones = c->snapshot.zones;
 	ctx->n_zones = c->snapshot.n_zones;
 }

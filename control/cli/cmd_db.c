@@ -172,7 +172,7 @@ put_detail(json_t *o, const struct vt_entry *e)
 
 		json_object_set_new(o, "score", json_integer(v.score));
 	} else if (vt_kind(e) == VT_AUTO) {
-		json_object_set_new(o, "count", json_integer(e->aux));
+		json_object_set_new(o, "count", json_integer(VT_AUTO_COUNT(e)));
 	} else if (vt_kind(e) == VT_TRAP) {
 		json_object_set_new(o, "hours", json_integer(e->aux));
 	}

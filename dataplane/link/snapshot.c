@@ -449,6 +449,7 @@ check_name_sets(const struct check *c, struct snapshot *s)
 		{ SNAPSHOT_RCPT_ALLOW, &s->rcpt_allow, "recipients.allow" },
 		{ SNAPSHOT_RCPT_DENY, &s->rcpt_deny, "recipients.deny" },
 		{ SNAPSHOT_RCPT_NO_GREY, &s->rcpt_no_grey, "recipients.no_greylist" },
+		{ SNAPSHOT_TRAPS, &s->traps, "traps.addresses" },
 	};
 	size_t octets;
 

@@ -37,6 +37,7 @@ enum snapshot_section {
 	SNAPSHOT_RCPT_ALLOW,
 	SNAPSHOT_RCPT_DENY,
 	SNAPSHOT_RCPT_NO_GREY,
+	SNAPSHOT_TRAPS,
 	SNAPSHOT_SECTION_N
 };
 
@@ -69,7 +70,7 @@ struct snapshot {
 	size_t eal_args_octets;
 	const char *segment_path;
 	const void *domains, *client_allow, *client_deny, *sender_allow, *sender_deny, *rcpt_allow, *rcpt_deny,
-		*rcpt_no_grey;
+		*rcpt_no_grey, *traps;
 };
 
 /* Copies to memory of its own, validates, makes it read-only. 0; -ENOENT; -EPROTO with the reason in why. *s is written

@@ -18,7 +18,7 @@ struct autoallow
 autoallow_load(const struct vt_entry *e)
 {
 	return (struct autoallow){
-		.time_s = e->time_s, .count = e->aux, .refused = e->flags & 15, .generation = e->flags >> 4
+		.time_s = e->time_s, .count = VT_AUTO_COUNT(e), .whites = VT_AUTO_WHITES(e), .refused = e->flags & 15, .generation = e->flags >> 4
 	};
 }
 
@@ -28,7 +28,7 @@ autoallow_store(const struct autoallow *a, uint64_t tag)
 	return (struct vt_entry){
 		.tag = tag,
 		.time_s = a->time_s,
-		.aux = a->count,
+		.aux = (uint16_t)(MIN(a->count, 0xffu) | a->whites << 8),
 		.flags = (uint8_t)((a->refused & 15) | (a->generation & 15) << 4),
 		.kind_state = vt_kind_state(VT_AUTO, VT_NONE),
 	};
@@ -54,7 +54,7 @@ autoallow_delivered(const struct conf *conf, const struct autoallow *a, uint32_t
 void
 autoallow_reset(struct autoallow *a, uint32_t now_s)
 {
-	*a = (struct autoallow){ .time_s = now_s, .generation = (a->generation + 1) & 15 };
+	*a = (struct autoallow){ .time_s = now_s, .whites = a->whites, .generation = (a->generation + 1) & 15 };
 }
 
 bool
@@ -101,7 +101,7 @@ autoallow_lose(const struct policy_ctx *ctx, const struct ip_addr *network, uint
 		struct autoallow a;
 		bool found;
 
-		if (!policy_record(ctx->table, auto_tag(ctx->table, network), VT_AUTO, &e, &found) || e.aux == 0)
+		if (!policy_record(ctx->table, auto_tag(ctx->table, network), VT_AUTO, &e, &found) || VT_AUTO_COUNT(&e) == 0)
 			return;
 		a = autoallow_load(&e);
 		autoallow_reset(&a, now_s);
@@ -112,6 +112,42 @@ autoallow_lose(const struct policy_ctx *ctx, const struct ip_addr *network, uint
 		}
 	}
 	policy_count(ctx, CTR_policy_state_raced);
+}
+
+void
+autoallow_white(const struct policy_ctx *ctx, const struct ip_addr *network, bool undone, uint32_t now_s)
+{
+	const struct vt_ages ages = policy_ages(ctx->conf, now_s);
+
+	for (unsigned try = 0; ctx->table != NULL && try < POLICY_CAS_TRIES; try++) {
+		const uint64_t tag = auto_tag(ctx->table, network);
+		struct autoallow a = { 0 };
+		struct vt_entry old, want;
+		bool found;
+
+		if (policy_record(ctx->table, tag, VT_AUTO, &old, &found))
+			a = autoallow_load(&old);
+		if (a.whites == (undone ? 0 : UINT8_MAX))
+			return;
+		a.whites = (uint8_t)(undone ? a.whites - 1 : a.whites + 1);
+		if (!found) /* a time of its own that keeps no message from being counted */
+			a.time_s = now_s > AUTOALLOW_INTERVAL_S ? now_s - AUTOALLOW_INTERVAL_S : 0;
+		want = autoallow_store(&a, tag);
+		if (verdict_table_put(ctx->table, found ? &old : NULL, &want, &ages, NULL) != VT_PUT_RACED)
+			return; /* full: the network looks less known than it is, nothing else */
+	}
+	policy_count(ctx, CTR_policy_state_raced);
+}
+
+uint8_t
+autoallow_whites(const struct policy_ctx *ctx, const struct ip_addr *network)
+{
+	struct vt_entry e;
+	bool found;
+
+	if (ctx->table == NULL || !policy_record(ctx->table, auto_tag(ctx->table, network), VT_AUTO, &e, &found))
+		return 0;
+	return VT_AUTO_WHITES(&e);
 }
 
 /* Whether this sender domain counts for the generation: true once, then its record says no until it expires. */
@@ -158,11 +194,11 @@ autoallow_message(const struct policy_ctx *ctx, const struct ip_addr *network, c
 		if (policy_record(ctx->table, tag, VT_AUTO, &old, &found))
 			a = autoallow_load(&old);
 		if (a.count > 0 && policy_age_s(a.time_s, now_s) >= ctx->conf->grey_expire_s)
-			a = (struct autoallow){ .generation = (a.generation + 1) & 15 }; /* expired: earned anew */
+			a = (struct autoallow){ .whites = a.whites, .generation = (a.generation + 1) & 15 }; /* expired: earned anew */
 		if (!delivered) {
-			if (!found)
+			if (!found || VT_AUTO_COUNT(&old) == 0)
 				return; /* nothing to lose */
-			lost = autoallow_refused(&a, now_s) && old.aux > 0;
+			lost = autoallow_refused(&a, now_s);
 		} else {
 			enum autoallow_step step = autoallow_delivered(ctx->conf, &a, now_s);
 
@@ -172,7 +208,7 @@ autoallow_message(const struct policy_ctx *ctx, const struct ip_addr *network, c
 			if (step == AUTOALLOW_DOMAIN &&
 				(domain_taken || auto_take_domain(ctx, network, sender_domain, a.generation, now_s))) {
 				domain_taken = true;
-				a.count = (uint16_t)MIN(a.count + 1, UINT16_MAX);
+				a.count = (uint16_t)MIN(a.count + 1, UINT8_MAX);
 				a.time_s = now_s;
 				granted = a.count == ctx->conf->grey_auto_after;
 			} else if (step == AUTOALLOW_RENEW) {

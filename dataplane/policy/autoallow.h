@@ -8,7 +8,7 @@
  * A vt_entry of kind VT_AUTO (key: client network):
  *
  *   time_s      the last message counted or, once allowed, the last hour in which one was delivered
- *   aux         messages counted
+ *   aux         low 8 bits: messages counted; high 8 bits: WHITE triplets of the network, 255 is 255 or more (for traps)
  *   flags       bits 0 to 3: messages refused in a row; bits 4 to 7: generation, raised at each loss
  *
  * and of kind VT_SENDER_DOMAIN (key: client network, sender domain): time_s when it was counted, aux the generation it counted for. A
@@ -28,6 +28,7 @@
 struct autoallow {
 	uint32_t time_s;
 	uint16_t count;
+	uint8_t whites;     /* triplets that became WHITE, less those undone */
 	uint8_t refused;    /* in a row, 0 to AUTOALLOW_REFUSED_MAX - 1 */
 	uint8_t generation; /* modulo 16 */
 };
@@ -46,6 +47,10 @@ void autoallow_reset(struct autoallow *a, uint32_t now_s);
 
 /* On the table. tag: policy_auto_tag(). */
 bool autoallow_check(const struct policy_ctx *ctx, uint64_t tag, uint32_t now_s, bool dry, uint16_t *count);
+/* A triplet of the network became WHITE, or (undone) is none any more. */
+void autoallow_white(const struct policy_ctx *ctx, const struct ip_addr *network, bool undone, uint32_t now_s);
+/* How many are. */
+uint8_t autoallow_whites(const struct policy_ctx *ctx, const struct ip_addr *network);
 void autoallow_lose(const struct policy_ctx *ctx, const struct ip_addr *network, uint32_t now_s);
 /* sender_domain: normalised. */
 void autoallow_message(const struct policy_ctx *ctx, const struct ip_addr *network, const char *sender_domain,

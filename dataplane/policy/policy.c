@@ -867,6 +867,8 @@ rule_greylist(struct judge *j)
 				put = verdict_table_put(ctx->table, found ? &old : NULL, &want, &ages, NULL);
 			if (put == VT_PUT_RACED)
 				continue;
+			if (budgeted && put == VT_PUT_DONE && rec.state == GREY_WHITE && before.state != GREY_WHITE)
+				autoallow_white(ctx, &j->network, false, j->q->now_s);
 			if (!budgeted || put == VT_PUT_FULL) { /* refused: still 451, but nothing is remembered */
 				judge_count(j, budgeted ? CTR_policy_table_full : CTR_policy_grey_budget);
 				j->out->after = j->out->before;
@@ -906,6 +908,8 @@ static rule_fn *const rules[] = {
 	[RULE_GREYLIST] = rule_greylist,
 };
 
+#define TRAP_WHITES_MAX 20 /* a network with more WHITE triplets is no stranger (POLICY section 4) */
+
 static void
 judge_init(struct judge *j, const struct policy_ctx *ctx, const struct policy_question *q, struct policy_answer *out,
 	enum stage stage)
@@ -918,12 +922,43 @@ judge_init(struct judge *j, const struct policy_ctx *ctx, const struct policy_qu
 	*out = (struct policy_answer){
 		.verdict = VERDICT_PASS, .pool = POOL_DEFAULT, .reason = "", .score = q->verdict.score
 	};
-	j->network = policy_client_network(&q->client);
+	j->network = out->network = policy_client_network(&q->client);
 	j->known = q->verdict.known == CLIENT_KNOWN;
 	j->open = !j->known && q->verdict.known != CLIENT_LATE && stage != STAGE_DATA;
 	j->client = client_judge(ctx->conf, &q->verdict);
 	triplet_canonical(q->from, j->from);
 	triplet_canonical(q->rcpt, j->rcpt);
+}
+
+/*
+ * Whether the recipient is a trap that catches this client (POLICY section 4): a sender that is not null, and the attempt got past the
+ * greylist or the network has no triplet that ever did. One with some meets the greylist like anybody before it is caught. What an earlier
+ * rule decided stays: relaying, postmaster, a denied recipient, whom the administrator allows, who is refused anyway.
+ */
+static bool
+trap_fires(struct judge *j)
+{
+	const struct policy_answer *out = j->out;
+	uint8_t whites;
+
+	if (j->ctx->traps == NULL || j->q->dry || j->q->from[0] == '\0' || out->rule < RULE_OPT_OUT || out->verdict == VERDICT_WAIT ||
+		!address_listed(j->ctx->traps, j->rcpt))
+		return false;
+	whites = autoallow_whites(j->ctx, &j->network);
+	if (whites > TRAP_WHITES_MAX) { /* somebody real, who may have been forwarded to it: the shortcut goes, nothing else */
+		autoallow_lose(j->ctx, &j->network, j->q->now_s);
+		judge_count(j, CTR_policy_trap_spared);
+		return false;
+	}
+	return out->verdict == VERDICT_PASS || whites == 0;
+}
+
+static void
+trap_fire(struct judge *j)
+{
+	if (policy_trap_store(j->ctx, &j->q->client, j->ctx->conf->trap_scope_network, false, 0, j->q->now_s) == 0)
+		judge_count(j, CTR_policy_trap_fired);
+	refuse_client(j, RULE_TRAP, VERDICT_DEFER, "trap", "temporarily blocked");
 }
 
 /* What the mode makes of the decision. */
@@ -1012,6 +1047,8 @@ policy_rcpt(const struct policy_ctx *ctx, const struct policy_question *q, struc
 	BUG_ON(i == ARRAY_LEN(rules)); /* the greylist always decides */
 	if (out->verdict == VERDICT_WAIT || is_undecided(&j))
 		become_waiting(&j);
+	else if (trap_fires(&j))
+		trap_fire(&j);
 	apply_mode(&j);
 	count_verdict(&j);
 }
@@ -1109,9 +1146,12 @@ policy_undo(const struct policy_ctx *ctx, const struct policy_answer *a)
 	/* Another attempt may have moved the record on: then it is not ours to put back. */
 	if (!verdict_table_find(ctx->table, a->tag, &now) || memcmp(&now, &a->after, sizeof(now)) != 0)
 		return;
-	if (vt_kind(&a->before) == VT_FREE ? verdict_table_remove(ctx->table, &now)
-					   : verdict_table_put(ctx->table, &now, &a->before, NULL, NULL) == VT_PUT_DONE)
-		policy_count(ctx, CTR_policy_grey_undone);
+	if (vt_kind(&a->before) == VT_FREE ? !verdict_table_remove(ctx->table, &now)
+					   : verdict_table_put(ctx->table, &now, &a->before, NULL, NULL) != VT_PUT_DONE)
+		return;
+	policy_count(ctx, CTR_policy_grey_undone);
+	if (vt_state(&a->after) == VT_WHITE && vt_state(&a->before) != VT_WHITE)
+		autoallow_white(ctx, &a->network, true, a->after.time_s);
 }
 
 /* Observe mode: a delivered message makes its triplet WHITE, so that enforcing starts warm. */

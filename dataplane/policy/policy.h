@@ -27,6 +27,7 @@ struct policy_ctx {
 	const void *client_allow, *client_deny; /* prefix tables */
 	const void *sender_allow, *sender_deny; /* name_set of addresses */
 	const void *rcpt_allow, *rcpt_deny, *rcpt_no_grey;
+	const void *traps;                      /* name_set of addresses */
 	const struct conf_zone *zones; /* public names */
 	uint32_t n_zones;
 	struct verdict_table *table;
@@ -62,6 +63,7 @@ struct policy_answer {
 	uint64_t tag;           /* the triplet's, 0 when the greylist was not reached */
 	struct vt_entry before; /* the triplet's record before (kind VT_FREE: none) and now: policy_undo() */
 	struct vt_entry after;
+	struct ip_addr network; /* of the client: policy_undo() */
 	const char *reason; /* constant word for the log: "greylist", "dnsbl", "no-ptr", "relay", "postmaster", ... */
 	char text[POLICY_TEXT_OCTETS]; /* reply text after code and enhanced code, "" for PASS; without CRLF */
 	char enhanced[12];             /* "4.7.1" */

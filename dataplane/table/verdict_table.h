@@ -22,7 +22,7 @@ enum vt_kind {
 	VT_FREE = 0,
 	VT_TRIPLET = 1,       /* client network, sender, recipient; states VT_GREY and VT_WHITE */
 	VT_CLIENT = 2,        /* a client's verdict: aux score and zone, flags ptr_state and name_list */
-	VT_AUTO = 3,          /* automatic allow of a client network: aux counts what was counted */
+	VT_AUTO = 3,          /* automatic allow of a client network: aux: messages counted | its WHITE triplets << 8 */
 	VT_PAIR = 4,          /* sender and recipient seen from several networks: aux counts them */
 	VT_TRAP = 5,          /* a client or network blocked by a trap, or denied by the operator for a time */
 	VT_SENDER_DOMAIN = 6, /* a client network and sender domain counted for automatic allow */
@@ -41,6 +41,9 @@ struct vt_entry {
 	uint8_t flags;
 	uint8_t kind_state; /* kind << 4 | state */
 };
+
+#define VT_AUTO_COUNT(e)  ((e)->aux & 0xff)
+#define VT_AUTO_WHITES(e) ((e)->aux >> 8)
 
 static inline enum vt_kind
 vt_kind(const struct vt_entry *e)

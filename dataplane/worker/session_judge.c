@@ -28,6 +28,7 @@ policy_ctx_of(struct worker *w)
 		.rcpt_allow = snap->rcpt_allow,
 		.rcpt_deny = snap->rcpt_deny,
 		.rcpt_no_grey = snap->rcpt_no_grey,
+		.traps = snap->traps,
 		.zones = snap->zones,
 		.n_zones = snap->n_zones,
 		.table = &w->segment->table,

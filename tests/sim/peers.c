@@ -714,5 +714,6 @@ sim_conf_parts(struct sim_config *c)
 	list_part(c, SNAPSHOT_CLIENT_DENY, 1, c->client_deny);
 	list_part(c, SNAPSHOT_RCPT_DENY, 2, c->rcpt_deny);
 	list_part(c, SNAPSHOT_RCPT_NO_GREY, 3, c->rcpt_no_grey);
+	list_part(c, SNAPSHOT_TRAPS, 4, c->trap);
 	return c->part;
 }

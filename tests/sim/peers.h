@@ -93,8 +93,8 @@ struct sim_config {
 	struct conf_backend backend[4];
 	struct conf_zone zone[1];
 	uint32_t n_backends;
-	const char *client_allow, *client_deny, *rcpt_deny, *rcpt_no_grey; /* one entry each, NULL: none */
-	_Alignas(8) uint8_t domains[4096], lists[4][4096];
+	const char *client_allow, *client_deny, *rcpt_deny, *rcpt_no_grey, *trap; /* one entry each, NULL: none */
+	_Alignas(8) uint8_t domains[4096], lists[5][4096];
 	struct snapshot_part part[SNAPSHOT_SECTION_N];
 };
 

@@ -498,6 +498,117 @@ test_the_greet_pause_shows_a_teaser_to_strangers_alone(void **state)
 	scene_end(&s);
 }
 
+/* ---- traps (POLICY section 4, rule 7) ---- */
+
+static void
+start_traps(void)
+{
+	scene_conf(&s);
+	s.config.trap = "trap@example.org";
+	start();
+}
+
+#define OTHER4 "198.18.0.11" /* of the same network */
+
+/* The next deliveries come from another host of the client's network. */
+static void
+be_other(void)
+{
+	s.client = sim_host_add(s.sim, 0, OTHER4, NULL);
+}
+
+static bool
+is_trapped(const char *client, const char *from, const char *to)
+{
+	return scene_deliver(&s, client, from, to, body) == 451 && strstr(s.reply, "temporarily blocked") != NULL;
+}
+
+static void
+test_a_stranger_is_caught_by_a_trap_for_a_day(void **state)
+{
+	(void)state;
+	start_traps();
+	CHECK_TRUE("at once", is_trapped(CLIENT4, "a@sender.example", "trap@example.org"));
+	CHECK_TRUE("for every recipient", is_trapped(CLIENT4, "a@sender.example", "u@example.org"));
+	CHECK_EQ("postmaster is reached", scene_deliver(&s, CLIENT4, "a@sender.example", "postmaster@example.org", body), 250);
+	sim_run(s.sim, UINT64_C(86400) * 1000000);
+	CHECK_EQ("a day later", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 451);
+	CHECK_TRUE("it is the greylist's turn", scene_wait_s(&s) > 0);
+	CHECK_TRUE("caught again", is_trapped(CLIENT4, "a@sender.example", "trap@example.org"));
+	be_other();
+	CHECK_EQ("another address of its network is not", scene_deliver(&s, OTHER4, "a@sender.example", "v@example.org", body), 451);
+	CHECK_TRUE("but greylisted", scene_wait_s(&s) > 0);
+	scene_end(&s);
+}
+
+static void
+test_a_trap_spares_bounces_and_allowed_clients(void **state)
+{
+	(void)state;
+	start_traps();
+	scene_deliver(&s, CLIENT4, "", "trap@example.org", body);
+	CHECK_TRUE("null sender", !is_trapped(CLIENT4, "a@sender.example", "u@example.org"));
+	scene_end(&s);
+
+	scene_conf(&s);
+	s.config.trap = "trap@example.org";
+	s.config.client_allow = "198.18.0.0/24";
+	start();
+	CHECK_EQ("allowed", scene_deliver(&s, CLIENT4, "a@sender.example", "trap@example.org", body), 250);
+	CHECK_EQ("and stays so", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 250);
+	scene_end(&s);
+}
+
+static void
+test_a_known_client_is_caught_after_the_greylist_alone(void **state)
+{
+	(void)state;
+	start_traps();
+	make_white(CLIENT4, "a@sender.example", "u@example.org");
+	CHECK_TRUE("greylisted like anybody", !is_trapped(CLIENT4, "a@sender.example", "trap@example.org") && scene_wait_s(&s) > 0);
+	CHECK_EQ("its other mail passes", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 250);
+	sim_run(s.sim, 241000000);
+	CHECK_TRUE("caught when it comes back", is_trapped(CLIENT4, "a@sender.example", "trap@example.org"));
+	CHECK_TRUE("all its mail", is_trapped(CLIENT4, "a@sender.example", "u@example.org"));
+	scene_end(&s);
+}
+
+static void
+test_a_trap_never_catches_a_network_with_many_white_triplets(void **state)
+{
+	(void)state;
+	for (int n = 19; n <= 20; n++) { /* and the trap's own triplet makes one more */
+		char from[64];
+
+		start_traps();
+		for (int round = 0; round < 2; round++) {
+			for (int i = 0; i < n; i++) {
+				snprintf(from, sizeof(from), "a@d%c.example", 'a' + i);
+				CHECK_EQ("triplet", scene_deliver(&s, CLIENT4, from, "u@example.org", body), round == 0 ? 451 : 250);
+			}
+			sim_run(s.sim, round == 0 ? 300000000 : 1000);
+		}
+		CHECK_EQ("a trap once", is_trapped(CLIENT4, "z@dz.example", "trap@example.org"), false);
+		sim_run(s.sim, 241000000);
+		CHECK_EQ("and past the greylist", is_trapped(CLIENT4, "z@dz.example", "trap@example.org"), n < 20);
+		scene_end(&s);
+	}
+}
+
+static void
+test_trap_scope_network(void **state)
+{
+	(void)state;
+	scene_conf(&s);
+	s.config.trap = "trap@example.org";
+	s.config.conf.trap_scope_network = 1;
+	start();
+	CHECK_TRUE("caught", is_trapped(CLIENT4, "a@sender.example", "trap@example.org"));
+	be_other();
+	CHECK_TRUE("with its network", is_trapped(OTHER4, "b@sender.example", "u@example.org"));
+	scene_end(&s);
+}
+
 int
 main(void)
 {
@@ -515,6 +626,11 @@ main(void)
 		cmocka_unit_test(test_bad_manners_greylist_longer_each_by_its_switch),
 		cmocka_unit_test(test_good_manners_score_nothing),
 		cmocka_unit_test(test_too_many_errors_greylist_longer),
+		cmocka_unit_test(test_a_stranger_is_caught_by_a_trap_for_a_day),
+		cmocka_unit_test(test_a_trap_spares_bounces_and_allowed_clients),
+		cmocka_unit_test(test_a_known_client_is_caught_after_the_greylist_alone),
+		cmocka_unit_test(test_a_trap_never_catches_a_network_with_many_white_triplets),
+		cmocka_unit_test(test_trap_scope_network),
 		cmocka_unit_test(test_the_greet_pause_shows_a_teaser_to_strangers_alone),
 	};
 

@@ -24,7 +24,7 @@ read_all_of(const struct snapshot *s)
 	const struct ip_addr v4 = ip_addr_v4(0xc0000201);
 	size_t sum = strlen(s->conf->hostname) + strlen(s->segment_path);
 	const void *const sets[] = { s->domains, s->sender_allow, s->sender_deny, s->rcpt_allow, s->rcpt_deny,
-		s->rcpt_no_grey };
+		s->rcpt_no_grey, s->traps };
 	struct name_set_entry e;
 	struct prefix_entry p;
 	uint64_t value;
