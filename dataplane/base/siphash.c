@@ -38,15 +38,34 @@ sip_block(struct siphash_state *s, uint64_t m)
 	s->v0 ^= m;
 }
 
-void
-siphash_init(struct siphash_state *s, const struct siphash_key *key)
+/* By value, so that a hash in one go lives in registers. */
+static inline struct siphash_state
+sip_start(const struct siphash_key *key)
 {
-	*s = (struct siphash_state){
+	return (struct siphash_state){
 		.v0 = key->k0 ^ UINT64_C(0x736f6d6570736575),
 		.v1 = key->k1 ^ UINT64_C(0x646f72616e646f6d),
 		.v2 = key->k0 ^ UINT64_C(0x6c7967656e657261),
 		.v3 = key->k1 ^ UINT64_C(0x7465646279746573),
 	};
+}
+
+static inline uint64_t
+sip_finish(struct siphash_state v)
+{
+	sip_block(&v, v.tail | (uint64_t)(v.n_octets & 0xff) << 56);
+	v.v2 ^= 0xff;
+	sip_round(&v);
+	sip_round(&v);
+	sip_round(&v);
+	sip_round(&v);
+	return v.v0 ^ v.v1 ^ v.v2 ^ v.v3;
+}
+
+void
+siphash_init(struct siphash_state *s, const struct siphash_key *key)
+{
+	*s = sip_start(key);
 }
 
 /* The last 0 to 7 octets at p as a little-endian word: x86-64 and arm64 as we build them. */
@@ -108,15 +127,7 @@ siphash_update(struct siphash_state *s, const void *data, size_t len_octets)
 uint64_t
 siphash_final(struct siphash_state *s)
 {
-	struct siphash_state v = *s;
-
-	sip_block(&v, v.tail | (uint64_t)(v.n_octets & 0xff) << 56);
-	v.v2 ^= 0xff;
-	sip_round(&v);
-	sip_round(&v);
-	sip_round(&v);
-	sip_round(&v);
-	return v.v0 ^ v.v1 ^ v.v2 ^ v.v3;
+	return sip_finish(*s);
 }
 
 uint64_t
@@ -124,9 +135,8 @@ siphash(const struct siphash_key *key, const void *data, size_t len_octets)
 {
 	const uint8_t *p = data;
 	const uint64_t octets = len_octets;
-	struct siphash_state s;
+	struct siphash_state s = sip_start(key);
 
-	siphash_init(&s, key);
 	for (; len_octets >= 8; p += 8, len_octets -= 8) {
 		uint64_t m;
 
@@ -135,5 +145,5 @@ siphash(const struct siphash_key *key, const void *data, size_t len_octets)
 	}
 	s.tail = load_tail(p, len_octets);
 	s.n_octets = (uint32_t)octets;
-	return siphash_final(&s);
+	return sip_finish(s);
 }

@@ -230,12 +230,15 @@ smtp_session_early(struct smtp_session *s, const struct smtp_env *env)
 void
 smtp_session_greet(struct smtp_session *s, const struct smtp_env *env, uint64_t now_us)
 {
-	struct smtp_reply r;
+	static const char end[] = " ESMTP Greyline";
+	const size_t n = strnlen(env->conf->hostname, CONF_HOST_OCTETS - 1);
+	char text[CONF_HOST_OCTETS + sizeof(end)]; /* put together without printf: every session has one */
 
 	if (s->state != SMTP_ST_PAUSE)
 		return;
-	smtp_reply_setf(&r, 220, NULL, "%s ESMTP Greyline", env->conf->hostname);
-	smtp_say_raw(s, r.text, r.len_octets);
+	memcpy(text, env->conf->hostname, n);
+	memcpy(text + n, end, sizeof(end));
+	smtp_say(s, 220, NULL, text);
 	smtp_state_set(s, SMTP_ST_GREETED);
 	s->since_us = now_us;
 }
