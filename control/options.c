@@ -640,8 +640,12 @@ dump_md(FILE *out)
 
 		if (m->name == NULL)
 			fprintf(out, "\n## %s\n\n%s\n\n| member | kind | default | meaning |\n| --- | --- | --- | --- |\n", m->group, m->help);
-		else
-			fprintf(out, "| `%s` | %s | %s | %s |\n", m->name, m->kind, strcmp(m->def, "-") == 0 ? "has to be given" : m->def, m->help);
+		if (m->name != NULL) {
+			fprintf(out, "| `%s` | ", m->name);
+			for (const char *p = m->kind; *p != '\0'; p++)
+				fprintf(out, *p == '|' ? "\\|" : "%c", *p); /* a bare one would end the cell */
+			fprintf(out, " | %s | %s |\n", strcmp(m->def, "-") == 0 ? "has to be given" : m->def, m->help);
+		}
 	}
 }
 
