@@ -581,15 +581,13 @@ test_whatever_a_backend_says_the_client_gets_one_correct_reply(void **state)
 	make_white("a@sender.example", "u@example.org");
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
 		for (int at_dot = 0; at_dot < 2; at_dot++)
-			for (int dribble = 0; dribble < 2; dribble++) {
+			for (int dribble = 0; dribble < (strlen(rows[i].raw) > 200 ? 1 : 2); dribble++) { /* long ones whole: it takes its time */
 				const char *label = rows[i].label;
 				struct sim_conn *c = scene_open(&s, CLIENT4, GATEWAY4);
 				const int want = at_dot ? rows[i].dot : rows[i].rcpt;
 				const uint32_t messages = s.mta.n_messages;
 				int code;
 
-				if (dribble && strlen(rows[i].raw) > 200)
-					continue; /* a step of virtual time for each of its octets: the whole ones show the same */
 				s.mta.raw = rows[i].raw;
 				s.mta.dribble = dribble;
 				*(at_dot ? &s.mta.at_dot : &s.mta.at_rcpt) = FAKE_RAW;
@@ -612,8 +610,10 @@ test_whatever_a_backend_says_the_client_gets_one_correct_reply(void **state)
 				scene_quit(&s, c);
 				s.mta.dribble = false;
 				sim_run(s.sim, 60000000); /* probed up again */
+				CHECK_EQ(label, worker_sessions(sim_worker(s.sim, 0)), 0);
 			}
 	CHECK_EQ("and mail flows", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 250);
+	check_nothing_left("gone", 32);
 	scene_end(&s);
 }
 
