@@ -52,7 +52,7 @@ protocol_score(struct worker *w, const struct session *s)
 		{ MANNER_HELO_LITERAL, conf->protocol_helo_literal },
 	};
 	const uint32_t manners = smtp_session_manners(s->smtp) |
-		smtp_helo_faults(smtp_session_helo(s->smtp), &s->flow.remote, conf->hostname, &s->flow.local);
+		smtp_helo_faults(smtp_session_helo(s->smtp), &s->flow.remote, conf->hostname, &s->told_local);
 	uint32_t score = 0;
 
 	for (size_t i = 0; i < ARRAY_LEN(weights); i++)
