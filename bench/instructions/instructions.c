@@ -289,6 +289,8 @@ start(struct bench *b, const char *dir, uint32_t sessions, enum gen_template tem
 	}
 	unlink(segment_path);
 	unlink(snapshot_path);
+	strcat(segment_path, ".lock"); /* of who created it; there is room */
+	unlink(segment_path);
 	rmdir(dir);
 	memset(key, 0x6d, sizeof(key));
 	flow_steering_init(&b->shared.steering, key, 1);

@@ -56,6 +56,7 @@ class Bench:
         self.build = build
         self.dir = tempfile.mkdtemp(prefix="greyline-bench-")
         self.processes = []
+        self.segment_path = None
         cpus = sorted(os.sched_getaffinity(0))
         self.cpu_main, self.cpu_worker = cpus[0], cpus[-1]
         self.conf = dict(dir=self.dir, cpu_main=self.cpu_main, cpu_worker=self.cpu_worker, memory_mb=512, sessions=16384, block="4m",
@@ -95,6 +96,7 @@ class Bench:
                    self.cpu_main)
         self.spawn("dataplane", [os.path.join(self.build, "dataplane/greyline-dataplane"), "--run-dir", self.path("run")])
         self.wait_for("dataplane", "ready")
+        self.segment_path = self.segment()
         self.spawn("echo", [os.path.join(self.build, "bench/echo/echo"), self.path("echo.counters"), "--", "--no-huge", "--no-pci", "--no-shconf",
                             "--no-telemetry", "--log-level=warning", "-m128", "--lcores=0@%d" % self.cpu_worker,
                             "--vdev=net_memif0,role=server,id=0,socket=%s,socket-abstract=no" % self.path("echo.sock")])
@@ -112,7 +114,7 @@ class Bench:
                               list(words), capture_output=True, text=True).stdout
 
     def load(self, arguments, pairs, phase_ms=1000):
-        command = [os.path.join(self.build, "bench/load/load"), "--segment", self.segment(), "--echo", self.path("echo.counters"), "--pairs",
+        command = [os.path.join(self.build, "bench/load/load"), "--segment", self.segment_path, "--echo", self.path("echo.counters"), "--pairs",
                    str(pairs), "--phase-ms", str(phase_ms)] + arguments + [
                        "--", "--no-huge", "--no-pci", "--no-shconf", "--no-telemetry", "--log-level=warning", "-m256",
                        "--lcores=0@%d" % self.cpu_main, "--vdev=net_memif0,role=client,id=0,socket=%s,socket-abstract=no" % self.path("gateway.sock"),
@@ -141,6 +143,8 @@ class Bench:
                 p.kill()
                 p.wait()
         shutil.rmtree(self.dir, ignore_errors=True)
+        if self.segment_path and self.segment_path.startswith("/dev/shm/greyline-"):  # half a GiB, of this run directory alone
+            shutil.rmtree(os.path.dirname(self.segment_path), ignore_errors=True)
 
 
 def machine(build):
