@@ -253,7 +253,7 @@ session_may_splice(struct worker *w, const struct session *s)
 	if (snap->conf->known_clients_relay || snap->conf->mode == MODE_OBSERVE)
 		return false;
 	l = worker_listener_of(w, &s->flow, &q.listener);
-	if (l == NULL || snap->rcpt_allow != NULL || snap->rcpt_deny != NULL || snap->rcpt_no_grey != NULL)
+	if (l == NULL || ctx.traps != NULL || snap->rcpt_allow != NULL || snap->rcpt_deny != NULL || snap->rcpt_no_grey != NULL)
 		return false;
 	q.verdict = policy_client_lookup(&ctx, &s->flow.remote, w->now_s, &fresh);
 	return fresh && pool_takes_splices(w, l) && policy_is_known(&ctx, &q);

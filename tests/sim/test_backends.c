@@ -318,7 +318,7 @@ store_verdict(int16_t score)
 	policy_client_store(&ctx, &client, &v, now_s);
 }
 
-enum splice_row { SPLICED, OFF, OBSERVE, NO_VERDICT, STALE, LISTED_AUTO, TWO_POOLS, XCLIENT_BACKEND, NO_HEADER, RCPT_RULE, STRANGER, UNTESTED };
+enum splice_row { SPLICED, OFF, OBSERVE, NO_VERDICT, STALE, TWO_POOLS, XCLIENT_BACKEND, NO_HEADER, RCPT_RULE, STRANGER, UNTESTED, TRAPS };
 
 static void
 test_known_clients_are_spliced_where_every_condition_holds(void **state)
@@ -338,6 +338,7 @@ test_known_clients_are_spliced_where_every_condition_holds(void **state)
 		{ "a rule about recipients", RCPT_RULE },
 		{ "a client nobody knows", STRANGER },
 		{ "a backend whose relay test is not done", UNTESTED },
+		{ "traps", TRAPS },
 	};
 
 	(void)state;
@@ -364,6 +365,11 @@ test_known_clients_are_spliced_where_every_condition_holds(void **state)
 			store_verdict(0);
 		if (row == STALE)
 			sim_run(s.sim, (uint64_t)s.config.conf.client_fresh_s * 1000000 + 2000000);
+		if (row == TRAPS) { /* whatever they are: a list of addresses */
+			sim_conf_parts(&s.config);
+			s.config.part[SNAPSHOT_TRAPS] = s.config.part[SNAPSHOT_DOMAINS];
+			sim_publish(s.sim, s.config.part);
+		}
 		if (row == UNTESTED)
 			segment_backend(sim_segment(s.sim), 11, false)->relaytest_s = 0;
 		c = scene_open(&s, CLIENT4, GATEWAY4);
