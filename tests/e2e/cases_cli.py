@@ -149,6 +149,24 @@ def dnsbl(t):
     t.check("127.0.0.2" not in out, out)
 
 
+@case("dnsbl status, disable, enable: zones have proven themselves, and one switched off lists nobody", variants=("packet", "sanitized"), families=(4,))
+def zone_switch(t):
+    def zone():
+        found = json.loads(t.lab.ctl("dnsbl", "status", "--json").stdout)
+        return next(z for z in found["zones"] if z["zone"] == a.BLOCKLIST)
+    t.equal("by its test points of rbldnsd", (zone()["state"], zone()["state6"]), ("active", "active"))
+    try:
+        t.lab.ctl("dnsbl", "disable", a.BLOCKLIST)
+        t.equal("disabled", zone()["state"], "disabled")
+        t.check(t.deliver(t.client("listed"), t.sender(), "alice@example.org", b"").last.seconds, "greylisted like any stranger")
+    finally:
+        t.lab.ctl("dnsbl", "enable", a.BLOCKLIST)
+    t.wait("proven again", lambda: zone()["state"] == "active", 10)
+    t.check(t.deliver(t.client("listed"), t.sender(), "alice@example.org", b"").permanent, "listed again")
+    t.check(a.client4("listed") in t.lab.ctl("dns", "cache", "show", a.client4("listed")).stdout, "cached")
+    t.lab.ctl("dns", "cache", "flush")
+
+
 @case("set log.format json: each line is one JSON object with the same fields", variants=("packet", "sanitized"), families=(4,))
 def json_log(t):
     mark, source = t.log.mark(), t.stranger()
@@ -209,6 +227,7 @@ def broken_zone(t):
         t.check(reply.seconds, "a stranger: %s" % reply)
         out = t.lab.ctl("dnsbl", "test", a.client4("good")).stdout
         t.check("127.255.255.254" in out, "the zone was asked: %s" % out)
+        t.wait("quarantine", lambda: "answers-errors" in t.lab.ctl("dnsbl", "status").stdout, 10)
     finally:
         with open(t.lab.config, "w") as f:
             f.write(good)
