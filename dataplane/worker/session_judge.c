@@ -292,6 +292,21 @@ session_connect_refused(struct worker *w, struct session *s, bool *waits)
 
 /* ---- recipients ---- */
 
+/*
+ * The table holds a known client's verdict, not its name. Who is let through has time for it while the backend answers: the log and
+ * XCLIENT name it then. Nobody waits for this.
+ */
+static void
+ask_name(struct worker *w, struct session *s)
+{
+	if (s->ptr_name[0] != '\0' || s->dns_asked || s->name_asked || s->verdict.known != CLIENT_KNOWN ||
+		s->verdict.ptr_state == PTR_NONE || s->verdict.ptr_state == PTR_TEMPERR)
+		return;
+	s->name_asked = true;
+	s->asked_us = w->now_us;
+	send_question(w, s, true, false);
+}
+
 void
 session_rcpt(struct worker *w, struct session *s)
 {
@@ -315,6 +330,7 @@ session_rcpt(struct worker *w, struct session *s)
 		return;
 	case VERDICT_PASS:
 		s->rcpt_us = w->now_us;
+		ask_name(w, s);
 		session_relay_rcpt(w, s);
 		return;
 	case VERDICT_DEFER:

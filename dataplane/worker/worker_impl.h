@@ -88,6 +88,7 @@ struct session {
 	bool is_submission;            /* spliced: of a submission listener, or a known client's where that is on */
 	bool begun;                    /* the client is known by address; before it only SESSION_WAIT_PROXY */
 	bool dns_asked;
+	bool name_asked;               /* of a client whose verdict was known: nobody waits for it */
 	bool message_open;             /* octets of a message went to the backend, no final answer yet */
 	bool txn_failed;               /* the backend of this transaction failed after it had accepted a recipient */
 	bool txn_has_pool;

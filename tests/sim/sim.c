@@ -656,7 +656,13 @@ sim_destroy(struct sim *sim)
 	segment_close(&sim->segment, true);
 	unlink(sim->segment_path);
 	unlink(sim->snapshot_path);
-	rmdir(sim->dir);
+	{
+		char lock[128];
+
+		snprintf(lock, sizeof(lock), "%s.lock", sim->segment_path);
+		unlink(lock);
+	}
+	BUG_ON(rmdir(sim->dir) != 0); /* nothing is left behind */
 	free(sim);
 }
 
