@@ -47,8 +47,8 @@ struct api {
 	char path[160];
 };
 
-static const struct api_command *const tables[] = { api_commands_status, api_commands_config, api_commands_grey, api_commands_client,
-	api_commands_explain, api_commands_backend };
+static const struct api_command *const tables[] = { api_commands_status, api_commands_config, api_commands_grey,
+	api_commands_client, api_commands_explain, api_commands_backend };
 
 json_t *
 api_string(const char *text)
@@ -146,11 +146,11 @@ api_parse(const char *line, size_t octets, json_t **root, const json_t **args, c
 		snprintf(why, 160, "args is not an object");
 		goto refused;
 	}
-	json_object_foreach((json_t *)(uintptr_t)*args, key, value)
-		if (!is_word_of(cmd->args, key)) {
-			snprintf(why, 160, "%.60s has no argument %.60s", name, key);
-			goto refused;
-		}
+	json_object_foreach((json_t *)(uintptr_t)*args, key, value) if (!is_word_of(cmd->args, key))
+	{
+		snprintf(why, 160, "%.60s has no argument %.60s", name, key);
+		goto refused;
+	}
 	return cmd;
 refused:
 	for (char *p = why; *p != '\0'; p++)
@@ -188,7 +188,8 @@ client_send(struct api_client *client, json_t *line)
 	if (strlen(text) <= API_ANSWER_MAX_OCTETS)
 		evbuffer_add(out, text, strlen(text));
 	else
-		evbuffer_add_printf(out, "{\"ok\":false,\"error\":{\"code\":\"usage\",\"message\":\"the answer is too large; give a limit\"}}");
+		evbuffer_add_printf(out, "{\"ok\":false,\"error\":{\"code\":\"usage\",\"message\":\"the answer is too "
+		                         "large; give a limit\"}}");
 	evbuffer_add(out, "\n", 1);
 	free(text);
 }
@@ -359,8 +360,8 @@ api_open(struct control *c, const char *path)
 	}
 	memcpy(addr.sun_path, path, strlen(path));
 	unlink(path); /* of a life before; this one holds the lock */
-	api->listener = evconnlistener_new_bind(c->base, accepted, api, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 16,
-		(struct sockaddr *)&addr, sizeof(addr));
+	api->listener = evconnlistener_new_bind(c->base, accepted, api, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC,
+		16, (struct sockaddr *)&addr, sizeof(addr));
 	if (api->listener == NULL) {
 		int error = -errno;
 

@@ -58,7 +58,7 @@ json_t *api_string(const char *text);
 json_t *status_alarms(struct control *c);
 
 /* api_*.c */
-extern const struct api_command api_commands_status[], api_commands_config[], api_commands_grey[], api_commands_client[],
-	api_commands_explain[], api_commands_backend[];
+extern const struct api_command api_commands_status[], api_commands_config[], api_commands_grey[],
+	api_commands_client[], api_commands_explain[], api_commands_backend[];
 
 #endif

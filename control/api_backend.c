@@ -41,8 +41,8 @@ state_name(const struct backend_state *b)
 static json_t *
 extensions(uint32_t ext)
 {
-	static const char *const names[] = { "PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "DSN", "CHUNKING", "BINARYMIME", "ENHANCEDSTATUSCODES",
-		"STARTTLS", "XCLIENT", "AUTH" };
+	static const char *const names[] = { "PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "DSN", "CHUNKING",
+		"BINARYMIME", "ENHANCEDSTATUSCODES", "STARTTLS", "XCLIENT", "AUTH" };
 	json_t *out = json_array();
 
 	for (unsigned i = 0; i < ARRAY_LEN(names); i++)
@@ -69,11 +69,14 @@ backend_json(struct control *c, uint32_t index)
 			json_array_append_new(pools, json_string(c->config->pool[p].name));
 	ip_addr_format(&conf->addr, addr);
 	snprintf(at, sizeof(at), ip_addr_is_v4(&conf->addr) ? "%s:%u" : "[%s]:%u", addr, conf->port);
-	out = json_pack("{s:s, s:s, s:O, s:s, s:s, s:b, s:o, s:I, s:i, s:o}", "name", conf->name, "address", at, "pools", pools, "client_address",
-		ways[conf->client_address <= CLIENT_ADDRESS_XCLIENT ? conf->client_address : 0], "state", state_name(&state), "up",
-		(int)(state.health == BACKEND_UP && !state.drained), "extensions", extensions(state.ext), "size", (json_int_t)state.size_octets, "failures",
-		(int)state.failures, "words", api_string(state.words));
-	json_object_set_new(out, "pool", json_incref(json_array_get(pools, 0) != NULL ? json_array_get(pools, 0) : json_null()));
+	out = json_pack("{s:s, s:s, s:O, s:s, s:s, s:b, s:o, s:I, s:i, s:o}", "name", conf->name, "address", at,
+		"pools", pools, "client_address",
+		ways[conf->client_address <= CLIENT_ADDRESS_XCLIENT ? conf->client_address : 0], "state",
+		state_name(&state), "up", (int)(state.health == BACKEND_UP && !state.drained), "extensions",
+		extensions(state.ext), "size", (json_int_t)state.size_octets, "failures", (int)state.failures, "words",
+		api_string(state.words));
+	json_object_set_new(
+		out, "pool", json_incref(json_array_get(pools, 0) != NULL ? json_array_get(pools, 0) : json_null()));
 	json_decref(pools);
 	if (state.probed_s != 0)
 		json_object_set_new(out, "probed_at", json_integer(control_wall_of(c, state.probed_s)));
@@ -82,7 +85,8 @@ backend_json(struct control *c, uint32_t index)
 	if (state.relaytest_s != 0)
 		json_object_set_new(out, "relaytest_at", json_integer(control_wall_of(c, state.relaytest_s)));
 	if (state.health == BACKEND_OPEN_RELAY)
-		json_object_set_new(out, "advice", json_string("it relays for strangers: take the gateway's address out of its mynetworks"));
+		json_object_set_new(out, "advice",
+			json_string("it relays for strangers: take the gateway's address out of its mynetworks"));
 	return out;
 }
 
@@ -125,8 +129,10 @@ probe_is_done(const struct probe *p, uint32_t index)
 {
 	const struct backend_state *b = segment_backend(&p->c->segment, p->before[index].id, false);
 
-	return b != NULL && (b->probed_s != p->before[index].probed_s || b->relaytest_s != p->before[index].relaytest_s ||
-		b->changed_s != p->before[index].changed_s || b->failures != p->before[index].failures || b->health != p->before[index].health);
+	return b != NULL &&
+	       (b->probed_s != p->before[index].probed_s || b->relaytest_s != p->before[index].relaytest_s ||
+		       b->changed_s != p->before[index].changed_s || b->failures != p->before[index].failures ||
+		       b->health != p->before[index].health);
 }
 
 static void
@@ -158,10 +164,13 @@ probe_send(struct control *c, uint32_t id)
 {
 	struct link_answer_probe *slot = ring_reserve(&c->segment.answer[0]);
 	const struct link_answer_probe out = {
-		.head = { .type = LINK_ANSWER_PROBE, .len_octets = sizeof(out),
-			.dataplane_incarnation = __atomic_load_n(&c->segment.live->incarnation[SEGMENT_DATAPLANE], __ATOMIC_RELAXED),
+		.head = { .type = LINK_ANSWER_PROBE,
+			.len_octets = sizeof(out),
+			.dataplane_incarnation =
+				__atomic_load_n(&c->segment.live->incarnation[SEGMENT_DATAPLANE], __ATOMIC_RELAXED),
 			.control_incarnation = c->segment.incarnation },
-		.backend_id = id, .relaytest = 1,
+		.backend_id = id,
+		.relaytest = 1,
 	};
 
 	if (slot == NULL)

@@ -28,8 +28,9 @@ verdict_json(struct control *c, const struct client_verdict *v, const char *ptr)
 {
 	const uint32_t now_s = control_now_s(c);
 	static const char *const lists[] = { "none", "allow", "deny" };
-	json_t *out = json_pack("{s:s, s:s, s:i, s:s}", "known", known_name(v->known), "ptr_state", policy_ptr_name((enum ptr_state)v->ptr_state), "score",
-		(int)v->score, "name_list", lists[v->name_list <= NAME_LIST_DENY ? v->name_list : 0]);
+	json_t *out = json_pack("{s:s, s:s, s:i, s:s}", "known", known_name(v->known), "ptr_state",
+		policy_ptr_name((enum ptr_state)v->ptr_state), "score", (int)v->score, "name_list",
+		lists[v->name_list <= NAME_LIST_DENY ? v->name_list : 0]);
 
 	if (ptr != NULL)
 		json_object_set_new(out, "ptr", api_string(ptr));
@@ -50,9 +51,12 @@ list_entry(struct control *c, json_t *out, const char *list, const void *table, 
 	if (table == NULL || !prefix_table_find(table, addr, &e))
 		return;
 	source = e.value >> 24;
-	json_array_append_new(out, json_pack("{s:s, s:s, s:o, s:i}", "list", list, "network", prefix_format(&e, text), "source",
-		source == COMPILE_SOURCE_OPERATOR ? json_string("operator") :
-		source < c->config->n_sources ? api_string(c->config->source[source]) : json_string("?"), "line", (int)(e.value & 0xffffff)));
+	json_array_append_new(
+		out, json_pack("{s:s, s:s, s:o, s:i}", "list", list, "network", prefix_format(&e, text), "source",
+			     source == COMPILE_SOURCE_OPERATOR ? json_string("operator")
+			     : source < c->config->n_sources   ? api_string(c->config->source[source])
+							       : json_string("?"),
+			     "line", (int)(e.value & 0xffffff)));
 }
 
 static void
@@ -78,7 +82,8 @@ count_one(void *arg, const struct store_name *name)
 	struct count_triplets *t = arg;
 	struct vt_entry e;
 
-	if (ip_addr_equal(&name->network, &t->network) && verdict_table_find(&t->c->segment.table, name->tag, &e) && vt_kind(&e) == VT_TRIPLET) {
+	if (ip_addr_equal(&name->network, &t->network) && verdict_table_find(&t->c->segment.table, name->tag, &e) &&
+		vt_kind(&e) == VT_TRIPLET) {
 		t->grey += vt_state(&e) != VT_WHITE;
 		t->white += vt_state(&e) == VT_WHITE;
 	}
@@ -111,15 +116,19 @@ client_show(struct control *c, struct api_request *r, const json_t *args)
 		return;
 	}
 	out = json_pack("{s:s}", "client", text);
-	if (verdict_table_find(&c->segment.table, policy_client_tag(&c->segment.table, &addr), &e) && vt_kind(&e) == VT_CLIENT) {
+	if (verdict_table_find(&c->segment.table, policy_client_tag(&c->segment.table, &addr), &e) &&
+		vt_kind(&e) == VT_CLIENT) {
 		struct client_verdict v = policy_client_decode(&e);
 
 		json_object_set_new(out, "verdict", verdict_json(c, &v, NULL));
 	} else {
 		json_object_set_new(out, "verdict", json_pack("{s:s}", "known", "unasked"));
 	}
-	if (verdict_table_find(&c->segment.table, policy_auto_tag(&c->segment.table, &addr), &e) && vt_kind(&e) == VT_AUTO)
-		json_object_set_new(out, "auto", json_pack("{s:i, s:I}", "count", (int)VT_AUTO_COUNT(&e), "at", (json_int_t)control_wall_of(c, e.time_s)));
+	if (verdict_table_find(&c->segment.table, policy_auto_tag(&c->segment.table, &addr), &e) &&
+		vt_kind(&e) == VT_AUTO)
+		json_object_set_new(out, "auto",
+			json_pack("{s:i, s:I}", "count", (int)VT_AUTO_COUNT(&e), "at",
+				(json_int_t)control_wall_of(c, e.time_s)));
 	trap_json(c, out, "trap", policy_trap_tag(&c->segment.table, &addr));
 	trap_json(c, out, "trap_network", policy_trap_network_tag(&c->segment.table, &addr));
 	lists = json_array();
@@ -138,8 +147,9 @@ static void
 client_row(void *arg, const char *key, char list, const char *note, uint64_t wall_s)
 {
 	if (json_array_size(arg) < 10000)
-		json_array_append_new(arg, json_pack("{s:o, s:s, s:I, s:o}", "network", api_string(key), "list", list == 'a' ? "allow" : "deny", "at",
-			(json_int_t)wall_s, "note", api_string(note)));
+		json_array_append_new(arg,
+			json_pack("{s:o, s:s, s:I, s:o}", "network", api_string(key), "list",
+				list == 'a' ? "allow" : "deny", "at", (json_int_t)wall_s, "note", api_string(note)));
 }
 
 static void
@@ -189,7 +199,8 @@ client_put(struct control *c, struct api_request *r, const json_t *args, char li
 		return;
 	error = control_client_put(c, text, list, note != NULL ? note : "", why);
 	if (error == 0)
-		confirm(c, r, json_pack("{s:o, s:s}", "network", api_string(text), "list", list == 'a' ? "allow" : "deny"));
+		confirm(c, r,
+			json_pack("{s:o, s:s}", "network", api_string(text), "list", list == 'a' ? "allow" : "deny"));
 	else
 		api_error(r, error == -EINVAL ? "bad-value" : "unavailable", "%s", why);
 }
@@ -237,6 +248,10 @@ client_forget(struct control *c, struct api_request *r, const json_t *args)
 }
 
 const struct api_command api_commands_client[] = {
-	{ "client show", client_show, "client" }, { "client list", client_list, "" }, { "client allow", client_allow, "client note" },
-	{ "client deny", client_deny, "client note" }, { "client forget", client_forget, "client" }, { 0 },
+	{ "client show", client_show, "client" },
+	{ "client list", client_list, "" },
+	{ "client allow", client_allow, "client note" },
+	{ "client deny", client_deny, "client note" },
+	{ "client forget", client_forget, "client" },
+	{ 0 },
 };

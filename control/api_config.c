@@ -23,9 +23,7 @@ array_has(const json_t *array, const char *text)
 	size_t i;
 	json_t *v;
 
-	json_array_foreach(array, i, v)
-		if (strcmp(json_string_value(v), text) == 0)
-			return true;
+	json_array_foreach(array, i, v) if (strcmp(json_string_value(v), text) == 0) return true;
 	return false;
 }
 
@@ -40,8 +38,9 @@ option_add(json_t *out, const struct control *c, const struct option_row *o, con
 
 	option_defaults(&defaults);
 	option_format(o, &defaults, shown);
-	row = json_pack("{s:s, s:o, s:o, s:s, s:s, s:s, s:o, s:s}", "option", o->path, "value", api_string(option_format(o, &c->config->values, value)),
-		"default", api_string(shown), "origin", origins[origin], "counts", option_when_name(o->when), "type", option_type_name(o), "range",
+	row = json_pack("{s:s, s:o, s:o, s:s, s:s, s:s, s:o, s:s}", "option", o->path, "value",
+		api_string(option_format(o, &c->config->values, value)), "default", api_string(shown), "origin",
+		origins[origin], "counts", option_when_name(o->when), "type", option_type_name(o), "range",
 		api_string(option_range(o, range)), "help", o->help);
 	if (array_has(waiting, o->path))
 		json_object_set_new(row, "waiting", json_true());
@@ -60,9 +59,11 @@ list_add(json_t *out, const struct control *c, unsigned id)
 
 	for (uint32_t i = 0; i < t->n && i < t->n_inline && i < 1000; i++)
 		json_array_append_new(values, api_string(t->v[i].text));
-	json_array_append_new(out, json_pack("{s:s, s:o, s:s, s:s, s:s, s:s, s:i, s:s}", "option", option_list_table[id].path, "value", values, "default", "",
-		"origin", t->n_inline > 0 ? "file" : "default", "counts", option_when_name(option_list_table[id].when), "type", "list", "entries", (int)t->n,
-		"help", option_list_table[id].help));
+	json_array_append_new(
+		out, json_pack("{s:s, s:o, s:s, s:s, s:s, s:s, s:i, s:s}", "option", option_list_table[id].path,
+			     "value", values, "default", "", "origin", t->n_inline > 0 ? "file" : "default", "counts",
+			     option_when_name(option_list_table[id].when), "type", "list", "entries", (int)t->n, "help",
+			     option_list_table[id].help));
 }
 
 /* Whether path is what was asked for: itself or its group. */
@@ -108,8 +109,8 @@ config(struct control *c, struct api_request *r, const json_t *args)
 	if (!known) {
 		json_decref(out);
 		near = option_nearest(asked);
-		api_error(r, "not-found", "%s: unknown setting%s%s%s", asked, near != NULL ? "; did you mean " : "", near != NULL ? near : "",
-			near != NULL ? "?" : "");
+		api_error(r, "not-found", "%s: unknown setting%s%s%s", asked, near != NULL ? "; did you mean " : "",
+			near != NULL ? near : "", near != NULL ? "?" : "");
 		return;
 	}
 	api_answer(r, json_pack("{s:o}", "options", out));
@@ -157,11 +158,13 @@ option_need(struct api_request *r, const json_t *args)
 		return o;
 	for (unsigned i = 0; i < LIST_N; i++)
 		if (strcmp(option_list_table[i].path, path) == 0) {
-			api_error(r, "bad-value", "%s is a list: it is changed in the file, then greylinectl reload", path);
+			api_error(r, "bad-value", "%s is a list: it is changed in the file, then greylinectl reload",
+				path);
 			return NULL;
 		}
 	near = option_nearest(path);
-	api_error(r, "bad-value", "%s: unknown setting%s%s%s", path, near != NULL ? "; did you mean " : "", near != NULL ? near : "", near != NULL ? "?" : "");
+	api_error(r, "bad-value", "%s: unknown setting%s%s%s", path, near != NULL ? "; did you mean " : "",
+		near != NULL ? near : "", near != NULL ? "?" : "");
 	return NULL;
 }
 
@@ -173,7 +176,8 @@ apply(struct control *c, const struct option_row *o)
 
 	if (strcmp(o->path, "dnsbl.disabled") == 0)
 		error = control_questions_changed(c);
-	else if (strncmp(o->path, "dns.", 4) == 0 || strncmp(o->path, "dnsbl.", 6) == 0 || strncmp(o->path, "reverse_dns.", 12) == 0)
+	else if (strncmp(o->path, "dns.", 4) == 0 || strncmp(o->path, "dnsbl.", 6) == 0 ||
+		 strncmp(o->path, "reverse_dns.", 12) == 0)
 		error = resolver_configure(c->resolver, c->config); /* it answers early by thresholds and effects */
 	return error != 0 ? error : control_publish(c);
 }
@@ -216,8 +220,9 @@ set_option(struct control *c, struct api_request *r, const json_t *args)
 		return;
 	}
 	error = store_option_put(c->store, o->path, after, (uint64_t)(control_wall_us() / 1000000));
-	confirm(c, r, json_pack("{s:s, s:o, s:o, s:s, s:b}", "option", o->path, "value", api_string(after), "old", api_string(before), "counts",
-		option_when_name(o->when), "kept", error == 0));
+	confirm(c, r,
+		json_pack("{s:s, s:o, s:o, s:s, s:b}", "option", o->path, "value", api_string(after), "old",
+			api_string(before), "counts", option_when_name(o->when), "kept", error == 0));
 }
 
 static void
@@ -245,8 +250,9 @@ unset_option(struct control *c, struct api_request *r, const json_t *args)
 		return;
 	}
 	store_option_remove(c->store, o->path);
-	confirm(c, r, json_pack("{s:s, s:o, s:o, s:s}", "option", o->path, "value", api_string(after), "old", api_string(before), "counts",
-		option_when_name(o->when)));
+	confirm(c, r,
+		json_pack("{s:s, s:o, s:o, s:s}", "option", o->path, "value", api_string(after), "old",
+			api_string(before), "counts", option_when_name(o->when)));
 }
 
 static void
@@ -262,7 +268,8 @@ reload(struct control *c, struct api_request *r, const json_t *args)
 			json_array_append_new(lines, api_string(errors.line[i]));
 		if (errors.dropped > 0)
 			json_array_append_new(lines, json_sprintf("and %u more errors", errors.dropped));
-		api_error_with(r, "bad-value", errors.n > 0 ? errors.line[0] : "the configuration is refused", json_pack("{s:o}", "lines", lines));
+		api_error_with(r, "bad-value", errors.n > 0 ? errors.line[0] : "the configuration is refused",
+			json_pack("{s:o}", "lines", lines));
 		config_errors_free(&errors);
 		return;
 	}
@@ -276,5 +283,9 @@ reload(struct control *c, struct api_request *r, const json_t *args)
 }
 
 const struct api_command api_commands_config[] = {
-	{ "config", config, "option changed" }, { "set", set_option, "option value" }, { "unset", unset_option, "option" }, { "reload", reload, "" }, { 0 },
+	{ "config", config, "option changed" },
+	{ "set", set_option, "option value" },
+	{ "unset", unset_option, "option" },
+	{ "reload", reload, "" },
+	{ 0 },
 };

@@ -30,8 +30,9 @@ trace(void *arg, enum policy_rule rule, bool matched, const char *detail)
 {
 	struct explain *x = arg;
 
-	json_array_append_new(x->steps, json_pack("{s:i, s:s, s:b, s:o}", "rule", (int)rule, "name", policy_rule_name(rule), "matched", (int)matched,
-		"detail", api_string(detail != NULL ? detail : "")));
+	json_array_append_new(
+		x->steps, json_pack("{s:i, s:s, s:b, s:o}", "rule", (int)rule, "name", policy_rule_name(rule),
+				  "matched", (int)matched, "detail", api_string(detail != NULL ? detail : "")));
 }
 
 static void
@@ -59,13 +60,17 @@ explain_finish(struct explain *x)
 		x->q.verdict.known = CLIENT_LATE;
 		policy_rcpt(&ctx, &x->q, &a, trace, x);
 	}
-	out = json_pack("{s:s, s:s, s:i, s:s, s:i, s:s, s:o, s:s, s:I, s:I, s:i}", "verdict", policy_verdict_name(a.verdict), "would",
-		policy_verdict_name(a.would), "rule", (int)a.rule, "rule_name", policy_rule_name(a.rule), "code", (int)a.code, "enhanced", a.enhanced,
-		"text", api_string(a.text), "reason", a.reason != NULL ? a.reason : "", "wait_s", (json_int_t)a.wait_s, "waited_s", (json_int_t)a.waited_s,
-		"score", (int)a.score);
+	out = json_pack("{s:s, s:s, s:i, s:s, s:i, s:s, s:o, s:s, s:I, s:I, s:i}", "verdict",
+		policy_verdict_name(a.verdict), "would", policy_verdict_name(a.would), "rule", (int)a.rule, "rule_name",
+		policy_rule_name(a.rule), "code", (int)a.code, "enhanced", a.enhanced, "text", api_string(a.text),
+		"reason", a.reason != NULL ? a.reason : "", "wait_s", (json_int_t)a.wait_s, "waited_s",
+		(json_int_t)a.waited_s, "score", (int)a.score);
 	json_object_set_new(out, "ref", json_string(a.ref != 0 ? policy_ref_format(a.ref, ref) : ""));
-	json_object_set_new(out, "mode", json_string(modes[c->config->values.conf.mode <= MODE_ENFORCE ? c->config->values.conf.mode : MODE_ENFORCE]));
-	json_object_set_new(out, "listener", json_string(x->q.listener < c->config->n_listeners ? c->config->listener[x->q.listener].name : ""));
+	json_object_set_new(out, "mode",
+		json_string(modes[c->config->values.conf.mode <= MODE_ENFORCE ? c->config->values.conf.mode
+									      : MODE_ENFORCE]));
+	json_object_set_new(out, "listener",
+		json_string(x->q.listener < c->config->n_listeners ? c->config->listener[x->q.listener].name : ""));
 	json_object_set_new(out, "client", verdict_json(c, &x->q.verdict, x->ptr));
 	json_object_set_new(out, "asked_dns", json_boolean(x->asked_dns));
 	json_object_set_new(out, "steps", x->steps);
@@ -92,11 +97,13 @@ listener_take(struct control *c, struct api_request *r, const json_t *args, uint
 	const char *name = api_text(args, "listener");
 
 	for (uint32_t i = 0; i < c->config->n_listeners; i++)
-		if (name != NULL ? strcmp(c->config->listener[i].name, name) == 0 : c->config->listener[i].role == ROLE_MX) {
+		if (name != NULL ? strcmp(c->config->listener[i].name, name) == 0
+				 : c->config->listener[i].role == ROLE_MX) {
 			*out = i;
 			return true;
 		}
-	api_error(r, name != NULL ? "not-found" : "unavailable", "there is no listener %s", name != NULL ? name : "of role mx");
+	api_error(r, name != NULL ? "not-found" : "unavailable", "there is no listener %s",
+		name != NULL ? name : "of role mx");
 	return false;
 }
 
@@ -191,9 +198,11 @@ why(struct control *c, struct api_request *r, const json_t *args)
 	}
 	if (store_why(c->store, ref, &w, room) == 0) {
 		memcpy(addr.octet, w.client, sizeof(addr.octet));
-		out = json_pack("{s:s, s:s, s:I, s:s, s:s, s:i, s:s, s:i, s:i}", "kind", "reject", "ref", policy_ref_format(ref, ref_text), "at",
-			(json_int_t)w.wall_s, "client", ip_addr_format(&addr, addr_text), "verdict", policy_verdict_name((enum verdict)w.verdict), "rule", (int)w.rule,
-			"rule_name", policy_rule_name((enum policy_rule)w.rule), "score", (int)w.score, "code", (int)w.code);
+		out = json_pack("{s:s, s:s, s:I, s:s, s:s, s:i, s:s, s:i, s:i}", "kind", "reject", "ref",
+			policy_ref_format(ref, ref_text), "at", (json_int_t)w.wall_s, "client",
+			ip_addr_format(&addr, addr_text), "verdict", policy_verdict_name((enum verdict)w.verdict),
+			"rule", (int)w.rule, "rule_name", policy_rule_name((enum policy_rule)w.rule), "score",
+			(int)w.score, "code", (int)w.code);
 		text_set(out, "listener", w.listener);
 		text_set(out, "ptr", w.ptr);
 		text_set(out, "helo", w.helo);
@@ -204,7 +213,8 @@ why(struct control *c, struct api_request *r, const json_t *args)
 		api_answer(r, out);
 		return;
 	}
-	if (c->attached && grey_tag_by_ref(c, ref, &tag) && verdict_table_find(&c->segment.table, tag, &e) && vt_kind(&e) == VT_TRIPLET) {
+	if (c->attached && grey_tag_by_ref(c, ref, &tag) && verdict_table_find(&c->segment.table, tag, &e) &&
+		vt_kind(&e) == VT_TRIPLET) {
 		out = grey_json(c, &e, store_name(c->store, VT_TRIPLET, tag, &name) == 0 ? &name : NULL);
 		json_object_set_new(out, "kind", json_string("greylist"));
 		api_answer(r, out);
@@ -245,8 +255,9 @@ zone_json(struct control *c, uint32_t index, const struct resolver_zone_result *
 
 	for (unsigned i = 0; i < z->n_addrs; i++)
 		json_array_append_new(answers, json_string(ip_addr_format(&z->addr[i], text)));
-	return json_pack("{s:o, s:b, s:s, s:o, s:i, s:b, s:i, s:b}", "zone", api_string(c->config->zone[index].name), "listed", (int)(z->state == ZONE_LISTED),
-		"state", states[z->state <= ZONE_ERROR ? z->state : 0], "answers", answers, "weight", (int)(z->state == ZONE_LISTED ? z->weight : 0), "error",
+	return json_pack("{s:o, s:b, s:s, s:o, s:i, s:b, s:i, s:b}", "zone", api_string(c->config->zone[index].name),
+		"listed", (int)(z->state == ZONE_LISTED), "state", states[z->state <= ZONE_ERROR ? z->state : 0],
+		"answers", answers, "weight", (int)(z->state == ZONE_LISTED ? z->weight : 0), "error",
 		(int)(z->state == ZONE_ERROR), "dns_ms", (int)z->dns_ms, "counts", (int)z->counts);
 }
 
@@ -262,8 +273,9 @@ dnsbl_tested(void *arg, const struct ip_addr *client, const struct resolver_resu
 	for (uint32_t i = 0; i < result->n_zones && i < c->config->n_zones; i++)
 		json_array_append_new(zones, zone_json(c, i, &result->zone[i]));
 	out = json_pack("{s:s, s:s, s:o, s:i, s:i, s:s, s:b, s:o}", "client", ip_addr_format(client, text), "ptr_state",
-		policy_ptr_name((enum ptr_state)result->verdict.ptr_state), "ptr", api_string(result->ptr), "score", (int)result->verdict.score, "dns_ms",
-		(int)result->dns_ms, "effect", effect_name(j.effect), "complete", (int)result->complete, "zones", zones);
+		policy_ptr_name((enum ptr_state)result->verdict.ptr_state), "ptr", api_string(result->ptr), "score",
+		(int)result->verdict.score, "dns_ms", (int)result->dns_ms, "effect", effect_name(j.effect), "complete",
+		(int)result->complete, "zones", zones);
 	api_answer(t->r, out);
 	free(t);
 }
@@ -299,9 +311,14 @@ servers_json(const struct resolver_stats *s)
 	for (uint32_t i = 0; i < s->n_servers; i++) {
 		const struct resolver_server_stats *v = &s->server[i];
 
-		json_array_append_new(out, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:f}", "server", v->name, "state", v->down ? "down" :
-			v->inventing ? "invents" : "up", "asked", (json_int_t)v->questions, "answered", (json_int_t)v->answers, "failures",
-			(json_int_t)v->failures, "timeouts", (json_int_t)v->timeouts, "latency_ms", v->answers > 0 ? (double)v->ms_total / (double)v->answers : 0.0));
+		json_array_append_new(
+			out, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:f}", "server", v->name, "state",
+				     v->down        ? "down"
+				     : v->inventing ? "invents"
+						    : "up",
+				     "asked", (json_int_t)v->questions, "answered", (json_int_t)v->answers, "failures",
+				     (json_int_t)v->failures, "timeouts", (json_int_t)v->timeouts, "latency_ms",
+				     v->answers > 0 ? (double)v->ms_total / (double)v->answers : 0.0));
 	}
 	return out;
 }
@@ -322,18 +339,26 @@ dnsbl_status(struct control *c, struct api_request *r, const json_t *args)
 		if (h == NULL)
 			break;
 		zone_weight_range(&c->config->zone[i], &lowest, &highest);
-		row = json_pack("{s:o, s:i, s:i, s:b, s:I, s:I, s:I, s:I, s:f, s:i}", "zone", api_string(c->config->zone[i].name), "weight_min", lowest,
-			"weight_max", highest, "decisive", (int)c->config->zone[i].spec.decisive, "asked", (json_int_t)z->asked, "answered",
-			(json_int_t)z->answered, "listed", (json_int_t)z->listed, "errors", (json_int_t)z->errors, "latency_ms",
-			z->answered > 0 ? (double)z->ms_total / (double)z->answered : 0.0, "latency_max_ms", (int)MIN(z->ms_max, 1000000u));
-		json_object_set_new(row, "state", json_string(s->zones_off ? "off" : zone_standing_name(zone_health_standing(h, ZONE_V4, now_us))));
-		json_object_set_new(row, "state6", json_string(s->zones_off ? "off" : zone_standing_name(zone_health_standing(h, ZONE_V6, now_us))));
-		json_object_set_new(row, "good_clients", json_pack("{s:i, s:i}", "asked", (int)h->good_asked, "listed", (int)h->good_listed));
+		row = json_pack("{s:o, s:i, s:i, s:b, s:I, s:I, s:I, s:I, s:f, s:i}", "zone",
+			api_string(c->config->zone[i].name), "weight_min", lowest, "weight_max", highest, "decisive",
+			(int)c->config->zone[i].spec.decisive, "asked", (json_int_t)z->asked, "answered",
+			(json_int_t)z->answered, "listed", (json_int_t)z->listed, "errors", (json_int_t)z->errors,
+			"latency_ms", z->answered > 0 ? (double)z->ms_total / (double)z->answered : 0.0,
+			"latency_max_ms", (int)MIN(z->ms_max, 1000000u));
+		json_object_set_new(row, "state",
+			json_string(
+				s->zones_off ? "off" : zone_standing_name(zone_health_standing(h, ZONE_V4, now_us))));
+		json_object_set_new(row, "state6",
+			json_string(
+				s->zones_off ? "off" : zone_standing_name(zone_health_standing(h, ZONE_V6, now_us))));
+		json_object_set_new(row, "good_clients",
+			json_pack("{s:i, s:i}", "asked", (int)h->good_asked, "listed", (int)h->good_listed));
 		json_array_append_new(zones, row);
 	}
-	api_answer(r, json_pack("{s:o, s:o, s:b, s:{s:i, s:I, s:I, s:I}}", "resolvers", servers_json(s), "zones", zones, "zones_off", (int)s->zones_off,
-		"cache", "clients", (int)s->cached, "hits", (json_int_t)s->cache_hits, "asked", (json_int_t)s->clients, "answered_early",
-		(json_int_t)s->early));
+	api_answer(r, json_pack("{s:o, s:o, s:b, s:{s:i, s:I, s:I, s:I}}", "resolvers", servers_json(s), "zones", zones,
+			      "zones_off", (int)s->zones_off, "cache", "clients", (int)s->cached, "hits",
+			      (json_int_t)s->cache_hits, "asked", (json_int_t)s->clients, "answered_early",
+			      (json_int_t)s->early));
 }
 
 /* The words of text but for name, and name at the end where add is wanted. False: no room. */
@@ -383,7 +408,8 @@ zone_switch(struct control *c, struct api_request *r, const json_t *args, bool d
 		return;
 	}
 	api_answer(r, json_pack("{s:o, s:b, s:b}", "zone", api_string(name), "disabled", (int)disable, "kept",
-		(int)(store_option_put(c->store, o->path, words, (uint64_t)(control_wall_us() / 1000000)) == 0)));
+			      (int)(store_option_put(
+					    c->store, o->path, words, (uint64_t)(control_wall_us() / 1000000)) == 0)));
 }
 
 static void
@@ -416,10 +442,13 @@ cache_row(void *arg, const struct resolver_cached *e)
 	if ((x->only != NULL && !ip_addr_equal(x->only, &e->client)) || x->left == 0)
 		return;
 	x->left--;
-	json_array_append_new(x->rows, json_pack("{s:s, s:s, s:o, s:i, s:o, s:i, s:b}", "client", ip_addr_format(&e->client, text), "ptr_state",
-		policy_ptr_name((enum ptr_state)e->verdict.ptr_state), "ptr", api_string(e->ptr), "score", (int)e->verdict.score, "zone",
-		api_string(e->verdict.zone < x->c->config->n_zones ? x->c->config->zone[e->verdict.zone].name : ""), "ttl_s", (int)e->ttl_s, "complete",
-		(int)e->complete));
+	json_array_append_new(x->rows,
+		json_pack("{s:s, s:s, s:o, s:i, s:o, s:i, s:b}", "client", ip_addr_format(&e->client, text),
+			"ptr_state", policy_ptr_name((enum ptr_state)e->verdict.ptr_state), "ptr", api_string(e->ptr),
+			"score", (int)e->verdict.score, "zone",
+			api_string(e->verdict.zone < x->c->config->n_zones ? x->c->config->zone[e->verdict.zone].name
+									   : ""),
+			"ttl_s", (int)e->ttl_s, "complete", (int)e->complete));
 }
 
 /* The optional client; false: answered. */
@@ -476,7 +505,13 @@ dns_cache_flush(struct control *c, struct api_request *r, const json_t *args)
 }
 
 const struct api_command api_commands_explain[] = {
-	{ "explain", explain, "client helo from rcpt listener" }, { "why", why, "ref" }, { "dnsbl test", dnsbl_test, "client" },
-	{ "dnsbl status", dnsbl_status, "" }, { "dnsbl disable", dnsbl_disable, "zone" }, { "dnsbl enable", dnsbl_enable, "zone" },
-	{ "dns cache show", dns_cache_show, "client limit" }, { "dns cache flush", dns_cache_flush, "client" }, { 0 },
+	{ "explain", explain, "client helo from rcpt listener" },
+	{ "why", why, "ref" },
+	{ "dnsbl test", dnsbl_test, "client" },
+	{ "dnsbl status", dnsbl_status, "" },
+	{ "dnsbl disable", dnsbl_disable, "zone" },
+	{ "dnsbl enable", dnsbl_enable, "zone" },
+	{ "dns cache show", dns_cache_show, "client limit" },
+	{ "dns cache flush", dns_cache_flush, "client" },
+	{ 0 },
 };

@@ -26,8 +26,11 @@ grey_conf_now(const struct control *c)
 {
 	const struct conf *conf = &c->config->values.conf;
 
-	return (struct grey_conf){ .block_s = conf->grey_block_s, .pass_s = conf->grey_pass_s, .expire_s = conf->grey_expire_s,
-		.lapse_memory_s = conf->grey_lapse_memory_s, .window_max_s = conf->grey_window_max_s };
+	return (struct grey_conf){ .block_s = conf->grey_block_s,
+		.pass_s = conf->grey_pass_s,
+		.expire_s = conf->grey_expire_s,
+		.lapse_memory_s = conf->grey_lapse_memory_s,
+		.window_max_s = conf->grey_window_max_s };
 }
 
 static const char *
@@ -46,8 +49,8 @@ grey_json(struct control *c, const struct vt_entry *e, const struct store_name *
 	const uint32_t now_s = control_now_s(c), age_s = now_s > rec.time_s ? now_s - rec.time_s : 0;
 	struct grey_record copy = rec;
 	char ref[9], text[IP_ADDR_TEXT_MAX_OCTETS + 8];
-	json_t *out = json_pack("{s:s, s:s, s:i}", "ref", policy_ref_format(policy_ref_of_tag(e->tag), ref), "state", state_of(&conf, &rec, now_s),
-		"lapsed", (int)rec.lapsed);
+	json_t *out = json_pack("{s:s, s:s, s:i}", "ref", policy_ref_format(policy_ref_of_tag(e->tag), ref), "state",
+		state_of(&conf, &rec, now_s), "lapsed", (int)rec.lapsed);
 
 	if (name != NULL) {
 		struct prefix_entry p = { .addr = name->network, .bits = ip_addr_is_v4(&name->network) ? 120 : 64 };
@@ -58,7 +61,8 @@ grey_json(struct control *c, const struct vt_entry *e, const struct store_name *
 	}
 	if (rec.state == GREY_WHITE) {
 		json_object_set_new(out, "last_at", json_integer(control_wall_of(c, rec.time_s)));
-		json_object_set_new(out, "expires_in_s", json_integer(age_s < conf.expire_s ? conf.expire_s - age_s : 0));
+		json_object_set_new(
+			out, "expires_in_s", json_integer(age_s < conf.expire_s ? conf.expire_s - age_s : 0));
 	} else {
 		const uint32_t window_s = grey_window_s(&conf, rec.lapsed);
 		const struct grey_answer a = grey_decide(&conf, &copy, now_s);
@@ -81,8 +85,8 @@ struct grey_filter {
 struct listing {
 	struct control *c;
 	struct grey_filter filter;
-	json_t *out;       /* NULL: delete */
-	uint64_t *tags;    /* to delete */
+	json_t *out;    /* NULL: delete */
+	uint64_t *tags; /* to delete */
 	uint32_t n, limit;
 	uint64_t last_tag;
 };
@@ -95,8 +99,10 @@ filter_matches(const struct grey_filter *f, const struct store_name *name)
 	if (f->rcpt != NULL && strcasestr(name->rcpt, f->rcpt) == NULL)
 		return false;
 	if (f->by_network) {
-		struct ip_addr a = ip_addr_mask(&name->network, MIN(f->network.bits, ip_addr_is_v4(&name->network) ? 120u : 64u));
-		struct ip_addr b = ip_addr_mask(&f->network.addr, MIN(f->network.bits, ip_addr_is_v4(&name->network) ? 120u : 64u));
+		struct ip_addr a =
+			ip_addr_mask(&name->network, MIN(f->network.bits, ip_addr_is_v4(&name->network) ? 120u : 64u));
+		struct ip_addr b = ip_addr_mask(
+			&f->network.addr, MIN(f->network.bits, ip_addr_is_v4(&name->network) ? 120u : 64u));
 
 		if (!ip_addr_equal(&a, &b))
 			return false;
@@ -113,7 +119,8 @@ list_one(void *arg, const struct store_name *name)
 	struct vt_entry e;
 
 	l->last_tag = name->tag;
-	if (!filter_matches(&l->filter, name) || !verdict_table_find(&l->c->segment.table, name->tag, &e) || vt_kind(&e) != VT_TRIPLET)
+	if (!filter_matches(&l->filter, name) || !verdict_table_find(&l->c->segment.table, name->tag, &e) ||
+		vt_kind(&e) != VT_TRIPLET)
 		return true;
 	rec = grey_load(&e);
 	if (l->filter.state != NULL && strcmp(l->filter.state, state_of(&conf, &rec, control_now_s(l->c))) != 0)
@@ -132,8 +139,11 @@ filter_take(struct api_request *r, const json_t *args, struct grey_filter *f)
 	const char *network = api_text(args, "network");
 	struct ip_addr addr;
 
-	*f = (struct grey_filter){ .sender = api_text(args, "sender"), .rcpt = api_text(args, "recipient"), .state = api_text(args, "state") };
-	if (f->state != NULL && strcmp(f->state, "grey") != 0 && strcmp(f->state, "white") != 0 && strcmp(f->state, "lapsed") != 0) {
+	*f = (struct grey_filter){ .sender = api_text(args, "sender"),
+		.rcpt = api_text(args, "recipient"),
+		.state = api_text(args, "state") };
+	if (f->state != NULL && strcmp(f->state, "grey") != 0 && strcmp(f->state, "white") != 0 &&
+		strcmp(f->state, "lapsed") != 0) {
 		api_error(r, "usage", "state is grey, white or lapsed");
 		return false;
 	}
@@ -154,7 +164,8 @@ filter_take(struct api_request *r, const json_t *args, struct grey_filter *f)
 static void
 grey_list(struct control *c, struct api_request *r, const json_t *args)
 {
-	struct listing l = { .c = c, .limit = (uint32_t)MIN(MAX(api_number(args, "limit", 100), (int64_t)1), (int64_t)GREY_LIMIT_MAX) };
+	struct listing l = { .c = c,
+		.limit = (uint32_t)MIN(MAX(api_number(args, "limit", 100), (int64_t)1), (int64_t)GREY_LIMIT_MAX) };
 	const char *after = api_text(args, "after");
 	json_t *result;
 	char text[24];
@@ -301,13 +312,16 @@ grey_pass(struct control *c, struct api_request *r, const json_t *args)
 				struct ip_addr addr, network;
 				struct prefix_entry e;
 
-				triplet_normalise_sender(strcmp(api_text(args, "sender"), "<>") == 0 ? "" : api_text(args, "sender"), sender);
+				triplet_normalise_sender(
+					strcmp(api_text(args, "sender"), "<>") == 0 ? "" : api_text(args, "sender"),
+					sender);
 				triplet_normalise_rcpt(api_text(args, "recipient"), rcpt);
-				if (ip_addr_parse(api_text(args, "client"), &addr) != 0 && prefix_parse(api_text(args, "client"), &e) == 0)
+				if (ip_addr_parse(api_text(args, "client"), &addr) != 0 &&
+					prefix_parse(api_text(args, "client"), &e) == 0)
 					addr = e.addr;
 				network = policy_client_network(&addr);
-				store_name_add(c->store, VT_TRIPLET, tag, &network, now_s, sender, (uint32_t)strlen(sender), rcpt,
-					(uint32_t)strlen(rcpt));
+				store_name_add(c->store, VT_TRIPLET, tag, &network, now_s, sender,
+					(uint32_t)strlen(sender), rcpt, (uint32_t)strlen(rcpt));
 			}
 			entry_answer(c, r, &want);
 			return;

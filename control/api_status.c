@@ -35,9 +35,11 @@ static const char *
 zone_trouble(const struct control *c, uint32_t zone)
 {
 	for (enum zone_family f = ZONE_V4; f < ZONE_FAMILIES; f++) {
-		enum zone_standing s = zone_health_standing(resolver_zone_health(c->resolver, zone), f, control_mono_us());
+		enum zone_standing s =
+			zone_health_standing(resolver_zone_health(c->resolver, zone), f, control_mono_us());
 
-		if (s != ZONE_STANDING_ACTIVE && s != ZONE_STANDING_UNPROVEN && s != ZONE_STANDING_NO_FAMILY && s != ZONE_STANDING_DISABLED)
+		if (s != ZONE_STANDING_ACTIVE && s != ZONE_STANDING_UNPROVEN && s != ZONE_STANDING_NO_FAMILY &&
+			s != ZONE_STANDING_DISABLED)
 			return zone_standing_name(s);
 	}
 	return NULL;
@@ -69,8 +71,9 @@ status_dataplane(const struct control *c)
 	for (unsigned w = 0; w < CONF_WORKERS_MAX; w++)
 		sessions += __atomic_load_n(&c->segment.live->sessions_open[w], __ATOMIC_RELAXED);
 	return json_pack("{s:s, s:i, s:b, s:I, s:i}", "state", dataplane_state_name(c), "pid",
-		(int)__atomic_load_n(&c->segment.live->dataplane_pid, __ATOMIC_RELAXED), "alive", (int)control_dataplane_serves(c), "sessions",
-		(json_int_t)sessions, "workers", (int)c->dataplane_start.conf.workers);
+		(int)__atomic_load_n(&c->segment.live->dataplane_pid, __ATOMIC_RELAXED), "alive",
+		(int)control_dataplane_serves(c), "sessions", (json_int_t)sessions, "workers",
+		(int)c->dataplane_start.conf.workers);
 }
 
 static json_t *
@@ -80,9 +83,11 @@ status_table(const struct control *c)
 	const double room = (double)c->segment.table.n_buckets * 4;
 
 	verdict_table_count(&c->segment.table, &n);
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:b}", "entries_wanted", (json_int_t)c->config->values.state_entries, "entries",
-		(json_int_t)c->segment.entries, "used", (json_int_t)n.used, "grey", (json_int_t)n.grey, "white", (json_int_t)n.white, "clients",
-		(json_int_t)n.by_kind[VT_CLIENT], "auto", (json_int_t)n.by_kind[VT_AUTO], "load", room > 0 ? (double)n.used / room : 0.0, "loading",
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:b}", "entries_wanted",
+		(json_int_t)c->config->values.state_entries, "entries", (json_int_t)c->segment.entries, "used",
+		(json_int_t)n.used, "grey", (json_int_t)n.grey, "white", (json_int_t)n.white, "clients",
+		(json_int_t)n.by_kind[VT_CLIENT], "auto", (json_int_t)n.by_kind[VT_AUTO], "load",
+		room > 0 ? (double)n.used / room : 0.0, "loading",
 		(int)(__atomic_load_n(&c->segment.live->loading, __ATOMIC_RELAXED) != 0));
 }
 
@@ -91,9 +96,11 @@ status_store(struct control *c)
 {
 	const struct store_stats *s = store_stats(c->store);
 
-	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "state", store_state_name(s->state), "map_octets", (json_int_t)s->map_octets,
-		"used_octets", (json_int_t)s->used_octets, "lag", (json_int_t)s->lag_buckets, "commits", (json_int_t)s->commits, "failures",
-		(json_int_t)s->failures, "written", (json_int_t)s->records_written, "loaded", (json_int_t)s->loaded, "note", api_string(s->note));
+	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "state", store_state_name(s->state),
+		"map_octets", (json_int_t)s->map_octets, "used_octets", (json_int_t)s->used_octets, "lag",
+		(json_int_t)s->lag_buckets, "commits", (json_int_t)s->commits, "failures", (json_int_t)s->failures,
+		"written", (json_int_t)s->records_written, "loaded", (json_int_t)s->loaded, "note",
+		api_string(s->note));
 }
 
 static json_t *
@@ -104,8 +111,12 @@ status_resolver(struct control *c)
 
 	for (uint32_t i = 0; i < c->config->list[LIST_RESOLVERS].n; i++)
 		json_array_append_new(servers, api_string(c->config->list[LIST_RESOLVERS].v[i].text));
-	return json_pack("{s:s, s:o, s:i, s:i, s:i}", "state", json_array_size(servers) == 0 ? "none" : s->down ? "down" : "up", "servers", servers,
-		"in_flight", (int)s->in_flight, "cached", (int)s->cached, "zones", (int)c->config->n_zones);
+	return json_pack("{s:s, s:o, s:i, s:i, s:i}", "state",
+		json_array_size(servers) == 0 ? "none"
+		: s->down                     ? "down"
+					      : "up",
+		"servers", servers, "in_flight", (int)s->in_flight, "cached", (int)s->cached, "zones",
+		(int)c->config->n_zones);
 }
 
 static json_t *
@@ -141,7 +152,8 @@ alarms_dataplane(struct control *c, json_t *alarms)
 	const bool serves = strcmp(state, "serving") == 0;
 
 	if (!serves)
-		alarm_add(alarms, "the data plane is %s: no mail is taken", strcmp(state, "none") == 0 ? "not there" : state);
+		alarm_add(alarms, "the data plane is %s: no mail is taken",
+			strcmp(state, "none") == 0 ? "not there" : state);
 	else if (!control_confirmed(c))
 		alarm_add(alarms, "a worker has not taken configuration %llu yet", (unsigned long long)c->generation);
 }
@@ -156,10 +168,12 @@ alarms_backends(struct control *c, json_t *alarms)
 		for (uint32_t i = 0; i < c->config->n_backends && !any; i++) {
 			const struct backend_state *b = segment_backend(&c->segment, c->config->backend[i].id, false);
 
-			any = (c->config->pool[p].backends >> i & 1) != 0 && b != NULL && b->health == BACKEND_UP && !b->drained;
+			any = (c->config->pool[p].backends >> i & 1) != 0 && b != NULL && b->health == BACKEND_UP &&
+			      !b->drained;
 		}
 		if (!any)
-			alarm_add(alarms, "pool %s has no backend in service: its mail is deferred", c->config->pool[p].name);
+			alarm_add(alarms, "pool %s has no backend in service: its mail is deferred",
+				c->config->pool[p].name);
 	}
 	for (uint32_t i = 0; i < c->config->n_backends; i++) {
 		const struct backend_state *live = segment_backend(&c->segment, c->config->backend[i].id, false);
@@ -169,12 +183,16 @@ alarms_backends(struct control *c, json_t *alarms)
 			b = *live;
 		b.words[sizeof(b.words) - 1] = '\0';
 		if (b.health == BACKEND_OPEN_RELAY)
-			alarm_add(alarms, "backend %s relays for strangers and is out of service: take our address out of its mynetworks",
+			alarm_add(alarms,
+				"backend %s relays for strangers and is out of service: take our address out of its "
+			        "mynetworks",
 				c->config->backend[i].name);
 		else if (b.health == BACKEND_DOWN || b.health == BACKEND_LOOP)
-			alarm_add(alarms, "backend %s is %s: %s", c->config->backend[i].name, b.health == BACKEND_LOOP ? "ourselves, a loop" : "down", b.words);
+			alarm_add(alarms, "backend %s is %s: %s", c->config->backend[i].name,
+				b.health == BACKEND_LOOP ? "ourselves, a loop" : "down", b.words);
 		else if (b.health == BACKEND_UP && b.failures > 0)
-			alarm_add(alarms, "backend %s failed when it was last asked: %s", c->config->backend[i].name, b.words);
+			alarm_add(alarms, "backend %s failed when it was last asked: %s", c->config->backend[i].name,
+				b.words);
 	}
 }
 
@@ -193,14 +211,17 @@ status_alarms(struct control *c)
 		alarm_add(alarms, "every resolver invents answers for names that do not exist: blocklists are off");
 	for (uint32_t i = 0; i < c->config->n_zones; i++)
 		if (!dns->down && zone_trouble(c, i) != NULL)
-			alarm_add(alarms, "zone %s does not count (%s): see dnsbl status", c->config->zone[i].name, zone_trouble(c, i));
+			alarm_add(alarms, "zone %s does not count (%s): see dnsbl status", c->config->zone[i].name,
+				zone_trouble(c, i));
 	if (store->state != STORE_READY || store->error != 0) /* READY with an error: it is about to be tried again */
-		alarm_add(alarms, "the database in %s cannot be %s: what is decided now would not survive a restart: %s", c->config->values.state_dir,
-			store->state == STORE_OFF ? "opened" : "written", store->note);
+		alarm_add(alarms,
+			"the database in %s cannot be %s: what is decided now would not survive a restart: %s",
+			c->config->values.state_dir, store->state == STORE_OFF ? "opened" : "written", store->note);
 	if (c->log.fd < 0 && c->log.path[0] != '\0')
 		alarm_add(alarms, "the log %s cannot be opened: lines are lost (stats control)", c->log.path);
 	else if (c->log.error != 0)
-		alarm_add(alarms, "the log %s cannot be written: %s; lines are lost (stats control)", c->log.path, strerror(abs(c->log.error)));
+		alarm_add(alarms, "the log %s cannot be written: %s; lines are lost (stats control)", c->log.path,
+			strerror(abs(c->log.error)));
 	return alarms;
 }
 
@@ -218,14 +239,17 @@ status(struct control *c, struct api_request *r, const json_t *args)
 		return;
 	}
 	for (uint32_t w = 0; w < c->dataplane_start.conf.workers; w++)
-		json_array_append_new(in_force, json_integer((json_int_t)__atomic_load_n(&c->segment.live->snapshot_in_force[w], __ATOMIC_RELAXED)));
+		json_array_append_new(in_force, json_integer((json_int_t)__atomic_load_n(
+							&c->segment.live->snapshot_in_force[w], __ATOMIC_RELAXED)));
 	control_waiting(c, waiting_add, waiting);
 	alarms = status_alarms(c);
-	result = json_pack("{s:b, s:o, s:s, s:s, s:s, s:I, s:i}", "well", (int)(json_array_size(alarms) == 0), "alarms", alarms, "version", CONTROL_VERSION, "hostname", c->config->values.conf.hostname, "mode",
-		modes[c->config->values.conf.mode <= MODE_ENFORCE ? c->config->values.conf.mode : MODE_ENFORCE], "uptime_s",
-		(json_int_t)((control_mono_us() - c->started_us) / 1000000), "control_pid", (int)getpid());
+	result = json_pack("{s:b, s:o, s:s, s:s, s:s, s:I, s:i}", "well", (int)(json_array_size(alarms) == 0), "alarms",
+		alarms, "version", CONTROL_VERSION, "hostname", c->config->values.conf.hostname, "mode",
+		modes[c->config->values.conf.mode <= MODE_ENFORCE ? c->config->values.conf.mode : MODE_ENFORCE],
+		"uptime_s", (json_int_t)((control_mono_us() - c->started_us) / 1000000), "control_pid", (int)getpid());
 	json_object_set_new(result, "dataplane", status_dataplane(c));
-	json_object_set_new(result, "snapshot", json_pack("{s:I, s:o}", "generation", (json_int_t)c->generation, "in_force", in_force));
+	json_object_set_new(result, "snapshot",
+		json_pack("{s:I, s:o}", "generation", (json_int_t)c->generation, "in_force", in_force));
 	json_object_set_new(result, "table", status_table(c));
 	json_object_set_new(result, "store", status_store(c));
 	json_object_set_new(result, "resolver", status_resolver(c));
@@ -275,13 +299,17 @@ report(struct control *c, struct api_request *r, const json_t *args)
 		char text[IP_ADDR_TEXT_MAX_OCTETS + 8];
 		struct prefix_entry e = { .addr = top[i].network, .bits = ip_addr_is_v4(&top[i].network) ? 120 : 64 };
 
-		json_array_append_new(networks, json_pack("{s:s, s:i, s:s, s:I}", "network", prefix_format(&e, text), "rule", (int)top[i].rule,
-			"rule_name", policy_rule_name((enum policy_rule)top[i].rule), "count", (json_int_t)top[i].count));
+		json_array_append_new(networks,
+			json_pack("{s:s, s:i, s:s, s:I}", "network", prefix_format(&e, text), "rule", (int)top[i].rule,
+				"rule_name", policy_rule_name((enum policy_rule)top[i].rule), "count",
+				(json_int_t)top[i].count));
 	}
-	result = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "since_at", (json_int_t)c->report.since_wall_s, "greylisted",
-		(json_int_t)c->report.deferred, "passed", (json_int_t)c->report.passed, "never_came_back", (json_int_t)c->report.never_back, "lapsed",
-		(json_int_t)stats_by_name(c, "policy", "grey_lapsed"), "rejected", (json_int_t)c->report.rejected, "delay_p50_s",
-		(json_int_t)report_percentile(&c->report, 50), "delay_p95_s", (json_int_t)report_percentile(&c->report, 95), "refused_networks", networks);
+	result = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "since_at",
+		(json_int_t)c->report.since_wall_s, "greylisted", (json_int_t)c->report.deferred, "passed",
+		(json_int_t)c->report.passed, "never_came_back", (json_int_t)c->report.never_back, "lapsed",
+		(json_int_t)stats_by_name(c, "policy", "grey_lapsed"), "rejected", (json_int_t)c->report.rejected,
+		"delay_p50_s", (json_int_t)report_percentile(&c->report, 50), "delay_p95_s",
+		(json_int_t)report_percentile(&c->report, 95), "refused_networks", networks);
 	api_answer(r, result);
 }
 
@@ -316,6 +344,10 @@ log_reopen(struct control *c, struct api_request *r, const json_t *args)
 }
 
 const struct api_command api_commands_status[] = {
-	{ "status", status, "" }, { "stats", stats, "group" }, { "report", report, "limit" }, { "db stats", db_stats, "" },
-	{ "log reopen", log_reopen, "" }, { 0 },
+	{ "status", status, "" },
+	{ "stats", stats, "group" },
+	{ "report", report, "limit" },
+	{ "db stats", db_stats, "" },
+	{ "log reopen", log_reopen, "" },
+	{ 0 },
 };

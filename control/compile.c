@@ -79,7 +79,9 @@ texts_part(const struct config_texts *t, uint64_t seed)
 
 	BUG_ON(e == NULL);
 	for (uint32_t i = 0; i < t->n; i++)
-		e[i] = (struct name_set_entry){ .name = t->v[i].text, .len_octets = (uint32_t)strlen(t->v[i].text), .value = i + 1 };
+		e[i] = (struct name_set_entry){
+			.name = t->v[i].text, .len_octets = (uint32_t)strlen(t->v[i].text), .value = i + 1
+		};
 	part = names_part(e, t->n, seed);
 	free(e);
 	return part;
@@ -96,7 +98,7 @@ struct domain {
 struct domains {
 	struct domain *v;
 	uint32_t n, n_slots;
-	uint32_t *slot;         /* index + 1; open addressing */
+	uint32_t *slot; /* index + 1; open addressing */
 	struct siphash_key key;
 };
 
@@ -188,8 +190,9 @@ domains_part(const struct config *c, uint64_t seed)
 				at->own_pool = i;
 		}
 	for (uint32_t i = 0; i < d.n; i++)
-		e[i] = (struct name_set_entry){ .name = d.v[i].name, .len_octets = (uint32_t)strlen(d.v[i].name),
-						.value = domain_value(&d, &d.v[i]) };
+		e[i] = (struct name_set_entry){ .name = d.v[i].name,
+			.len_octets = (uint32_t)strlen(d.v[i].name),
+			.value = domain_value(&d, &d.v[i]) };
 	part = names_part(e, d.n, seed);
 	free(e);
 	free(d.v);
@@ -250,8 +253,9 @@ compile_snapshot(const struct config *c, const struct compile_extra *extra, cons
 	struct snapshot_part part[SNAPSHOT_SECTION_N] = { 0 };
 	struct conf_zone zones[CONF_ZONES_MAX];
 	const uint64_t seed = extra->seed;
-	static const enum snapshot_section owned[] = { SNAPSHOT_EAL_ARGS, SNAPSHOT_DOMAINS, SNAPSHOT_CLIENT_ALLOW, SNAPSHOT_CLIENT_DENY,
-		SNAPSHOT_SENDER_ALLOW, SNAPSHOT_SENDER_DENY, SNAPSHOT_RCPT_ALLOW, SNAPSHOT_RCPT_DENY, SNAPSHOT_RCPT_NO_GREY, SNAPSHOT_TRAPS };
+	static const enum snapshot_section owned[] = { SNAPSHOT_EAL_ARGS, SNAPSHOT_DOMAINS, SNAPSHOT_CLIENT_ALLOW,
+		SNAPSHOT_CLIENT_DENY, SNAPSHOT_SENDER_ALLOW, SNAPSHOT_SENDER_DENY, SNAPSHOT_RCPT_ALLOW,
+		SNAPSHOT_RCPT_DENY, SNAPSHOT_RCPT_NO_GREY, SNAPSHOT_TRAPS };
 	int error;
 
 	memset(zones, 0, sizeof(zones));
@@ -266,7 +270,8 @@ compile_snapshot(const struct config *c, const struct compile_extra *extra, cons
 	part[SNAPSHOT_EAL_ARGS] = eal_part(c);
 	part[SNAPSHOT_SEGMENT_PATH] = (struct snapshot_part){ segment_path, strlen(segment_path) + 1 };
 	part[SNAPSHOT_DOMAINS] = domains_part(c, seed);
-	part[SNAPSHOT_CLIENT_ALLOW] = prefix_part(extra->allow, extra->n_allow, c->client_allow.v, c->client_allow.n, seed);
+	part[SNAPSHOT_CLIENT_ALLOW] =
+		prefix_part(extra->allow, extra->n_allow, c->client_allow.v, c->client_allow.n, seed);
 	part[SNAPSHOT_CLIENT_DENY] = prefix_part(extra->deny, extra->n_deny, c->client_deny.v, c->client_deny.n, seed);
 	part[SNAPSHOT_SENDER_ALLOW] = texts_part(&c->list[LIST_SENDER_ALLOW], seed);
 	part[SNAPSHOT_SENDER_DENY] = texts_part(&c->list[LIST_SENDER_DENY], seed);

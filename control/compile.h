@@ -20,7 +20,7 @@ struct compile_extra {
 };
 
 /* Writes the snapshot of that generation. 0 or -errno. */
-int compile_snapshot(const struct config *config, const struct compile_extra *extra, const char *segment_path, const char *path,
-	uint64_t generation);
+int compile_snapshot(const struct config *config, const struct compile_extra *extra, const char *segment_path,
+	const char *path, uint64_t generation);
 
 #endif

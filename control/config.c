@@ -110,10 +110,12 @@ read_single(struct config_reader *r, const config_setting_t *s, const char *path
 		if (o->type == OPTION_BOOL)
 			error = option_parse(o, config_setting_get_bool(s) ? "true" : "false", &r->config->file, why);
 		else
-			snprintf(why, sizeof(why), "not a %s; right is %.400s", option_type_name(o), option_range(o, (char[OPTION_ERROR_OCTETS]){ 0 }));
+			snprintf(why, sizeof(why), "not a %s; right is %.400s", option_type_name(o),
+				option_range(o, (char[OPTION_ERROR_OCTETS]){ 0 }));
 		break;
 	default:
-		snprintf(why, sizeof(why), "not a %s; right is %.400s", option_type_name(o), option_range(o, (char[OPTION_ERROR_OCTETS]){ 0 }));
+		snprintf(why, sizeof(why), "not a %s; right is %.400s", option_type_name(o),
+			option_range(o, (char[OPTION_ERROR_OCTETS]){ 0 }));
 		break;
 	}
 	if (error != 0)
@@ -138,7 +140,8 @@ reader_texts(struct config_reader *r, const config_setting_t *s, const char *pat
 		const config_setting_t *e = config_setting_get_elem(s, (unsigned)i);
 
 		if (config_setting_type(e) != CONFIG_TYPE_STRING)
-			reader_error(r, config_setting_source_line(e), path, "%s is not a text in quotes", reader_value(e, value, sizeof(value)));
+			reader_error(r, config_setting_source_line(e), path, "%s is not a text in quotes",
+				reader_value(e, value, sizeof(value)));
 		else
 			config_texts_add(out, config_setting_get_string(e), strlen(config_setting_get_string(e)),
 				config_setting_source_line(e), 0);
@@ -166,7 +169,8 @@ check_item(struct config_reader *r, enum option_list_id id, struct config_text *
 		break;
 	case ITEM_SERVER:
 		if (config_server_parse(t->text, 53, &addr, &port) != 0)
-			wrong = "is not a server; right is for example \"192.0.2.53\", \"192.0.2.53:53\" or \"[2001:db8::53]:53\"";
+			wrong = "is not a server; right is for example \"192.0.2.53\", \"192.0.2.53:53\" or "
+			        "\"[2001:db8::53]:53\"";
 		break;
 	case ITEM_FILE_NAME:
 	case ITEM_WORDS:
@@ -192,7 +196,8 @@ read_list(struct config_reader *r, const config_setting_t *s, enum option_list_i
 
 	reader_texts(r, s, option_list_table[id].path, list);
 	for (uint32_t i = 0; i < list->n; i++) {
-		struct config_networks *n = id == LIST_CLIENT_ALLOW ? &r->config->client_allow : &r->config->client_deny;
+		struct config_networks *n =
+			id == LIST_CLIENT_ALLOW ? &r->config->client_allow : &r->config->client_deny;
 		uint32_t from = n->n, errors = r->errors->n;
 
 		check_item(r, id, &list->v[i]);
@@ -204,7 +209,8 @@ read_list(struct config_reader *r, const config_setting_t *s, enum option_list_i
 			const char *rest = old + strlen(r->config->path) + strlen(":1: ");
 			char text[1024];
 
-			snprintf(text, sizeof(text), "%s:%u: %s: %s", r->config->path, list->v[i].line, option_list_table[id].path, rest);
+			snprintf(text, sizeof(text), "%s:%u: %s: %s", r->config->path, list->v[i].line,
+				option_list_table[id].path, rest);
 			free(old);
 			r->errors->line[errors] = strdup(text);
 			BUG_ON(r->errors->line[errors] == NULL);
@@ -217,8 +223,8 @@ unknown(struct config_reader *r, const config_setting_t *s, const char *path)
 {
 	const char *near = option_nearest(path);
 
-	reader_error(r, config_setting_source_line(s), path, "unknown setting%s%s%s", near != NULL ? "; did you mean " : "",
-		near != NULL ? near : "", near != NULL ? "?" : "");
+	reader_error(r, config_setting_source_line(s), path, "unknown setting%s%s%s",
+		near != NULL ? "; did you mean " : "", near != NULL ? near : "", near != NULL ? "?" : "");
 }
 
 /* Whether path is the beginning of a known setting's path. */
@@ -266,7 +272,8 @@ read_group(struct config_reader *r, const config_setting_t *group, const char *p
 		if (config_setting_is_group(s) && is_group(path) && depth < CONFIG_DEPTH_MAX)
 			read_group(r, s, path, depth + 1);
 		else if (is_group(path))
-			reader_error(r, config_setting_source_line(s), path, "is a group; right is %s = { ... };", path);
+			reader_error(
+				r, config_setting_source_line(s), path, "is a group; right is %s = { ... };", path);
 		else
 			unknown(r, s, path);
 	}
@@ -394,8 +401,11 @@ text_is_sane(struct config_reader *r, const char *text, size_t octets)
 		}
 		if (text[i] == '\n')
 			line++;
-		if (text[i] == '@' && strncmp(text + i, "@include", 8) == 0 && (i == 0 || text[i - 1] == '\n' || text[i - 1] == ' ' || text[i - 1] == '\t')) {
-			reader_error(r, line, "", "@include is not supported: the configuration is one file; long lists go to list files");
+		if (text[i] == '@' && strncmp(text + i, "@include", 8) == 0 &&
+			(i == 0 || text[i - 1] == '\n' || text[i - 1] == ' ' || text[i - 1] == '\t')) {
+			reader_error(r, line, "",
+				"@include is not supported: the configuration is one file; long lists go to list "
+			        "files");
 			return false;
 		}
 	}
@@ -414,7 +424,8 @@ config_new(const char *path)
 	c->file_origin = calloc(option_n, 1);
 	c->origin = calloc(option_n, 1);
 	c->zone = calloc(CONF_ZONES_MAX, sizeof(*c->zone));
-	BUG_ON(c->path == NULL || c->source[0] == NULL || c->file_origin == NULL || c->origin == NULL || c->zone == NULL);
+	BUG_ON(c->path == NULL || c->source[0] == NULL || c->file_origin == NULL || c->origin == NULL ||
+		c->zone == NULL);
 	option_defaults(&c->file);
 	return c;
 }
@@ -431,7 +442,9 @@ config_parse(const char *path, const char *text, size_t octets, bool read_files,
 		goto out;
 	if (config_read_string(&tree, text) != CONFIG_TRUE) {
 		reader_error(&r, (uint32_t)config_error_line(&tree), "", "%s%s", config_error_text(&tree),
-			strcmp(config_error_text(&tree), "syntax error") == 0 ? " here or just before: a quote, = or ; too few or too many?" : "");
+			strcmp(config_error_text(&tree), "syntax error") == 0
+				? " here or just before: a quote, = or ; too few or too many?"
+				: "");
 		goto out;
 	}
 	read_group(&r, config_root_setting(&tree), "", 0);

@@ -17,11 +17,11 @@
 #include "dataplane/policy/dnsbl.h"
 #include "dataplane/table/prefix.h"
 
-#define CONFIG_FILE_MAX_OCTETS (4u << 20)
+#define CONFIG_FILE_MAX_OCTETS      (4u << 20)
 #define CONFIG_LIST_FILE_MAX_OCTETS (1u << 30)
-#define CONFIG_LIST_ENTRIES_MAX 10000000u /* of one list */
-#define CONFIG_SOURCES_MAX     250
-#define CONFIG_ERRORS_MAX      200
+#define CONFIG_LIST_ENTRIES_MAX     10000000u /* of one list */
+#define CONFIG_SOURCES_MAX          250
+#define CONFIG_ERRORS_MAX           200
 
 struct config_errors {
 	char **line;
@@ -59,9 +59,9 @@ struct config {
 	char *source[CONFIG_SOURCES_MAX]; /* file names; 0 is the configuration itself */
 	uint32_t n_sources;
 
-	struct option_values file;        /* of the file and the defaults */
-	struct option_values values;      /* in force: with what was set */
-	uint8_t *file_origin, *origin;    /* [option_n], enum config_origin */
+	struct option_values file;     /* of the file and the defaults */
+	struct option_values values;   /* in force: with what was set */
+	uint8_t *file_origin, *origin; /* [option_n], enum config_origin */
 	struct config_texts list[LIST_N];
 	struct config_networks client_allow, client_deny;
 
@@ -71,7 +71,7 @@ struct config {
 	struct conf_pool pool[CONF_POOLS_MAX];
 	struct config_texts pool_domains[CONF_POOLS_MAX];
 	struct conf_backend backend[CONF_BACKENDS_MAX];
-	struct config_zone *zone;         /* [CONF_ZONES_MAX] */
+	struct config_zone *zone; /* [CONF_ZONES_MAX] */
 	uint32_t n_ports, n_listeners, n_pools, n_backends, n_zones;
 };
 
@@ -79,7 +79,8 @@ struct config {
  * config_errors_free(); also to be called after success). */
 struct config *config_load(const char *path, struct config_errors *errors);
 /* The same from memory. read_files: whether list files are opened (not by fuzz targets). */
-struct config *config_parse(const char *path, const char *text, size_t octets, bool read_files, struct config_errors *errors);
+struct config *config_parse(
+	const char *path, const char *text, size_t octets, bool read_files, struct config_errors *errors);
 void config_free(struct config *config);
 void config_errors_free(struct config_errors *errors);
 

@@ -107,11 +107,14 @@ network_add(const char *text, const char *file, uint32_t line, uint16_t source, 
 	int error = prefix_parse(text, &e);
 
 	if (error == -EDOM) {
-		config_error(errors, "%s:%u: %.80s has host bits set; right is %s", file, line, text, prefix_format(&e, right));
+		config_error(errors, "%s:%u: %.80s has host bits set; right is %s", file, line, text,
+			prefix_format(&e, right));
 		return;
 	}
 	if (error != 0) {
-		config_error(errors, "%s:%u: %.80s is not a network; right is for example 192.0.2.0/24 or 2001:db8::/32", file, line, text);
+		config_error(errors,
+			"%s:%u: %.80s is not a network; right is for example 192.0.2.0/24 or 2001:db8::/32", file, line,
+			text);
 		return;
 	}
 	if (out->n == CONFIG_LIST_ENTRIES_MAX)
@@ -165,7 +168,8 @@ config_list_parse(enum list_kind kind, const char *file, uint16_t source, const 
 		if (len == 0)
 			continue;
 		if (len >= sizeof(entry) || memchr(at, '\0', len) != NULL) {
-			config_error(errors, "%s:%u: not an entry: %s", file, line, len >= sizeof(entry) ? "too long" : "a NUL octet");
+			config_error(errors, "%s:%u: not an entry: %s", file, line,
+				len >= sizeof(entry) ? "too long" : "a NUL octet");
 			continue;
 		}
 		memcpy(entry, at, len);

@@ -21,8 +21,8 @@
 struct member_ctx {
 	struct config_reader *r;
 	const config_setting_t *group;
-	const char *kind;       /* "ports" */
-	char path[320];         /* "ports[0]" or "ports.wan" once the name is known */
+	const char *kind; /* "ports" */
+	char path[320];   /* "ports[0]" or "ports.wan" once the name is known */
 };
 
 static uint32_t
@@ -43,13 +43,15 @@ member_begin(struct member_ctx *m, struct config_reader *r, const config_setting
 	*m = (struct member_ctx){ .r = r, .group = group, .kind = kind };
 	snprintf(m->path, sizeof(m->path), "%s[%d]", kind, index);
 	if (!config_setting_is_group(group)) {
-		reader_error(r, line_of(group), m->path, "%s is not a group; right is { name = ...; ... }", reader_value(group, value, sizeof(value)));
+		reader_error(r, line_of(group), m->path, "%s is not a group; right is { name = ...; ... }",
+			reader_value(group, value, sizeof(value)));
 		return false;
 	}
 	if (config_setting_lookup_string(group, "name", &name) == CONFIG_TRUE)
 		snprintf(m->path, sizeof(m->path), "%s.%.60s", kind, name);
 	for (unsigned i = 0; i < option_member_n; i++)
-		if (option_member_table[i].name != NULL && strcmp(option_member_table[i].group, kind) == 0 && n_names < ARRAY_LEN(names))
+		if (option_member_table[i].name != NULL && strcmp(option_member_table[i].group, kind) == 0 &&
+			n_names < ARRAY_LEN(names))
 			names[n_names++] = option_member_table[i].name;
 	for (int i = 0; i < config_setting_length(group); i++) {
 		const config_setting_t *s = config_setting_get_elem(group, (unsigned)i);
@@ -61,8 +63,8 @@ member_begin(struct member_ctx *m, struct config_reader *r, const config_setting
 		if (known)
 			continue;
 		near = name_nearest(have, names, n_names);
-		reader_error(r, line_of(s), m->path, "unknown member %.60s%s%s%s", have, near != NULL ? "; did you mean " : "",
-			near != NULL ? near : "", near != NULL ? "?" : "");
+		reader_error(r, line_of(s), m->path, "unknown member %.60s%s%s%s", have,
+			near != NULL ? "; did you mean " : "", near != NULL ? near : "", near != NULL ? "?" : "");
 	}
 	return true;
 }
@@ -89,12 +91,14 @@ member_text(const struct member_ctx *m, const char *name, char *out, size_t octe
 	if (s == NULL)
 		return !required;
 	if (config_setting_type(s) != CONFIG_TYPE_STRING) {
-		reader_error(m->r, line_of(s), m->path, "%s = %s is not a text in quotes", name, reader_value(s, value, sizeof(value)));
+		reader_error(m->r, line_of(s), m->path, "%s = %s is not a text in quotes", name,
+			reader_value(s, value, sizeof(value)));
 		return false;
 	}
 	text = config_setting_get_string(s);
 	if (strlen(text) >= octets || (required && text[0] == '\0')) {
-		reader_error(m->r, line_of(s), m->path, "%s = \"%.60s\": right is a text of 1 to %zu octets", name, text, octets - 1);
+		reader_error(m->r, line_of(s), m->path, "%s = \"%.60s\": right is a text of 1 to %zu octets", name,
+			text, octets - 1);
 		return false;
 	}
 	for (const char *p = text; *p != '\0'; p++)
@@ -115,8 +119,10 @@ member_number(const struct member_ctx *m, const char *name, long min, long max, 
 
 	if (s != NULL) {
 		n = config_setting_get_int64(s);
-		if ((config_setting_type(s) != CONFIG_TYPE_INT && config_setting_type(s) != CONFIG_TYPE_INT64) || n < min || n > max) {
-			reader_error(m->r, line_of(s), m->path, "%s = %s: right is %ld to %ld", name, reader_value(s, value, sizeof(value)), min, max);
+		if ((config_setting_type(s) != CONFIG_TYPE_INT && config_setting_type(s) != CONFIG_TYPE_INT64) ||
+			n < min || n > max) {
+			reader_error(m->r, line_of(s), m->path, "%s = %s: right is %ld to %ld", name,
+				reader_value(s, value, sizeof(value)), min, max);
 			return false;
 		}
 	}
@@ -147,7 +153,8 @@ member_bool(const struct member_ctx *m, const char *name, bool *out)
 		if (strcasecmp(text, "no") == 0 || strcasecmp(text, "false") == 0 || strcasecmp(text, "off") == 0)
 			return true;
 	}
-	reader_error(m->r, line_of(s), m->path, "%s = %s: right is true or false", name, reader_value(s, value, sizeof(value)));
+	reader_error(m->r, line_of(s), m->path, "%s = %s: right is true or false", name,
+		reader_value(s, value, sizeof(value)));
 	return false;
 }
 
@@ -164,7 +171,9 @@ member_addr(const struct member_ctx *m, const char *name, struct ip_addr *out, b
 		return true;
 	if (ip_addr_parse(text, out) != 0 || (family != 0 && ip_addr_is_v4(out) != (family == 4))) {
 		reader_error(m->r, line_of(s), m->path, "%s = \"%s\" is not an %s address", name, text,
-			family == 4 ? "IPv4" : family == 6 ? "IPv6" : "IP");
+			family == 4   ? "IPv4"
+			: family == 6 ? "IPv6"
+				      : "IP");
 		memset(out, 0, sizeof(*out));
 		return false;
 	}
@@ -181,7 +190,8 @@ member_name(const struct member_ctx *m, char *out)
 		return false;
 	for (const char *p = out; *p != '\0'; p++)
 		if (!isalnum((unsigned char)*p) && strchr("-_.", *p) == NULL) {
-			reader_error(m->r, line_of(s), m->path, "name = \"%s\": right are letters, digits, - _ and .", out);
+			reader_error(
+				m->r, line_of(s), m->path, "name = \"%s\": right are letters, digits, - _ and .", out);
 			return false;
 		}
 	return true;
@@ -227,8 +237,12 @@ port_address(struct member_ctx *m, struct conf_port *p, const struct config_text
 		text[slash - t->text] = '\0';
 		bits = strtol(slash + 1, &end, 10);
 	}
-	if (end == NULL || *end != '\0' || ip_addr_parse(text, &addr) != 0 || bits < 1 || bits > (ip_addr_is_v4(&addr) ? 32 : 128)) {
-		reader_error(m->r, t->line, m->path, "addresses: \"%.60s\": right is an address with the length of its network, such as \"192.0.2.2/24\"", t->text);
+	if (end == NULL || *end != '\0' || ip_addr_parse(text, &addr) != 0 || bits < 1 ||
+		bits > (ip_addr_is_v4(&addr) ? 32 : 128)) {
+		reader_error(m->r, t->line, m->path,
+			"addresses: \"%.60s\": right is an address with the length of its network, such as "
+		        "\"192.0.2.2/24\"",
+			t->text);
 		return;
 	}
 	if (p->n_addrs == CONF_ADDRS_MAX) {
@@ -246,7 +260,8 @@ static bool
 port_holds(const struct conf_port *p, const struct ip_addr *addr)
 {
 	for (uint32_t i = 0; i < p->n_addrs; i++) {
-		struct ip_addr a = ip_addr_mask(&p->addr[i].addr, p->addr[i].prefix_bits), b = ip_addr_mask(addr, p->addr[i].prefix_bits);
+		struct ip_addr a = ip_addr_mask(&p->addr[i].addr, p->addr[i].prefix_bits),
+			       b = ip_addr_mask(addr, p->addr[i].prefix_bits);
 
 		if (ip_addr_equal(&a, &b) && ip_addr_is_v4(addr) == ip_addr_is_v4(&p->addr[i].addr))
 			return true;
@@ -263,7 +278,8 @@ port_mac(struct member_ctx *m, struct conf_port *p)
 
 	if (!member_text(m, "mac", text, sizeof(text), false) || text[0] == '\0')
 		return;
-	if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%c", &v[0], &v[1], &v[2], &v[3], &v[4], &v[5], &rest) != 6 || (v[0] & 1) != 0) {
+	if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%c", &v[0], &v[1], &v[2], &v[3], &v[4], &v[5], &rest) != 6 ||
+		(v[0] & 1) != 0) {
 		reader_error(m->r, line_of(config_setting_get_member(m->group, "mac")), m->path,
 			"mac = \"%s\": right is a unicast address such as 02:00:00:00:00:01", text);
 		return;
@@ -302,9 +318,12 @@ read_port(struct config_reader *r, const config_setting_t *s, int index)
 	member_addr(&m, "gateway4", &p->gateway4, false, 4);
 	member_addr(&m, "gateway6", &p->gateway6, false, 6);
 	if (!ip_addr_is_zero(&p->gateway4) && !port_holds(p, &p->gateway4))
-		reader_error(r, line_of(config_setting_get_member(s, "gateway4")), m.path, "gateway4 is in none of the port's networks");
-	if (!ip_addr_is_zero(&p->gateway6) && !port_holds(p, &p->gateway6) && (p->gateway6.octet[0] != 0xfe || (p->gateway6.octet[1] & 0xc0) != 0x80))
-		reader_error(r, line_of(config_setting_get_member(s, "gateway6")), m.path, "gateway6 is in none of the port's networks");
+		reader_error(r, line_of(config_setting_get_member(s, "gateway4")), m.path,
+			"gateway4 is in none of the port's networks");
+	if (!ip_addr_is_zero(&p->gateway6) && !port_holds(p, &p->gateway6) &&
+		(p->gateway6.octet[0] != 0xfe || (p->gateway6.octet[1] & 0xc0) != 0x80))
+		reader_error(r, line_of(config_setting_get_member(s, "gateway6")), m.path,
+			"gateway6 is in none of the port's networks");
 }
 
 /* --- pools and backends */
@@ -333,7 +352,8 @@ backend_client_address(struct member_ctx *m, uint8_t *out)
 	char text[32];
 
 	if (s == NULL) {
-		reader_error(m->r, line_of(m->group), m->path, "client_address has to be given: proxy_v2, proxy_v1 or xclient, as the MTA "
+		reader_error(m->r, line_of(m->group), m->path,
+			"client_address has to be given: proxy_v2, proxy_v1 or xclient, as the MTA "
 			"is configured; or \"none\" written out, and the MTA takes every client for the gateway");
 		return false;
 	}
@@ -345,7 +365,8 @@ backend_client_address(struct member_ctx *m, uint8_t *out)
 			return true;
 		}
 	near = name_nearest(text, words, ARRAY_LEN(words));
-	reader_error(m->r, line_of(s), m->path, "client_address = \"%s\": right is proxy_v1, proxy_v2, xclient or none%s%s%s", text,
+	reader_error(m->r, line_of(s), m->path,
+		"client_address = \"%s\": right is proxy_v1, proxy_v2, xclient or none%s%s%s", text,
 		near != NULL ? "; did you mean " : "", near != NULL ? near : "", near != NULL ? "?" : "");
 	return false;
 }
@@ -369,19 +390,22 @@ read_backend(struct config_reader *r, const config_setting_t *s, int index, stru
 	b.id = config_backend_id(b.name, &b.addr, b.port);
 	for (uint32_t i = 0; i < c->n_backends; i++) {
 		const struct conf_backend *o = &c->backend[i];
-		bool same = ip_addr_equal(&o->addr, &b.addr) && o->port == b.port && o->client_address == b.client_address;
+		bool same =
+			ip_addr_equal(&o->addr, &b.addr) && o->port == b.port && o->client_address == b.client_address;
 
 		if (strcmp(o->name, b.name) == 0 && same) { /* one MTA in two pools */
 			pool->backends |= UINT64_C(1) << i;
 			return;
 		}
 		if (strcmp(o->name, b.name) == 0) {
-			reader_error(r, line_of(s), m.path, "another backend has this name (line %u) with another address, port or client_address",
+			reader_error(r, line_of(s), m.path,
+				"another backend has this name (line %u) with another address, port or client_address",
 				r->backend_line[i]);
 			return;
 		}
 		if (o->id == b.id) {
-			reader_error(r, line_of(s), m.path, "its number equals that of %s: give it another name", o->name);
+			reader_error(
+				r, line_of(s), m.path, "its number equals that of %s: give it another name", o->name);
 			return;
 		}
 	}
@@ -449,7 +473,8 @@ listener_role(struct member_ctx *m, struct conf_listener *l)
 	else if (strcmp(text, "submission") == 0)
 		l->role = ROLE_SUBMISSION;
 	else
-		reader_error(m->r, line_of(config_setting_get_member(m->group, "role")), m->path, "role = \"%s\": right is mx or submission", text);
+		reader_error(m->r, line_of(config_setting_get_member(m->group, "role")), m->path,
+			"role = \"%s\": right is mx or submission", text);
 }
 
 static void
@@ -465,7 +490,8 @@ listener_addresses(struct member_ctx *m, struct conf_listener *l)
 		struct ip_addr a;
 
 		if (ip_addr_parse(addresses.v[i].text, &a) != 0)
-			reader_error(m->r, addresses.v[i].line, m->path, "addresses: \"%.60s\" is not an IP address", addresses.v[i].text);
+			reader_error(m->r, addresses.v[i].line, m->path, "addresses: \"%.60s\" is not an IP address",
+				addresses.v[i].text);
 		else if (l->n_addrs == CONF_ADDRS_MAX)
 			reader_error(m->r, addresses.v[i].line, m->path, "more than %d addresses", CONF_ADDRS_MAX);
 		else
@@ -493,15 +519,21 @@ listener_trusted(struct member_ctx *m, struct conf_listener *l)
 		const int error = prefix_parse(t->text, &e);
 
 		if (error == -EDOM)
-			reader_error(m->r, t->line, m->path, "trusted_proxies: %.60s has host bits set; right is %s", t->text, prefix_format(&e, right));
+			reader_error(m->r, t->line, m->path, "trusted_proxies: %.60s has host bits set; right is %s",
+				t->text, prefix_format(&e, right));
 		else if (error != 0)
-			reader_error(m->r, t->line, m->path, "trusted_proxies: \"%.60s\" is not a network; right is for example 192.0.2.0/24", t->text);
+			reader_error(m->r, t->line, m->path,
+				"trusted_proxies: \"%.60s\" is not a network; right is for example 192.0.2.0/24",
+				t->text);
 		else if (e.bits == (ip_addr_is_v4(&e.addr) ? 96 : 0))
-			reader_error(m->r, t->line, m->path, "trusted_proxies: %.60s would let anybody name any client", t->text);
+			reader_error(m->r, t->line, m->path, "trusted_proxies: %.60s would let anybody name any client",
+				t->text);
 		else if (l->n_trusted == CONF_TRUSTED_MAX)
-			reader_error(m->r, t->line, m->path, "trusted_proxies: more than %d networks", CONF_TRUSTED_MAX);
+			reader_error(
+				m->r, t->line, m->path, "trusted_proxies: more than %d networks", CONF_TRUSTED_MAX);
 		else
-			l->trusted[l->n_trusted++] = (struct conf_port_addr){ .addr = e.addr, .prefix_bits = (uint8_t)e.bits };
+			l->trusted[l->n_trusted++] =
+				(struct conf_port_addr){ .addr = e.addr, .prefix_bits = (uint8_t)e.bits };
 	}
 	config_texts_free(&networks);
 }
@@ -526,7 +558,8 @@ read_listener(struct config_reader *r, const config_setting_t *s, int index)
 	member_name(&m, l->name);
 	for (uint32_t i = 0; i < at; i++)
 		if (l->name[0] != '\0' && strcmp(c->listener[i].name, l->name) == 0)
-			reader_error(r, line_of(s), m.path, "another listener has this name (line %u)", r->listener_line[i]);
+			reader_error(
+				r, line_of(s), m.path, "another listener has this name (line %u)", r->listener_line[i]);
 	listener_role(&m, l);
 	listener_addresses(&m, l);
 	listener_trusted(&m, l);
@@ -618,7 +651,8 @@ reader_part(struct config_reader *r, const config_setting_t *s, const char *path
 	static const struct {
 		const char *path;
 		void (*read)(struct config_reader *r, const config_setting_t *s, int index);
-	} parts[] = { { "ports", read_port }, { "pools", read_pool }, { "listeners", read_listener }, { "dnsbl.zones", read_zone } };
+	} parts[] = { { "ports", read_port }, { "pools", read_pool }, { "listeners", read_listener },
+		{ "dnsbl.zones", read_zone } };
 
 	for (unsigned p = 0; p < ARRAY_LEN(parts); p++) {
 		if (strcmp(path, parts[p].path) != 0)
@@ -658,8 +692,9 @@ check_listener_pools(struct config_reader *r, uint32_t at)
 			i++;
 		if (i == c->n_pools) {
 			near = name_nearest(t->text, names, c->n_pools);
-			reader_error(r, t->line, path, "pools: there is no pool \"%.60s\"%s%s%s", t->text, near != NULL ? "; did you mean " : "",
-				near != NULL ? near : "", near != NULL ? "?" : "");
+			reader_error(r, t->line, path, "pools: there is no pool \"%.60s\"%s%s%s", t->text,
+				near != NULL ? "; did you mean " : "", near != NULL ? near : "",
+				near != NULL ? "?" : "");
 			continue;
 		}
 		l->pools |= UINT64_C(1) << i;
@@ -680,12 +715,15 @@ check_listener(struct config_reader *r, uint32_t at)
 	snprintf(path, sizeof(path), "listeners.%s", l->name);
 	check_listener_pools(r, at);
 	if (l->role == ROLE_MX && domains->n == 0 && r->read_files)
-		reader_error(r, r->listener_line[at], path, "domains (or domains_file) has to be given for role mx: without it this would be an open relay");
+		reader_error(r, r->listener_line[at], path,
+			"domains (or domains_file) has to be given for role mx: without it this would be an open "
+		        "relay");
 	if (l->role == ROLE_SUBMISSION && domains->n > 0)
 		reader_error(r, domains->v[0].line, path, "domains are for role mx; on submission the MTA decides");
 	for (uint32_t i = 0; i < domains->n; i++)
 		if (strcmp(domains->v[i].text, "*") == 0 && !r->listener_trusts[at])
-			reader_error(r, domains->v[i].line, path, "domains: \"*\" takes mail for every domain; it needs i_trust_the_backend = true, "
+			reader_error(r, domains->v[i].line, path,
+				"domains: \"*\" takes mail for every domain; it needs i_trust_the_backend = true, "
 				"and a backend that refuses to relay");
 	for (uint32_t a = 0; a < l->n_addrs; a++) {
 		bool ours = false;
@@ -694,11 +732,14 @@ check_listener(struct config_reader *r, uint32_t at)
 			for (uint32_t k = 0; k < c->port[p].n_addrs; k++)
 				ours = ours || ip_addr_equal(&c->port[p].addr[k].addr, &l->addr[a]);
 		if (!ours)
-			reader_error(r, r->listener_line[at], path, "addresses: %s is no port's address", ip_addr_format(&l->addr[a], text));
+			reader_error(r, r->listener_line[at], path, "addresses: %s is no port's address",
+				ip_addr_format(&l->addr[a], text));
 		for (uint32_t o = 0; o < at; o++)
 			for (uint32_t k = 0; k < c->listener[o].n_addrs; k++)
-				if (c->listener[o].port == l->port && ip_addr_equal(&c->listener[o].addr[k], &l->addr[a]))
-					reader_error(r, r->listener_line[at], path, "%s port %u belongs to listener %s already",
+				if (c->listener[o].port == l->port &&
+					ip_addr_equal(&c->listener[o].addr[k], &l->addr[a]))
+					reader_error(r, r->listener_line[at], path,
+						"%s port %u belongs to listener %s already",
 						ip_addr_format(&l->addr[a], text), l->port, c->listener[o].name);
 	}
 }
@@ -727,13 +768,15 @@ check_backend(struct config_reader *r, uint32_t at)
 	}
 	b->is_submission = by_submission && !by_mx;
 	if (by_submission && b->client_address == CLIENT_ADDRESS_XCLIENT)
-		reader_error(r, r->backend_line[at], path, "client_address = \"xclient\" cannot serve a submission listener, which is spliced: "
+		reader_error(r, r->backend_line[at], path,
+			"client_address = \"xclient\" cannot serve a submission listener, which is spliced: "
 			"right is proxy_v2 or proxy_v1");
 	for (uint32_t p = 0; p < c->n_ports; p++)
 		reachable = reachable || port_holds(&c->port[p], &b->addr) ||
-			    !ip_addr_is_zero(ip_addr_is_v4(&b->addr) ? &c->port[p].gateway4 : &c->port[p].gateway6);
+		            !ip_addr_is_zero(ip_addr_is_v4(&b->addr) ? &c->port[p].gateway4 : &c->port[p].gateway6);
 	if (!reachable)
-		reader_error(r, r->backend_line[at], path, "%s is in no port's network, and no port has a gateway for it", ip_addr_format(&b->addr, text));
+		reader_error(r, r->backend_line[at], path,
+			"%s is in no port's network, and no port has a gateway for it", ip_addr_format(&b->addr, text));
 }
 
 static void
@@ -748,7 +791,8 @@ check_pool_domains(struct config_reader *r)
 			for (uint32_t i = 0; i < all[a].n_inline; i++)
 				for (uint32_t k = 0; k < all[b].n_inline; k++)
 					if (strcasecmp(all[a].v[i].text, all[b].v[k].text) == 0)
-						reader_error(r, all[b].v[k].line, "pools", "%s goes to pool %s already (line %u)", all[b].v[k].text,
+						reader_error(r, all[b].v[k].line, "pools",
+							"%s goes to pool %s already (line %u)", all[b].v[k].text,
 							c->pool[a].name, all[a].v[i].line);
 }
 
@@ -758,15 +802,20 @@ reader_check_parts(struct config_reader *r)
 	struct config *c = r->config;
 
 	if (c->n_ports == 0)
-		reader_error(r, 1, "ports", "has to be given: ports = ( { name = \"wan\"; device = ...; addresses = [ ... ]; } );");
+		reader_error(r, 1, "ports",
+			"has to be given: ports = ( { name = \"wan\"; device = ...; addresses = [ ... ]; } );");
 	for (uint32_t a = 0; a < c->n_ports; a++)
 		for (uint32_t b = 0; b < a; b++)
-			if (strcmp(c->port[a].name, c->port[b].name) == 0 || strcmp(c->port[a].device, c->port[b].device) == 0)
-				reader_error(r, 1, "ports", "both have the name %s or the device %s", c->port[a].name, c->port[a].device);
+			if (strcmp(c->port[a].name, c->port[b].name) == 0 ||
+				strcmp(c->port[a].device, c->port[b].device) == 0)
+				reader_error(r, 1, "ports", "both have the name %s or the device %s", c->port[a].name,
+					c->port[a].device);
 	if (c->n_listeners == 0)
-		reader_error(r, 1, "listeners", "has to be given: listeners = ( { name = \"mx\"; role = \"mx\"; ... } );");
+		reader_error(
+			r, 1, "listeners", "has to be given: listeners = ( { name = \"mx\"; role = \"mx\"; ... } );");
 	if (c->n_pools == 0)
-		reader_error(r, 1, "pools", "has to be given: pools = ( { name = \"default\"; backends = ( ... ); } );");
+		reader_error(
+			r, 1, "pools", "has to be given: pools = ( { name = \"default\"; backends = ( ... ); } );");
 	for (uint32_t i = 0; i < c->n_listeners; i++)
 		check_listener(r, i);
 	for (uint32_t i = 0; i < c->n_backends; i++)

@@ -27,19 +27,19 @@
 #include "dataplane/base/bug.h"
 #include "dataplane/policy/grey.h"
 
-#define TURN_MIN_US        1000
-#define TURN_MAX_US        10000
-#define SLOW_US            100000
-#define COMMIT_US          250000
-#define COMMIT_BUDGET_US   20000
-#define CHECK_US           500000
-#define SECOND_US          1000000
+#define TURN_MIN_US       1000
+#define TURN_MAX_US       10000
+#define SLOW_US           100000
+#define COMMIT_US         250000
+#define COMMIT_BUDGET_US  20000
+#define CHECK_US          500000
+#define SECOND_US         1000000
 #define ALARMS_US         5000000 /* between two looks at what is wrong: a restart of the data plane is over by then */
-#define FIGURES_US         60000000
-#define LOAD_FIRST_US      400000 /* so long records are loaded before anything is served */
-#define LOAD_STEP_RECORDS  20000
-#define SWEEP_RECORDS      5000   /* of the database, a second */
-#define SWEEP_TABLE_S      600    /* one sweep of the table */
+#define FIGURES_US        60000000
+#define LOAD_FIRST_US     400000 /* so long records are loaded before anything is served */
+#define LOAD_STEP_RECORDS 20000
+#define SWEEP_RECORDS     5000 /* of the database, a second */
+#define SWEEP_TABLE_S     600  /* one sweep of the table */
 
 /* --- time */
 
@@ -131,8 +131,9 @@ control_confirm(struct control *c, confirm_fn *fn, void *arg)
 		fn(arg, control_confirmed(c));
 		return;
 	}
-	c->confirmation[c->n_confirmations++] = (struct confirmation){ .generation = c->generation,
-		.deadline_us = control_mono_us() + CONTROL_CONFIRM_US, .fn = fn, .arg = arg };
+	c->confirmation[c->n_confirmations++] = (struct confirmation){
+		.generation = c->generation, .deadline_us = control_mono_us() + CONTROL_CONFIRM_US, .fn = fn, .arg = arg
+	};
 }
 
 static void
@@ -171,7 +172,9 @@ map_own(struct control *c)
 int
 control_publish(struct control *c)
 {
-	const struct compile_extra extra = { .allow = c->allow.v, .n_allow = c->allow.n, .deny = c->deny.v, .n_deny = c->deny.n, .seed = c->seed };
+	const struct compile_extra extra = {
+		.allow = c->allow.v, .n_allow = c->allow.n, .deny = c->deny.v, .n_deny = c->deny.n, .seed = c->seed
+	};
 	uint64_t generation = MAX(c->generation, snapshot_generation(c->snapshot_path));
 	uint32_t ids[CONF_BACKENDS_MAX];
 	int error;
@@ -218,11 +221,13 @@ texts_differ(const struct config_texts *a, const struct config_texts *b)
 static bool
 questions_differ(const struct config *a, const struct config *b)
 {
-	if (a->n_zones != b->n_zones || texts_differ(&a->list[LIST_CLIENT_ALLOW_NAMES], &b->list[LIST_CLIENT_ALLOW_NAMES]) ||
+	if (a->n_zones != b->n_zones ||
+		texts_differ(&a->list[LIST_CLIENT_ALLOW_NAMES], &b->list[LIST_CLIENT_ALLOW_NAMES]) ||
 		texts_differ(&a->list[LIST_CLIENT_DENY_NAMES], &b->list[LIST_CLIENT_DENY_NAMES]))
 		return true;
 	for (uint32_t i = 0; i < a->n_zones; i++)
-		if (memcmp(&a->zone[i].spec, &b->zone[i].spec, sizeof(a->zone[i].spec)) != 0 || strcmp(a->zone[i].name, b->zone[i].name) != 0)
+		if (memcmp(&a->zone[i].spec, &b->zone[i].spec, sizeof(a->zone[i].spec)) != 0 ||
+			strcmp(a->zone[i].name, b->zone[i].name) != 0)
 			return true;
 	return false;
 }
@@ -268,8 +273,8 @@ client_take(void *arg, const char *key, char list, const char *note, uint64_t wa
 	if (prefix_parse(key, &e) == 0) {
 		networks_add(list == 'a' ? &c->allow : &c->deny, &e);
 	} else if (config_host_wrong(key) == NULL) {
-		config_texts_add(&c->config->list[list == 'a' ? LIST_CLIENT_ALLOW_NAMES : LIST_CLIENT_DENY_NAMES], key, strlen(key), 0,
-			COMPILE_SOURCE_OPERATOR);
+		config_texts_add(&c->config->list[list == 'a' ? LIST_CLIENT_ALLOW_NAMES : LIST_CLIENT_DENY_NAMES], key,
+			strlen(key), 0, COMPILE_SOURCE_OPERATOR);
 		c->n_names++;
 	}
 }
@@ -325,7 +330,8 @@ control_client_put(struct control *c, const char *key, char list, const char *no
 	int error = prefix_parse(key, &e);
 
 	if (error == -EDOM) {
-		snprintf(why, OPTION_ERROR_OCTETS, "%.80s has host bits set; right is %s", key, prefix_format(&e, text));
+		snprintf(
+			why, OPTION_ERROR_OCTETS, "%.80s has host bits set; right is %s", key, prefix_format(&e, text));
 		return -EINVAL;
 	}
 	if (error == 0) {
@@ -362,7 +368,8 @@ control_entry_remove(struct control *c, enum vt_kind kind, uint64_t tag)
 	struct vt_entry e;
 	bool removed = false;
 
-	for (unsigned i = 0; i < 8 && c->attached && verdict_table_find(&c->segment.table, tag, &e) && vt_kind(&e) == kind; i++)
+	for (unsigned i = 0;
+		i < 8 && c->attached && verdict_table_find(&c->segment.table, tag, &e) && vt_kind(&e) == kind; i++)
 		if (verdict_table_remove(&c->segment.table, &e)) {
 			removed = true;
 			break;
@@ -378,7 +385,7 @@ struct overlay {
 	struct {
 		char name[64], text[OPTION_TEXT_OCTETS];
 		bool done;
-	} *v;
+	} * v;
 	uint32_t n;
 };
 
@@ -414,8 +421,8 @@ overlay(struct control *c, struct config *config)
 	}
 	for (uint32_t i = 0; i < o.n; i++)
 		if (!o.v[i].done)
-			fprintf(stderr, "greyline-control: set %s = %s does not fit any more and is left out: %s\n", o.v[i].name, o.v[i].text,
-				option_find(o.v[i].name) == NULL ? "unknown setting" : why);
+			fprintf(stderr, "greyline-control: set %s = %s does not fit any more and is left out: %s\n",
+				o.v[i].name, o.v[i].text, option_find(o.v[i].name) == NULL ? "unknown setting" : why);
 	free(o.v);
 }
 
@@ -428,8 +435,10 @@ control_reload(struct control *c, struct config_errors *errors)
 	if (fresh == NULL)
 		return -EINVAL;
 	/* what is bound to the start stays as it is until then */
-	if (strcmp(fresh->file.run_dir, c->at_start.run_dir) != 0 || strcmp(fresh->file.state_dir, c->at_start.state_dir) != 0) {
-		config_error(errors, "%s: run_dir and state_dir cannot change while running: restart greyline-control", c->config_path);
+	if (strcmp(fresh->file.run_dir, c->at_start.run_dir) != 0 ||
+		strcmp(fresh->file.state_dir, c->at_start.state_dir) != 0) {
+		config_error(errors, "%s: run_dir and state_dir cannot change while running: restart greyline-control",
+			c->config_path);
 		config_free(fresh);
 		return -EINVAL;
 	}
@@ -563,7 +572,8 @@ attach(struct control *c)
 	int error = segment_open_control(&c->segment, c->segment_path, &params, &created, why, sizeof(why));
 
 	if (error != 0) {
-		fprintf(stderr, "greyline-control: segment %s: %s%s%s\n", c->segment_path, strerror(-error), why[0] != '\0' ? ": " : "", why);
+		fprintf(stderr, "greyline-control: segment %s: %s%s%s\n", c->segment_path, strerror(-error),
+			why[0] != '\0' ? ": " : "", why);
 		return error;
 	}
 	c->attached = true;
@@ -588,7 +598,8 @@ attach(struct control *c)
 		while (store_stats(c->store)->loading && control_mono_us() < until)
 			load_step(c);
 	}
-	fprintf(stderr, "greyline-control: segment %s %s, %" PRIu64 " entries\n", c->segment_path, created ? "created" : "found", c->segment.entries);
+	fprintf(stderr, "greyline-control: segment %s %s, %" PRIu64 " entries\n", c->segment_path,
+		created ? "created" : "found", c->segment.entries);
 	return 0;
 }
 
@@ -598,8 +609,8 @@ segment_lost(struct control *c)
 {
 	fprintf(stderr, "greyline-control: segment %s was deleted or replaced: making another\n", c->segment_path);
 	c->counts.segments_lost++;
-	while (store_commit(c->store, &c->segment.table, control_mono_us(), COMMIT_BUDGET_US) && store_stats(c->store)->state == STORE_READY &&
-		store_stats(c->store)->lag_buckets > 0)
+	while (store_commit(c->store, &c->segment.table, control_mono_us(), COMMIT_BUDGET_US) &&
+		store_stats(c->store)->state == STORE_READY && store_stats(c->store)->lag_buckets > 0)
 		;
 	segment_close(&c->segment, false);
 	c->attached = false;
@@ -619,8 +630,9 @@ backends_keep(struct control *c)
 			continue;
 		now.words[sizeof(now.words) - 1] = '\0';
 		/* probed_s moves with every probe: alone it is not worth a write */
-		if (now.id == c->backend_kept[i].id && now.health == c->backend_kept[i].health && now.drained == c->backend_kept[i].drained &&
-			now.ext == c->backend_kept[i].ext && now.size_octets == c->backend_kept[i].size_octets &&
+		if (now.id == c->backend_kept[i].id && now.health == c->backend_kept[i].health &&
+			now.drained == c->backend_kept[i].drained && now.ext == c->backend_kept[i].ext &&
+			now.size_octets == c->backend_kept[i].size_octets &&
 			now.relaytest_s == c->backend_kept[i].relaytest_s && now.probed == c->backend_kept[i].probed)
 			continue;
 		if (store_backend_put(c->store, &now) != 0)
@@ -634,8 +646,11 @@ static void
 table_sweep(struct control *c)
 {
 	const struct conf *conf = &c->config->values.conf;
-	const struct grey_conf grey = { .block_s = conf->grey_block_s, .pass_s = conf->grey_pass_s, .expire_s = conf->grey_expire_s,
-		.lapse_memory_s = conf->grey_lapse_memory_s, .window_max_s = conf->grey_window_max_s };
+	const struct grey_conf grey = { .block_s = conf->grey_block_s,
+		.pass_s = conf->grey_pass_s,
+		.expire_s = conf->grey_expire_s,
+		.lapse_memory_s = conf->grey_lapse_memory_s,
+		.window_max_s = conf->grey_window_max_s };
 	const struct verdict_table *t = &c->segment.table;
 	uint32_t n = t->n_buckets / SWEEP_TABLE_S + 1;
 
@@ -682,9 +697,11 @@ store_refill(struct control *c)
 	memset(c->backend_kept, 0, sizeof(c->backend_kept));
 	for (unsigned i = 0; i < option_n; i++)
 		if (c->config->origin[i] == ORIGIN_SET)
-			store_option_put(c->store, option_table[i].path, option_format(&option_table[i], &c->config->values, text), wall_s);
+			store_option_put(c->store, option_table[i].path,
+				option_format(&option_table[i], &c->config->values, text), wall_s);
 	for (uint32_t i = 0; i < c->allow.n; i++)
-		store_client_put(c->store, prefix_format(&c->allow.v[i], text), 'a', "kept over a new database", wall_s);
+		store_client_put(
+			c->store, prefix_format(&c->allow.v[i], text), 'a', "kept over a new database", wall_s);
 	for (uint32_t i = 0; i < c->deny.n; i++)
 		store_client_put(c->store, prefix_format(&c->deny.v[i], text), 'd', "kept over a new database", wall_s);
 }
@@ -958,7 +975,10 @@ report_start(struct control *c)
 int
 control_start(struct control *c, const char *config_path, struct config *config)
 {
-	struct resolver_params rp = { .finished = events_client_finished, .finished_arg = c, .in_good_standing = events_client_is_good, .standing_arg = c };
+	struct resolver_params rp = { .finished = events_client_finished,
+		.finished_arg = c,
+		.in_good_standing = events_client_is_good,
+		.standing_arg = c };
 	struct store_params sp;
 	int error;
 
@@ -977,8 +997,10 @@ control_start(struct control *c, const char *config_path, struct config *config)
 		error = lock_take(c);
 	if (error != 0)
 		return error;
-	sp = (struct store_params){ .map_mb = config->values.map_mb, .map_max_mb = config->values.map_max_mb,
-		.grey_per_s = config->values.store_grey_per_s, .why_entries = config->values.why_entries };
+	sp = (struct store_params){ .map_mb = config->values.map_mb,
+		.map_max_mb = config->values.map_max_mb,
+		.grey_per_s = config->values.store_grey_per_s,
+		.why_entries = config->values.why_entries };
 	c->store = store_create(config->values.state_dir, &sp);
 	BUG_ON(c->store == NULL);
 	overlay(c, config);
@@ -1008,7 +1030,8 @@ control_start(struct control *c, const char *config_path, struct config *config)
 	}
 	error = stats_listen(c, config->values.metrics_listen);
 	if (error != 0) /* a taken port is no reason to stop mail */
-		fprintf(stderr, "greyline-control: metrics.listen %s: %s\n", config->values.metrics_listen, strerror(-error));
+		fprintf(stderr, "greyline-control: metrics.listen %s: %s\n", config->values.metrics_listen,
+			strerror(-error));
 	return loop_make(c);
 }
 
@@ -1025,8 +1048,10 @@ control_stop(struct control *c)
 	json_decref(c->alarms_said);
 	resolver_destroy(c->resolver);
 	if (c->attached) {
-		for (unsigned i = 0; i < 1000 && store_commit(c->store, &c->segment.table, control_mono_us(), SECOND_US) &&
-				     store_stats(c->store)->state == STORE_READY && store_stats(c->store)->lag_buckets > 0; i++)
+		for (unsigned i = 0;
+			i < 1000 && store_commit(c->store, &c->segment.table, control_mono_us(), SECOND_US) &&
+			store_stats(c->store)->state == STORE_READY && store_stats(c->store)->lag_buckets > 0;
+			i++)
 			;
 		backends_keep(c);
 		store_figures_put(c->store, &c->report, sizeof(c->report));

@@ -19,11 +19,11 @@
 #include "dataplane/link/snapshot.h"
 #include "dataplane/policy/policy.h"
 
-#define CONTROL_VERSION            "0.1.0"
-#define CONTROL_CLIENTS_MAX        1000000u /* networks and names of `client allow|deny` */
-#define CONTROL_CONFIRM_US         5000000  /* so long reload and set wait for the workers */
-#define CONTROL_CONFIRMATIONS_MAX  64
-#define CONTROL_HEARTBEAT_DEAD_US  2000000  /* a data plane silent for so long is not there */
+#define CONTROL_VERSION           "0.1.0"
+#define CONTROL_CLIENTS_MAX       1000000u /* networks and names of `client allow|deny` */
+#define CONTROL_CONFIRM_US        5000000  /* so long reload and set wait for the workers */
+#define CONTROL_CONFIRMATIONS_MAX 64
+#define CONTROL_HEARTBEAT_DEAD_US 2000000 /* a data plane silent for so long is not there */
 
 struct event_base;
 struct event;
@@ -47,7 +47,8 @@ struct confirmation {
 
 /* Counts of control's own, copied into its counters in the segment. */
 struct control_counts {
-	uint64_t events_client, events_name, events_log, events_malformed, events_stale, answers, answers_full, rejects_kept, segments_lost;
+	uint64_t events_client, events_name, events_log, events_malformed, events_stale, answers, answers_full,
+		rejects_kept, segments_lost;
 };
 
 struct control {
@@ -60,7 +61,7 @@ struct control {
 	bool attached;
 	char segment_path[SEGMENT_PATH_OCTETS], snapshot_path[160], socket_path[160];
 	struct siphash_key table_key;
-	struct snapshot snapshot;      /* our own copy of what the data plane decides by */
+	struct snapshot snapshot; /* our own copy of what the data plane decides by */
 	bool mapped;
 	uint64_t generation;
 	uint64_t seed;
@@ -77,10 +78,12 @@ struct control {
 	struct backend_state backend_kept[CONF_BACKENDS_MAX]; /* as in the database */
 	uint64_t started_us;
 	uint64_t commit_at_us, check_at_us, second_at_us, figures_at_us;
-	uint32_t turn_us;              /* of the ring timer, by how busy it is */
+	uint32_t turn_us; /* of the ring timer, by how busy it is */
 	uint32_t unclean_seen;
-	uint32_t sweep_bucket, sweep_from_s, sweep_now_s; /* of the table: windows that closed between the two times are counted */
-	struct json_t *alarms_seen, *alarms_said; /* as texts: of the last look, and those that were told and hold yet */
+	uint32_t sweep_bucket, sweep_from_s,
+		sweep_now_s; /* of the table: windows that closed between the two times are counted */
+	struct json_t *alarms_seen,
+		*alarms_said; /* as texts: of the last look, and those that were told and hold yet */
 	uint64_t alarms_at_us;
 	int lock_fd;
 	bool stopping;
@@ -111,7 +114,7 @@ int control_client_remove(struct control *c, const char *key);
 int control_questions_changed(struct control *c);
 /* What policy decides by, for explain and for records of clients. */
 void control_policy_ctx(struct control *c, struct policy_ctx *ctx);
-uint32_t control_now_s(const struct control *c);          /* policy time */
+uint32_t control_now_s(const struct control *c); /* policy time */
 int64_t control_wall_us(void);
 uint64_t control_mono_us(void);
 /* A point of policy time on the wall clock, for people. */

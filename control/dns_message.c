@@ -17,9 +17,9 @@
 #include "dataplane/base/octets.h"
 
 #define DNS_HEADER_OCTETS 12
-#define DNS_FLAG_QR 0x8000
-#define DNS_FLAG_TC 0x0200
-#define DNS_CLASS_IN 1
+#define DNS_FLAG_QR       0x8000
+#define DNS_FLAG_TC       0x0200
+#define DNS_CLASS_IN      1
 
 /* An octet of a label as printable ASCII; a dot inside a label is escaped, too, so that it cannot pass for two labels. */
 static size_t
@@ -272,8 +272,8 @@ dns_answer_parse(const uint8_t *message, size_t octets, const char *name, enum d
 	n_questions = u16_at(message, 4);
 	n_answers = u16_at(message, 6);
 	n_authority = u16_at(message, 8);
-	if ((flags & DNS_FLAG_QR) == 0 || (flags & DNS_FLAG_TC) != 0 || (rcode != 0 && rcode != 3) || n_questions != 1 ||
-		n_answers + n_authority > DNS_RECORDS_MAX)
+	if ((flags & DNS_FLAG_QR) == 0 || (flags & DNS_FLAG_TC) != 0 || (rcode != 0 && rcode != 3) ||
+		n_questions != 1 || n_answers + n_authority > DNS_RECORDS_MAX)
 		return;
 	if (!name_read(message, octets, &at, at_name) || at + 4 > octets || strcasecmp(at_name, name) != 0 ||
 		u16_at(message, at) != (uint16_t)type || u16_at(message, at + 2) != DNS_CLASS_IN)
@@ -300,7 +300,9 @@ dns_answer_parse(const uint8_t *message, size_t octets, const char *name, enum d
 		}
 		if (next[0] == '\0') {
 			/* An alias whose end the resolver did not tell is no absence, unless it says so. */
-			out->status = step == 0 || rcode == 3 || negative_ttl(message, octets, at, n_authority, &ttl_s) ? DNS_NONE : DNS_TEMPERR;
+			out->status = step == 0 || rcode == 3 || negative_ttl(message, octets, at, n_authority, &ttl_s)
+			                      ? DNS_NONE
+			                      : DNS_TEMPERR;
 			break;
 		}
 		memcpy(at_name, next, sizeof(at_name));
@@ -321,8 +323,8 @@ dns_reverse_name(const struct ip_addr *addr, const char *zone, char *out, size_t
 	int wrote;
 
 	if (ip_addr_is_v4(addr)) {
-		wrote = snprintf(out, room, "%u.%u.%u.%u.%s", addr->octet[15], addr->octet[14], addr->octet[13], addr->octet[12],
-			zone != NULL ? zone : "in-addr.arpa");
+		wrote = snprintf(out, room, "%u.%u.%u.%u.%s", addr->octet[15], addr->octet[14], addr->octet[13],
+			addr->octet[12], zone != NULL ? zone : "in-addr.arpa");
 		return wrote > 0 && (size_t)wrote < room ? (size_t)wrote : 0;
 	}
 	if (room < 65)

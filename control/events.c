@@ -19,8 +19,8 @@
 #define EVENTS_TURN_MAX 256 /* of one ring in one turn */
 
 /* A bad verdict counts no longer than DNS says, and a failed question is asked again soon. */
-#define CLIENT_BAD_MIN_S   300
-#define CLIENT_RETRY_S     60
+#define CLIENT_BAD_MIN_S 300
+#define CLIENT_RETRY_S   60
 
 struct asked {
 	struct control *c;
@@ -37,7 +37,8 @@ answer(void *arg, const struct ip_addr *client, const struct resolver_result *re
 	struct link_answer_client *slot, out = { 0 };
 	const size_t ptr_len = strnlen(result->ptr, sizeof(out.ptr));
 
-	if (!c->attached || a->session == 0 || a->worker >= c->segment.n_workers || c->segment.answer[a->worker].shared == NULL) {
+	if (!c->attached || a->session == 0 || a->worker >= c->segment.n_workers ||
+		c->segment.answer[a->worker].shared == NULL) {
 		free(a);
 		return;
 	}
@@ -47,8 +48,11 @@ answer(void *arg, const struct ip_addr *client, const struct resolver_result *re
 		free(a);
 		return;
 	}
-	out.head = (struct link_head){ .type = LINK_ANSWER_CLIENT, .len_octets = sizeof(out), .worker = a->worker,
-				       .dataplane_incarnation = a->dataplane_incarnation, .control_incarnation = c->segment.incarnation };
+	out.head = (struct link_head){ .type = LINK_ANSWER_CLIENT,
+		.len_octets = sizeof(out),
+		.worker = a->worker,
+		.dataplane_incarnation = a->dataplane_incarnation,
+		.control_incarnation = c->segment.incarnation };
 	out.session = a->session;
 	out.client = *client;
 	out.verdict = result->verdict;
@@ -77,7 +81,8 @@ events_client_finished(void *arg, const struct ip_addr *client, const struct res
 	/* Backdated, so that it is fresh for counts_s from now on. */
 	if (!result->complete)
 		counts_s = MIN(fresh_s, (uint32_t)CLIENT_RETRY_S);
-	else if (v.score > 0 || v.ptr_state == PTR_NONE || v.ptr_state == PTR_UNCONFIRMED || v.name_list != NAME_LIST_NONE)
+	else if (v.score > 0 || v.ptr_state == PTR_NONE || v.ptr_state == PTR_UNCONFIRMED ||
+		 v.name_list != NAME_LIST_NONE)
 		counts_s = MIN(fresh_s, MAX(result->ttl_s, (uint32_t)CLIENT_BAD_MIN_S));
 	v.time_s = now_s > fresh_s - counts_s ? now_s - (fresh_s - counts_s) : 1;
 	control_policy_ctx(c, &ctx);
@@ -103,21 +108,26 @@ take_client(struct control *c, const struct link_event_client *e, uint16_t worke
 	struct asked *a;
 
 	c->counts.events_client++;
-	if (e->head.dataplane_incarnation != __atomic_load_n(&c->segment.live->incarnation[SEGMENT_DATAPLANE], __ATOMIC_RELAXED)) {
+	if (e->head.dataplane_incarnation !=
+		__atomic_load_n(&c->segment.live->incarnation[SEGMENT_DATAPLANE], __ATOMIC_RELAXED)) {
 		c->counts.events_stale++;
 		return;
 	}
 	a = malloc(sizeof(*a));
 	BUG_ON(a == NULL);
-	*a = (struct asked){ .c = c, .worker = worker, .dataplane_incarnation = e->head.dataplane_incarnation, .session = e->session };
-	resolver_ask(c->resolver, &e->client, e->deadline_ms > 0 ? e->deadline_ms : c->config->values.conf.dns_deadline_ms, false, answer, a);
+	*a = (struct asked){
+		.c = c, .worker = worker, .dataplane_incarnation = e->head.dataplane_incarnation, .session = e->session
+	};
+	resolver_ask(c->resolver, &e->client,
+		e->deadline_ms > 0 ? e->deadline_ms : c->config->values.conf.dns_deadline_ms, false, answer, a);
 }
 
 static void
 take_name(struct control *c, const struct link_event_name *e)
 {
 	c->counts.events_name++;
-	store_name_add(c->store, e->kind, e->tag, &e->network, control_now_s(c), e->text, e->sender_len, e->text + e->sender_len, e->rcpt_len);
+	store_name_add(c->store, e->kind, e->tag, &e->network, control_now_s(c), e->text, e->sender_len,
+		e->text + e->sender_len, e->rcpt_len);
 }
 
 /* The raw octets of a field; "" when it is not there. */
@@ -145,10 +155,17 @@ keep_reject(struct control *c, const struct link_event_log *e, int64_t wall_us)
 {
 	char mode[16];
 	struct schema_why w = {
-		.wall_s = (uint64_t)(wall_us / 1000000), .time_s = e->policy_s, .verdict = e->verdict, .rule = e->rule,
+		.wall_s = (uint64_t)(wall_us / 1000000),
+		.time_s = e->policy_s,
+		.verdict = e->verdict,
+		.rule = e->rule,
 		.score = (int16_t)MIN(MAX(number_field(e, LOG_score), -999), 999),
-		.listener = raw_field(e, LOG_listener), .ptr = raw_field(e, LOG_ptr), .helo = raw_field(e, LOG_helo),
-		.from = raw_field(e, LOG_from), .rcpt = raw_field(e, LOG_rcpt), .reason = raw_field(e, LOG_reason),
+		.listener = raw_field(e, LOG_listener),
+		.ptr = raw_field(e, LOG_ptr),
+		.helo = raw_field(e, LOG_helo),
+		.from = raw_field(e, LOG_from),
+		.rcpt = raw_field(e, LOG_rcpt),
+		.reason = raw_field(e, LOG_reason),
 		.reply = raw_field(e, LOG_reply),
 	};
 

@@ -171,8 +171,8 @@ line_begin(struct line *l, char *out, enum log_format format, int64_t wall_us, c
 
 	*l = (struct line){ .out = out, .format = format, .first = true };
 	gmtime_r(&s, &tm);
-	snprintf(stamp, sizeof(stamp), "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", (tm.tm_year + 1900) % 10000, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour,
-		tm.tm_min, tm.tm_sec, (int)(wall_us / 1000 % 1000));
+	snprintf(stamp, sizeof(stamp), "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", (tm.tm_year + 1900) % 10000,
+		tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (int)(wall_us / 1000 % 1000));
 	line_pair(l, "time", stamp, false);
 	line_pair(l, "kind", kind, false);
 }

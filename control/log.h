@@ -19,20 +19,20 @@
 
 enum log_format { LOG_FORMAT_KV, LOG_FORMAT_JSON };
 
-#define LOG_LINE_MAX_OCTETS   16384
-#define LOG_BUFFER_OCTETS     (1u << 20)
+#define LOG_LINE_MAX_OCTETS 16384
+#define LOG_BUFFER_OCTETS   (1u << 20)
 
 struct log {
-	int fd;                /* -1: none */
+	int fd; /* -1: none */
 	char path[512];
 	enum log_format format;
 	uint32_t grey_per_s;
-	char *buffer;          /* LOG_BUFFER_OCTETS */
+	char *buffer; /* LOG_BUFFER_OCTETS */
 	size_t filled;
-	int64_t second;        /* the wall second being counted */
+	int64_t second; /* the wall second being counted */
 	uint32_t grey_in_second, grey_capped;
 	uint64_t lines, lost, capped_total;
-	int error;             /* of the last write, 0 when it went well */
+	int error; /* of the last write, 0 when it went well */
 };
 
 void log_init(struct log *log);

@@ -20,7 +20,7 @@
 const struct option_row option_table[] = {
 #define OPTION(path, field, type, when, min, max, words, def, help)                                                    \
 	{ path, OPTION_##type, OPTION_##when, offsetof(struct option_values, field),                                   \
-	  sizeof(((struct option_values *)0)->field), min, max, words, def, help },
+		sizeof(((struct option_values *)0)->field), min, max, words, def, help },
 #define OPTION_LIST(path, id, item, when, help)
 #define GROUP(path, help)
 #define MEMBER(group, name, kind, def, help)
@@ -48,7 +48,7 @@ const struct option_list option_list_table[LIST_N] = {
 const struct option_member option_member_table[] = {
 #define OPTION(...)
 #define OPTION_LIST(path, id, item, when, help)
-#define GROUP(path, help) { path, NULL, NULL, NULL, help },
+#define GROUP(path, help)                    { path, NULL, NULL, NULL, help },
 #define MEMBER(group, name, kind, def, help) { group, name, kind, def, help },
 #include "control/options.def"
 #undef OPTION
@@ -169,7 +169,8 @@ number_format(const struct option_row *o, int64_t n, char *out, size_t octets)
 	case OPTION_SECONDS:
 		for (unsigned i = 0; i < ARRAY_LEN(second_units); i++)
 			if (n % second_units[i].seconds == 0 && (n != 0 || second_units[i].seconds == 1)) {
-				snprintf(out, octets, "%" PRId64 "%s", n / second_units[i].seconds, second_units[i].unit);
+				snprintf(out, octets, "%" PRId64 "%s", n / second_units[i].seconds,
+					second_units[i].unit);
 				return;
 			}
 		break;
@@ -233,10 +234,14 @@ option_range(const struct option_row *o, char *out)
 		out[0] = '\0';
 		for (int64_t i = 0; word_at(o->words, i, word, sizeof(word)) && at < OPTION_ERROR_OCTETS; i++)
 			at += (size_t)snprintf(out + at, OPTION_ERROR_OCTETS - at, "%s%s",
-				i == 0 ? "" : i == o->max ? " or " : ", ", word);
+				i == 0        ? ""
+				: i == o->max ? " or "
+					      : ", ",
+				word);
 		break;
 	case OPTION_TEXT:
-		snprintf(out, OPTION_ERROR_OCTETS, "a text of %s%" PRId64 " octets", o->min > 0 ? "1 to " : "up to ", o->max);
+		snprintf(out, OPTION_ERROR_OCTETS, "a text of %s%" PRId64 " octets", o->min > 0 ? "1 to " : "up to ",
+			o->max);
 		break;
 	case OPTION_COUNT:
 	case OPTION_COUNT64:
@@ -315,7 +320,8 @@ bool_parse(const char *text, int64_t *out)
 	static const struct {
 		const char *word;
 		int64_t value;
-	} words[] = { { "true", 1 }, { "yes", 1 }, { "on", 1 }, { "1", 1 }, { "false", 0 }, { "no", 0 }, { "off", 0 }, { "0", 0 } };
+	} words[] = { { "true", 1 }, { "yes", 1 }, { "on", 1 }, { "1", 1 }, { "false", 0 }, { "no", 0 }, { "off", 0 },
+		{ "0", 0 } };
 
 	for (unsigned i = 0; i < ARRAY_LEN(words); i++)
 		if (strcasecmp(text, words[i].word) == 0) {
@@ -347,10 +353,17 @@ number_parse(const struct option_row *o, const char *text, int64_t *out)
 		const char *unit;
 		int64_t factor;
 	} units[] = {
-		{ OPTION_SECONDS, "s", 1 }, { OPTION_SECONDS, "m", 60 }, { OPTION_SECONDS, "h", 3600 }, { OPTION_SECONDS, "d", 86400 },
+		{ OPTION_SECONDS, "s", 1 },
+		{ OPTION_SECONDS, "m", 60 },
+		{ OPTION_SECONDS, "h", 3600 },
+		{ OPTION_SECONDS, "d", 86400 },
 		{ OPTION_SECONDS, "w", 604800 },
-		{ OPTION_MILLISECONDS, "ms", 1 }, { OPTION_MILLISECONDS, "s", 1000 }, { OPTION_MILLISECONDS, "m", 60000 },
-		{ OPTION_OCTETS, "k", 1024 }, { OPTION_OCTETS, "m", 1048576 }, { OPTION_OCTETS, "g", 1073741824 },
+		{ OPTION_MILLISECONDS, "ms", 1 },
+		{ OPTION_MILLISECONDS, "s", 1000 },
+		{ OPTION_MILLISECONDS, "m", 60000 },
+		{ OPTION_OCTETS, "k", 1024 },
+		{ OPTION_OCTETS, "m", 1048576 },
+		{ OPTION_OCTETS, "g", 1073741824 },
 	};
 	int64_t factor = 0, n;
 	char *end;
@@ -416,7 +429,8 @@ option_parse(const struct option_row *o, const char *text, struct option_values 
 	case OPTION_MILLISECONDS:
 	case OPTION_OCTETS:
 		if (number_parse(o, text, &n) != 0) {
-			snprintf(why, OPTION_ERROR_OCTETS, "not a %s; right is %.400s", option_type_name(o), option_range(o, range));
+			snprintf(why, OPTION_ERROR_OCTETS, "not a %s; right is %.400s", option_type_name(o),
+				option_range(o, range));
 			return -EINVAL;
 		}
 		return option_set_integer(o, n, values, why);
@@ -620,26 +634,35 @@ dump_md(FILE *out)
 
 	fprintf(out, "# Settings of greyline.conf\n\n"
 		     "Made by `greyline-control --dump-options=md` from control/options.def; do not edit.\n\n"
-		     "The file has the syntax of libconfig: `name = value;`, groups in `{ }`, arrays in `[ ]`, lists of groups in `( )`,\n"
-		     "comments after `#` or `//`. Durations are a number of seconds or a text with s, m, h or d (`\"4m\"`); settings whose\n"
-		     "name ends in `_ms` count milliseconds. List files hold one entry on each line; `#` begins a comment.\n\n"
-		     "*Counts*: \"at once\" after `greylinectl reload` or `greylinectl set`; \"at the next start\" of the daemon it concerns.\n\n"
-		     "## Single values\n\n| setting | kind | range | default | counts | meaning |\n| --- | --- | --- | --- | --- | --- |\n");
+		     "The file has the syntax of libconfig: `name = value;`, groups in `{ }`, arrays in `[ ]`, lists "
+	             "of groups in `( )`,\n"
+		     "comments after `#` or `//`. Durations are a number of seconds or a text with s, m, h or d "
+	             "(`\"4m\"`); settings whose\n"
+		     "name ends in `_ms` count milliseconds. List files hold one entry on each line; `#` begins a "
+	             "comment.\n\n"
+		     "*Counts*: \"at once\" after `greylinectl reload` or `greylinectl set`; \"at the next start\" of "
+	             "the daemon it concerns.\n\n"
+		     "## Single values\n\n| setting | kind | range | default | counts | meaning |\n| --- | --- | --- | "
+	             "--- | --- | --- |\n");
 	for (unsigned i = 0; i < option_n; i++) {
 		const struct option_row *o = &option_table[i];
 
-		fprintf(out, "| `%s` | %s | %s | %s%s%s | %s | %s |\n", o->path, option_type_name(o), option_range(o, range),
-			o->def[0] != '\0' ? "`" : "", o->def, o->def[0] != '\0' ? "`" : "", when_text(o->when), o->help);
+		fprintf(out, "| `%s` | %s | %s | %s%s%s | %s | %s |\n", o->path, option_type_name(o),
+			option_range(o, range), o->def[0] != '\0' ? "`" : "", o->def, o->def[0] != '\0' ? "`" : "",
+			when_text(o->when), o->help);
 	}
 	fprintf(out, "\n## Lists\n\n| setting | kind | counts | meaning |\n| --- | --- | --- | --- |\n");
 	for (unsigned i = 0; i < LIST_N; i++)
-		fprintf(out, "| `%s` | %s | %s | %s |\n", option_list_table[i].path, item_name(option_list_table[i].item),
-			when_text(option_list_table[i].when), option_list_table[i].help);
+		fprintf(out, "| `%s` | %s | %s | %s |\n", option_list_table[i].path,
+			item_name(option_list_table[i].item), when_text(option_list_table[i].when),
+			option_list_table[i].help);
 	for (unsigned i = 0; i < option_member_n; i++) {
 		const struct option_member *m = &option_member_table[i];
 
 		if (m->name == NULL)
-			fprintf(out, "\n## %s\n\n%s\n\n| member | kind | default | meaning |\n| --- | --- | --- | --- |\n", m->group, m->help);
+			fprintf(out,
+				"\n## %s\n\n%s\n\n| member | kind | default | meaning |\n| --- | --- | --- | --- |\n",
+				m->group, m->help);
 		if (m->name != NULL) {
 			fprintf(out, "| `%s` | ", m->name);
 			for (const char *p = m->kind; *p != '\0'; p++)
@@ -682,23 +705,30 @@ dump_man(FILE *out)
 	char range[OPTION_ERROR_OCTETS], kind[2 * OPTION_ERROR_OCTETS];
 
 	fprintf(out, ".\\\" made by greyline-control --dump-options=man from control/options.def; do not edit\n"
-		     ".TH GREYLINE.CONF 5 \"\" \"Greyline\" \"Greyline\"\n.SH NAME\ngreyline.conf, greyline-control \\- configuration of the mail gateway\n"
-		     ".SH SYNOPSIS\n.B greyline-control\n\\-\\-config FILE [\\-\\-foreground] | \\-\\-check FILE | \\-\\-dump\\-options=man|md|sample\n"
-		     ".SH DESCRIPTION\n.B greyline-control\nreads the configuration, keeps the database, asks DNS and serves greylinectl and metrics.\n"
-		     "SIGHUP reads the configuration again and reopens the log; SIGTERM ends it. A bad file never replaces a good one.\n.PP\n"
-		     "The file has the syntax of libconfig: name = value; groups in { }, arrays in [ ], lists of groups in ( ), comments after #.\n"
-		     "Durations are a number of seconds or a text with s, m, h or d; settings whose name ends in _ms count milliseconds.\n"
+		     ".TH GREYLINE.CONF 5 \"\" \"Greyline\" \"Greyline\"\n.SH NAME\ngreyline.conf, greyline-control "
+	             "\\- configuration of the mail gateway\n"
+		     ".SH SYNOPSIS\n.B greyline-control\n\\-\\-config FILE [\\-\\-foreground] | \\-\\-check FILE | "
+	             "\\-\\-dump\\-options=man|md|sample\n"
+		     ".SH DESCRIPTION\n.B greyline-control\nreads the configuration, keeps the database, asks DNS and "
+	             "serves greylinectl and metrics.\n"
+		     "SIGHUP reads the configuration again and reopens the log; SIGTERM ends it. A bad file never "
+	             "replaces a good one.\n.PP\n"
+		     "The file has the syntax of libconfig: name = value; groups in { }, arrays in [ ], lists of "
+	             "groups in ( ), comments after #.\n"
+		     "Durations are a number of seconds or a text with s, m, h or d; settings whose name ends in _ms "
+	             "count milliseconds.\n"
 		     "List files hold one entry on each line.\n.SH SINGLE VALUES\n");
 	for (unsigned i = 0; i < option_n; i++) {
 		const struct option_row *o = &option_table[i];
 
-		snprintf(kind, sizeof(kind), "%s; %s; default %s; counts %s", option_type_name(o), option_range(o, range),
-			o->def[0] != '\0' ? o->def : "empty", when_text(o->when));
+		snprintf(kind, sizeof(kind), "%s; %s; default %s; counts %s", option_type_name(o),
+			option_range(o, range), o->def[0] != '\0' ? o->def : "empty", when_text(o->when));
 		roff_row(out, o->path, kind, o->help);
 	}
 	fprintf(out, ".SH LISTS\n");
 	for (unsigned i = 0; i < LIST_N; i++) {
-		snprintf(kind, sizeof(kind), "%s; counts %s", item_name(option_list_table[i].item), when_text(option_list_table[i].when));
+		snprintf(kind, sizeof(kind), "%s; counts %s", item_name(option_list_table[i].item),
+			when_text(option_list_table[i].when));
 		roff_row(out, option_list_table[i].path, kind, option_list_table[i].help);
 	}
 	for (unsigned i = 0; i < option_member_n; i++) {
@@ -711,7 +741,8 @@ dump_man(FILE *out)
 			roff(out, m->help);
 			fprintf(out, "\n");
 		} else {
-			snprintf(kind, sizeof(kind), "%s; %s%s", m->kind, strcmp(m->def, "-") == 0 ? "has to be given" : "default ",
+			snprintf(kind, sizeof(kind), "%s; %s%s", m->kind,
+				strcmp(m->def, "-") == 0 ? "has to be given" : "default ",
 				strcmp(m->def, "-") == 0 ? "" : m->def);
 			roff_row(out, m->name, kind, m->help);
 		}
@@ -734,19 +765,25 @@ dump_sample(FILE *out)
 {
 	char range[OPTION_ERROR_OCTETS];
 
-	fprintf(out, "# greyline.conf - every single setting with its default, as comments. Made by `greyline-control --dump-options=sample`.\n\n"
+	fprintf(out, "# greyline.conf - every single setting with its default, as comments. Made by `greyline-control "
+	             "--dump-options=sample`.\n\n"
 		     "hostname = \"gw.example.org\";\n\n"
-		     "ports = (\n\t{ name = \"wan\"; device = \"0000:01:00.0\"; addresses = [ \"192.0.2.2/24\", \"2001:db8:0:1::2/64\" ];\n"
+		     "ports = (\n\t{ name = \"wan\"; device = \"0000:01:00.0\"; addresses = [ \"192.0.2.2/24\", "
+	             "\"2001:db8:0:1::2/64\" ];\n"
 		     "\t  gateway4 = \"192.0.2.1\"; gateway6 = \"2001:db8:0:1::1\"; },\n"
 		     "\t{ name = \"lan\"; device = \"0000:01:00.1\"; addresses = [ \"198.51.100.2/24\" ]; }\n);\n\n"
 		     "pools = (\n\t{ name = \"default\"; domains = [ ];\n\t  backends = (\n"
-		     "\t\t{ name = \"mta1\"; address = \"198.51.100.3\"; port = 25; client_address = \"proxy_v2\"; } ); }\n);\n\n"
-		     "listeners = (\n\t{ name = \"mx\"; role = \"mx\"; addresses = [ \"192.0.2.2\", \"2001:db8:0:1::2\" ]; port = 25;\n"
+		     "\t\t{ name = \"mta1\"; address = \"198.51.100.3\"; port = 25; client_address = \"proxy_v2\"; } "
+	             "); }\n);\n\n"
+		     "listeners = (\n\t{ name = \"mx\"; role = \"mx\"; addresses = [ \"192.0.2.2\", "
+	             "\"2001:db8:0:1::2\" ]; port = 25;\n"
 		     "\t  domains = [ \"example.org\" ]; pools = [ \"default\" ]; }\n);\n\n"
-		     "# No third party's zone is active as shipped. Look at each operator's terms of use before taking one into use:\n"
+		     "# No third party's zone is active as shipped. Look at each operator's terms of use before taking "
+	             "one into use:\n"
 		     "# large sites need a subscription, and public resolvers are refused by most.\n"
 		     "# dnsbl = { zones = ( \"bl.example.net=127.0.0.[2..11]*3\",\n"
-		     "#\t{ zone = \"KEY.bl.example.com\"; name = \"bl.example.com\"; filters = [ \"127.0.0.2*4\" ]; } ); };\n\n"
+		     "#\t{ zone = \"KEY.bl.example.com\"; name = \"bl.example.com\"; filters = [ \"127.0.0.2*4\" ]; } "
+	             "); };\n\n"
 		     "dns = { resolvers = [ \"127.0.0.1:53\" ]; };\n\n");
 	for (unsigned i = 0; i < option_n; i++) {
 		const struct option_row *o = &option_table[i];
@@ -759,8 +796,8 @@ dump_sample(FILE *out)
 			continue;
 		if (group > 0 && first)
 			fprintf(out, "# %.*s = {\n", (int)group, o->path);
-		fprintf(out, "# %s# %s (%s)\n# %s%s = ", group > 0 ? "\t" : "", o->help, option_range(o, range), group > 0 ? "\t" : "",
-			dot != NULL ? dot + 1 : o->path);
+		fprintf(out, "# %s# %s (%s)\n# %s%s = ", group > 0 ? "\t" : "", o->help, option_range(o, range),
+			group > 0 ? "\t" : "", dot != NULL ? dot + 1 : o->path);
 		sample_value(out, o);
 		fprintf(out, ";\n");
 		if (group > 0 && last)

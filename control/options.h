@@ -18,13 +18,13 @@
 /* Every single value: what the data plane reads (conf) and what control alone needs. */
 struct option_values {
 	struct conf conf;
-	char run_dir[108];       /* a socket's path has 107 octets */
+	char run_dir[108]; /* a socket's path has 107 octets */
 	char state_dir[151];
 	char lcores[256];
 	char log_file[512];
 	char metrics_listen[64];
 	char dnsbl_disabled[1000]; /* public names, separated by spaces */
-	uint8_t log_format;      /* enum log_format */
+	uint8_t log_format;        /* enum log_format */
 	uint32_t dns_timeout_ms, dns_tries, dns_cache_entries, dns_in_flight;
 	uint32_t why_entries, map_mb, map_max_mb, store_grey_per_s;
 	uint64_t state_entries;
@@ -54,7 +54,7 @@ struct option_row {
 	enum option_when when;
 	size_t offset, octets; /* of the field in struct option_values */
 	int64_t min, max;
-	const char *words;     /* of OPTION_WORD, separated by spaces */
+	const char *words; /* of OPTION_WORD, separated by spaces */
 	const char *def, *help;
 };
 

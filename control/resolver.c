@@ -43,7 +43,7 @@
 #define RESOLVER_SILENT_MAX  16
 #define RESOLVER_PROBE_US    1000000
 #define RESOLVER_INVENTS_US  (60 * UINT64_C(1000000)) /* one that invents is looked at again */
-#define RESOLVER_EDNS_OCTETS 1232 /* never fragmented (DNS flag day 2020) */
+#define RESOLVER_EDNS_OCTETS 1232                     /* never fragmented (DNS flag day 2020) */
 
 struct fd_event {
 	LIST_ENTRY(fd_event) link;
@@ -59,7 +59,7 @@ struct server {
 	LIST_HEAD(, fd_event) fds;
 	struct ip_addr addr;
 	uint16_t port;
-	uint32_t silent;       /* time-outs in a row */
+	uint32_t silent; /* time-outs in a row */
 	bool probing;
 	uint64_t probe_at_us, answered_us;
 	uint64_t invents_at_us; /* when random names are asked for next */
@@ -72,7 +72,7 @@ struct upstream {
 	struct resolver *r;
 	unsigned refs;
 	bool retired, dying;
-	uint32_t next;         /* whose turn it is */
+	uint32_t next; /* whose turn it is */
 	struct server server[RESOLVER_SERVERS_MAX];
 	LIST_ENTRY(upstream) link;
 	struct config_zone *zone;
@@ -120,12 +120,12 @@ struct question {
 	struct upstream *up;
 	struct job *job;
 	enum question_kind kind;
-	uint32_t index;            /* of the name, of the zone */
-	enum zone_family family;   /* of a test point */
+	uint32_t index;          /* of the name, of the zone */
+	enum zone_family family; /* of a test point */
 	enum zone_point point;
 	enum dns_type type;
 	uint64_t started_us;
-	uint32_t tried, out;       /* resolvers, as bits; answers of them still to come */
+	uint32_t tried, out; /* resolvers, as bits; answers of them still to come */
 	unsigned refs;
 	bool done, hedged;
 	TAILQ_ENTRY(question) link; /* while another resolver may be asked besides */
@@ -156,8 +156,8 @@ struct resolver {
 	struct upstream *up;
 	LIST_HEAD(, upstream) upstreams;
 	uint32_t in_flight_max, cache_max, n_buckets;
-	LIST_HEAD(job_bucket, job) *job_hash;
-	LIST_HEAD(cache_bucket, cached) *cache_hash;
+	LIST_HEAD(job_bucket, job) * job_hash;
+	LIST_HEAD(cache_bucket, cached) * cache_hash;
 	TAILQ_HEAD(, job) jobs;
 	TAILQ_HEAD(cache_list, cached) cache;
 	TAILQ_HEAD(, question) hedges; /* the oldest first */
@@ -167,8 +167,8 @@ struct resolver {
 	struct resolver_stats stats;
 	bool (*in_good_standing)(void *arg, const struct ip_addr *client);
 	void *standing_arg;
-	uint64_t window_at_us;   /* of the shares of good clients */
-	uint32_t outstanding;    /* questions with c-ares */
+	uint64_t window_at_us; /* of the shares of good clients */
+	uint32_t outstanding;  /* questions with c-ares */
 };
 
 static uint64_t
@@ -202,7 +202,7 @@ cache_find(struct resolver *r, const struct ip_addr *client, uint64_t now)
 {
 	struct cached *c;
 
-	LIST_FOREACH(c, &r->cache_hash[bucket_of(r, client)], hash_link)
+	LIST_FOREACH (c, &r->cache_hash[bucket_of(r, client)], hash_link)
 		if (ip_addr_equal(&c->client, client)) {
 			if (c->until_us <= now) {
 				cache_drop(r, c);
@@ -249,18 +249,23 @@ resolver_forget(struct resolver *r, const struct ip_addr *client)
 }
 
 void
-resolver_cache_each(const struct resolver *r, uint32_t max, void (*fn)(void *arg, const struct resolver_cached *c), void *arg)
+resolver_cache_each(
+	const struct resolver *r, uint32_t max, void (*fn)(void *arg, const struct resolver_cached *c), void *arg)
 {
 	const uint64_t now = now_us();
 	const struct cached *c;
 
-	TAILQ_FOREACH_REVERSE(c, &r->cache, cache_list, link) {
+	TAILQ_FOREACH_REVERSE(c, &r->cache, cache_list, link)
+	{
 		if (c->until_us <= now)
 			continue;
 		if (max-- == 0)
 			return;
-		fn(arg, &(struct resolver_cached){ .client = c->client, .verdict = c->verdict, .ttl_s = (uint32_t)((c->until_us - now) / 1000000),
-				.complete = c->complete, .ptr = c->ptr });
+		fn(arg, &(struct resolver_cached){ .client = c->client,
+				.verdict = c->verdict,
+				.ttl_s = (uint32_t)((c->until_us - now) / 1000000),
+				.complete = c->complete,
+				.ptr = c->ptr });
 	}
 }
 
@@ -286,7 +291,8 @@ job_ptr(const struct job *j, struct resolver_result *out)
 		if (first < 0)
 			first = (int)i;
 		/* every confirmed name counts; denied is stronger */
-		if (j->up->deny_names != NULL && name_set_find_domain(j->up->deny_names, j->name[i], (uint32_t)strlen(j->name[i]), &value))
+		if (j->up->deny_names != NULL &&
+			name_set_find_domain(j->up->deny_names, j->name[i], (uint32_t)strlen(j->name[i]), &value))
 			v->name_list = NAME_LIST_DENY;
 		else if (v->name_list == NAME_LIST_NONE && j->up->allow_names != NULL &&
 			 name_set_find_domain(j->up->allow_names, j->name[i], (uint32_t)strlen(j->name[i]), &value))
@@ -401,7 +407,8 @@ job_finish(struct job *j)
 static void answered(void *arg, int status, int timeouts, unsigned char *octets, int n);
 
 static struct question *
-question_new(struct upstream *up, struct job *job, enum question_kind kind, uint32_t index, enum dns_type type, const char *name)
+question_new(struct upstream *up, struct job *job, enum question_kind kind, uint32_t index, enum dns_type type,
+	const char *name)
 {
 	struct question *q = calloc(1, sizeof(*q));
 
@@ -446,7 +453,8 @@ attempt_start(struct question *q, struct server *server)
 	q->r->stats.questions++;
 	server->stats.questions++;
 	/* 2: the root's NS, which every resolver has at hand */
-	ares_query(server->channel, q->name[0] != '\0' ? q->name : ".", 1, q->kind == QUESTION_HEALTH ? 2 : (int)q->type, answered, a);
+	ares_query(server->channel, q->name[0] != '\0' ? q->name : ".", 1,
+		q->kind == QUESTION_HEALTH ? 2 : (int)q->type, answered, a);
 }
 
 /* A resolver not yet asked: one that is up, in turn; NULL when there is none. Zones are never asked through one that invents. */
@@ -456,7 +464,8 @@ server_pick(struct upstream *up, const struct question *q)
 	for (uint32_t i = 0; i < up->n_servers; i++) {
 		struct server *s = &up->server[(up->next + i) % up->n_servers];
 
-		if ((q->tried >> (s - up->server) & 1) != 0 || s->stats.down || (q->kind == QUESTION_ZONE && s->stats.inventing))
+		if ((q->tried >> (s - up->server) & 1) != 0 || s->stats.down ||
+			(q->kind == QUESTION_ZONE && s->stats.inventing))
 			continue;
 		if (q->tried == 0)
 			up->next = (uint32_t)(s - up->server) + 1;
@@ -468,7 +477,8 @@ server_pick(struct upstream *up, const struct question *q)
 static void question_end(struct question *q, const struct dns_answer *a);
 
 static void
-question_ask(struct upstream *up, struct job *job, enum question_kind kind, uint32_t index, enum dns_type type, const char *name)
+question_ask(struct upstream *up, struct job *job, enum question_kind kind, uint32_t index, enum dns_type type,
+	const char *name)
 {
 	static const struct dns_answer nothing = { .status = DNS_TEMPERR };
 	struct question *q = question_new(up, job, kind, index, type, name);
@@ -543,8 +553,10 @@ servers_count(struct upstream *up)
 	up->r->stats.down = all_down;
 	if (up->r->stats.zones_off != all_invent) {
 		up->r->stats.zones_off = all_invent;
-		fprintf(stderr, all_invent ? "greyline-control: EVERY RESOLVER INVENTS ANSWERS for names that do not exist: blocklists are OFF\n"
-					   : "greyline-control: a resolver answers honestly again: blocklists are on\n");
+		fprintf(stderr, all_invent
+					? "greyline-control: EVERY RESOLVER INVENTS ANSWERS for names that do not "
+		                          "exist: blocklists are OFF\n"
+					: "greyline-control: a resolver answers honestly again: blocklists are on\n");
 	}
 }
 
@@ -648,7 +660,8 @@ take_random(struct server *s, const struct dns_answer *a)
 		return;
 	s->stats.inventing = s->random_invented > 0;
 	fprintf(stderr, "greyline-control: resolver %s %s\n", s->stats.name,
-		s->stats.inventing ? "INVENTS ANSWERS for names that do not exist: it is not asked about blocklists" : "no longer invents answers");
+		s->stats.inventing ? "INVENTS ANSWERS for names that do not exist: it is not asked about blocklists"
+				   : "no longer invents answers");
 	servers_count(s->up);
 }
 
@@ -664,7 +677,8 @@ zone_prove(struct upstream *up, uint32_t zone, uint64_t now)
 		const enum zone_point p = (enum zone_point)(i % ZONE_POINTS);
 		struct question *q;
 
-		if (dnsbl_test_name(up->zone[zone].spec.zone, f == ZONE_V6, p == ZONE_POINT_LISTED, name, sizeof(name)) == 0)
+		if (dnsbl_test_name(
+			    up->zone[zone].spec.zone, f == ZONE_V6, p == ZONE_POINT_LISTED, name, sizeof(name)) == 0)
 			continue; /* too long a zone: no round ends, the zone stays unproven for the family */
 		q = question_new(up, NULL, QUESTION_POINT, zone, DNS_A, name);
 		q->family = f;
@@ -712,7 +726,9 @@ proofs_turn(struct resolver *r, uint64_t now)
 	r->window_at_us = now + ZONE_PROOF_US;
 	for (uint32_t i = 0; i < up->n_zones; i++)
 		if (zone_health_window(&up->health[i], &bad))
-			zone_say(up, i, bad ? "lists a large share of the clients in good standing: quarantine" : "no longer lists good clients");
+			zone_say(up, i,
+				bad ? "lists a large share of the clients in good standing: quarantine"
+				    : "no longer lists good clients");
 }
 
 void
@@ -959,7 +975,8 @@ answered(void *arg, int status, int timeouts, unsigned char *octets, int n)
 	} else if (q->kind == QUESTION_POINT) {
 		take_point(s, q, &a);
 	} else if (!q->done) {
-		if (a.status == DNS_TEMPERR && q->job != NULL && !q->up->dying && (next = server_pick(q->up, q)) != NULL) {
+		if (a.status == DNS_TEMPERR && q->job != NULL && !q->up->dying &&
+			(next = server_pick(q->up, q)) != NULL) {
 			r->stats.failovers++;
 			attempt_start(q, next);
 		}
@@ -976,7 +993,8 @@ fd_ready(evutil_socket_t fd, short what, void *arg)
 {
 	struct fd_event *f = arg;
 
-	ares_process_fd(f->server->channel, (what & EV_READ) != 0 ? fd : ARES_SOCKET_BAD, (what & EV_WRITE) != 0 ? fd : ARES_SOCKET_BAD);
+	ares_process_fd(f->server->channel, (what & EV_READ) != 0 ? fd : ARES_SOCKET_BAD,
+		(what & EV_WRITE) != 0 ? fd : ARES_SOCKET_BAD);
 }
 
 static void
@@ -985,7 +1003,7 @@ fd_state(void *arg, ares_socket_t fd, int readable, int writable)
 	struct server *server = arg;
 	struct fd_event *f;
 
-	LIST_FOREACH(f, &server->fds, link)
+	LIST_FOREACH (f, &server->fds, link)
 		if (f->fd == fd)
 			break;
 	if (f != NULL) {
@@ -1005,7 +1023,8 @@ fd_state(void *arg, ares_socket_t fd, int readable, int writable)
 		f->server = server;
 		LIST_INSERT_HEAD(&server->fds, f, link);
 	}
-	f->event = event_new(server->up->r->base, fd, (short)(EV_PERSIST | (readable ? EV_READ : 0) | (writable ? EV_WRITE : 0)), fd_ready, f);
+	f->event = event_new(server->up->r->base, fd,
+		(short)(EV_PERSIST | (readable ? EV_READ : 0) | (writable ? EV_WRITE : 0)), fd_ready, f);
 	BUG_ON(f->event == NULL);
 	event_add(f->event, NULL);
 }
@@ -1013,7 +1032,8 @@ fd_state(void *arg, ares_socket_t fd, int readable, int writable)
 static int
 channel_create(struct server *s, const struct config *config)
 {
-	char text[IP_ADDR_TEXT_MAX_OCTETS], server[IP_ADDR_TEXT_MAX_OCTETS + 16], empty[] = "", lookups[] = "b", resolvconf[] = "/dev/null";
+	char text[IP_ADDR_TEXT_MAX_OCTETS], server[IP_ADDR_TEXT_MAX_OCTETS + 16], empty[] = "", lookups[] = "b",
+										  resolvconf[] = "/dev/null";
 	struct ares_options o = {
 		.flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES | ARES_FLAG_STAYOPEN | ARES_FLAG_EDNS,
 		.timeout = (int)config->values.dns_timeout_ms,
@@ -1029,8 +1049,10 @@ channel_create(struct server *s, const struct config *config)
 		.socket_receive_buffer_size = 1 << 20,
 	};
 
-	if (ares_init_options(&s->channel, &o, ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_NDOTS | ARES_OPT_DOMAINS |
-		ARES_OPT_LOOKUPS | ARES_OPT_SOCK_STATE_CB | ARES_OPT_EDNSPSZ | ARES_OPT_RESOLVCONF | ARES_OPT_SOCK_RCVBUF) != ARES_SUCCESS)
+	if (ares_init_options(&s->channel, &o,
+		    ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_NDOTS | ARES_OPT_DOMAINS |
+			    ARES_OPT_LOOKUPS | ARES_OPT_SOCK_STATE_CB | ARES_OPT_EDNSPSZ | ARES_OPT_RESOLVCONF |
+			    ARES_OPT_SOCK_RCVBUF) != ARES_SUCCESS)
 		return -ENOMEM;
 	ip_addr_format(&s->addr, text);
 	snprintf(server, sizeof(server), ip_addr_is_v4(&s->addr) ? "%s:%u" : "[%s]:%u", text, s->port);
@@ -1128,7 +1150,8 @@ standings_take_over(struct upstream *up, const struct upstream *old, const struc
 
 				up->health[i] = old->health[k];
 				up->health[i].blocks = blocks;
-				memset(up->health[i].round, 0, sizeof(up->health[i].round)); /* its answers go to the old one */
+				memset(up->health[i].round, 0,
+					sizeof(up->health[i].round)); /* its answers go to the old one */
 				up->health[i].proof_at_us = MIN(up->health[i].proof_at_us, now_us() + ZONE_RETRY_US);
 			}
 		up->health[i].disabled = zone_is_disabled(config->values.dnsbl_disabled, up->zone[i].name);
@@ -1247,7 +1270,9 @@ tick_arm(struct resolver *r)
 static void
 answer_at_once(struct resolver *r, const struct ip_addr *client, resolver_fn *fn, void *arg, enum client_known known)
 {
-	struct resolver_result result = { .verdict = { .known = (uint8_t)known, .ptr_state = PTR_UNKNOWN, .zone = ZONE_NONE } };
+	struct resolver_result result = {
+		.verdict = { .known = (uint8_t)known, .ptr_state = PTR_UNKNOWN, .zone = ZONE_NONE }
+	};
 
 	(void)r;
 	fn(arg, client, &result);
@@ -1258,7 +1283,7 @@ job_find(struct resolver *r, const struct ip_addr *client)
 {
 	struct job *j;
 
-	LIST_FOREACH(j, &r->job_hash[bucket_of(r, client)], hash_link)
+	LIST_FOREACH (j, &r->job_hash[bucket_of(r, client)], hash_link)
 		if (ip_addr_equal(&j->client, client) && j->up == r->up)
 			return j;
 	return NULL;
@@ -1277,7 +1302,8 @@ job_start(struct resolver *r, struct job *j)
 			j->zone[i].state = ZONE_CLEAR;
 			continue;
 		}
-		if (!j->all_zones && (r->stats.zones_off || !zone_health_asks(&j->up->health[i], family_of(&j->client), j->started_us))) {
+		if (!j->all_zones && (r->stats.zones_off || !zone_health_asks(&j->up->health[i], family_of(&j->client),
+								    j->started_us))) {
 			/* left alone because it failed: the verdict is not the whole */
 			j->error = j->error || j->up->health[i].open_until_us > j->started_us;
 			continue;
@@ -1298,7 +1324,8 @@ job_start(struct resolver *r, struct job *j)
 }
 
 void
-resolver_ask(struct resolver *r, const struct ip_addr *client, uint32_t deadline_ms, bool fresh, resolver_fn *fn, void *arg)
+resolver_ask(
+	struct resolver *r, const struct ip_addr *client, uint32_t deadline_ms, bool fresh, resolver_fn *fn, void *arg)
 {
 	const uint64_t now = now_us();
 	struct cached *c = fresh ? NULL : cache_find(r, client, now);
@@ -1323,7 +1350,9 @@ resolver_ask(struct resolver *r, const struct ip_addr *client, uint32_t deadline
 	}
 	w = calloc(1, sizeof(*w));
 	BUG_ON(w == NULL);
-	*w = (struct waiter){ .fn = fn, .arg = arg, .deadline_us = now + (uint64_t)MIN(deadline_ms, r->up->deadline_ms) * 1000 };
+	*w = (struct waiter){
+		.fn = fn, .arg = arg, .deadline_us = now + (uint64_t)MIN(deadline_ms, r->up->deadline_ms) * 1000
+	};
 	r->stats.waiters++;
 	if (j != NULL) {
 		r->stats.coalesced++;

@@ -18,13 +18,13 @@
 #include "control/zone_health.h"
 #include "dataplane/base/verdict.h"
 
-#define RESOLVER_PTR_NAMES_MAX  8     /* names of one client that are looked up forward */
-#define RESOLVER_WAITERS_MAX    65536 /* sessions waiting for any client */
-#define RESOLVER_SERVERS_MAX    8
+#define RESOLVER_PTR_NAMES_MAX      8     /* names of one client that are looked up forward */
+#define RESOLVER_WAITERS_MAX        65536 /* sessions waiting for any client */
+#define RESOLVER_SERVERS_MAX        8
 #define RESOLVER_ZONE_IN_FLIGHT_MAX 1024 /* questions for clients to one zone; beyond it the zone says nothing */
-#define RESOLVER_TTL_MIN_S      30
-#define RESOLVER_TTL_MAX_S      3600
-#define RESOLVER_TTL_ERROR_S    30
+#define RESOLVER_TTL_MIN_S          30
+#define RESOLVER_TTL_MAX_S          3600
+#define RESOLVER_TTL_ERROR_S        30
 
 struct event_base;
 struct resolver;
@@ -33,9 +33,9 @@ struct resolver;
 enum zone_state { ZONE_UNASKED, ZONE_CLEAR, ZONE_LISTED, ZONE_ERROR };
 
 struct resolver_zone_result {
-	uint8_t state;        /* enum zone_state */
-	bool counts;          /* the zone has proven itself */
-	bool pending;         /* asked, not answered yet */
+	uint8_t state; /* enum zone_state */
+	bool counts;   /* the zone has proven itself */
+	bool pending;  /* asked, not answered yet */
 	int16_t weight;
 	uint16_t dns_ms;
 	uint8_t n_addrs;
@@ -44,11 +44,11 @@ struct resolver_zone_result {
 
 struct resolver_result {
 	struct client_verdict verdict;
-	bool complete;            /* every question got an answer that says something */
+	bool complete; /* every question got an answer that says something */
 	bool cached;
-	uint32_t ttl_s;           /* of all of it, within bounds */
+	uint32_t ttl_s; /* of all of it, within bounds */
 	uint32_t dns_ms;
-	char ptr[256];            /* the confirmed name, else the first; "" without; printable ASCII */
+	char ptr[256]; /* the confirmed name, else the first; "" without; printable ASCII */
 	uint32_t n_zones;
 	struct resolver_zone_result zone[CONF_ZONES_MAX]; /* not of a cached result: n_zones is 0 then */
 };
@@ -58,7 +58,7 @@ typedef void resolver_fn(void *arg, const struct ip_addr *client, const struct r
 struct resolver_params {
 	const struct config *config; /* resolvers, times, zones, name lists: copied */
 	uint32_t in_flight, cache_entries;
-	resolver_fn *finished;       /* every client whose questions all ended, late ones as well: for the table */
+	resolver_fn *finished; /* every client whose questions all ended, late ones as well: for the table */
 	void *finished_arg;
 	/* Whether a client is in good standing (mail of it is known to be good); NULL: nobody is. A zone that lists many such is no good. */
 	bool (*in_good_standing)(void *arg, const struct ip_addr *client);
@@ -72,7 +72,8 @@ void resolver_destroy(struct resolver *r);
 int resolver_configure(struct resolver *r, const struct config *config);
 
 /* Asks; fn is called once, perhaps before this returns (cached, refused). deadline_ms from now. fresh: past the cache. */
-void resolver_ask(struct resolver *r, const struct ip_addr *client, uint32_t deadline_ms, bool fresh, resolver_fn *fn, void *arg);
+void resolver_ask(
+	struct resolver *r, const struct ip_addr *client, uint32_t deadline_ms, bool fresh, resolver_fn *fn, void *arg);
 /* Whether there was something. */
 bool resolver_forget(struct resolver *r, const struct ip_addr *client);
 void resolver_flush(struct resolver *r);
@@ -96,12 +97,12 @@ struct resolver_server_stats {
 
 struct resolver_stats {
 	uint64_t clients, cache_hits, coalesced, refused, late, questions, timeouts, servfails;
-	uint64_t early;          /* sessions answered before the last answer, which could not have changed the outcome */
-	uint64_t failovers;      /* questions asked of a further resolver */
+	uint64_t early;     /* sessions answered before the last answer, which could not have changed the outcome */
+	uint64_t failovers; /* questions asked of a further resolver */
 	uint32_t in_flight, cached, waiters;
-	uint32_t proving;        /* questions for test points and random names under way */
-	bool down;               /* no resolver answers */
-	bool zones_off;          /* every resolver invents answers: no zone is asked */
+	uint32_t proving; /* questions for test points and random names under way */
+	bool down;        /* no resolver answers */
+	bool zones_off;   /* every resolver invents answers: no zone is asked */
 	uint32_t n_servers;
 	struct resolver_server_stats server[RESOLVER_SERVERS_MAX];
 	struct resolver_zone_stats zone[CONF_ZONES_MAX];
@@ -118,6 +119,7 @@ struct resolver_cached {
 	const char *ptr;
 };
 
-void resolver_cache_each(const struct resolver *r, uint32_t max, void (*fn)(void *arg, const struct resolver_cached *c), void *arg);
+void resolver_cache_each(
+	const struct resolver *r, uint32_t max, void (*fn)(void *arg, const struct resolver_cached *c), void *arg);
 
 #endif

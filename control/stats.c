@@ -103,7 +103,8 @@ stats_publish(struct control *c)
 static void
 gauge(struct evbuffer *out, const char *name, const char *help, double value)
 {
-	evbuffer_add_printf(out, "# HELP greyline_%s %s\n# TYPE greyline_%s gauge\ngreyline_%s %.15g\n", name, help, name, name, value);
+	evbuffer_add_printf(out, "# HELP greyline_%s %s\n# TYPE greyline_%s gauge\ngreyline_%s %.15g\n", name, help,
+		name, name, value);
 }
 
 static void
@@ -125,8 +126,11 @@ metrics(struct evhttp_request *req, void *arg)
 	for (unsigned i = 0; i < COUNTER_N; i++) {
 		const struct counter_name *n = &counter_names[i];
 
-		evbuffer_add_printf(out, "# HELP greyline_%s_%s_total %s\n# TYPE greyline_%s_%s_total counter\ngreyline_%s_%s_total %" PRIu64 "\n",
-			n->group, n->name, n->help, n->group, n->name, n->group, n->name, stats_sum(c, (enum counter)i));
+		evbuffer_add_printf(out,
+			"# HELP greyline_%s_%s_total %s\n# TYPE greyline_%s_%s_total counter\ngreyline_%s_%s_total "
+		        "%" PRIu64 "\n",
+			n->group, n->name, n->help, n->group, n->name, n->group, n->name,
+			stats_sum(c, (enum counter)i));
 	}
 	for (unsigned w = 0; c->attached && w < CONF_WORKERS_MAX; w++)
 		sessions += __atomic_load_n(&c->segment.live->sessions_open[w], __ATOMIC_RELAXED);
@@ -136,7 +140,8 @@ metrics(struct evhttp_request *req, void *arg)
 	if (c->attached) {
 		json_t *alarms = status_alarms(c);
 
-		gauge(out, "alarms", "what greylinectl status has as alarms; 0: all is well", (double)json_array_size(alarms));
+		gauge(out, "alarms", "what greylinectl status has as alarms; 0: all is well",
+			(double)json_array_size(alarms));
 		json_decref(alarms);
 	}
 	for (uint32_t i = 0; c->attached && i < c->config->n_backends; i++) {
@@ -150,7 +155,8 @@ metrics(struct evhttp_request *req, void *arg)
 	gauge(out, "dns_in_flight", "clients asked for now", resolver_stats(c->resolver)->in_flight);
 	gauge(out, "dns_cached", "clients whose answers are kept", resolver_stats(c->resolver)->cached);
 	gauge(out, "store_used_octets", "octets of the database in use", (double)store_stats(c->store)->used_octets);
-	evhttp_add_header(evhttp_request_get_output_headers(req), "Content-Type", "text/plain; version=0.0.4; charset=utf-8");
+	evhttp_add_header(
+		evhttp_request_get_output_headers(req), "Content-Type", "text/plain; version=0.0.4; charset=utf-8");
 	evhttp_send_reply(req, HTTP_OK, "OK", out);
 	evbuffer_free(out);
 }

@@ -31,10 +31,10 @@
 /* Two tables of control's own beside those of lmdb-schema. */
 enum { DB_CLIENTS = SCHEMA_DB_N, DB_FIGURES, DB_N };
 
-#define STORE_RETRY_US      5000000
-#define STORE_CHECK_S       2        /* the walk of a file after an unclean end; one that takes longer counts as sound */
-#define STORE_LOCK_OCTETS   8192     /* of liblmdb with its 126 readers */
-#define STORE_GROW_TRIES    24
+#define STORE_RETRY_US           5000000
+#define STORE_CHECK_S            2 /* the walk of a file after an unclean end; one that takes longer counts as sound */
+#define STORE_LOCK_OCTETS        8192 /* of liblmdb with its 126 readers */
+#define STORE_GROW_TRIES         24
 #define STORE_OPTION_RECORDS_MAX 4096
 
 struct queued_name {
@@ -58,20 +58,20 @@ struct store {
 	MDB_env *env;
 	MDB_dbi dbi[DB_N];
 	struct store_stats stats;
-	bool damaged;            /* found while running: set aside at the next store_maintain() */
+	bool damaged; /* found while running: set aside at the next store_maintain() */
 	uint64_t retry_at_us;
 	STAILQ_HEAD(, queued_name) names;
 	STAILQ_HEAD(, queued_why) whys;
-	uint64_t why_sequence;   /* of the next reject */
+	uint64_t why_sequence; /* of the next reject */
 	uint64_t why_count;
 
 	uint32_t dirty_cursor;
-	uint32_t *deferred;      /* ring of bucket numbers */
+	uint32_t *deferred; /* ring of bucket numbers */
 	uint32_t deferred_at, deferred_n;
 	double grey_tokens;
 	uint64_t tokens_us;
 
-	unsigned load_pass;      /* 0: not loading; 1: WHITE and automatic allows; 2: the rest */
+	unsigned load_pass; /* 0: not loading; 1: WHITE and automatic allows; 2: the rest */
 	uint8_t load_key[SCHEMA_ENTRY_KEY_OCTETS];
 	bool load_started;
 	unsigned sweep_db;
@@ -89,8 +89,7 @@ db_name(unsigned db)
 	return schema_db_name((enum schema_db)db);
 }
 
-static void __attribute__((format(printf, 2, 3)))
-note(struct store *s, const char *format, ...)
+static void __attribute__((format(printf, 2, 3))) note(struct store *s, const char *format, ...)
 {
 	va_list args;
 
@@ -134,8 +133,7 @@ failed(struct store *s, int error, const char *what)
 /* --- opening */
 
 /* In a child: walks every record. Exit 0: sound. */
-static void __attribute__((noreturn))
-check_child(const char *path)
+static void __attribute__((noreturn)) check_child(const char *path)
 {
 	MDB_env *env;
 	MDB_txn *txn;
@@ -150,8 +148,9 @@ check_child(const char *path)
 	alarm(STORE_CHECK_S);
 	if (mdb_env_create(&env) != 0 || mdb_env_set_maxdbs(env, 32) != 0)
 		_exit(0);
-	if (mdb_env_open(env, path, MDB_NOSUBDIR | MDB_RDONLY | MDB_NOLOCK, 0) != 0 || mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) != 0 ||
-		mdb_dbi_open(txn, NULL, 0, &main_dbi) != 0 || mdb_cursor_open(txn, main_dbi, &names) != 0)
+	if (mdb_env_open(env, path, MDB_NOSUBDIR | MDB_RDONLY | MDB_NOLOCK, 0) != 0 ||
+		mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) != 0 || mdb_dbi_open(txn, NULL, 0, &main_dbi) != 0 ||
+		mdb_cursor_open(txn, main_dbi, &names) != 0)
 		_exit(1);
 	while (mdb_cursor_get(names, &name, &none, MDB_NEXT) == 0) {
 		char text[64];
@@ -289,7 +288,8 @@ databases_open(struct store *s)
 		case SCHEMA_CURRENT:
 			break;
 		case SCHEMA_EMPTY: {
-			const struct schema_meta meta = { .schema = SCHEMA_VERSION, .created_wall_s = (uint64_t)time(NULL) };
+			const struct schema_meta meta = { .schema = SCHEMA_VERSION,
+				.created_wall_s = (uint64_t)time(NULL) };
 
 			value = val(room, schema_meta_build(&meta, room, sizeof(room)));
 			error = error == 0 ? mdb_put(txn, s->dbi[SCHEMA_DB_META], &key, &value, 0) : error;
@@ -506,7 +506,8 @@ map_grow(struct store *s)
 	const uint64_t max = (uint64_t)s->params.map_max_mb << 20;
 	MDB_envinfo info;
 
-	if (mdb_env_info(s->env, &info) != 0 || info.me_mapsize * 2 > max || mdb_env_set_mapsize(s->env, info.me_mapsize * 2) != 0)
+	if (mdb_env_info(s->env, &info) != 0 || info.me_mapsize * 2 > max ||
+		mdb_env_set_mapsize(s->env, info.me_mapsize * 2) != 0)
 		return false;
 	s->stats.grown++;
 	s->stats.map_octets = info.me_mapsize * 2;
@@ -716,10 +717,14 @@ age_limit_s(const struct vt_ages *ages, uint8_t kind, uint8_t state)
 }
 
 static void
-load_one(struct store *s, const struct verdict_table *t, const struct vt_ages *ages, uint8_t kind, uint64_t tag, const struct schema_entry *e)
+load_one(struct store *s, const struct verdict_table *t, const struct vt_ages *ages, uint8_t kind, uint64_t tag,
+	const struct schema_entry *e)
 {
-	struct vt_entry have, want = { .tag = tag, .time_s = e->time_s, .aux = e->aux, .flags = e->flags,
-				       .kind_state = vt_kind_state((enum vt_kind)kind, (enum vt_state)e->state) };
+	struct vt_entry have, want = { .tag = tag,
+		.time_s = e->time_s,
+		.aux = e->aux,
+		.flags = e->flags,
+		.kind_state = vt_kind_state((enum vt_kind)kind, (enum vt_state)e->state) };
 
 	if (want.time_s > ages->now_s) /* POLICY section 3: a time in the future is set to now */
 		want.time_s = ages->now_s;
@@ -762,8 +767,9 @@ store_load_step(struct store *s, const struct verdict_table *t, const struct vt_
 			s->load_started = true;
 			break;
 		}
-		if (schema_entry_key_parse(key.mv_data, key.mv_size, &kind, &tag) != 0 || schema_entry_parse(value.mv_data, value.mv_size, &e) != 0 ||
-			kind == VT_FREE || kind > VT_SENDER_DOMAIN || tag == 0)
+		if (schema_entry_key_parse(key.mv_data, key.mv_size, &kind, &tag) != 0 ||
+			schema_entry_parse(value.mv_data, value.mv_size, &e) != 0 || kind == VT_FREE ||
+			kind > VT_SENDER_DOMAIN || tag == 0)
 			s->stats.load_damaged += s->load_pass == 1;
 		else if (load_is_first(kind, &e) == (s->load_pass == 1))
 			load_one(s, t, ages, kind, tag, &e);
@@ -786,7 +792,7 @@ struct batch {
 	uint32_t bucket[STORE_BATCH_BUCKETS];
 	uint32_t n;
 	uint32_t n_names, n_why;
-	double tokens;       /* left after this transaction, taken over when it commits */
+	double tokens; /* left after this transaction, taken over when it commits */
 	uint64_t written;
 	uint32_t deferred[STORE_BATCH_BUCKETS];
 	uint32_t n_deferred;
@@ -795,13 +801,16 @@ struct batch {
 static bool
 is_bulk(const struct vt_entry *e)
 {
-	return (vt_kind(e) == VT_TRIPLET && vt_state(e) != VT_WHITE) || vt_kind(e) == VT_CLIENT || vt_kind(e) == VT_PAIR || vt_kind(e) == VT_SENDER_DOMAIN;
+	return (vt_kind(e) == VT_TRIPLET && vt_state(e) != VT_WHITE) || vt_kind(e) == VT_CLIENT ||
+	       vt_kind(e) == VT_PAIR || vt_kind(e) == VT_SENDER_DOMAIN;
 }
 
 static int
 entry_write(struct store *s, MDB_txn *txn, struct batch *b, const struct vt_entry *e, bool *later)
 {
-	const struct schema_entry record = { .state = (uint8_t)vt_state(e), .flags = e->flags, .aux = e->aux, .time_s = e->time_s };
+	const struct schema_entry record = {
+		.state = (uint8_t)vt_state(e), .flags = e->flags, .aux = e->aux, .time_s = e->time_s
+	};
 	uint8_t key_room[SCHEMA_ENTRY_KEY_OCTETS], room[64];
 	MDB_val key, value, have;
 	int error;
@@ -834,7 +843,8 @@ why_write(struct store *s, MDB_txn *txn, struct queued_why *w, uint64_t sequence
 
 	key = val(ref, schema_why_key_build(ref, w->ref));
 	error = mdb_get(txn, s->dbi[SCHEMA_DB_WHY], &key, &value);
-	if (error == 0 && schema_why_parse(value.mv_data, value.mv_size, &before) == 0) { /* the same reference again: its old place goes */
+	if (error == 0 && schema_why_parse(value.mv_data, value.mv_size, &before) ==
+				  0) { /* the same reference again: its old place goes */
 		MDB_val old = val(order, schema_order_key_build(order, before.sequence));
 
 		if (mdb_del(txn, s->dbi[SCHEMA_DB_WHY_ORDER], &old, NULL) == 0)
@@ -900,9 +910,10 @@ queues_write(struct store *s, MDB_txn *txn, struct batch *b)
 	int error = 0;
 
 	b->n_names = b->n_why = 0;
-	STAILQ_FOREACH(n, &s->names, link) {
+	STAILQ_FOREACH (n, &s->names, link) {
 		uint8_t key_room[SCHEMA_ENTRY_KEY_OCTETS];
-		MDB_val key = val(key_room, schema_entry_key_build(key_room, n->kind, n->tag)), value = val(n->value, n->octets);
+		MDB_val key = val(key_room, schema_entry_key_build(key_room, n->kind, n->tag)),
+			value = val(n->value, n->octets);
 
 		error = mdb_put(txn, s->dbi[SCHEMA_DB_NAMES], &key, &value, MDB_NOOVERWRITE);
 		if (error != 0 && error != MDB_KEYEXIST)
@@ -910,7 +921,7 @@ queues_write(struct store *s, MDB_txn *txn, struct batch *b)
 		if (++b->n_names == STORE_BATCH_BUCKETS)
 			break;
 	}
-	STAILQ_FOREACH(w, &s->whys, link) {
+	STAILQ_FOREACH (w, &s->whys, link) {
 		error = why_write(s, txn, w, sequence++, &count);
 		if (error != 0)
 			return error;
@@ -1132,7 +1143,8 @@ sweep_write(struct store *s, MDB_txn *txn, void *arg)
 			memcpy(w->next, key.mv_data, sizeof(w->next));
 			break;
 		}
-		if (schema_entry_key_parse(key.mv_data, key.mv_size, &kind, &tag) == 0 && sweep_is_dead(s, w, kind, tag, &value)) {
+		if (schema_entry_key_parse(key.mv_data, key.mv_size, &kind, &tag) == 0 &&
+			sweep_is_dead(s, w, kind, tag, &value)) {
 			error = mdb_cursor_del(cursor, 0);
 			if (error != 0)
 				break;
@@ -1191,11 +1203,12 @@ store_entry_remove(struct store *s, uint8_t kind, uint64_t tag)
 /* --- names */
 
 void
-store_name_add(struct store *s, uint8_t kind, uint64_t tag, const struct ip_addr *network, uint32_t first_s, const char *sender,
-	uint32_t sender_len, const char *rcpt, uint32_t rcpt_len)
+store_name_add(struct store *s, uint8_t kind, uint64_t tag, const struct ip_addr *network, uint32_t first_s,
+	const char *sender, uint32_t sender_len, const char *rcpt, uint32_t rcpt_len)
 {
-	struct schema_name n = { .first_s = first_s, .sender = { sender, MIN(sender_len, (uint32_t)SCHEMA_PATH_MAX_OCTETS) },
-				 .rcpt = { rcpt, MIN(rcpt_len, (uint32_t)SCHEMA_PATH_MAX_OCTETS) } };
+	struct schema_name n = { .first_s = first_s,
+		.sender = { sender, MIN(sender_len, (uint32_t)SCHEMA_PATH_MAX_OCTETS) },
+		.rcpt = { rcpt, MIN(rcpt_len, (uint32_t)SCHEMA_PATH_MAX_OCTETS) } };
 	uint8_t room[SCHEMA_VALUE_MAX_OCTETS];
 	struct queued_name *q;
 	size_t octets;
@@ -1250,7 +1263,8 @@ store_name(struct store *s, uint8_t kind, uint64_t tag, struct store_name *out)
 }
 
 int
-store_names(struct store *s, uint8_t kind, uint64_t after, uint32_t max, bool (*fn)(void *arg, const struct store_name *name), void *arg)
+store_names(struct store *s, uint8_t kind, uint64_t after, uint32_t max,
+	bool (*fn)(void *arg, const struct store_name *name), void *arg)
 {
 	uint8_t room[SCHEMA_ENTRY_KEY_OCTETS];
 	struct store_name name;
@@ -1314,7 +1328,8 @@ store_entry_by_ref(struct store *s, uint8_t kind, uint64_t ref, uint64_t *tag)
 		if (error != 0)
 			break;
 		error = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
-		if (error == 0 && (schema_entry_key_parse(key.mv_data, key.mv_size, &k, &at) != 0 || k != kind || at >> 24 != ref))
+		if (error == 0 && (schema_entry_key_parse(key.mv_data, key.mv_size, &k, &at) != 0 || k != kind ||
+					  at >> 24 != ref))
 			error = MDB_NOTFOUND;
 		mdb_cursor_close(cursor);
 		if (error == 0) {
@@ -1341,8 +1356,8 @@ text_keep(struct schema_text *t, uint32_t max, char *at)
 static size_t
 why_texts(const struct schema_why *w)
 {
-	return (size_t)w->listener.len_octets + w->ptr.len_octets + w->helo.len_octets + w->from.len_octets + w->rcpt.len_octets +
-	       w->reason.len_octets + w->reply.len_octets;
+	return (size_t)w->listener.len_octets + w->ptr.len_octets + w->helo.len_octets + w->from.len_octets +
+	       w->rcpt.len_octets + w->reason.len_octets + w->reply.len_octets;
 }
 
 static void
@@ -1383,8 +1398,9 @@ store_why(struct store *s, uint64_t ref, struct schema_why *out, char room[SCHEM
 	int error;
 
 	queues_flush(s);
-	STAILQ_FOREACH(q, &s->whys, link)
-		if (q->ref == ref && why_texts(&q->why) <= SCHEMA_VALUE_MAX_OCTETS) { /* the disk is full: it is in memory alone */
+	STAILQ_FOREACH (q, &s->whys, link)
+		if (q->ref == ref &&
+			why_texts(&q->why) <= SCHEMA_VALUE_MAX_OCTETS) { /* the disk is full: it is in memory alone */
 			*out = q->why;
 			why_keep(out, room);
 			return 0;
@@ -1393,7 +1409,8 @@ store_why(struct store *s, uint64_t ref, struct schema_why *out, char room[SCHEM
 	if (error != 0)
 		return error;
 	error = mdb_get(txn, s->dbi[SCHEMA_DB_WHY], &key, &value);
-	if (error == 0 && (schema_why_parse(value.mv_data, value.mv_size, out) != 0 || why_texts(out) > SCHEMA_VALUE_MAX_OCTETS))
+	if (error == 0 &&
+		(schema_why_parse(value.mv_data, value.mv_size, out) != 0 || why_texts(out) > SCHEMA_VALUE_MAX_OCTETS))
 		error = MDB_NOTFOUND;
 	if (error == 0)
 		why_keep(out, room);
@@ -1459,7 +1476,8 @@ option_record(void *arg, const MDB_val *key, const MDB_val *value)
 	struct option_each *e = arg;
 	struct schema_option o;
 
-	if (schema_option_key_parse(key->mv_data, key->mv_size, name) == 0 && schema_option_parse(value->mv_data, value->mv_size, &o) == 0)
+	if (schema_option_key_parse(key->mv_data, key->mv_size, name) == 0 &&
+		schema_option_parse(value->mv_data, value->mv_size, &o) == 0)
 		e->fn(e->arg, name, schema_text_copy(o.text, text, sizeof(text)));
 }
 
@@ -1506,7 +1524,8 @@ client_record(void *arg, const MDB_val *key, const MDB_val *value)
 	struct client_each *e = arg;
 	struct schema_option o;
 
-	if (key->mv_size >= sizeof(name) || schema_option_parse(value->mv_data, value->mv_size, &o) != 0 || o.text.len_octets == 0)
+	if (key->mv_size >= sizeof(name) || schema_option_parse(value->mv_data, value->mv_size, &o) != 0 ||
+		o.text.len_octets == 0)
 		return;
 	memcpy(name, key->mv_data, key->mv_size);
 	name[key->mv_size] = '\0';
@@ -1515,7 +1534,8 @@ client_record(void *arg, const MDB_val *key, const MDB_val *value)
 }
 
 void
-store_clients(struct store *s, void (*fn)(void *arg, const char *key, char list, const char *text, uint64_t wall_s), void *arg)
+store_clients(struct store *s, void (*fn)(void *arg, const char *key, char list, const char *text, uint64_t wall_s),
+	void *arg)
 {
 	struct client_each e = { fn, arg };
 
@@ -1526,8 +1546,15 @@ int
 store_backend_put(struct store *s, const struct backend_state *b)
 {
 	char words[sizeof(b->words) + 1];
-	const struct schema_backend r = { .health = b->health, .drained = b->drained, .failures = b->failures, .probed = b->probed, .ext = b->ext,
-		.probed_s = b->probed_s, .relaytest_s = b->relaytest_s, .changed_s = b->changed_s, .size_octets = b->size_octets,
+	const struct schema_backend r = { .health = b->health,
+		.drained = b->drained,
+		.failures = b->failures,
+		.probed = b->probed,
+		.ext = b->ext,
+		.probed_s = b->probed_s,
+		.relaytest_s = b->relaytest_s,
+		.changed_s = b->changed_s,
+		.size_octets = b->size_octets,
 		.words = { words, (uint32_t)strnlen(b->words, sizeof(b->words) - 1) } };
 	uint8_t key[SCHEMA_BACKEND_KEY_OCTETS], room[SCHEMA_VALUE_MAX_OCTETS];
 	size_t octets;
@@ -1551,7 +1578,8 @@ backend_record(void *arg, const MDB_val *key, const MDB_val *value)
 	struct schema_backend r;
 	struct backend_state b = { 0 };
 
-	if (schema_backend_key_parse(key->mv_data, key->mv_size, &b.id) != 0 || schema_backend_parse(value->mv_data, value->mv_size, &r) != 0)
+	if (schema_backend_key_parse(key->mv_data, key->mv_size, &b.id) != 0 ||
+		schema_backend_parse(value->mv_data, value->mv_size, &r) != 0)
 		return;
 	b.health = r.health;
 	b.drained = r.drained;

@@ -18,37 +18,37 @@
 #include "dataplane/table/verdict_table.h"
 #include "lmdb-schema/record.h"
 
-#define STORE_PATH_OCTETS 192
-#define STORE_NAMES_QUEUE 65536  /* names waiting for a commit */
-#define STORE_WHY_QUEUE   65536  /* rejects waiting for a commit */
-#define STORE_DEFERRED    65536  /* buckets whose GREY entries wait for their turn */
-#define STORE_BATCH_BUCKETS 4096 /* of one transaction */
+#define STORE_PATH_OCTETS   192
+#define STORE_NAMES_QUEUE   65536 /* names waiting for a commit */
+#define STORE_WHY_QUEUE     65536 /* rejects waiting for a commit */
+#define STORE_DEFERRED      65536 /* buckets whose GREY entries wait for their turn */
+#define STORE_BATCH_BUCKETS 4096  /* of one transaction */
 
 struct store;
 
 enum store_state {
-	STORE_OFF,      /* cannot be opened: tried again */
+	STORE_OFF, /* cannot be opened: tried again */
 	STORE_READY,
 	STORE_REFUSING, /* the last write failed: tried again */
 };
 
 struct store_params {
 	uint32_t map_mb, map_max_mb;
-	uint64_t map_octets;  /* instead of map_mb where not 0 (tests) */
+	uint64_t map_octets; /* instead of map_mb where not 0 (tests) */
 	uint32_t grey_per_s;
 	uint32_t why_entries;
 };
 
 struct store_stats {
 	enum store_state state;
-	int error;                /* of the last failure, 0 for none */
-	uint64_t commits, failures, grown, set_aside, records_written, records_removed, names_lost, why_lost, grey_deferred, grey_unstored,
-		loaded, load_refused, load_damaged;
+	int error; /* of the last failure, 0 for none */
+	uint64_t commits, failures, grown, set_aside, records_written, records_removed, names_lost, why_lost,
+		grey_deferred, grey_unstored, loaded, load_refused, load_damaged;
 	uint64_t map_octets, used_octets;
-	uint32_t lag_buckets;     /* dirty buckets left after the last turn, when it could not take all */
+	uint32_t lag_buckets; /* dirty buckets left after the last turn, when it could not take all */
 	uint32_t queued_names, queued_why;
 	bool loading;
-	char note[160];           /* what happened last, for people */
+	char note[160]; /* what happened last, for people */
 };
 
 /* Never NULL but for want of memory: a store that cannot be opened is STORE_OFF. */
@@ -94,7 +94,8 @@ struct store_name {
 /* 0, -ENOENT, -EIO. Looks into the queue as well. */
 int store_name(struct store *s, uint8_t kind, uint64_t tag, struct store_name *out);
 /* Every name of kind with tag above after, in order, until fn answers false or max were seen. 0; 1 when max ended it. */
-int store_names(struct store *s, uint8_t kind, uint64_t after, uint32_t max, bool (*fn)(void *arg, const struct store_name *name), void *arg);
+int store_names(struct store *s, uint8_t kind, uint64_t after, uint32_t max,
+	bool (*fn)(void *arg, const struct store_name *name), void *arg);
 /* Entries of kind whose tag begins with the 40 bits of ref. */
 int store_entry_by_ref(struct store *s, uint8_t kind, uint64_t ref, uint64_t *tag);
 
@@ -111,7 +112,8 @@ void store_options(struct store *s, void (*fn)(void *arg, const char *name, cons
 /* The operator's clients: key is a network or a name as text; list 'a' or 'd'. */
 int store_client_put(struct store *s, const char *key, char list, const char *note, uint64_t wall_s);
 int store_client_remove(struct store *s, const char *key);
-void store_clients(struct store *s, void (*fn)(void *arg, const char *key, char list, const char *note, uint64_t wall_s), void *arg);
+void store_clients(struct store *s,
+	void (*fn)(void *arg, const char *key, char list, const char *note, uint64_t wall_s), void *arg);
 
 int store_backend_put(struct store *s, const struct backend_state *b);
 void store_backends(struct store *s, void (*fn)(void *arg, const struct backend_state *b), void *arg);

@@ -17,7 +17,7 @@ bool zone_question(const struct config_zone *z, const struct ip_addr *addr, char
 struct zone_weight {
 	bool listed, error; /* error: an answer that says "you may not ask", or that cannot be a listing */
 	enum dnsbl_listing listing;
-	int weight;         /* already held to what the zone may weigh */
+	int weight; /* already held to what the zone may weigh */
 };
 
 struct zone_weight zone_weigh(const struct config_zone *z, const struct dns_answer *answer);

@@ -51,7 +51,8 @@ round_says(const struct zone_round *r, enum zone_family f, enum zone_standing be
 static bool
 standing_is_bad(enum zone_standing s)
 {
-	return s == ZONE_STANDING_LISTS_EVERYTHING || s == ZONE_STANDING_LISTS_NOTHING || s == ZONE_STANDING_ANSWERS_ERRORS;
+	return s == ZONE_STANDING_LISTS_EVERYTHING || s == ZONE_STANDING_LISTS_NOTHING ||
+	       s == ZONE_STANDING_ANSWERS_ERRORS;
 }
 
 static uint64_t
@@ -63,12 +64,13 @@ next_proof_us(struct zone_health *h)
 		return MIN(ZONE_RETRY_US << MIN(rounds, 10u), ZONE_HEAL_US);
 	}
 	h->unheard = 0;
-	return standing_is_bad(h->family[ZONE_V4]) || standing_is_bad(h->family[ZONE_V6]) ? ZONE_HEAL_US : ZONE_PROOF_US;
+	return standing_is_bad(h->family[ZONE_V4]) || standing_is_bad(h->family[ZONE_V6]) ? ZONE_HEAL_US
+	                                                                                  : ZONE_PROOF_US;
 }
 
 bool
-zone_health_point(struct zone_health *h, enum zone_family f, enum zone_point p, bool heard, enum dnsbl_listing listing, uint64_t now_us,
-	bool *bad)
+zone_health_point(struct zone_health *h, enum zone_family f, enum zone_point p, bool heard, enum dnsbl_listing listing,
+	uint64_t now_us, bool *bad)
 {
 	const enum zone_standing before = h->family[f];
 	struct zone_round *r = &h->round[f];
@@ -107,7 +109,8 @@ zone_health_point(struct zone_health *h, enum zone_family f, enum zone_point p, 
 static bool
 share_is_bad(const struct zone_health *h)
 {
-	return h->good_asked >= ZONE_SHARE_MIN && (uint64_t)h->good_listed * 100 >= (uint64_t)h->good_asked * ZONE_SHARE_PERCENT;
+	return h->good_asked >= ZONE_SHARE_MIN &&
+	       (uint64_t)h->good_listed * 100 >= (uint64_t)h->good_asked * ZONE_SHARE_PERCENT;
 }
 
 bool
@@ -169,7 +172,8 @@ bool
 zone_health_asks(const struct zone_health *h, enum zone_family f, uint64_t now_us)
 {
 	/* unproven ones are asked along: the proof may be there before the client's answer */
-	return !h->disabled && (h->family[f] == ZONE_STANDING_ACTIVE || h->family[f] == ZONE_STANDING_UNPROVEN) && h->open_until_us <= now_us;
+	return !h->disabled && (h->family[f] == ZONE_STANDING_ACTIVE || h->family[f] == ZONE_STANDING_UNPROVEN) &&
+	       h->open_until_us <= now_us;
 }
 
 enum zone_standing

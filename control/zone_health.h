@@ -15,25 +15,25 @@
 
 #include "dataplane/policy/dnsbl.h"
 
-#define ZONE_PROOF_US       (1800 * UINT64_C(1000000)) /* a proven zone proves itself again */
-#define ZONE_HEAL_US        (300 * UINT64_C(1000000))  /* one in quarantine */
-#define ZONE_RETRY_US       (3 * UINT64_C(1000000))    /* one of which nothing was heard */
-#define ZONE_SHARE_MIN      20 /* clients in good standing asked for, before their share says something */
-#define ZONE_SHARE_PERCENT  25 /* listed of them: no list of bad clients lists every fourth good one */
-#define ZONE_FAILURES_MAX   20 /* in a row: the zone is left alone for a while */
-#define ZONE_OPEN_MIN_US    (5 * UINT64_C(1000000))
-#define ZONE_OPEN_MAX_US    (300 * UINT64_C(1000000))
+#define ZONE_PROOF_US      (1800 * UINT64_C(1000000)) /* a proven zone proves itself again */
+#define ZONE_HEAL_US       (300 * UINT64_C(1000000))  /* one in quarantine */
+#define ZONE_RETRY_US      (3 * UINT64_C(1000000))    /* one of which nothing was heard */
+#define ZONE_SHARE_MIN     20 /* clients in good standing asked for, before their share says something */
+#define ZONE_SHARE_PERCENT 25 /* listed of them: no list of bad clients lists every fourth good one */
+#define ZONE_FAILURES_MAX  20 /* in a row: the zone is left alone for a while */
+#define ZONE_OPEN_MIN_US   (5 * UINT64_C(1000000))
+#define ZONE_OPEN_MAX_US   (300 * UINT64_C(1000000))
 
-#define ZONE_STANDINGS(X)                                                                  \
-	X(UNPROVEN, "unproven")                 /* nothing heard of its test points yet */ \
-	X(ACTIVE, "active")                                                                \
-	X(LISTS_EVERYTHING, "lists-everything") /* 127.0.0.1 */                            \
-	X(LISTS_NOTHING, "lists-nothing")       /* 127.0.0.2 is not listed */              \
-	X(ANSWERS_ERRORS, "answers-errors")     /* 127.255.255.0/24: we may not ask */     \
-	X(LISTS_GOOD_CLIENTS, "lists-good-clients")                                        \
-	X(NO_FAMILY, "not-of-this-family")      /* a list of IPv4 has no IPv6 test point */ \
-	X(DISABLED, "disabled")                 /* by the operator */                      \
-	X(FAILING, "failing")                   /* the breaker is open */
+#define ZONE_STANDINGS(X)                                                                                              \
+	X(UNPROVEN, "unproven") /* nothing heard of its test points yet */                                             \
+	X(ACTIVE, "active")                                                                                            \
+	X(LISTS_EVERYTHING, "lists-everything") /* 127.0.0.1 */                                                        \
+	X(LISTS_NOTHING, "lists-nothing")       /* 127.0.0.2 is not listed */                                          \
+	X(ANSWERS_ERRORS, "answers-errors")     /* 127.255.255.0/24: we may not ask */                                 \
+	X(LISTS_GOOD_CLIENTS, "lists-good-clients")                                                                    \
+	X(NO_FAMILY, "not-of-this-family") /* a list of IPv4 has no IPv6 test point */                                 \
+	X(DISABLED, "disabled")            /* by the operator */                                                       \
+	X(FAILING, "failing")              /* the breaker is open */
 
 enum zone_standing {
 #define X(name, text) ZONE_STANDING_##name,
@@ -53,7 +53,7 @@ struct zone_round {
 struct zone_health {
 	enum zone_standing family[ZONE_FAMILIES];
 	struct zone_round round[ZONE_FAMILIES];
-	bool blocks;   /* some answer weighs against a client */
+	bool blocks; /* some answer weighs against a client */
 	bool disabled;
 	bool lists_good;
 	uint32_t good_asked, good_listed; /* of this window */
@@ -67,8 +67,8 @@ void zone_health_init(struct zone_health *h, const struct dnsbl_zone *zone);
 /* A round begins: n answers will come for each family. */
 void zone_health_round(struct zone_health *h, uint8_t n, uint64_t now_us);
 /* An answer for a test point; listing only counts when heard. True: the round is over and a standing changed; *bad: for the worse. */
-bool zone_health_point(struct zone_health *h, enum zone_family f, enum zone_point p, bool heard, enum dnsbl_listing listing, uint64_t now_us,
-	bool *bad);
+bool zone_health_point(struct zone_health *h, enum zone_family f, enum zone_point p, bool heard,
+	enum dnsbl_listing listing, uint64_t now_us, bool *bad);
 /* An answer for a client. True: the standing changed by it (for the worse). */
 bool zone_health_client(struct zone_health *h, bool good_standing, bool listed);
 /* What the share of good clients said in the window that ends. True: it changed; *bad: for the worse. */

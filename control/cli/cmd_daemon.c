@@ -13,8 +13,10 @@ print_health(const json_t *result)
 	const char *mode = cli_get_text(result, "mode", "");
 
 	if (json_array_size(alarms) == 0)
-		printf("all is well%s\n\n", strcmp(mode, "observe") == 0 ? "; mode observe: nobody is refused or delayed" :
-						strcmp(mode, "soft") == 0 ? "; mode soft: nobody is refused for good" : "");
+		printf("all is well%s\n\n", strcmp(mode, "observe") == 0
+						    ? "; mode observe: nobody is refused or delayed"
+					    : strcmp(mode, "soft") == 0 ? "; mode soft: nobody is refused for good"
+									: "");
 	for (size_t i = 0; i < json_array_size(alarms); i++) {
 		printf("ALARM  ");
 		cli_print_text(json_string_value(json_array_get(alarms, i)));

@@ -60,11 +60,8 @@ cmd_dnsbl_status(struct cli *cli, int argc, char **argv)
 		{ "latency_max_ms", "LONGEST", CLI_MS },
 	};
 	static const struct cli_field resolvers[] = { { "server", "RESOLVER", CLI_TEXT },
-		{ "state", "STATE", CLI_TEXT },
-		{ "asked", "ASKED", CLI_TEXT },
-		{ "answered", "ANSWERED", CLI_TEXT },
-		{ "timeouts", "TIMEOUTS", CLI_TEXT },
-		{ "latency_ms", "LATENCY", CLI_MS } };
+		{ "state", "STATE", CLI_TEXT }, { "asked", "ASKED", CLI_TEXT }, { "answered", "ANSWERED", CLI_TEXT },
+		{ "timeouts", "TIMEOUTS", CLI_TEXT }, { "latency_ms", "LATENCY", CLI_MS } };
 	static const struct cli_field cache[] = {
 		{ "cache.asked", "clients asked for", CLI_TEXT },
 		{ "cache.hits", "answered from the cache", CLI_TEXT },

@@ -66,20 +66,25 @@ const struct cli_command cli_commands[] = {
 	{ "why", "REF", "What a reference in a reply or the log stands for", NULL, cmd_why },
 	{ "dnsbl test", "CLIENT", "Ask every zone and the reverse DNS about an address", NULL, cmd_dnsbl_test },
 	{ "dnsbl status", "", "Zones and resolvers: whether they are believed, answers, hits, latency",
-		"A zone counts for IPv4 and for IPv6 while it is \"active\": it proved itself by its test points (RFC 5782) at start and does\n"
-		"each half hour. In quarantine it is shown as lists-everything, lists-nothing, answers-errors or lists-good-clients, and comes\n"
+		"A zone counts for IPv4 and for IPv6 while it is \"active\": it proved itself by its test points (RFC "
+	        "5782) at start and does\n"
+		"each half hour. In quarantine it is shown as lists-everything, lists-nothing, answers-errors or "
+	        "lists-good-clients, and comes\n"
 		"back by itself.\n",
 		cmd_dnsbl_status },
-	{ "dnsbl disable", "ZONE", "Ask a zone no more, at once and over restarts", "ZONE is the public name.\n", cmd_dnsbl_disable },
+	{ "dnsbl disable", "ZONE", "Ask a zone no more, at once and over restarts", "ZONE is the public name.\n",
+		cmd_dnsbl_disable },
 	{ "dnsbl enable", "ZONE", "Ask a disabled zone again", NULL, cmd_dnsbl_enable },
-	{ "dns cache show", "[CLIENT] [--limit N]", "What DNS said about clients, the last used first", NULL, cmd_dns_cache_show },
+	{ "dns cache show", "[CLIENT] [--limit N]", "What DNS said about clients, the last used first", NULL,
+		cmd_dns_cache_show },
 	{ "dns cache flush", "[CLIENT]", "Forget what DNS said about a client, or about all",
 		"Verdicts in the table stay: client forget removes one.\n", cmd_dns_cache_flush },
 	{ "backend list", "", "Mail servers behind, as the last probe found them", NULL, cmd_backend_list },
 	{ "backend probe", "NAME", "Probe a mail server now",
 		"Includes the open relay test. Exit code 1 when there is no such backend.\n", cmd_backend_probe },
 	{ "backend drain", "NAME", "Give a mail server no new sessions",
-		"Sessions that have it go on to their end. Kept over restarts, until backend ready. Exit code 1 when there "
+		"Sessions that have it go on to their end. Kept over restarts, until backend ready. Exit code 1 when "
+	        "there "
 		"is no such backend.\n",
 		cmd_backend_drain },
 	{ "backend ready", "NAME", "Give a drained mail server sessions again", NULL, cmd_backend_ready },

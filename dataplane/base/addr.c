@@ -12,7 +12,8 @@
 struct ip_addr
 ip_addr_mask(const struct ip_addr *a, unsigned prefix_bits)
 {
-	const unsigned bits = prefix_bits > 128 ? 128 : prefix_bits, first = bits < 64 ? bits : 64, second = bits - first;
+	const unsigned bits = prefix_bits > 128 ? 128 : prefix_bits, first = bits < 64 ? bits : 64,
+		       second = bits - first;
 	struct ip_addr out;
 	uint64_t word[2];
 

@@ -33,8 +33,12 @@ ip_addr_is_v4(const struct ip_addr *a)
 static inline struct ip_addr
 ip_addr_v4(uint32_t host_order)
 {
-	return (struct ip_addr){ .octet = { [10] = 0xff, 0xff, (uint8_t)(host_order >> 24), (uint8_t)(host_order >> 16),
-					 (uint8_t)(host_order >> 8), (uint8_t)host_order } };
+	return (struct ip_addr){ .octet = { [10] = 0xff,
+					 0xff,
+					 (uint8_t)(host_order >> 24),
+					 (uint8_t)(host_order >> 16),
+					 (uint8_t)(host_order >> 8),
+					 (uint8_t)host_order } };
 }
 
 /* The IPv4 address in host order; only where ip_addr_is_v4(). */
@@ -66,7 +70,8 @@ ip_addr_is_zero(const struct ip_addr *a)
 static inline bool
 ip_addr_same_prefix(const struct ip_addr *a, const struct ip_addr *b, unsigned prefix_bits)
 {
-	const unsigned bits = prefix_bits > 128 ? 128 : prefix_bits, first = bits < 64 ? bits : 64, second = bits - first;
+	const unsigned bits = prefix_bits > 128 ? 128 : prefix_bits, first = bits < 64 ? bits : 64,
+		       second = bits - first;
 	uint64_t x[2], y[2];
 
 	memcpy(x, a->octet, 16);

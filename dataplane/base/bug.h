@@ -10,12 +10,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define BUG_ON(cond)                                                                                                  \
-	do {                                                                                                          \
-		if (__builtin_expect(!!(cond), 0)) {                                                                  \
-			fprintf(stderr, "greyline: BUG at %s:%d: %s\n", __FILE__, __LINE__, #cond);                   \
-			abort();                                                                                      \
-		}                                                                                                     \
+#define BUG_ON(cond)                                                                                                   \
+	do {                                                                                                           \
+		if (__builtin_expect(!!(cond), 0)) {                                                                   \
+			fprintf(stderr, "greyline: BUG at %s:%d: %s\n", __FILE__, __LINE__, #cond);                    \
+			abort();                                                                                       \
+		}                                                                                                      \
 	} while (0)
 
 #ifdef GREYLINE_DEBUG
@@ -37,6 +37,6 @@
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
 /* The struct that embeds member at ptr. */
-#define container_of_(ptr, type, member) ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+#define container_of_(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 #endif

@@ -16,22 +16,27 @@
 
 #include "dataplane/base/addr.h"
 
-#define CONF_NAME_OCTETS     64  /* with NUL */
-#define CONF_HOST_OCTETS     256 /* with NUL; RFC 1035 section 2.3.4 */
-#define CONF_DEVICE_OCTETS   256
-#define CONF_PORTS_MAX       2
-#define CONF_ADDRS_MAX       16 /* of one port */
-#define CONF_TRUSTED_MAX     16 /* networks of load balancers, of one listener */
-#define CONF_LISTENERS_MAX   32
-#define CONF_POOLS_MAX       64
-#define CONF_BACKENDS_MAX    64
-#define CONF_ZONES_MAX       64
-#define CONF_WORKERS_MAX     16
+#define CONF_NAME_OCTETS   64  /* with NUL */
+#define CONF_HOST_OCTETS   256 /* with NUL; RFC 1035 section 2.3.4 */
+#define CONF_DEVICE_OCTETS 256
+#define CONF_PORTS_MAX     2
+#define CONF_ADDRS_MAX     16 /* of one port */
+#define CONF_TRUSTED_MAX   16 /* networks of load balancers, of one listener */
+#define CONF_LISTENERS_MAX 32
+#define CONF_POOLS_MAX     64
+#define CONF_BACKENDS_MAX  64
+#define CONF_ZONES_MAX     64
+#define CONF_WORKERS_MAX   16
 
 enum conf_mode { MODE_OBSERVE, MODE_SOFT, MODE_ENFORCE };
 enum conf_reject_at { REJECT_AT_RCPT, REJECT_AT_CONNECT, REJECT_AT_SYN };
 enum conf_role { ROLE_MX, ROLE_SUBMISSION };
-enum conf_client_address { CLIENT_ADDRESS_NONE, CLIENT_ADDRESS_PROXY_V1, CLIENT_ADDRESS_PROXY_V2, CLIENT_ADDRESS_XCLIENT };
+enum conf_client_address {
+	CLIENT_ADDRESS_NONE,
+	CLIENT_ADDRESS_PROXY_V1,
+	CLIENT_ADDRESS_PROXY_V2,
+	CLIENT_ADDRESS_XCLIENT
+};
 enum conf_bare_lf { BARE_LF_NORMALIZE, BARE_LF_REJECT, BARE_LF_TOLERATE };
 enum conf_idle { IDLE_NAP, IDLE_SPIN };
 
@@ -41,44 +46,44 @@ struct conf {
 	uint8_t mode;      /* enum conf_mode */
 	uint8_t reject_at; /* enum conf_reject_at */
 	uint8_t grey_reference;
-	uint8_t bare_lf;   /* enum conf_bare_lf */
-	uint8_t idle;      /* enum conf_idle */
+	uint8_t bare_lf; /* enum conf_bare_lf */
+	uint8_t idle;    /* enum conf_idle */
 	uint8_t known_clients_relay;
 	uint8_t ptr_missing, ptr_unconfirmed, ptr_generic; /* enum client_effect */
 	uint8_t trap_scope_network;
 
 	uint32_t grey_block_s, grey_pass_s, grey_expire_s;
-	uint32_t grey_lapse_memory_s;     /* 7 days */
-	uint32_t grey_window_max_s;       /* 4 days: the cap of a window doubled after lapses */
-	uint32_t grey_auto_after;         /* 5: automatic allow of a network; 0 = off */
-	uint32_t grey_source_budget;      /* new GREY records a source network may start in an hour */
+	uint32_t grey_lapse_memory_s; /* 7 days */
+	uint32_t grey_window_max_s;   /* 4 days: the cap of a window doubled after lapses */
+	uint32_t grey_auto_after;     /* 5: automatic allow of a network; 0 = off */
+	uint32_t grey_source_budget;  /* new GREY records a source network may start in an hour */
 	int32_t dnsbl_reject_threshold, dnsbl_grey_threshold;
-	uint32_t dns_deadline_ms;         /* 2000: from accept */
-	uint32_t client_fresh_s;          /* a client verdict is fresh for so long */
-	uint32_t trap_s;                  /* 24 h */
+	uint32_t dns_deadline_ms; /* 2000: from accept */
+	uint32_t client_fresh_s;  /* a client verdict is fresh for so long */
+	uint32_t trap_s;          /* 24 h */
 
-	uint32_t greet_pause_ms;          /* strangers only; 0 = off */
-	uint32_t command_timeout_s;       /* 300 (RFC 5321 section 4.5.3.2.7) */
-	uint32_t data_timeout_s;          /* 180: only silence counts */
-	uint32_t session_max_s;           /* never interrupts a message */
-	uint32_t data_rate_floor_octets_s;/* 0 = off */
-	uint32_t rcpts_max;               /* 100 at least */
+	uint32_t greet_pause_ms;           /* strangers only; 0 = off */
+	uint32_t command_timeout_s;        /* 300 (RFC 5321 section 4.5.3.2.7) */
+	uint32_t data_timeout_s;           /* 180: only silence counts */
+	uint32_t session_max_s;            /* never interrupts a message */
+	uint32_t data_rate_floor_octets_s; /* 0 = off */
+	uint32_t rcpts_max;                /* 100 at least */
 	uint32_t commands_max, errors_max, messages_max;
-	uint64_t message_max_octets;      /* our own cap; 0 = the largest of the backends */
+	uint64_t message_max_octets; /* our own cap; 0 = the largest of the backends */
 
-	uint32_t backend_connect_ms;      /* 10000 */
-	uint32_t backend_greeting_ms;     /* 10000 */
-	uint32_t backend_total_ms;        /* 30000 */
-	uint32_t backend_reply_ms;        /* 35000: any reply but the one after the dot */
-	uint32_t backend_dot_s;           /* 600 at least (RFC 1047) */
-	uint32_t backend_probe_s;         /* 30 */
-	uint32_t backend_relaytest_s;     /* 86400 */
-	uint32_t drain_s;                 /* 60: messages finish after SIGTERM */
+	uint32_t backend_connect_ms;  /* 10000 */
+	uint32_t backend_greeting_ms; /* 10000 */
+	uint32_t backend_total_ms;    /* 30000 */
+	uint32_t backend_reply_ms;    /* 35000: any reply but the one after the dot */
+	uint32_t backend_dot_s;       /* 600 at least (RFC 1047) */
+	uint32_t backend_probe_s;     /* 30 */
+	uint32_t backend_relaytest_s; /* 86400 */
+	uint32_t drain_s;             /* 60: messages finish after SIGTERM */
 
-	uint32_t client_sessions_max;     /* concurrent sessions of one address; 0 = no limit */
+	uint32_t client_sessions_max;         /* concurrent sessions of one address; 0 = no limit */
 	uint32_t client_network_sessions_max; /* of one /24 or /64 */
 
-	uint32_t log_grey_per_s;          /* 1000 */
+	uint32_t log_grey_per_s; /* 1000 */
 
 	/* rule 9, strangers' manners: weight of each, 0 = off; the sum from protocol_grey_threshold on greylists for longer, nothing else */
 	uint32_t protocol_early_talker, protocol_pipelining, protocol_bare_line, protocol_non_smtp, protocol_errors;
@@ -88,7 +93,7 @@ struct conf {
 
 	/* fixed for the life of a data plane: a change is reported and counts at its next start */
 	uint32_t workers;
-	uint32_t sessions;                /* of one worker */
+	uint32_t sessions; /* of one worker */
 	uint32_t memory_mb;
 };
 
@@ -100,9 +105,9 @@ struct conf_port_addr {
 
 struct conf_port {
 	char name[CONF_NAME_OCTETS];
-	char device[CONF_DEVICE_OCTETS]; /* DPDK name of a bound device, or driver and arguments of a virtual one */
-	uint8_t mac[6];                  /* all zero: the device's own */
-	uint16_t mtu;                    /* 1280 to 9000 */
+	char device[CONF_DEVICE_OCTETS];   /* DPDK name of a bound device, or driver and arguments of a virtual one */
+	uint8_t mac[6];                    /* all zero: the device's own */
+	uint16_t mtu;                      /* 1280 to 9000 */
 	struct ip_addr gateway4, gateway6; /* zero: none */
 	uint32_t n_addrs;
 	struct conf_port_addr addr[CONF_ADDRS_MAX];
@@ -166,15 +171,15 @@ enum backend_health {
 
 /* Lives in the segment; one writer (worker 0 for probes; drained alone is control's), fields read relaxed. */
 struct backend_state {
-	uint32_t id;      /* conf_backend.id, 0 = free */
-	uint8_t health;   /* enum backend_health */
+	uint32_t id;    /* conf_backend.id, 0 = free */
+	uint8_t health; /* enum backend_health */
 	uint8_t drained;
-	uint8_t failures; /* in a row */
-	uint8_t probed;   /* a probe ever succeeded: ext and size are valid */
-	uint32_t ext;     /* enum ehlo_ext */
+	uint8_t failures;                          /* in a row */
+	uint8_t probed;                            /* a probe ever succeeded: ext and size are valid */
+	uint32_t ext;                              /* enum ehlo_ext */
 	uint32_t probed_s, relaytest_s, changed_s; /* policy time */
-	uint64_t size_octets; /* SIZE offered, 0 = none given */
-	char words[256];  /* what it said last, printable ASCII, for status and log */
+	uint64_t size_octets;                      /* SIZE offered, 0 = none given */
+	char words[256];                           /* what it said last, printable ASCII, for status and log */
 };
 
 /* A state as other threads and the other process see it change: each word whole, by relaxed atomics. */
@@ -207,6 +212,7 @@ backend_state_store(struct backend_state *shared, const struct backend_state *in
 	} while (!__atomic_compare_exchange_n(&to[0], &before, from[0], false, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
 }
 
-_Static_assert(sizeof(struct backend_state) % 8 == 0 && _Alignof(struct backend_state) == 8, "copied by words of 8 octets");
+_Static_assert(
+	sizeof(struct backend_state) % 8 == 0 && _Alignof(struct backend_state) == 8, "copied by words of 8 octets");
 
 #endif

@@ -38,8 +38,8 @@ enum ptr_state {
 	PTR_NONE,        /* NXDOMAIN or no PTR record */
 	PTR_UNCONFIRMED, /* a name, but its addresses do not hold the client's */
 	PTR_CONFIRMED,
-	PTR_GENERIC,     /* confirmed, but generic by pattern */
-	PTR_TEMPERR,     /* SERVFAIL, REFUSED, time-out, truncated for good */
+	PTR_GENERIC, /* confirmed, but generic by pattern */
+	PTR_TEMPERR, /* SERVFAIL, REFUSED, time-out, truncated for good */
 };
 
 /* The effect one test on a client has. */
@@ -54,7 +54,7 @@ enum client_known {
 	CLIENT_UNASKED, /* no verdict and no question under way */
 	CLIENT_ASKED,   /* the question is under way */
 	CLIENT_KNOWN,
-	CLIENT_LATE,    /* no answer within the deadline, or too many questions: decide without */
+	CLIENT_LATE, /* no answer within the deadline, or too many questions: decide without */
 };
 
 #define ZONE_NONE 0xff
@@ -68,7 +68,7 @@ struct client_verdict {
 	int16_t score;     /* sum of weights, -999 to 999 */
 	uint8_t trapped;   /* blocked by a trap until trap_until_s */
 	uint8_t reserved;
-	uint32_t time_s;   /* policy time of the answer */
+	uint32_t time_s; /* policy time of the answer */
 };
 
 enum { NAME_LIST_NONE, NAME_LIST_ALLOW, NAME_LIST_DENY };

@@ -25,7 +25,8 @@ wheel_init(struct wheel *w, uint64_t tick_us, uint64_t now_us)
 static uint64_t
 due_tick(const struct wheel *w, uint64_t due_us)
 {
-	uint64_t tick = due_us > UINT64_MAX - w->tick_us ? UINT64_MAX / w->tick_us : (due_us + w->tick_us - 1) / w->tick_us;
+	uint64_t tick =
+		due_us > UINT64_MAX - w->tick_us ? UINT64_MAX / w->tick_us : (due_us + w->tick_us - 1) / w->tick_us;
 
 	if (tick < w->now_tick)
 		tick = w->now_tick;

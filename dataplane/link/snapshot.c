@@ -67,8 +67,8 @@ layout_word(void)
 		offsetof(struct conf, dns_deadline_ms), offsetof(struct conf, greet_pause_ms),
 		offsetof(struct conf, message_max_octets), offsetof(struct conf, backend_connect_ms),
 		offsetof(struct conf, log_grey_per_s), offsetof(struct conf, memory_mb),
-		offsetof(struct conf_port, addr), offsetof(struct conf_listener, pools), offsetof(struct conf_listener, trusted),
-		offsetof(struct conf_backend, id), SNAPSHOT_SECTION_N };
+		offsetof(struct conf_port, addr), offsetof(struct conf_listener, pools),
+		offsetof(struct conf_listener, trusted), offsetof(struct conf_backend, id), SNAPSHOT_SECTION_N };
 
 	return (uint32_t)siphash(&key, sizes, sizeof(sizes));
 }
@@ -368,7 +368,8 @@ check_listeners(const struct check *c, struct snapshot *s)
 			return refuse(c, "listener %u: %u trusted networks", i, l->n_trusted);
 		for (uint32_t j = 0; j < l->n_trusted; j++)
 			if (l->trusted[j].prefix_bits > 128)
-				return refuse(c, "listener %u: a trusted network of %u bits", i, l->trusted[j].prefix_bits);
+				return refuse(
+					c, "listener %u: a trusted network of %u bits", i, l->trusted[j].prefix_bits);
 		if (!bits_below(l->pools, s->n_pools) || l->default_pool >= s->n_pools)
 			return refuse(c, "listener %u: a pool that does not exist", i);
 	}

@@ -49,7 +49,8 @@ sum_piece(const uint8_t *p, uint32_t len)
 	uint16_t two;
 
 	for (; len >= 32; p += 32, len -= 32)
-		sum = add_carry(add_carry(add_carry(add_carry(sum, load_8(p)), load_8(p + 8)), load_8(p + 16)), load_8(p + 24));
+		sum = add_carry(
+			add_carry(add_carry(add_carry(sum, load_8(p)), load_8(p + 8)), load_8(p + 16)), load_8(p + 24));
 	for (; len >= 8; p += 8, len -= 8)
 		sum = add_carry(sum, load_8(p));
 	if (len & 4) {

@@ -43,7 +43,7 @@ struct neigh {
 	uint16_t cursor;      /* where neigh_due() looks next */
 	uint16_t high;        /* entries that were ever used lie below */
 	uint16_t free_list;
-	uint16_t last;        /* found the last time; looked at again before it is believed */
+	uint16_t last; /* found the last time; looked at again before it is believed */
 	uint16_t bucket[NEIGH_BUCKETS];
 	struct neigh_entry entry[NEIGH_ENTRIES_MAX];
 };

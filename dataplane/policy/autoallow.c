@@ -17,9 +17,11 @@
 struct autoallow
 autoallow_load(const struct vt_entry *e)
 {
-	return (struct autoallow){
-		.time_s = e->time_s, .count = VT_AUTO_COUNT(e), .whites = VT_AUTO_WHITES(e), .refused = e->flags & 15, .generation = e->flags >> 4
-	};
+	return (struct autoallow){ .time_s = e->time_s,
+		.count = VT_AUTO_COUNT(e),
+		.whites = VT_AUTO_WHITES(e),
+		.refused = e->flags & 15,
+		.generation = e->flags >> 4 };
 }
 
 struct vt_entry
@@ -101,7 +103,8 @@ autoallow_lose(const struct policy_ctx *ctx, const struct ip_addr *network, uint
 		struct autoallow a;
 		bool found;
 
-		if (!policy_record(ctx->table, auto_tag(ctx->table, network), VT_AUTO, &e, &found) || VT_AUTO_COUNT(&e) == 0)
+		if (!policy_record(ctx->table, auto_tag(ctx->table, network), VT_AUTO, &e, &found) ||
+			VT_AUTO_COUNT(&e) == 0)
 			return;
 		a = autoallow_load(&e);
 		autoallow_reset(&a, now_s);
@@ -194,7 +197,8 @@ autoallow_message(const struct policy_ctx *ctx, const struct ip_addr *network, c
 		if (policy_record(ctx->table, tag, VT_AUTO, &old, &found))
 			a = autoallow_load(&old);
 		if (a.count > 0 && policy_age_s(a.time_s, now_s) >= ctx->conf->grey_expire_s)
-			a = (struct autoallow){ .whites = a.whites, .generation = (a.generation + 1) & 15 }; /* expired: earned anew */
+			a = (struct autoallow){ .whites = a.whites,
+				.generation = (a.generation + 1) & 15 }; /* expired: earned anew */
 		if (!delivered) {
 			if (!found || VT_AUTO_COUNT(&old) == 0)
 				return; /* nothing to lose */

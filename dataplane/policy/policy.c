@@ -941,11 +941,12 @@ trap_fires(struct judge *j)
 	const struct policy_answer *out = j->out;
 	uint8_t whites;
 
-	if (j->ctx->traps == NULL || j->q->dry || j->q->from[0] == '\0' || out->rule < RULE_OPT_OUT || out->verdict == VERDICT_WAIT ||
-		!address_listed(j->ctx->traps, j->rcpt))
+	if (j->ctx->traps == NULL || j->q->dry || j->q->from[0] == '\0' || out->rule < RULE_OPT_OUT ||
+		out->verdict == VERDICT_WAIT || !address_listed(j->ctx->traps, j->rcpt))
 		return false;
 	whites = autoallow_whites(j->ctx, &j->network);
-	if (whites > TRAP_WHITES_MAX) { /* somebody real, who may have been forwarded to it: the shortcut goes, nothing else */
+	if (whites >
+		TRAP_WHITES_MAX) { /* somebody real, who may have been forwarded to it: the shortcut goes, nothing else */
 		autoallow_lose(j->ctx, &j->network, j->q->now_s);
 		judge_count(j, CTR_policy_trap_spared);
 		return false;

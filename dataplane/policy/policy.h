@@ -27,7 +27,7 @@ struct policy_ctx {
 	const void *client_allow, *client_deny; /* prefix tables */
 	const void *sender_allow, *sender_deny; /* name_set of addresses */
 	const void *rcpt_allow, *rcpt_deny, *rcpt_no_grey;
-	const void *traps;                      /* name_set of addresses */
+	const void *traps;             /* name_set of addresses */
 	const struct conf_zone *zones; /* public names */
 	uint32_t n_zones;
 	struct verdict_table *table;

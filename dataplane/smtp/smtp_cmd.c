@@ -225,7 +225,8 @@ param_body(struct smtp_envelope *e, uint32_t ext, struct smtp_str value)
 }
 
 static struct smtp_refusal
-mail_param(struct smtp_envelope *e, const struct smtp_env *env, uint32_t ext, const struct smtp_param *p, uint32_t *seen)
+mail_param(
+	struct smtp_envelope *e, const struct smtp_env *env, uint32_t ext, const struct smtp_param *p, uint32_t *seen)
 {
 	if (smtp_str_is(p->name, "SIZE") && (ext & EXT_SIZE) != 0)
 		return seen_first(seen, SEEN_SIZE) ? param_size(e, env, p->value) : bad_param;
@@ -286,7 +287,8 @@ check_mail(struct smtp_session *s, const struct smtp_env *env, struct smtp_str a
 	if (!keep_params(rest, e->mail_params, &e->mail_params_len))
 		return refusal(501, "5.5.4", "Parameters too long");
 	while ((more = smtp_param_next(&rest, &param)) > 0) {
-		why = s->esmtp ? mail_param(e, env, ext, &param, &seen) : refusal(555, "5.5.4", "No parameters after HELO");
+		why = s->esmtp ? mail_param(e, env, ext, &param, &seen)
+		               : refusal(555, "5.5.4", "No parameters after HELO");
 		if (why.code != 0)
 			return why;
 	}
@@ -386,7 +388,8 @@ parse_rcpt(struct smtp_session *s, const struct smtp_env *env, struct smtp_str a
 		return refusal(501, "5.5.4", "Parameters too long");
 	e->needs = s->mail_needs;
 	while ((more = smtp_param_next(&rest, &param)) > 0) {
-		why = s->esmtp ? rcpt_param(e, usable_ext(s, env), &param, &seen) : refusal(555, "5.5.4", "No parameters after HELO");
+		why = s->esmtp ? rcpt_param(e, usable_ext(s, env), &param, &seen)
+		               : refusal(555, "5.5.4", "No parameters after HELO");
 		if (why.code != 0)
 			return why;
 	}

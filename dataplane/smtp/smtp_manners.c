@@ -65,7 +65,8 @@ is_our_name(const char *helo, const char *our_name)
 {
 	const size_t n = strlen(our_name);
 
-	return n > 0 && strncasecmp(helo, our_name, n) == 0 && (helo[n] == '\0' || (helo[n] == '.' && helo[n + 1] == '\0'));
+	return n > 0 && strncasecmp(helo, our_name, n) == 0 &&
+	       (helo[n] == '\0' || (helo[n] == '.' && helo[n + 1] == '\0'));
 }
 
 uint32_t

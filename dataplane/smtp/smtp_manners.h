@@ -23,6 +23,7 @@ enum smtp_manner {
 };
 
 /* MANNER_HELO_*: what is wrong with a HELO name of a client; "" (not said yet) has no fault. our_addr is what it connected to. */
-uint32_t smtp_helo_faults(const char *helo, const struct ip_addr *client, const char *our_name, const struct ip_addr *our_addr);
+uint32_t smtp_helo_faults(
+	const char *helo, const struct ip_addr *client, const char *our_name, const struct ip_addr *our_addr);
 
 #endif

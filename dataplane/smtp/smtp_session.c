@@ -214,7 +214,8 @@ smtp_session_tease(struct smtp_session *s, const struct smtp_env *env)
 	char line[SMTP_REPLY_LINE_MAX_OCTETS];
 
 	if (s->state == SMTP_ST_PAUSE)
-		smtp_say_raw(s, line, (uint32_t)snprintf(line, sizeof(line), "220-%s ESMTP Greyline\r\n", env->conf->hostname));
+		smtp_say_raw(s, line,
+			(uint32_t)snprintf(line, sizeof(line), "220-%s ESMTP Greyline\r\n", env->conf->hostname));
 }
 
 void
@@ -278,12 +279,13 @@ smtp_session_tls_started(struct smtp_session *s, const struct smtp_env *env, uin
 static bool
 is_non_smtp(struct smtp_str line)
 {
-	static const char *const words[] = { "GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PATCH", "HOST:", "USER",
-		"SSH-2.0", "SUBJECT:", "FROM:", "TO:", "RECEIVED:", "CONTENT-TYPE:" };
+	static const char *const words[] = { "GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "TRACE", "CONNECT",
+		"PATCH", "HOST:", "USER", "SSH-2.0", "SUBJECT:", "FROM:", "TO:", "RECEIVED:", "CONTENT-TYPE:" };
 	struct smtp_str verb = line;
 
 	verb.len_octets = 0;
-	while (verb.len_octets < line.len_octets && line.ptr[verb.len_octets] != ' ' && line.ptr[verb.len_octets] != '\t')
+	while (verb.len_octets < line.len_octets && line.ptr[verb.len_octets] != ' ' &&
+		line.ptr[verb.len_octets] != '\t')
 		verb.len_octets++;
 	for (size_t i = 0; i < ARRAY_LEN(words); i++)
 		if (smtp_str_is(verb, words[i]))

@@ -107,7 +107,8 @@ uint32_t smtp_session_octets(void);
 
 /* Prepares s in the caller's memory, in state PAUSE; smtp_session_greet() queues the banner, at once or after the greet pause. */
 void smtp_session_init(struct smtp_session *s, const struct smtp_env *env, uint64_t now_us);
-void smtp_session_tease(struct smtp_session *s, const struct smtp_env *env); /* the first line of the banner, when a pause begins */
+void smtp_session_tease(
+	struct smtp_session *s, const struct smtp_env *env); /* the first line of the banner, when a pause begins */
 /* Octets are there before the banner is: noted, not read. */
 void smtp_session_early(struct smtp_session *s, const struct smtp_env *env);
 void smtp_session_greet(struct smtp_session *s, const struct smtp_env *env, uint64_t now_us);
@@ -174,7 +175,8 @@ bool smtp_session_uses_bdat(const struct smtp_session *s);
 uint64_t smtp_session_chunk(const struct smtp_session *s, bool *last);
 bool smtp_session_is_tls(const struct smtp_session *s);
 bool smtp_session_early_talker(const struct smtp_session *s);
-uint32_t smtp_session_manners(const struct smtp_session *s); /* enum smtp_manner seen so far, HELO's apart (smtp_manners.h) */
-uint32_t smtp_session_errors(const struct smtp_session *s);  /* bad commands since the last message a backend took */
+uint32_t smtp_session_manners(
+	const struct smtp_session *s); /* enum smtp_manner seen so far, HELO's apart (smtp_manners.h) */
+uint32_t smtp_session_errors(const struct smtp_session *s); /* bad commands since the last message a backend took */
 
 #endif

@@ -32,8 +32,9 @@ struct smtp_session {
 	uint32_t n_commands, n_errors;
 	uint32_t n_messages;
 	uint32_t n_rcpts_tried;
-	uint32_t mail_needs;             /* enum ehlo_ext that MAIL declared */
-	uint32_t offered;                /* enum ehlo_ext the last EHLO was told: holds for the session, whatever becomes of the backends */
+	uint32_t mail_needs; /* enum ehlo_ext that MAIL declared */
+	uint32_t
+		offered; /* enum ehlo_ext the last EHLO was told: holds for the session, whatever becomes of the backends */
 	uint64_t since_us;               /* waiting for the client since */
 	uint64_t floor_us, floor_octets; /* where the rate floor counts from */
 	uint64_t chunk_octets, chunk_left;

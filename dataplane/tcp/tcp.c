@@ -218,7 +218,8 @@ tcp_flow_hash(const struct tcp *tcp, const struct flow *flow)
 {
 	uint8_t key[36];
 
-	if (ip_addr_is_v4(&flow->local) && ip_addr_is_v4(&flow->remote)) { /* 12 octets say as much; the length tells the families apart */
+	if (ip_addr_is_v4(&flow->local) &&
+		ip_addr_is_v4(&flow->remote)) { /* 12 octets say as much; the length tells the families apart */
 		memcpy(key, flow->local.octet + 12, 4);
 		memcpy(key + 4, flow->remote.octet + 12, 4);
 		memcpy(key + 8, &flow->local_port, 2);

@@ -100,7 +100,8 @@ cookie_hash(const struct tcp *tcp, const struct flow *flow, uint32_t irs, uint64
 	const uint64_t salted = slot << 16 | (uint64_t)options;
 	uint8_t in[56] = "cookie"; /* whole words, in one go */
 
-	if (ip_addr_is_v4(&flow->local) && ip_addr_is_v4(&flow->remote)) { /* as tcp_flow_hash(): the length tells the families apart */
+	if (ip_addr_is_v4(&flow->local) &&
+		ip_addr_is_v4(&flow->remote)) { /* as tcp_flow_hash(): the length tells the families apart */
 		memcpy(in + 8, flow->local.octet + 12, 4);
 		memcpy(in + 12, flow->remote.octet + 12, 4);
 		memcpy(in + 16, &flow->local_port, 2);

@@ -60,7 +60,8 @@ count_one(struct limits_cell *c, const struct ip_addr *addr, uint32_t is_network
 }
 
 bool
-limits_enter(struct limits *l, const struct ip_addr *client, const struct ip_addr *network, uint32_t client_max, uint32_t network_max)
+limits_enter(struct limits *l, const struct ip_addr *client, const struct ip_addr *network, uint32_t client_max,
+	uint32_t network_max)
 {
 	struct limits_cell *c = cell_of(l, client, 0);
 

@@ -12,8 +12,9 @@
 
 #include "dataplane/base/bug.h"
 
-#define SUSPECT_DELAY_US 500000 /* a failed session's probe waits so long: one restart of an MTA gives one probe, not a burst */
-#define PROBE_RETRY_US   5000000 /* while a backend is not known to be up */
+#define SUSPECT_DELAY_US                                                                                               \
+	500000 /* a failed session's probe waits so long: one restart of an MTA gives one probe, not a burst */
+#define PROBE_RETRY_US 5000000 /* while a backend is not known to be up */
 
 /* The schedule follows the snapshot by id: what is new is due now. */
 static struct probe_schedule *
@@ -75,7 +76,9 @@ store(struct worker *w, const struct backend_probe *p)
 	char text[512];
 	uint8_t before;
 
-	sch->next_us = w->now_us + (p->found.health == BACKEND_UP ? w->snapshot->conf->backend_probe_s * UINT64_C(1000000) : PROBE_RETRY_US);
+	sch->next_us =
+		w->now_us + (p->found.health == BACKEND_UP ? w->snapshot->conf->backend_probe_s * UINT64_C(1000000)
+							   : PROBE_RETRY_US);
 	if (s == NULL)
 		return;
 	before = __atomic_load_n(&s->health, __ATOMIC_RELAXED);
@@ -85,14 +88,18 @@ store(struct worker *w, const struct backend_probe *p)
 		struct link_head *e = ring_reserve(w->event);
 
 		if (e != NULL) {
-			*e = (struct link_head){ .type = LINK_EVENT_BACKEND, .len_octets = sizeof(*e), .worker = (uint16_t)w->conf.index,
+			*e = (struct link_head){ .type = LINK_EVENT_BACKEND,
+				.len_octets = sizeof(*e),
+				.worker = (uint16_t)w->conf.index,
 				.dataplane_incarnation = w->segment->incarnation,
 				.control_incarnation = w->segment->live->incarnation[SEGMENT_CONTROL] };
 			ring_publish(w->event);
 		}
 		snprintf(text, sizeof(text), "backend %s is %s: %s", p->conf.name,
-			p->found.health == BACKEND_UP ? "up" : p->found.health == BACKEND_OPEN_RELAY ? "out of service, an open relay" :
-			p->found.health == BACKEND_LOOP ? "out of service, ourselves" : "down",
+			p->found.health == BACKEND_UP           ? "up"
+			: p->found.health == BACKEND_OPEN_RELAY ? "out of service, an open relay"
+			: p->found.health == BACKEND_LOOP       ? "out of service, ourselves"
+								: "down",
 			p->found.words);
 		wlog_notice(w, text);
 	}
@@ -148,8 +155,8 @@ start(struct worker *w, uint32_t index, bool relaytest)
 			return;
 		}
 		p->active = true;
-		backend_probe_start(&p->probe, index, b, w->snapshot->conf->hostname, &local, relaytest, (uint32_t)worker_random(w),
-			&before, w->now_us);
+		backend_probe_start(&p->probe, index, b, w->snapshot->conf->hostname, &local, relaytest,
+			(uint32_t)worker_random(w), &before, w->now_us);
 		p->probe.counters = w->counters;
 		return;
 	}
@@ -158,8 +165,8 @@ start(struct worker *w, uint32_t index, bool relaytest)
 static bool
 relaytest_due(const struct worker *w, const struct backend_state *s)
 {
-	return s == NULL || !s->probed || s->relaytest_s == 0 || s->health == BACKEND_OPEN_RELAY || s->relaytest_s > w->now_s ||
-		w->now_s - s->relaytest_s >= w->snapshot->conf->backend_relaytest_s;
+	return s == NULL || !s->probed || s->relaytest_s == 0 || s->health == BACKEND_OPEN_RELAY ||
+	       s->relaytest_s > w->now_s || w->now_s - s->relaytest_s >= w->snapshot->conf->backend_relaytest_s;
 }
 
 void

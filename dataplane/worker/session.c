@@ -84,7 +84,8 @@ session_maybe_free(struct worker *w, struct session *s)
 static bool
 waits_for_verdict(const struct session *s)
 {
-	return s->wait == SESSION_WAIT_VERDICT || s->wait == SESSION_WAIT_NAME || s->wait == SESSION_WAIT_CONNECT_VERDICT;
+	return s->wait == SESSION_WAIT_VERDICT || s->wait == SESSION_WAIT_NAME ||
+	       s->wait == SESSION_WAIT_CONNECT_VERDICT;
 }
 
 void
@@ -302,7 +303,8 @@ data_begins(struct worker *w, struct session *s)
 		return;
 	}
 	if (s->txn_failed || s->relay == NULL ||
-		(smtp_session_uses_bdat(s->smtp) && (relay_ext(s->relay->relay) & EXT_CHUNKING) == 0)) { /* it had CHUNKING when it was offered */
+		(smtp_session_uses_bdat(s->smtp) &&
+			(relay_ext(s->relay->relay) & EXT_CHUNKING) == 0)) { /* it had CHUNKING when it was offered */
 		if (s->relay != NULL)
 			session_relay_abort(w, s);
 		smtp_reply_set(&r, 451, "4.3.0", "Mail server temporarily unavailable, please try again later");
@@ -443,7 +445,8 @@ client_eof(struct worker *w, struct session *s)
 	}
 	if (s->held.len_octets > 0 || tcp_readable_octets(s->client.conn) > 0)
 		return; /* what it said before it closed is worked on first */
-	if (s->wait == SESSION_WAIT_NONE || s->wait == SESSION_WAIT_GREET_PAUSE || s->wait == SESSION_WAIT_CONNECT_VERDICT)
+	if (s->wait == SESSION_WAIT_NONE || s->wait == SESSION_WAIT_GREET_PAUSE ||
+		s->wait == SESSION_WAIT_CONNECT_VERDICT)
 		session_client_lost(w, s, "client-closed");
 	/* else an answer is due: the half-closed client gets it, then the dialogue finds nothing more to read */
 }
@@ -529,7 +532,8 @@ refuse_over_limit(struct worker *w, struct session *s, const struct smtp_env *en
 		session_client_lost(w, s, "over-limit");
 		return;
 	}
-	smtp_reply_setf(&r, 421, NULL, "%s Too many connections from your address, please try again later", env->conf->hostname);
+	smtp_reply_setf(&r, 421, NULL, "%s Too many connections from your address, please try again later",
+		env->conf->hostname);
 	smtp_session_refuse(s->smtp, env, &r, w->now_us);
 	begin_close(w, s, "over-limit");
 }
@@ -540,7 +544,8 @@ session_limits_ok(struct worker *w, struct session *s)
 	const struct conf *conf = w->snapshot->conf;
 	const struct ip_addr network = policy_client_network(&s->flow.remote);
 
-	s->counted = limits_enter(&w->limits, &s->flow.remote, &network, conf->client_sessions_max, conf->client_network_sessions_max);
+	s->counted = limits_enter(
+		&w->limits, &s->flow.remote, &network, conf->client_sessions_max, conf->client_network_sessions_max);
 	return s->counted;
 }
 
@@ -634,7 +639,9 @@ session_client_event(struct worker *w, struct session *s, uint32_t events)
 		return;
 	}
 	if (events & (TCP_EV_RESET | TCP_EV_TIMEOUT | TCP_EV_CLOSED)) {
-		const char *why = events & TCP_EV_RESET ? "client-reset" : events & TCP_EV_TIMEOUT ? "client-timeout" : s->end_reason;
+		const char *why = events & TCP_EV_RESET     ? "client-reset"
+		                  : events & TCP_EV_TIMEOUT ? "client-timeout"
+		                                            : s->end_reason;
 
 		session_client_lost(w, s, s->wait == SESSION_WAIT_CLOSE ? s->end_reason : why);
 		return;
@@ -642,8 +649,10 @@ session_client_event(struct worker *w, struct session *s, uint32_t events)
 	if (events & TCP_EV_EOF)
 		s->client_eof = true;
 	if (s->wait == SESSION_WAIT_CLOSE && events & TCP_EV_READABLE)
-		tcp_consume(s->client.conn, tcp_readable_octets(s->client.conn)); /* after QUIT nothing is listened to */
-	if ((s->wait == SESSION_WAIT_GREET_PAUSE || s->wait == SESSION_WAIT_CONNECT_VERDICT) && events & TCP_EV_READABLE) {
+		tcp_consume(
+			s->client.conn, tcp_readable_octets(s->client.conn)); /* after QUIT nothing is listened to */
+	if ((s->wait == SESSION_WAIT_GREET_PAUSE || s->wait == SESSION_WAIT_CONNECT_VERDICT) &&
+		events & TCP_EV_READABLE) {
 		struct smtp_env env;
 
 		counter_inc(w->counters, CTR_worker_early_talkers);
@@ -691,11 +700,13 @@ session_timer(struct worker *w, struct session *s)
 		greet(w, s);
 	} else if (s->client.conn != NULL && s->wait == SESSION_WAIT_NONE) {
 		session_env(w, s, &env);
-		if (env.conf->session_max_s != 0 && w->now_us >= s->accepted_us + env.conf->session_max_s * UINT64_C(1000000) &&
+		if (env.conf->session_max_s != 0 &&
+			w->now_us >= s->accepted_us + env.conf->session_max_s * UINT64_C(1000000) &&
 			smtp_session_shut(s->smtp, &env, "Session time limit reached", w->now_us)) {
 			begin_close(w, s, "session-limit");
 		} else if (w->now_us >= smtp_session_deadline_us(s->smtp, &env)) {
-			const uint32_t room = wants_body_room(s) && s->relay != NULL ? session_relay_room(s) : UINT32_MAX;
+			const uint32_t room =
+				wants_body_room(s) && s->relay != NULL ? session_relay_room(s) : UINT32_MAX;
 
 			/* inside a message without room the silence is the backend's: no action, the period starts anew */
 			smtp_session_input(s->smtp, &env, &nothing, room, body, &n_body, &action, w->now_us);

@@ -42,7 +42,9 @@ static uint16_t
 protocol_score(struct worker *w, const struct session *s)
 {
 	const struct conf *conf = w->snapshot->conf;
-	const struct { uint32_t manner, weight; } weights[] = {
+	const struct {
+		uint32_t manner, weight;
+	} weights[] = {
 		{ MANNER_EARLY_TALKER, conf->protocol_early_talker },
 		{ MANNER_PIPELINING, conf->protocol_pipelining },
 		{ MANNER_BARE_LINE, conf->protocol_bare_line },
@@ -51,7 +53,8 @@ protocol_score(struct worker *w, const struct session *s)
 		{ MANNER_HELO_OURS, conf->protocol_helo_ours },
 		{ MANNER_HELO_LITERAL, conf->protocol_helo_literal },
 	};
-	const uint32_t manners = smtp_session_manners(s->smtp) |
+	const uint32_t manners =
+		smtp_session_manners(s->smtp) |
 		smtp_helo_faults(smtp_session_helo(s->smtp), &s->flow.remote, conf->hostname, &s->told_local);
 	uint32_t score = 0;
 
@@ -77,7 +80,8 @@ question_of(struct worker *w, struct session *s, const char *from, const char *r
 		.verdict = s->verdict,
 		.protocol_score = protocol_score(w, s),
 		.helo = smtp_session_helo(s->smtp),
-		.ptr_name = s->verdict.ptr_state == PTR_CONFIRMED || s->verdict.ptr_state == PTR_GENERIC ? s->ptr_name : "",
+		.ptr_name =
+			s->verdict.ptr_state == PTR_CONFIRMED || s->verdict.ptr_state == PTR_GENERIC ? s->ptr_name : "",
 		.from = from,
 		.rcpt = rcpt,
 		.now_s = w->now_s,
@@ -107,7 +111,9 @@ send_question(struct worker *w, const struct session *s, bool want_name, bool ba
 		return false;
 	}
 	*e = (struct link_event_client){
-		.head = { .type = LINK_EVENT_CLIENT, .len_octets = sizeof(*e), .worker = (uint16_t)w->conf.index,
+		.head = { .type = LINK_EVENT_CLIENT,
+			.len_octets = sizeof(*e),
+			.worker = (uint16_t)w->conf.index,
 			.dataplane_incarnation = w->segment->incarnation,
 			.control_incarnation = w->segment->live->incarnation[SEGMENT_CONTROL] },
 		.session = background ? 0 : s->number,
@@ -253,7 +259,8 @@ session_may_splice(struct worker *w, const struct session *s)
 	if (snap->conf->known_clients_relay || snap->conf->mode == MODE_OBSERVE)
 		return false;
 	l = worker_listener_of(w, &s->flow, &q.listener);
-	if (l == NULL || ctx.traps != NULL || snap->rcpt_allow != NULL || snap->rcpt_deny != NULL || snap->rcpt_no_grey != NULL)
+	if (l == NULL || ctx.traps != NULL || snap->rcpt_allow != NULL || snap->rcpt_deny != NULL ||
+		snap->rcpt_no_grey != NULL)
 		return false;
 	q.verdict = policy_client_lookup(&ctx, &s->flow.remote, w->now_s, &fresh);
 	return fresh && pool_takes_splices(w, l) && policy_is_known(&ctx, &q);

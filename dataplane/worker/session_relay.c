@@ -128,7 +128,10 @@ static void
 client_facts(const struct session *s, struct relay_client *c)
 {
 	*c = (struct relay_client){
-		.addrs = { .src = s->flow.remote, .dst = s->told_local, .src_port = s->flow.remote_port, .dst_port = s->told_local_port },
+		.addrs = { .src = s->flow.remote,
+			.dst = s->told_local,
+			.src_port = s->flow.remote_port,
+			.dst_port = s->told_local_port },
 		.ptr_state = s->verdict.ptr_state,
 		.ptr_confirmed = s->verdict.ptr_state == PTR_CONFIRMED || s->verdict.ptr_state == PTR_GENERIC,
 		.esmtp = smtp_session_is_esmtp(s->smtp),
@@ -196,7 +199,8 @@ ask_backend(struct worker *w, struct session *s)
 	const struct smtp_envelope *e = smtp_session_envelope(s->smtp);
 
 	s->wait = SESSION_WAIT_BACKEND_RCPT;
-	relay_rcpt(s->relay->relay, e->from.text, e->mail_params, e->rcpt.text, e->rcpt_params, e->needs, e->size_octets, w->now_us);
+	relay_rcpt(s->relay->relay, e->from.text, e->mail_params, e->rcpt.text, e->rcpt_params, e->needs,
+		e->size_octets, w->now_us);
 	/* the client waits for one reply, however many backends are tried for it and however long DNS took (POLICY section 6) */
 	relay_limit(s->relay->relay, s->rcpt_begun_us + w->snapshot->conf->backend_reply_ms * UINT64_C(1000));
 	session_relay_flush(w, s);
@@ -213,8 +217,8 @@ try_next(struct worker *w, struct session *s, const struct conf_pool *pool)
 
 	worker_backend_states(w, states);
 	while (w->now_us < s->rcpt_us + snap->conf->backend_total_ms * UINT64_C(1000)) {
-		index = backend_choose(pool, states, snap->n_backends, s->tried, e->needs, e->size_octets,
-			(uint32_t)worker_random(w));
+		index = backend_choose(
+			pool, states, snap->n_backends, s->tried, e->needs, e->size_octets, (uint32_t)worker_random(w));
 		if (index < 0)
 			break;
 		s->tried |= UINT64_C(1) << index;
@@ -231,7 +235,7 @@ static bool
 relay_usable(const struct session *s, uint32_t backend_index)
 {
 	return s->relay != NULL && !s->relay->quitting && s->backend.conn != NULL && backend_index != UINT32_MAX &&
-		relay_stage(s->relay->relay) >= RELAY_STAGE_READY && relay_stage(s->relay->relay) < RELAY_STAGE_QUIT;
+	       relay_stage(s->relay->relay) >= RELAY_STAGE_READY && relay_stage(s->relay->relay) < RELAY_STAGE_QUIT;
 }
 
 /* A recipient that policy let through. */
@@ -256,7 +260,8 @@ session_relay_rcpt(struct worker *w, struct session *s)
 	/* who hands the client's name over waits for it as long as anybody waits for DNS */
 	if (s->dns_asked && w->now_us < s->verdict_due_us && s->ptr_name[0] == '\0')
 		for (uint32_t b = 0; b < w->snapshot->n_backends; b++)
-			if (pool->backends >> b & 1 && w->snapshot->backends[b].client_address == CLIENT_ADDRESS_XCLIENT) {
+			if (pool->backends >> b & 1 &&
+				w->snapshot->backends[b].client_address == CLIENT_ADDRESS_XCLIENT) {
 				s->wait = SESSION_WAIT_NAME;
 				return;
 			}
@@ -403,7 +408,8 @@ backend_failed(struct worker *w, struct session *s)
 		return;
 	case SESSION_WAIT_NONE:
 		if (smtp_session_state(s->smtp) == SMTP_ST_DATA || smtp_session_state(s->smtp) == SMTP_ST_CHUNK ||
-			smtp_session_state(s->smtp) == SMTP_ST_END_WAIT) { /* END_WAIT: an empty chunk whose end was not told yet */
+			smtp_session_state(s->smtp) ==
+				SMTP_ST_END_WAIT) { /* END_WAIT: an empty chunk whose end was not told yet */
 			wlog_message(w, s, words, "failed", relay_stage_name(stage));
 			smtp_session_data_failed(s->smtp, &env, &r, w->now_us);
 			s->poke = true;
@@ -437,7 +443,12 @@ message_replied(struct worker *w, struct session *s)
 	const bool delivered = r.code / 100 == 2;
 
 	smtp_reply_words(&r, words, sizeof(words));
-	wlog_message(w, s, words, s->client_gone ? "unheard" : delivered ? "delivered" : r.code / 100 == 4 ? "deferred" : "refused", "DOT");
+	wlog_message(w, s, words,
+		s->client_gone      ? "unheard"
+		: delivered         ? "delivered"
+		: r.code / 100 == 4 ? "deferred"
+				    : "refused",
+		"DOT");
 	counter_inc(w->counters, delivered ? CTR_worker_messages_delivered : CTR_worker_messages_refused);
 	if (r.code / 100 != 4) /* a 4xx says nothing about the client: it must not cost the automatic allow */
 		session_message_done(w, s, delivered);
@@ -601,7 +612,8 @@ session_relay_event(struct worker *w, struct session *s, uint32_t events)
 		relay_connected(s->relay->relay, w->now_us);
 	session_relay_run(w, s);
 	/* an end comes after the octets before it; by then s may be free, or its connection another one */
-	if (s->live && s->relay != NULL && s->backend.conn != NULL && s->number == number && s->backend_opens == opens &&
+	if (s->live && s->relay != NULL && s->backend.conn != NULL && s->number == number &&
+		s->backend_opens == opens &&
 		events & (TCP_EV_EOF | TCP_EV_RESET | TCP_EV_TIMEOUT | TCP_EV_REFUSED | TCP_EV_CLOSED)) {
 		drop_backend(s, (events & TCP_EV_EOF) == 0);
 		relay_disconnected(s->relay->relay, w->now_us);

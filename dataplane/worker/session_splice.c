@@ -19,17 +19,18 @@ open_next(struct worker *w, struct session *s)
 	uint32_t listener;
 	const struct conf_listener *l = worker_listener_of(w, &s->flow, &listener);
 	struct backend_state states[CONF_BACKENDS_MAX];
-	const struct proxy_addrs addrs = {
-		.src = s->flow.remote, .dst = s->told_local, .src_port = s->flow.remote_port, .dst_port = s->told_local_port
-	};
+	const struct proxy_addrs addrs = { .src = s->flow.remote,
+		.dst = s->told_local,
+		.src_port = s->flow.remote_port,
+		.dst_port = s->told_local_port };
 	const struct splice_limits limits = { .connect_ms = snap->conf->backend_connect_ms };
 
 	if (l == NULL || l->default_pool >= snap->n_pools)
 		return false;
 	worker_backend_states(w, states);
 	for (;;) {
-		const int index = backend_choose(&snap->pools[l->default_pool], states, snap->n_backends, s->tried, 0, 0,
-			(uint32_t)worker_random(w));
+		const int index = backend_choose(&snap->pools[l->default_pool], states, snap->n_backends, s->tried, 0,
+			0, (uint32_t)worker_random(w));
 		const struct conf_backend *b;
 		struct ip_addr local;
 		uint16_t mtu;
@@ -83,9 +84,8 @@ end_splice(struct worker *w, struct session *s, const char *why, bool abort_it)
 static void
 say_unavailable(struct worker *w, struct session *s)
 {
-	const struct buf_view v = {
-		.ptr = (const uint8_t *)SPLICE_UNAVAILABLE_REPLY, .len_octets = sizeof(SPLICE_UNAVAILABLE_REPLY) - 1
-	};
+	const struct buf_view v = { .ptr = (const uint8_t *)SPLICE_UNAVAILABLE_REPLY,
+		.len_octets = sizeof(SPLICE_UNAVAILABLE_REPLY) - 1 };
 
 	counter_inc(w->counters, CTR_worker_backend_failures);
 	if (s->client.conn != NULL)

@@ -194,9 +194,11 @@ cut(const char *text_in)
 }
 
 void
-wlog_name(struct worker *w, const struct policy_answer *a, const struct ip_addr *client, const char *from, const char *rcpt)
+wlog_name(struct worker *w, const struct policy_answer *a, const struct ip_addr *client, const char *from,
+	const char *rcpt)
 {
-	const uint16_t sender_len = cut(from), rcpt_len = cut(rcpt); /* not read back from memory that others write to */
+	const uint16_t sender_len = cut(from),
+		       rcpt_len = cut(rcpt); /* not read back from memory that others write to */
 	struct link_event_name *e = ring_reserve(w->event);
 
 	if (e == NULL) {
@@ -204,7 +206,9 @@ wlog_name(struct worker *w, const struct policy_answer *a, const struct ip_addr 
 		return;
 	}
 	*e = (struct link_event_name){
-		.head = { .type = LINK_EVENT_NAME, .len_octets = sizeof(*e), .worker = (uint16_t)w->conf.index,
+		.head = { .type = LINK_EVENT_NAME,
+			.len_octets = sizeof(*e),
+			.worker = (uint16_t)w->conf.index,
 			.dataplane_incarnation = w->segment->incarnation,
 			.control_incarnation = w->segment->live->incarnation[SEGMENT_CONTROL] },
 		.tag = a->tag,

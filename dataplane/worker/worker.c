@@ -71,13 +71,12 @@ worker_fill_env(struct worker *w, uint32_t listener, struct smtp_env *env)
 }
 
 /* What this data plane carries end to end: what else a backend may offer, no client hears of it. */
-#define EXT_CARRIED                                                                                                   \
-	(EXT_PIPELINING | EXT_SIZE | EXT_8BITMIME | EXT_SMTPUTF8 | EXT_DSN | EXT_ENHANCEDSTATUSCODES | EXT_CHUNKING | \
+#define EXT_CARRIED                                                                                                    \
+	(EXT_PIPELINING | EXT_SIZE | EXT_8BITMIME | EXT_SMTPUTF8 | EXT_DSN | EXT_ENHANCEDSTATUSCODES | EXT_CHUNKING |  \
 		EXT_BINARYMIME)
 
 /* Apart from the question whether it is time: a frame of 20 KiB, cleared, is nothing to have in every turn. */
-static void __attribute__((noinline))
-renew_offers_now(struct worker *w)
+static void __attribute__((noinline)) renew_offers_now(struct worker *w)
 {
 	const struct snapshot *snap = w->snapshot;
 	struct backend_state states[CONF_BACKENDS_MAX] = { 0 };
@@ -250,7 +249,8 @@ uint64_t
 worker_memory_octets(const struct conf *conf)
 {
 	return (uint64_t)conf->sessions *
-		(session_stride_octets() + relay_stride_octets() + sizeof(struct kept_rcpts) / KEPT_RCPTS_SHARE + 4 * sizeof(struct limits_cell));
+	       (session_stride_octets() + relay_stride_octets() + sizeof(struct kept_rcpts) / KEPT_RCPTS_SHARE +
+		       4 * sizeof(struct limits_cell));
 }
 
 struct worker *
@@ -258,7 +258,9 @@ worker_create(const struct worker_conf *conf, uint64_t now_us, char *why, uint32
 {
 	const struct snapshot *snap = atomic_load_explicit(&conf->shared->snapshot, memory_order_acquire);
 	struct worker *w = aligned_alloc(64, (sizeof(*w) + 63) & ~(size_t)63);
-	struct net_conf net_conf = { .n_ports = snap->n_ports, .steering = &conf->shared->steering, .worker = conf->index };
+	struct net_conf net_conf = {
+		.n_ports = snap->n_ports, .steering = &conf->shared->steering, .worker = conf->index
+	};
 	struct siphash_key limits_key;
 	struct tcp_conf tcp_conf;
 
@@ -283,7 +285,8 @@ worker_create(const struct worker_conf *conf, uint64_t now_us, char *why, uint32
 	for (uint32_t i = 0; i < snap->n_ports; i++)
 		net_conf.port[i] = snap->ports[i];
 	tcp_conf = tcp_conf_of(w, snap);
-	if (create_pools(w, snap->conf->sessions) != 0 || limits_init(&w->limits, snap->conf->sessions, &limits_key) != 0 ||
+	if (create_pools(w, snap->conf->sessions) != 0 ||
+		limits_init(&w->limits, snap->conf->sessions, &limits_key) != 0 ||
 		(w->net = net_create(&net_conf, w->io->pool, w->counters, worker_random(w), now_us)) == NULL ||
 		(w->tcp = tcp_create(&tcp_conf, w->io->pool, w->counters, now_us)) == NULL) {
 		snprintf(why, why_octets, "no memory for %u sessions of a worker", snap->conf->sessions);
@@ -344,7 +347,8 @@ input_frame(struct worker *w, struct port_frame *f, bool redirected)
 			return;
 		}
 		/* a datagram made whole from fragments goes in place of the last of them */
-		w->io->ops->redirect(w->io, out.owner, &(struct port_frame){ .view = out.whole, .port_index = f->port_index });
+		w->io->ops->redirect(
+			w->io, out.owner, &(struct port_frame){ .view = out.whole, .port_index = f->port_index });
 		break;
 	}
 	buf_unref(w->io->pool, out.reassembled);
@@ -499,9 +503,10 @@ output_segments(struct worker *w)
 		worked = true;
 		for (uint32_t i = 0; i < n; i++) {
 			struct tcp_seg_out *o = &w->seg_out[i];
-			int rc = o->reply_to != NULL ?
-				net_wrap_reply(w->net, &o->frame, &o->flow, o->tcp_header_octets, o->reply_to, w->now_us) :
-				net_wrap(w->net, &o->frame, &o->flow, o->tcp_header_octets, w->now_us);
+			int rc = o->reply_to != NULL
+			                 ? net_wrap_reply(w->net, &o->frame, &o->flow, o->tcp_header_octets,
+						   o->reply_to, w->now_us)
+			                 : net_wrap(w->net, &o->frame, &o->flow, o->tcp_header_octets, w->now_us);
 
 			if (rc == 0) {
 				*tx_slot(w) = o->frame;

@@ -27,8 +27,8 @@ struct worker;
 struct worker_shared {
 	struct flow_steering steering;
 	uint32_t n_workers;
-	_Atomic(const struct snapshot *) snapshot; /* published by the main thread, see worker_publish() */
-	atomic_uint drain;                         /* 1: no new sessions, 421 to idle ones, messages finish */
+	_Atomic(const struct snapshot *) snapshot;      /* published by the main thread, see worker_publish() */
+	atomic_uint drain;                              /* 1: no new sessions, 421 to idle ones, messages finish */
 	atomic_uint backend_suspect[CONF_BACKENDS_MAX]; /* a session failed on it: worker 0 probes soon */
 };
 
@@ -36,10 +36,10 @@ struct worker_conf {
 	uint32_t index; /* 0 to shared->n_workers - 1 */
 	struct worker_shared *shared;
 	struct port_io *io;
-	struct segment *segment; /* attached; borrowed for life */
+	struct segment *segment;                    /* attached; borrowed for life */
 	struct stream *(*stream_create)(void *arg); /* of each client session; NULL: identity */
 	void *stream_arg;
-	uint8_t random[32];      /* fresh from the system (the simulator's seed there) */
+	uint8_t random[32]; /* fresh from the system (the simulator's seed there) */
 };
 
 /* Reads shared->snapshot for sizes and ports. NULL and a message in why when memory is short. */

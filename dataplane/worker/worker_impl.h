@@ -20,20 +20,20 @@
 #include "dataplane/worker/limits.h"
 #include "dataplane/worker/worker.h"
 
-#define TX_BURST_FRAMES        32
-#define RX_BURSTS_PER_TURN     4     /* then everything is answered before more is taken */
-#define READY_PER_TURN         512   /* connections served in a turn */
-#define ANSWERS_PER_TURN       256
-#define TIMERS_PER_TURN        256
-#define SESSION_PUMP_MAX       64    /* steps one session may take in a turn */
-#define OVER_LIMIT_POLITE_SHARE 4    /* of the slots in use beyond one in so many: no 421 for who is over his limit */
-#define CLOSE_LINGER_US        1000000  /* after 221: who closes first keeps TIME-WAIT, so the client gets a second */
-#define BACKEND_LINGER_US      5000000  /* after QUIT: the backend closes first */
-#define KEPT_RCPTS_SHARE       8     /* one such memory for so many sessions: most have no transaction open */
-#define KEPT_RCPTS_MAX         100   /* accepted recipients remembered; the null sender's beyond: 452 */
-#define PROXY_HEADER_WAIT_US   5000000  /* as long as Postfix waits for one */
-#define PROBES_AT_ONCE         8
-#define LISTENER_NONE          0xffffffffu
+#define TX_BURST_FRAMES         32
+#define RX_BURSTS_PER_TURN      4   /* then everything is answered before more is taken */
+#define READY_PER_TURN          512 /* connections served in a turn */
+#define ANSWERS_PER_TURN        256
+#define TIMERS_PER_TURN         256
+#define SESSION_PUMP_MAX        64 /* steps one session may take in a turn */
+#define OVER_LIMIT_POLITE_SHARE 4  /* of the slots in use beyond one in so many: no 421 for who is over his limit */
+#define CLOSE_LINGER_US         1000000 /* after 221: who closes first keeps TIME-WAIT, so the client gets a second */
+#define BACKEND_LINGER_US       5000000 /* after QUIT: the backend closes first */
+#define KEPT_RCPTS_SHARE        8       /* one such memory for so many sessions: most have no transaction open */
+#define KEPT_RCPTS_MAX          100     /* accepted recipients remembered; the null sender's beyond: 452 */
+#define PROXY_HEADER_WAIT_US    5000000 /* as long as Postfix waits for one */
+#define PROBES_AT_ONCE          8
+#define LISTENER_NONE           0xffffffffu
 
 enum end_kind { END_CLIENT, END_BACKEND, END_PROBE };
 
@@ -45,16 +45,16 @@ struct end {
 };
 
 enum session_wait {
-#define SESSION_WAITS(X)                                                                                              \
-	X(NONE)            /* the client speaks */                                                                    \
-	X(PROXY)           /* a trusted proxy's header is awaited, nothing has begun */                               \
-	X(CONNECT_VERDICT) /* the banner waits for the client's verdict (reject_at = connect) */                      \
-	X(GREET_PAUSE)     /* the banner waits */                                                                     \
-	X(VERDICT)         /* a recipient waits for the client's verdict */                                           \
-	X(NAME)            /* a recipient waits for the client's name, which XCLIENT hands over */                    \
-	X(BACKEND_RCPT)    /* a recipient waits for the backend */                                                    \
-	X(BACKEND_DATA)    /* DATA waits for the backend */                                                           \
-	X(BACKEND_DOT)     /* the end of data waits for the backend */                                                \
+#define SESSION_WAITS(X)                                                                                               \
+	X(NONE)            /* the client speaks */                                                                     \
+	X(PROXY)           /* a trusted proxy's header is awaited, nothing has begun */                                \
+	X(CONNECT_VERDICT) /* the banner waits for the client's verdict (reject_at = connect) */                       \
+	X(GREET_PAUSE)     /* the banner waits */                                                                      \
+	X(VERDICT)         /* a recipient waits for the client's verdict */                                            \
+	X(NAME)            /* a recipient waits for the client's name, which XCLIENT hands over */                     \
+	X(BACKEND_RCPT)    /* a recipient waits for the backend */                                                     \
+	X(BACKEND_DATA)    /* DATA waits for the backend */                                                            \
+	X(BACKEND_DOT)     /* the end of data waits for the backend */                                                 \
 	X(CLOSE)           /* the last reply is on its way; the client closes */
 #define X(name) SESSION_WAIT_##name,
 	SESSION_WAITS(X)
@@ -71,38 +71,39 @@ struct kept_rcpts {
 /* The backend's side of a session. */
 struct session_relay {
 	struct session_relay *next_free;
-	struct conf_backend conf;      /* copied at connect */
+	struct conf_backend conf; /* copied at connect */
 	char our_name[CONF_HOST_OCTETS];
-	uint32_t conf_index;           /* its index then */
+	uint32_t conf_index; /* its index then */
 	uint64_t opened_us;
 	bool quitting;
-	struct relay *relay;           /* behind this struct, relay_octets() */
+	struct relay *relay; /* behind this struct, relay_octets() */
 };
 
 struct session {
 	struct session *next_free;
 	uint32_t slot;
 	bool live;
-	uint8_t wait;                  /* enum session_wait */
-	bool client_eof, client_gone;  /* FIN seen; connection over */
-	bool is_submission;            /* spliced: of a submission listener, or a known client's where that is on */
-	bool begun;                    /* the client is known by address; before it only SESSION_WAIT_PROXY */
+	uint8_t wait;                 /* enum session_wait */
+	bool client_eof, client_gone; /* FIN seen; connection over */
+	bool is_submission;           /* spliced: of a submission listener, or a known client's where that is on */
+	bool begun;                   /* the client is known by address; before it only SESSION_WAIT_PROXY */
 	bool dns_asked;
-	bool name_asked;               /* of a client whose verdict was known: nobody waits for it */
-	bool message_open;             /* octets of a message went to the backend, no final answer yet */
-	bool txn_failed;               /* the backend of this transaction failed after it had accepted a recipient */
+	bool name_asked;   /* of a client whose verdict was known: nobody waits for it */
+	bool message_open; /* octets of a message went to the backend, no final answer yet */
+	bool txn_failed;   /* the backend of this transaction failed after it had accepted a recipient */
 	bool txn_has_pool;
-	bool counted;                  /* in the limits */
-	bool backend_eof;              /* submission: the backend's FIN was seen */
-	bool poke;                     /* the dialogue was answered: it may have more to do without new octets */
-	uint64_t number;               /* unique in the worker's life; low 24 bits are the slot */
-	struct flow flow;              /* the client's; its local end is that of the connection, which names the listener */
-	struct ip_addr told_local;     /* what the client connected to, for backends: the connection's own, or a trusted proxy's word */
+	bool counted;     /* in the limits */
+	bool backend_eof; /* submission: the backend's FIN was seen */
+	bool poke;        /* the dialogue was answered: it may have more to do without new octets */
+	uint64_t number;  /* unique in the worker's life; low 24 bits are the slot */
+	struct flow flow; /* the client's; its local end is that of the connection, which names the listener */
+	struct ip_addr
+		told_local; /* what the client connected to, for backends: the connection's own, or a trusted proxy's word */
 	uint16_t told_local_port;
 	char listener_name[CONF_NAME_OCTETS];
 	struct end client, backend;
 	struct stream *stream;
-	struct buf_view held;          /* plain octets the dialogue has not taken; one reference */
+	struct buf_view held; /* plain octets the dialogue has not taken; one reference */
 	struct wheel_node timer;
 	uint64_t accepted_us, verdict_due_us, linger_due_us, pause_due_us;
 	uint64_t asked_us;
@@ -111,22 +112,22 @@ struct session {
 	char ptr_name[256];
 	/* the recipient under judgement */
 	struct policy_answer answer;
-	uint64_t rcpt_us;              /* when it was let through */
-	uint64_t rcpt_begun_us;        /* when its turn came: the client waits for its reply since then */
-	uint64_t tried;                /* backends by bit */
-	uint32_t backend_opens;        /* connections to backends so far: tells an old one's event from a new one's */
-	uint16_t pool;                 /* of this transaction where txn_has_pool */
+	uint64_t rcpt_us;       /* when it was let through */
+	uint64_t rcpt_begun_us; /* when its turn came: the client waits for its reply since then */
+	uint64_t tried;         /* backends by bit */
+	uint32_t backend_opens; /* connections to backends so far: tells an old one's event from a new one's */
+	uint16_t pool;          /* of this transaction where txn_has_pool */
 	struct kept_rcpts *kept_rcpts;
 	struct session_relay *relay;
-	uint64_t octets;               /* of all messages */
-	uint32_t rcpts_accepted;       /* of this transaction */
+	uint64_t octets;         /* of all messages */
+	uint32_t rcpts_accepted; /* of this transaction */
 	char message_from[SMTP_PATH_MAX_OCTETS + 1];
 	char message_backend[CONF_NAME_OCTETS];
 	uint64_t message_ref;
-	const char *end_reason;        /* constant word for the log */
+	const char *end_reason; /* constant word for the log */
 	uint64_t spliced[SPLICE_WAYS], splice_acked[SPLICE_WAYS];
-	struct splice *splice;         /* submission: behind the session, splice_octets() */
-	struct smtp_session *smtp;     /* behind the session, smtp_session_octets() */
+	struct splice *splice;     /* submission: behind the session, splice_octets() */
+	struct smtp_session *smtp; /* behind the session, smtp_session_octets() */
 };
 
 struct probe {
@@ -155,13 +156,13 @@ struct worker {
 	struct limits limits;
 	struct ring *event, *answer;
 	uint64_t now_us;
-	uint32_t now_s;                  /* policy time */
+	uint32_t now_s; /* policy time */
 	uint64_t deadline_us;
 	uint64_t next_number;
 	uint32_t offer_ext[CONF_LISTENERS_MAX]; /* derived from the backends' states, renewed every OFFER_RENEW_US */
 	uint64_t offer_size[CONF_LISTENERS_MAX];
 	uint64_t offer_due_us;
-	struct session *sessions_mem;    /* slots of session_stride octets */
+	struct session *sessions_mem; /* slots of session_stride octets */
 	size_t session_stride;
 	uint32_t n_slots, n_live;
 	_Atomic uint32_t n_live_shared;
@@ -175,7 +176,7 @@ struct worker {
 	struct probe probe[PROBES_AT_ONCE];
 	struct probe_schedule schedule[CONF_BACKENDS_MAX];
 	uint64_t random_state[2];
-	uint64_t grey_second;            /* policy second and count of log lines for greylisted strangers */
+	uint64_t grey_second; /* policy second and count of log lines for greylisted strangers */
 	uint32_t grey_lines, grey_dropped;
 	struct frame tx[TX_BURST_FRAMES];
 	uint32_t n_tx;
@@ -253,6 +254,7 @@ void wlog_message(struct worker *w, struct session *s, const char *words, const 
 void wlog_session(struct worker *w, struct session *s);
 void wlog_notice(struct worker *w, const char *text);
 void wlog_flush(struct worker *w);
-void wlog_name(struct worker *w, const struct policy_answer *a, const struct ip_addr *client, const char *from, const char *rcpt);
+void wlog_name(struct worker *w, const struct policy_answer *a, const struct ip_addr *client, const char *from,
+	const char *rcpt);
 
 #endif

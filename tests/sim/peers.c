@@ -22,9 +22,10 @@ struct fake_conn {
 	struct fake_mta *m;
 	struct fake_conn *next;
 	bool header_done, in_data, greeted, body_failed;
-	bool in_chunk, chunk_last, chunk_unwanted, bdat_open; /* bdat_open: a message in chunks has begun and not ended */
+	bool in_chunk, chunk_last, chunk_unwanted,
+		bdat_open; /* bdat_open: a message in chunks has begun and not ended */
 	uint64_t chunk_left;
-	uint8_t *bdat;           /* its chunks so far */
+	uint8_t *bdat; /* its chunks so far */
 	size_t bdat_octets;
 	bool ended; /* closed as told: says nothing more */
 	size_t data_start;
@@ -150,7 +151,8 @@ header(struct fake_conn *f)
 			return false;
 		BUG_ON(memcmp(in, sig, 12) != 0);
 		if (in[12] == 0x21 && in[13] == 0x11) {
-			a = ip_addr_v4((uint32_t)in[16] << 24 | (uint32_t)in[17] << 16 | (uint32_t)in[18] << 8 | in[19]);
+			a = ip_addr_v4(
+				(uint32_t)in[16] << 24 | (uint32_t)in[17] << 16 | (uint32_t)in[18] << 8 | in[19]);
 			ip_addr_format(&a, f->msg.client);
 		} else if (in[12] == 0x21 && in[13] == 0x21) {
 			memcpy(a.octet, in + 16, 16);
@@ -274,8 +276,11 @@ command(struct fake_conn *f, const char *line)
 		if (fails(f, m->at_ehlo))
 			return;
 		snprintf(f->msg.helo, sizeof(f->msg.helo), "%.255s", line + 5);
-		snprintf(reply, sizeof(reply), "250-mta.example\r\n%s%s250 ENHANCEDSTATUSCODES\r\n", m->ext != NULL ? m->ext : "",
-			m->client_address == CLIENT_ADDRESS_XCLIENT ? "250-XCLIENT NAME ADDR PORT PROTO HELO REVERSE_NAME\r\n" : "");
+		snprintf(reply, sizeof(reply), "250-mta.example\r\n%s%s250 ENHANCEDSTATUSCODES\r\n",
+			m->ext != NULL ? m->ext : "",
+			m->client_address == CLIENT_ADDRESS_XCLIENT
+				? "250-XCLIENT NAME ADDR PORT PROTO HELO REVERSE_NAME\r\n"
+				: "");
 		say(f, reply);
 	} else if (strncasecmp(line, "XCLIENT", 7) == 0) {
 		copy_arg(f->msg.client, sizeof(f->msg.client), line, " ADDR=");
@@ -376,7 +381,8 @@ serve(struct fake_conn *f)
 		}
 		{
 			const uint8_t *at = c->in + c->in_seen;
-			const uint8_t *nl = c->in_octets > c->in_seen ? memchr(at, '\n', c->in_octets - c->in_seen) : NULL;
+			const uint8_t *nl =
+				c->in_octets > c->in_seen ? memchr(at, '\n', c->in_octets - c->in_seen) : NULL;
 			char line[4096];
 			size_t n;
 
@@ -496,8 +502,8 @@ keep_log(struct fake_control *c, const struct link_event_log *e)
 
 	BUG_ON(!log_record_valid(e));
 	for (bool more = log_record_first(e, &f); more; more = log_record_next(e, &f))
-		n += (size_t)snprintf(line + n, sizeof(c->log[0]) - n, " %s=%.*s", log_field_name(f.id), (int)MIN(f.len_octets, 300u),
-			(const char *)f.octets);
+		n += (size_t)snprintf(line + n, sizeof(c->log[0]) - n, " %s=%.*s", log_field_name(f.id),
+			(int)MIN(f.len_octets, 300u), (const char *)f.octets);
 }
 
 static void
@@ -592,7 +598,8 @@ port_init(struct conf_port *p, const char *name, uint8_t n, const char *v4, cons
 }
 
 static void
-backend_init(struct conf_backend *b, const char *name, const char *addr, uint16_t port, enum conf_client_address how, uint32_t id)
+backend_init(struct conf_backend *b, const char *name, const char *addr, uint16_t port, enum conf_client_address how,
+	uint32_t id)
 {
 	*b = (struct conf_backend){ .port = port, .client_address = (uint8_t)how, .id = id };
 	snprintf(b->name, sizeof(b->name), "%s", name);
@@ -600,9 +607,12 @@ backend_init(struct conf_backend *b, const char *name, const char *addr, uint16_
 }
 
 static void
-listener_init(struct conf_listener *l, const char *name, enum conf_role role, uint16_t port, uint64_t pools, uint16_t default_pool)
+listener_init(struct conf_listener *l, const char *name, enum conf_role role, uint16_t port, uint64_t pools,
+	uint16_t default_pool)
 {
-	*l = (struct conf_listener){ .role = (uint8_t)role, .port = port, .pools = pools, .default_pool = default_pool, .n_addrs = 2 };
+	*l = (struct conf_listener){
+		.role = (uint8_t)role, .port = port, .pools = pools, .default_pool = default_pool, .n_addrs = 2
+	};
 	snprintf(l->name, sizeof(l->name), "%s", name);
 	BUG_ON(ip_addr_parse("198.18.0.2", &l->addr[0]) != 0 || ip_addr_parse("2001:db8:0:1::2", &l->addr[1]) != 0);
 }

@@ -28,23 +28,23 @@ enum fake_fail { /* what the backend does when the named stage comes */
 	FAKE_4XX,
 	FAKE_5XX,
 	FAKE_NONSENSE,
-	FAKE_RAW,      /* says raw, whatever that is */
+	FAKE_RAW, /* says raw, whatever that is */
 };
 
 struct fake_mta {
 	struct sim *sim;
 	struct sim_host *host;
 	enum conf_client_address client_address;
-	const char *banner;         /* without code; NULL: "mta.example ESMTP" */
-	const char *ext;            /* EHLO lines, e.g. "250-SIZE 50000000\r\n250-8BITMIME\r\n"; XCLIENT is added by itself */
+	const char *banner; /* without code; NULL: "mta.example ESMTP" */
+	const char *ext;    /* EHLO lines, e.g. "250-SIZE 50000000\r\n250-8BITMIME\r\n"; XCLIENT is added by itself */
 	enum fake_fail at_connect, at_banner, at_ehlo, at_mail, at_rcpt, at_data, at_body, at_chunk, at_dot;
-	const char *unknown_rcpt;   /* answered 550 */
+	const char *unknown_rcpt; /* answered 550 */
 	bool open_relay;
-	bool tolerant;              /* takes lines that no relay of ours would send: behind a splice */
-	uint64_t delay_us;          /* before each reply */
-	const char *raw;            /* of FAKE_RAW */
-	bool dribble;               /* replies go out one octet at a time, a millisecond apart */
-	bool deaf_in_data;          /* once it said 354 it takes nothing more from its socket */
+	bool tolerant;     /* takes lines that no relay of ours would send: behind a splice */
+	uint64_t delay_us; /* before each reply */
+	const char *raw;   /* of FAKE_RAW */
+	bool dribble;      /* replies go out one octet at a time, a millisecond apart */
+	bool deaf_in_data; /* once it said 354 it takes nothing more from its socket */
 	struct fake_message message[FAKE_MESSAGES_MAX];
 	uint32_t n_messages;
 	uint32_t n_conns, n_quits, n_aborted_in_data, n_chunks;
@@ -63,10 +63,10 @@ struct fake_control {
 	struct sim *sim;
 	struct client_verdict verdict; /* the answer */
 	const char *ptr;
-	bool silent;                   /* answers nothing */
+	bool silent; /* answers nothing */
 	uint64_t delay_us;
 	uint32_t n_questions;
-	char log[64][4096];            /* the last lines, a ring */
+	char log[64][4096]; /* the last lines, a ring */
 	uint32_t n_log;
 	struct {
 		uint64_t due_us;

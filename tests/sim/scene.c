@@ -19,8 +19,10 @@ framed_stream(bool is_client)
 {
 	static const uint32_t record_octets[] = { 1, 7, 100, 1400, STREAM_TEST_RECORD_MAX_OCTETS };
 	struct stream_test *t = malloc(sizeof(*t));
-	const struct stream_test_conf conf = { .record_octets = record_octets[n_framed % ARRAY_LEN(record_octets)], .delay_us = 3000,
-		.handshake_octets = 700, .is_client = is_client };
+	const struct stream_test_conf conf = { .record_octets = record_octets[n_framed % ARRAY_LEN(record_octets)],
+		.delay_us = 3000,
+		.handshake_octets = 700,
+		.is_client = is_client };
 
 	BUG_ON(t == NULL || n_framed == ARRAY_LEN(framed));
 	framed[n_framed++] = t;
@@ -64,7 +66,6 @@ scene_conf(struct scene *s)
 static void
 start(struct scene *s, struct sim_conf conf, uint32_t n_workers)
 {
-
 	if (s->framed)
 		conf.stream_create = framed_server;
 	s->config.conf.workers = n_workers;
@@ -74,9 +75,12 @@ start(struct scene *s, struct sim_conf conf, uint32_t n_workers)
 	s->lan = sim_host_add(s->sim, 1, "198.18.1.3", "2001:db8:0:2::3");
 	fake_mta_start(&s->mta, s->sim, s->lan, "198.18.1.3", 25, CLIENT_ADDRESS_PROXY_V2);
 	/* a host has one list of accepted connections: each fake gets a host of its own on the same address space */
-	fake_mta_start(&s->mta_x, s->sim, sim_host_add(s->sim, 1, "198.18.1.4", NULL), "198.18.1.4", 2525, CLIENT_ADDRESS_XCLIENT);
-	fake_mta_start(&s->mta_v1, s->sim, sim_host_add(s->sim, 1, "198.18.1.5", NULL), "198.18.1.5", 24, CLIENT_ADDRESS_PROXY_V1);
-	fake_mta_start(&s->submit, s->sim, sim_host_add(s->sim, 1, "198.18.1.6", NULL), "198.18.1.6", 587, CLIENT_ADDRESS_PROXY_V2);
+	fake_mta_start(&s->mta_x, s->sim, sim_host_add(s->sim, 1, "198.18.1.4", NULL), "198.18.1.4", 2525,
+		CLIENT_ADDRESS_XCLIENT);
+	fake_mta_start(&s->mta_v1, s->sim, sim_host_add(s->sim, 1, "198.18.1.5", NULL), "198.18.1.5", 24,
+		CLIENT_ADDRESS_PROXY_V1);
+	fake_mta_start(&s->submit, s->sim, sim_host_add(s->sim, 1, "198.18.1.6", NULL), "198.18.1.6", 587,
+		CLIENT_ADDRESS_PROXY_V2);
 	s->submit.tolerant = true;
 	s->control.sim = s->sim;
 	sim_on_step(s->sim, step, s);

@@ -6,10 +6,10 @@
 
 #include "tests/sim/peers.h"
 
-#define CLIENT4     "198.18.0.10"
-#define GATEWAY4    "198.18.0.2"
-#define CLIENT6     "2001:db8:0:1::10"
-#define GATEWAY6    "2001:db8:0:1::2"
+#define CLIENT4  "198.18.0.10"
+#define GATEWAY4 "198.18.0.2"
+#define CLIENT6  "2001:db8:0:1::10"
+#define GATEWAY6 "2001:db8:0:1::2"
 
 struct scene {
 	struct sim *sim;
@@ -17,9 +17,9 @@ struct scene {
 	struct sim_host *client, *lan;
 	struct fake_mta mta, mta_x, mta_v1, submit;
 	struct fake_control control;
-	bool framed;              /* clients and gateway talk through the stream that re-frames and delays */
-	char reply[8192];         /* the last one, whole */
-	char message[4096];       /* room for scene_deliver() */
+	bool framed;        /* clients and gateway talk through the stream that re-frames and delays */
+	char reply[8192];   /* the last one, whole */
+	char message[4096]; /* room for scene_deliver() */
 };
 
 /* config may be changed between scene_conf() and scene_start(). */

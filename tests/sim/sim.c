@@ -111,7 +111,9 @@ fly(struct sim *sim, uint32_t port, int from_host, const struct frame *f, uint64
 	BUG_ON(octets > SIM_FRAME_MAX_OCTETS);
 	w = malloc(sizeof(*w) + octets);
 	BUG_ON(w == NULL);
-	*w = (struct wire_frame){ .due_us = due_us, .order = sim->order++, .port = port, .from_host = from_host, .octets = octets };
+	*w = (struct wire_frame){
+		.due_us = due_us, .order = sim->order++, .port = port, .from_host = from_host, .octets = octets
+	};
 	memcpy(w->data, f->hdr, f->hdr_len_octets);
 	octets = f->hdr_len_octets;
 	for (uint32_t i = 0; i < f->n_views; i++) {
@@ -145,7 +147,8 @@ static void
 to_gateway(struct sim *sim, const struct wire_frame *w)
 {
 	/* any lcore may get it, but one tuple mostly the same one: as a NIC whose table we do not know */
-	struct sim_io *io = &sim->io[(w->octets > 40 ? (w->data[29] + w->data[35] + w->data[37] + sim->rehash) : 0u) % sim->n_workers];
+	struct sim_io *io = &sim->io[(w->octets > 40 ? (w->data[29] + w->data[35] + w->data[37] + sim->rehash) : 0u) %
+				     sim->n_workers];
 	uint8_t *data;
 	struct buf *buf;
 
@@ -155,9 +158,8 @@ to_gateway(struct sim *sim, const struct wire_frame *w)
 	if (buf == NULL)
 		return;
 	memcpy(data, w->data, w->octets);
-	io->rx.frame[io->rx.n++] = (struct port_frame){
-		.view = { .ptr = data, .len_octets = w->octets, .buf = buf }, .port_index = (uint8_t)w->port
-	};
+	io->rx.frame[io->rx.n++] = (struct port_frame){ .view = { .ptr = data, .len_octets = w->octets, .buf = buf },
+		.port_index = (uint8_t)w->port };
 }
 
 static void
@@ -298,16 +300,22 @@ sim_host_add(struct sim *sim, uint32_t port, const char *addr, const char *addr6
 {
 	struct sim_host *h = calloc(1, sizeof(*h));
 	struct net_conf conf = { .n_ports = 1 };
-	struct tcp_conf tcp = { .conns_max = SIM_CONNS_MAX, .syn_ring_entries = 256, .time_wait_max = 4096,
-		.rcv_wnd_max_octets = 256u << 10, .rcv_budget_octets = 64u << 20, .snd_queue_max_octets = 256u << 10,
-		.ooo_max_segs = 256, .mtu = 1500 };
+	struct tcp_conf tcp = { .conns_max = SIM_CONNS_MAX,
+		.syn_ring_entries = 256,
+		.time_wait_max = 4096,
+		.rcv_wnd_max_octets = 256u << 10,
+		.rcv_budget_octets = 64u << 20,
+		.snd_queue_max_octets = 256u << 10,
+		.ooo_max_segs = 256,
+		.mtu = 1500 };
 	uint8_t key[FLOW_KEY_OCTETS];
 
 	BUG_ON(h == NULL || sim->n_hosts == SIM_HOSTS_MAX);
 	h->sim = sim;
 	h->index = sim->n_hosts;
 	h->port = port;
-	conf.port[0] = (struct conf_port){ .mtu = 1500, .mac = { 2, 0, 0, 0, (uint8_t)port, (uint8_t)(10 + h->index) } };
+	conf.port[0] =
+		(struct conf_port){ .mtu = 1500, .mac = { 2, 0, 0, 0, (uint8_t)port, (uint8_t)(10 + h->index) } };
 	BUG_ON(ip_addr_parse(addr, &conf.port[0].addr[0].addr) != 0);
 	conf.port[0].addr[0].prefix_bits = 96 + 24;
 	conf.port[0].n_addrs = 1;
@@ -386,7 +394,9 @@ conn_push(struct sim_conn *c)
 	struct stream *stream = c->stream != NULL ? c->stream : stream_identity();
 
 	while (c->tcp != NULL && tcp_send_room(c->tcp) >= STREAM_ROOM_OCTETS) {
-		struct buf_view v = { .ptr = c->out, .len_octets = (uint32_t)MIN(c->out_octets, (size_t)STREAM_ROOM_OCTETS / 2) }, wire;
+		struct buf_view v = { .ptr = c->out,
+			.len_octets = (uint32_t)MIN(c->out_octets, (size_t)STREAM_ROOM_OCTETS / 2) },
+				wire;
 		const uint32_t used = stream_wrap(stream, &v, &wire, c->host->sim->now_us);
 
 		if (wire.len_octets > 0)
@@ -534,9 +544,11 @@ host_turn(struct sim *sim, struct sim_host *h)
 		}
 	while ((n = tcp_output(h->tcp, seg, 32, sim->now_us)) > 0)
 		for (uint32_t i = 0; i < n; i++) {
-			int rc = seg[i].reply_to != NULL ?
-				net_wrap_reply(h->net, &seg[i].frame, &seg[i].flow, seg[i].tcp_header_octets, seg[i].reply_to, sim->now_us) :
-				net_wrap(h->net, &seg[i].frame, &seg[i].flow, seg[i].tcp_header_octets, sim->now_us);
+			int rc = seg[i].reply_to != NULL
+			                 ? net_wrap_reply(h->net, &seg[i].frame, &seg[i].flow, seg[i].tcp_header_octets,
+						   seg[i].reply_to, sim->now_us)
+			                 : net_wrap(h->net, &seg[i].frame, &seg[i].flow, seg[i].tcp_header_octets,
+						   sim->now_us);
 
 			if (rc == 0)
 				transmit(sim, h->port, (int)h->index, &seg[i].frame);
@@ -604,11 +616,15 @@ sim_create(const struct sim_conf *conf)
 	flow_steering_init(&sim->shared.steering, key, sim->shared.n_workers);
 	worker_publish(&sim->shared, &sim->snapshot);
 	for (uint32_t i = 0; i < conf->n_workers; i++) {
-		struct worker_conf wc = { .index = i, .shared = &sim->shared, .io = &sim->io[i].io, .segment = &sim->segment,
+		struct worker_conf wc = { .index = i,
+			.shared = &sim->shared,
+			.io = &sim->io[i].io,
+			.segment = &sim->segment,
 			.stream_create = conf->stream_create };
 
 		sim->io[i] = (struct sim_io){ .sim = sim, .index = i };
-		sim->io[i].io = (struct port_io){ .ops = &io_ops, .pool = sim->pool, .counters = &sim->segment.counters[i] };
+		sim->io[i].io =
+			(struct port_io){ .ops = &io_ops, .pool = sim->pool, .counters = &sim->segment.counters[i] };
 		for (uint32_t j = 0; j < sizeof(wc.random); j++)
 			wc.random[j] = (uint8_t)sim_random(sim);
 		sim->worker[i] = worker_create(&wc, sim->now_us, why, sizeof(why));

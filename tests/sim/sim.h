@@ -36,12 +36,12 @@ struct sim_conn {
 	struct sim_host *host;
 	struct tcp_conn *tcp; /* NULL when gone */
 	bool connected, eof, reset, refused, timed_out, closed, accepted;
-	uint8_t *in;          /* everything received so far */
+	uint8_t *in;                        /* everything received so far */
 	size_t in_octets, in_room, in_seen; /* seen: up to where the test has looked */
-	const uint8_t *out;   /* what is still to be sent; borrowed until sent */
+	const uint8_t *out;                 /* what is still to be sent; borrowed until sent */
 	size_t out_octets;
 	bool close_after_out, forgotten;
-	bool deaf;            /* takes nothing from its socket: its window closes */
+	bool deaf;             /* takes nothing from its socket: its window closes */
 	struct stream *stream; /* not NULL: in and out are what passes through it; set before anything is sent */
 	void *user;
 };
@@ -51,7 +51,7 @@ struct sim_conf {
 	uint32_t n_workers;
 	struct sim_wire wire;
 	struct stream *(*stream_create)(void *arg); /* of the gateway's sessions; NULL: identity */
-	const struct snapshot_part *parts; /* SNAPSHOT_SECTION_N; NULL: sim_default_parts() */
+	const struct snapshot_part *parts;          /* SNAPSHOT_SECTION_N; NULL: sim_default_parts() */
 };
 
 struct sim *sim_create(const struct sim_conf *conf);
@@ -63,7 +63,8 @@ struct worker *sim_worker(struct sim *sim, uint32_t i);
 struct segment *sim_segment(struct sim *sim);
 struct worker_shared *sim_shared(struct sim *sim);
 struct sim_wire *sim_wire_of(struct sim *sim);
-void sim_rehash(struct sim *sim); /* a new indirection table is NOT applied by workers: only the arrival lcore changes */
+void sim_rehash(
+	struct sim *sim); /* a new indirection table is NOT applied by workers: only the arrival lcore changes */
 
 /* Replaces the configuration while sessions run. */
 void sim_publish(struct sim *sim, const struct snapshot_part *parts);
@@ -97,7 +98,8 @@ uint64_t sim_frames(const struct sim *sim);
  * For a gateway whose workers run elsewhere (threads): with n_workers 0 in sim_conf and `workers` in the configuration, frames for the
  * gateway go to tx, frames of it come in by sim_outside_rx(), and time is the caller's.
  */
-void sim_outside(struct sim *sim, void (*tx)(void *arg, uint32_t port, const uint8_t *frame, uint32_t octets), void *arg);
+void sim_outside(
+	struct sim *sim, void (*tx)(void *arg, uint32_t port, const uint8_t *frame, uint32_t octets), void *arg);
 void sim_outside_rx(struct sim *sim, uint32_t port, const uint8_t *frame, uint32_t octets);
 void sim_set_now(struct sim *sim, uint64_t now_us);
 

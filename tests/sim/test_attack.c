@@ -11,7 +11,6 @@
 static const struct sim_wire clean = { .delay_us = 500 };
 static struct scene s; /* one at a time */
 
-
 /* A small worker, so that a test can exhaust it; clients of the test's network are allowed, so that RCPT reaches the backend. */
 static void
 start_small(uint32_t sessions, uint32_t client_sessions)
@@ -120,7 +119,8 @@ test_a_client_lost_after_the_dot_does_not_leave_a_session_either(void **state)
 	sim_abort(c);
 	for (uint32_t i = 0; i < 300 && fake_control_find(&s.control, "result=unheard")[0] == '\0'; i++)
 		sim_run(s.sim, 10000);
-	CHECK_TRUE("its answer was awaited", strstr(fake_control_find(&s.control, "result=unheard"), "queued as") != NULL);
+	CHECK_TRUE(
+		"its answer was awaited", strstr(fake_control_find(&s.control, "result=unheard"), "queued as") != NULL);
 	sim_host_pause(s.lan, true);
 	sim_run(s.sim, 12000000);
 	CHECK_EQ("gone", sessions(), 0);
@@ -164,7 +164,8 @@ test_a_reload_that_takes_the_backend_away_loses_no_accepted_recipient(void **sta
 	CHECK_EQ("second", scene_chat(&s, c, "RCPT TO:<two@example.org>"), 451);
 	CHECK_EQ("the message", scene_chat(&s, c, "DATA"), 451);
 	CHECK_EQ("nothing was taken", s.mta.n_messages, 0);
-	CHECK_EQ("the next transaction goes to the new one", scene_rcpt(&s, c, "a@sender.example", "one@example.org"), 250);
+	CHECK_EQ("the next transaction goes to the new one", scene_rcpt(&s, c, "a@sender.example", "one@example.org"),
+		250);
 	scene_quit(&s, c);
 	scene_end(&s);
 }
@@ -177,33 +178,20 @@ test_no_form_of_a_foreign_address_is_taken(void **state)
 		const char *rcpt;
 		int want;
 	} rows[] = {
-		{ "<u@elsewhere.example>", 550 },
-		{ "<u@example.org@elsewhere.example>", 501 },
+		{ "<u@elsewhere.example>", 550 }, { "<u@example.org@elsewhere.example>", 501 },
 		{ "<\"u@example.org\"@elsewhere.example>", 550 },
-		{ "<\"u\\\"@example.org\\\"\"@elsewhere.example>", 550 },
-		{ "<@example.org:u@elsewhere.example>", 550 },
-		{ "<@example.org,@example.net:u@elsewhere.example>", 550 },
-		{ "<u@elsewhere.example.>", 501 },
-		{ "<u@example.org.>", 501 },
-		{ "<u@.example.org>", 501 },
-		{ "<u@*>", 501 },
-		{ "<u@notexample.org>", 550 },
-		{ "<u@sub.example.org>", 550 },
-		{ "<u@[198.18.0.2]>", 550 },
-		{ "<u@[IPv6:2001:db8:0:1::2]>", 550 },
-		{ "<u@[tag:example.org]>", 550 },
-		{ "<postmaster@elsewhere.example>", 550 },
-		{ "<abuse@elsewhere.example>", 550 },
-		{ "<\"postmaster\">", 501 },
-		{ "<abuse>", 501 },
-		{ "<u>", 501 },
-		{ "<u@example.org>@elsewhere.example", 501 },
-		{ "<u@elsewhere.example> <u@example.org>", 501 },
-		{ "<u@example.org\t>", 501 },
-		{ "<u@example.org%00>", 501 },
-		{ "<u@ex\xc3\xa4mple.org>", 553 },
+		{ "<\"u\\\"@example.org\\\"\"@elsewhere.example>", 550 }, { "<@example.org:u@elsewhere.example>", 550 },
+		{ "<@example.org,@example.net:u@elsewhere.example>", 550 }, { "<u@elsewhere.example.>", 501 },
+		{ "<u@example.org.>", 501 }, { "<u@.example.org>", 501 }, { "<u@*>", 501 },
+		{ "<u@notexample.org>", 550 }, { "<u@sub.example.org>", 550 }, { "<u@[198.18.0.2]>", 550 },
+		{ "<u@[IPv6:2001:db8:0:1::2]>", 550 }, { "<u@[tag:example.org]>", 550 },
+		{ "<postmaster@elsewhere.example>", 550 }, { "<abuse@elsewhere.example>", 550 },
+		{ "<\"postmaster\">", 501 }, { "<abuse>", 501 }, { "<u>", 501 },
+		{ "<u@example.org>@elsewhere.example", 501 }, { "<u@elsewhere.example> <u@example.org>", 501 },
+		{ "<u@example.org\t>", 501 }, { "<u@example.org%00>", 501 }, { "<u@ex\xc3\xa4mple.org>", 553 },
 		{ "<u@EXAMPLE.ORG>", 250 },
-		{ "<u%elsewhere.example@example.org>", 250 }, /* a local part like any other (POLICY section 2: after the last @) */
+		{ "<u%elsewhere.example@example.org>",
+			250 }, /* a local part like any other (POLICY section 2: after the last @) */
 	};
 	struct sim_conn *c;
 
@@ -228,15 +216,16 @@ test_no_form_of_a_foreign_address_is_taken(void **state)
 static void
 test_no_octets_of_a_message_become_commands(void **state)
 {
-	static const char *const ends[] = { "\n.\n", "\r.\r", "\n.\r\n", "\r\n.\n", "\r\n.\r", "\r\n\0.\r\n", "\r\n.\0\r\n", "\r.\r\n", "\r\r\n.\r\r\n",
-		"\n\r.\n\r" };
+	static const char *const ends[] = { "\n.\n", "\r.\r", "\n.\r\n", "\r\n.\n", "\r\n.\r", "\r\n\0.\r\n",
+		"\r\n.\0\r\n", "\r.\r\n", "\r\r\n.\r\r\n", "\n\r.\n\r" };
 	static const uint32_t lens[] = { 3, 3, 4, 4, 4, 6, 6, 4, 7, 5 };
 
 	(void)state;
 	start_small(64, 0);
 	for (uint32_t i = 0; i < ARRAY_LEN(ends); i++)
 		for (uint32_t cut = 0; cut < 2; cut++) {
-			static const char evil[] = "MAIL FROM:<evil@sender.example>\r\nRCPT TO:<u@example.org>\r\nDATA\r\nforged\r\n.\r\n";
+			static const char evil[] =
+				"MAIL FROM:<evil@sender.example>\r\nRCPT TO:<u@example.org>\r\nDATA\r\nforged\r\n.\r\n";
 			struct sim_conn *c = scene_open(&s, CLIENT4, GATEWAY4);
 			const uint32_t before = s.mta.n_messages;
 			char text[512];

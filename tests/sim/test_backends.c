@@ -70,8 +70,9 @@ check_nothing_left(const char *label, uint32_t bufs_before)
 
 #define HEADER_V1 "PROXY TCP4 203.0.113.7 198.51.100.25 4711 25\r\n"
 #define HEADER_V2 "\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x07\xc6\x33\x64\x19\x12\x67\0\x19"
-#define HEADER_V2_V6                                                                                                  \
-	"\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x24\x20\x01\x0d\xb8\0\x07\0\0\0\0\0\0\0\0\0\x01\x20\x01\x0d\xb8\0\x08\0\0\0\0\0\0\0\0\0\x02" \
+#define HEADER_V2_V6                                                                                                   \
+	"\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x24\x20\x01\x0d\xb8\0\x07\0\0\0\0\0\0\0\0\0\x01\x20\x01\x0d\xb8\0\x08\0\0\0\0" \
+	"\0\0\0\0\0\x02"                                                                                               \
 	"\x12\x67\0\x19"
 
 /* The client's host is a trusted load balancer to the mx listener, or to both. */
@@ -82,7 +83,8 @@ trust_client(bool submission)
 		struct conf_listener *l = &s.config.listener[i];
 
 		l->n_trusted = 2;
-		BUG_ON(ip_addr_parse("2001:db8:ffff::", &l->trusted[0].addr) != 0 || ip_addr_parse("198.18.0.8", &l->trusted[1].addr) != 0);
+		BUG_ON(ip_addr_parse("2001:db8:ffff::", &l->trusted[0].addr) != 0 ||
+			ip_addr_parse("198.18.0.8", &l->trusted[1].addr) != 0);
 		l->trusted[0].prefix_bits = 48;
 		l->trusted[1].prefix_bits = 96 + 29;
 	}
@@ -184,7 +186,10 @@ test_limits_count_the_headers_client(void **state)
 static void
 test_a_trusted_proxy_without_a_header_is_closed(void **state)
 {
-#define ROW(label, text, fin) { label, text, sizeof(text) - 1, fin }
+#define ROW(label, text, fin)                                                                                          \
+	{                                                                                                              \
+		label, text, sizeof(text) - 1, fin                                                                     \
+	}
 	static const struct {
 		const char *label, *octets;
 		size_t n;
@@ -198,7 +203,9 @@ test_a_trusted_proxy_without_a_header_is_closed(void **state)
 		ROW("mixed: v1 word, v2 signature", "PROXY \r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c", false),
 		ROW("mixed: half a signature, then v1", "\r\n\r\n\0\r\nPROXY TCP4 1.2.3.4 1.2.3.4 1 1\r\n", false),
 		ROW("an address of the wrong family", "PROXY TCP4 2001:db8::1 198.51.100.25 4711 25\r\n", false),
-		ROW("an endless line", "PROXY TCP4 203.0.113.7 198.51.100.25 4711 2555555555555555555555555555555555555555555555555555555555555555555",
+		ROW("an endless line",
+			"PROXY TCP4 203.0.113.7 198.51.100.25 4711 "
+		        "2555555555555555555555555555555555555555555555555555555555555555555",
 			false),
 		ROW("v2 of an unknown command", "\r\n\r\n\0\r\nQUIT\n\x2f\x11\0\x0c", false),
 	};
@@ -264,7 +271,8 @@ test_a_proxy_that_speaks_for_itself_is_the_client(void **state)
 	c = open_with(local, sizeof(local) - 1, false);
 	CHECK_EQ("LOCAL", atoi(s.reply), 220);
 	CHECK_EQ("judged as itself", scene_rcpt(&s, c, "a@sender.example", "u@example.org"), 451);
-	CHECK_TRUE("logged as itself", strstr(fake_control_find(&s.control, "rcpt=u@example.org"), "client=" CLIENT4) != NULL);
+	CHECK_TRUE("logged as itself",
+		strstr(fake_control_find(&s.control, "rcpt=u@example.org"), "client=" CLIENT4) != NULL);
 	scene_quit(&s, c);
 	c = open_with(unknown, sizeof(unknown) - 1, false);
 	CHECK_EQ("UNKNOWN", atoi(s.reply), 220);
@@ -306,19 +314,35 @@ test_what_follows_the_header_in_its_segment_is_the_clients(void **state)
 static void
 store_verdict(int16_t score)
 {
-	const struct policy_ctx ctx = {
-		.conf = &s.config.conf, .table = &sim_segment(s.sim)->table, .counters = &sim_segment(s.sim)->counters[0]
-	};
+	const struct policy_ctx ctx = { .conf = &s.config.conf,
+		.table = &sim_segment(s.sim)->table,
+		.counters = &sim_segment(s.sim)->counters[0] };
 	const uint32_t now_s = segment_policy_now_s(sim_segment(s.sim), sim_now_us(s.sim));
-	const struct client_verdict v = { .known = CLIENT_KNOWN, .ptr_state = PTR_CONFIRMED, .zone = score > 0 ? 0 : ZONE_NONE,
-		.score = score, .time_s = now_s };
+	const struct client_verdict v = { .known = CLIENT_KNOWN,
+		.ptr_state = PTR_CONFIRMED,
+		.zone = score > 0 ? 0 : ZONE_NONE,
+		.score = score,
+		.time_s = now_s };
 	struct ip_addr client;
 
 	BUG_ON(ip_addr_parse(CLIENT4, &client) != 0);
 	policy_client_store(&ctx, &client, &v, now_s);
 }
 
-enum splice_row { SPLICED, OFF, OBSERVE, NO_VERDICT, STALE, TWO_POOLS, XCLIENT_BACKEND, NO_HEADER, RCPT_RULE, STRANGER, UNTESTED, TRAPS };
+enum splice_row {
+	SPLICED,
+	OFF,
+	OBSERVE,
+	NO_VERDICT,
+	STALE,
+	TWO_POOLS,
+	XCLIENT_BACKEND,
+	NO_HEADER,
+	RCPT_RULE,
+	STRANGER,
+	UNTESTED,
+	TRAPS
+};
 
 static void
 test_known_clients_are_spliced_where_every_condition_holds(void **state)
@@ -491,7 +515,8 @@ test_a_drained_backend_gets_no_new_session_and_keeps_the_old(void **state)
 	scene_quit(&s, c);
 	CHECK_EQ("there", s.mta.n_messages, before + 2);
 	for (uint32_t i = 0; i < 8; i++)
-		CHECK_EQ("new ones go elsewhere", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 250);
+		CHECK_EQ("new ones go elsewhere", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body),
+			250);
 	CHECK_EQ("none here", s.mta.n_messages, before + 2);
 	sim_run(s.sim, 65000000);
 	CHECK_EQ("probes go on and change nothing", state11->drained, 1);
@@ -552,10 +577,9 @@ test_a_refusal_inside_the_body_is_the_backends_word_and_no_failure(void **state)
 
 /* ---- backends that misbehave ---- */
 
-#define LONG_LINE                                                                                                     \
-	"0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
-#define TEN(x)   x x x x x x x x x x
-#define SEVEN(x) x x x x x x x
+#define LONG_LINE "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
+#define TEN(x)    x x x x x x x x x x
+#define SEVEN(x)  x x x x x x x
 
 static void
 test_whatever_a_backend_says_the_client_gets_one_correct_reply(void **state)
@@ -578,7 +602,10 @@ test_whatever_a_backend_says_the_client_gets_one_correct_reply(void **state)
 		{ "a line without end", TEN(SEVEN(LONG_LINE)) "\r\n", 451, 451 },
 		{ "a few lines", "550-" TEN("a line\r\n550-") "a line\r\n550 end\r\n", 550, 550 },
 		{ "a hundred lines", "550-" TEN(TEN("a line\r\n550-")) "a line\r\n550 end\r\n", 550, 550 },
-		{ "lines without end", "550-" TEN(TEN("a line\r\n550-" "x\r\n550-")) "a line\r\n550 end\r\n", 451, 451 },
+		{ "lines without end",
+			"550-" TEN(TEN("a line\r\n550-"
+				       "x\r\n550-")) "a line\r\n550 end\r\n",
+			451, 451 },
 	};
 
 	(void)state;
@@ -587,7 +614,8 @@ test_whatever_a_backend_says_the_client_gets_one_correct_reply(void **state)
 	make_white("a@sender.example", "u@example.org");
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
 		for (int at_dot = 0; at_dot < 2; at_dot++)
-			for (int dribble = 0; dribble < (strlen(rows[i].raw) > 200 ? 1 : 2); dribble++) { /* long ones whole: it takes its time */
+			for (int dribble = 0; dribble < (strlen(rows[i].raw) > 200 ? 1 : 2);
+				dribble++) { /* long ones whole: it takes its time */
 				const char *label = rows[i].label;
 				struct sim_conn *c = scene_open(&s, CLIENT4, GATEWAY4);
 				const int want = at_dot ? rows[i].dot : rows[i].rcpt;
@@ -604,7 +632,8 @@ test_whatever_a_backend_says_the_client_gets_one_correct_reply(void **state)
 					code = scene_chat(&s, c, "x\r\n.");
 				}
 				if (code != want)
-					print_message("at the dot: %d, in pieces: %d, logged: %s\n", at_dot, dribble, fake_control_find(&s.control, "reply="));
+					print_message("at the dot: %d, in pieces: %d, logged: %s\n", at_dot, dribble,
+						fake_control_find(&s.control, "reply="));
 				CHECK_EQ(label, code, want);
 				CHECK_EQ(label, scene_wait_s(&s), -1);
 				for (const char *p = s.reply; *p != '\0'; p++)
@@ -627,8 +656,8 @@ test_whatever_a_backend_says_the_client_gets_one_correct_reply(void **state)
 static void
 test_words_out_of_turn_never_answer_a_command(void **state)
 {
-	static const char *const words[] = { "421 4.3.2 shutting down\r\n", "250 2.0.0 Ok\r\n", "250 a\r\n250 b\r\n250 c\r\n550 d\r\n",
-		"25", "550 5.1.1 never\r\n" };
+	static const char *const words[] = { "421 4.3.2 shutting down\r\n", "250 2.0.0 Ok\r\n",
+		"250 a\r\n250 b\r\n250 c\r\n550 d\r\n", "25", "550 5.1.1 never\r\n" };
 	enum { AFTER_RCPT, IN_BODY, AFTER_MESSAGE, PLACES };
 
 	(void)state;
@@ -666,7 +695,8 @@ test_words_out_of_turn_never_answer_a_command(void **state)
 			}
 			/* where its words were garbled it may have taken what was not answered 250: never the other way round */
 			CHECK_TRUE("250 is the backend's", dot != 250 || s.mta.n_messages - messages == 1);
-			CHECK_TRUE("and nothing else", dot == 250 || s.mta.n_messages == messages || strcmp(words[i], "25") == 0);
+			CHECK_TRUE("and nothing else",
+				dot == 250 || s.mta.n_messages == messages || strcmp(words[i], "25") == 0);
 			messages = s.mta.n_messages;
 			CHECK_EQ("the next transaction", scene_chat(&s, c, "RSET"), 250);
 			CHECK_EQ("is served", scene_chat(&s, c, "MAIL FROM:<a@sender.example>"), 250);
@@ -779,7 +809,8 @@ burst(const char *label, uint64_t dns_us, uint64_t backend_us, bool backend_sile
 	s.mta.delay_us = backend_us;
 	n += (size_t)snprintf(text + n, sizeof(text) - n, "EHLO client.example\r\nMAIL FROM:<a@sender.example>\r\n");
 	for (uint32_t i = 0; i < 100; i++)
-		n += (size_t)snprintf(text + n, sizeof(text) - n, "RCPT TO:<u%u@%s>\r\n", i, i % 10 == 9 ? "elsewhere.example" : "example.org");
+		n += (size_t)snprintf(text + n, sizeof(text) - n, "RCPT TO:<u%u@%s>\r\n", i,
+			i % 10 == 9 ? "elsewhere.example" : "example.org");
 	n += (size_t)snprintf(text + n, sizeof(text) - n, "DATA\r\n");
 	c = scene_open(&s, CLIENT4, GATEWAY4);
 	s.mta.at_rcpt = backend_silent ? FAKE_SILENT : FAKE_OK;
@@ -863,8 +894,8 @@ test_round_trips_of_a_hand_off(void **state)
 		CHECK_EQ(rows[i].label, scene_chat(&s, c, "RCPT TO:<u@example.org>"), 250);
 		us = sim_now_us(s.sim) - from_us - 2 * half_us; /* the client's own round trip */
 		trips = (uint32_t)((us + half_us) / (2 * half_us));
-		print_message("%-26s %u round trips before the reply to the first recipient (%.0f ms at 200 ms each)\n", rows[i].label, trips,
-			(double)us / 1000);
+		print_message("%-26s %u round trips before the reply to the first recipient (%.0f ms at 200 ms each)\n",
+			rows[i].label, trips, (double)us / 1000);
 		CHECK_EQ(rows[i].label, trips, rows[i].want);
 		from_us = sim_now_us(s.sim);
 		CHECK_EQ(rows[i].label, scene_chat(&s, c, "RCPT TO:<v@example.org>"), 250);

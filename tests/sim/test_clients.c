@@ -14,7 +14,8 @@ static const struct sim_wire clean = { .delay_us = 500 };
 static struct scene s; /* one at a time */
 static const char body[] = "Subject: hello\r\n\r\nlast\r\n";
 
-#define EXT_CHUNKS "250-PIPELINING\r\n250-SIZE 50000000\r\n250-8BITMIME\r\n250-DSN\r\n250-CHUNKING\r\n250-BINARYMIME\r\n"
+#define EXT_CHUNKS                                                                                                     \
+	"250-PIPELINING\r\n250-SIZE 50000000\r\n250-8BITMIME\r\n250-DSN\r\n250-CHUNKING\r\n250-BINARYMIME\r\n"
 
 static void
 start(void)
@@ -104,7 +105,8 @@ test_chunking_is_offered_only_if_all_backends_have_it(void **state)
 static void
 test_chunks_arrive_octet_for_octet(void **state)
 {
-	static const char one[] = "Subject: x\r\n\r\n.\r\nbare\nlf\rcr", two[] = "\0nul\r\n.", three[] = "\r\n\r\n.\r\nQUIT\r\n";
+	static const char one[] = "Subject: x\r\n\r\n.\r\nbare\nlf\rcr", two[] = "\0nul\r\n.",
+			  three[] = "\r\n\r\n.\r\nQUIT\r\n";
 	static const char all[] = "Subject: x\r\n\r\n.\r\nbare\nlf\rcr\0nul\r\n.\r\n\r\n.\r\nQUIT\r\n";
 	struct sim_conn *c;
 
@@ -141,7 +143,9 @@ test_chunks_arrive_octet_for_octet(void **state)
 static void
 test_a_pipelined_burst_of_chunks_over_a_bad_wire(void **state)
 {
-	static const struct sim_wire lossy = { .loss = 10, .duplicate = 5, .reorder = 10, .delay_us = 3000, .jitter_us = 1000 };
+	static const struct sim_wire lossy = {
+		.loss = 10, .duplicate = 5, .reorder = 10, .delay_us = 3000, .jitter_us = 1000
+	};
 	enum { OCTETS = 600000 };
 	char *mail = malloc(OCTETS), *wire = malloc(OCTETS + 65536);
 	size_t n = 0, at = 0, size = 1;
@@ -228,7 +232,8 @@ test_a_backend_that_fails_in_mid_chunk(void **state)
 		CHECK_EQ("in step", scene_chat(&s, c, "NOOP"), 250);
 		CHECK_EQ("nothing was delivered", s.mta.n_messages, 1);
 		scene_quit(&s, c);
-		CHECK_EQ("a new one passes", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 250);
+		CHECK_EQ(
+			"a new one passes", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 250);
 		scene_end(&s);
 	}
 }
@@ -280,7 +285,8 @@ test_a_message_cut_between_chunks_is_never_delivered(void **state)
 		sim_close(c);
 		sim_run(s.sim, 10000000);
 		CHECK_EQ("nothing was delivered", s.mta.n_messages, 1);
-		CHECK_EQ("and a new one passes", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 250);
+		CHECK_EQ("and a new one passes", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body),
+			250);
 		scene_end(&s);
 	}
 }
@@ -328,7 +334,8 @@ test_an_extension_lost_in_mid_session_is_no_5xx(void **state)
 	CHECK_TRUE("CHUNKING", strstr(s.reply, "CHUNKING\r\n") != NULL);
 	s.mta.ext = "250-PIPELINING\r\n";
 	sim_run(s.sim, 40000000); /* a probe later */
-	CHECK_EQ("MAIL with what was offered", scene_chat(&s, c, "MAIL FROM:<a@sender.example> SIZE=100 RET=HDRS"), 250);
+	CHECK_EQ(
+		"MAIL with what was offered", scene_chat(&s, c, "MAIL FROM:<a@sender.example> SIZE=100 RET=HDRS"), 250);
 	CHECK_EQ("no backend can take it now", scene_chat(&s, c, "RCPT TO:<u@example.org>"), 451);
 	CHECK_EQ("RSET", scene_chat(&s, c, "RSET"), 250);
 	CHECK_EQ("MAIL", scene_chat(&s, c, "MAIL FROM:<a@sender.example>"), 250);
@@ -348,7 +355,8 @@ test_ehlo_follows_the_backends_within_a_minute(void **state)
 	(void)state;
 	scene_conf(&s);
 	start();
-	s.mta.ext = s.mta_x.ext = s.mta_v1.ext = "250-SIZE 1000\r\n250-SMTPUTF8\r\n250-8BITMIME\r\n250-AUTH PLAIN\r\n250-XCLIENT NAME\r\n250-NEWTHING\r\n";
+	s.mta.ext = s.mta_x.ext = s.mta_v1.ext = "250-SIZE 1000\r\n250-SMTPUTF8\r\n250-8BITMIME\r\n250-AUTH "
+	                                         "PLAIN\r\n250-XCLIENT NAME\r\n250-NEWTHING\r\n";
 	sim_run(s.sim, 60000000);
 	c = scene_open(&s, CLIENT4, GATEWAY4);
 	CHECK_EQ("EHLO", scene_chat(&s, c, "EHLO client.example"), 250);
@@ -408,8 +416,10 @@ test_bad_manners_greylist_longer_each_by_its_switch(void **state)
 		uint32_t *weight;
 	} rows[] = {
 		{ "early talker", "EHLO client.example\r\n", 1, true, &s.config.conf.protocol_early_talker },
-		{ "pipelining before it was offered", "EHLO client.example\r\nNOOP\r\n", 2, false, &s.config.conf.protocol_pipelining },
-		{ "pipelining after HELO", "HELO client.example\r\nNOOP\r\nNOOP\r\n", 3, false, &s.config.conf.protocol_pipelining },
+		{ "pipelining before it was offered", "EHLO client.example\r\nNOOP\r\n", 2, false,
+			&s.config.conf.protocol_pipelining },
+		{ "pipelining after HELO", "HELO client.example\r\nNOOP\r\nNOOP\r\n", 3, false,
+			&s.config.conf.protocol_pipelining },
 		{ "bare LF", "EHLO client.example\n", 1, false, &s.config.conf.protocol_bare_line },
 		{ "bare CR", "NO\rOP\r\n", 1, false, &s.config.conf.protocol_bare_line },
 		{ "GET", "GET / HTTP/1.1\r\n", 1, false, &s.config.conf.protocol_non_smtp },
@@ -423,7 +433,8 @@ test_bad_manners_greylist_longer_each_by_its_switch(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
 		for (int on = 1; on >= 0; on--) {
 			char say[256];
-			const bool greets = strncmp(rows[i].say, "EHLO", 4) == 0 || strncmp(rows[i].say, "HELO", 4) == 0;
+			const bool greets =
+				strncmp(rows[i].say, "EHLO", 4) == 0 || strncmp(rows[i].say, "HELO", 4) == 0;
 
 			start_manners();
 			if (!on)
@@ -431,7 +442,8 @@ test_bad_manners_greylist_longer_each_by_its_switch(void **state)
 			start();
 			snprintf(say, sizeof(say), "%s", rows[i].say);
 			if (greets && strchr(rows[i].say, '\r') != NULL) {
-				CHECK_EQ(rows[i].label, wait_after(say, rows[i].n_replies, rows[i].early), on ? 480 : 240);
+				CHECK_EQ(rows[i].label, wait_after(say, rows[i].n_replies, rows[i].early),
+					on ? 480 : 240);
 			} else { /* the greeting comes after the bad line, in a segment of its own */
 				struct sim_conn *c = scene_open(&s, CLIENT4, GATEWAY4);
 
@@ -448,7 +460,8 @@ test_bad_manners_greylist_longer_each_by_its_switch(void **state)
 static void
 test_good_manners_score_nothing(void **state)
 {
-	static const char *const say[] = { "EHLO mail.sender.example\r\n", "HELO mail.sender.example\r\n", "EHLO [198.18.0.10]\r\n" };
+	static const char *const say[] = { "EHLO mail.sender.example\r\n", "HELO mail.sender.example\r\n",
+		"EHLO [198.18.0.10]\r\n" };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(say); i++) {
@@ -530,13 +543,15 @@ test_a_stranger_is_caught_by_a_trap_for_a_day(void **state)
 	start_traps();
 	CHECK_TRUE("at once", is_trapped(CLIENT4, "a@sender.example", "trap@example.org"));
 	CHECK_TRUE("for every recipient", is_trapped(CLIENT4, "a@sender.example", "u@example.org"));
-	CHECK_EQ("postmaster is reached", scene_deliver(&s, CLIENT4, "a@sender.example", "postmaster@example.org", body), 250);
+	CHECK_EQ("postmaster is reached",
+		scene_deliver(&s, CLIENT4, "a@sender.example", "postmaster@example.org", body), 250);
 	sim_run(s.sim, UINT64_C(86400) * 1000000);
 	CHECK_EQ("a day later", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 451);
 	CHECK_TRUE("it is the greylist's turn", scene_wait_s(&s) > 0);
 	CHECK_TRUE("caught again", is_trapped(CLIENT4, "a@sender.example", "trap@example.org"));
 	be_other();
-	CHECK_EQ("another address of its network is not", scene_deliver(&s, OTHER4, "a@sender.example", "v@example.org", body), 451);
+	CHECK_EQ("another address of its network is not",
+		scene_deliver(&s, OTHER4, "a@sender.example", "v@example.org", body), 451);
 	CHECK_TRUE("but greylisted", scene_wait_s(&s) > 0);
 	scene_end(&s);
 }
@@ -565,7 +580,8 @@ test_a_known_client_is_caught_after_the_greylist_alone(void **state)
 	(void)state;
 	start_traps();
 	make_white(CLIENT4, "a@sender.example", "u@example.org");
-	CHECK_TRUE("greylisted like anybody", !is_trapped(CLIENT4, "a@sender.example", "trap@example.org") && scene_wait_s(&s) > 0);
+	CHECK_TRUE("greylisted like anybody",
+		!is_trapped(CLIENT4, "a@sender.example", "trap@example.org") && scene_wait_s(&s) > 0);
 	CHECK_EQ("its other mail passes", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 250);
 	sim_run(s.sim, 241000000);
 	CHECK_TRUE("caught when it comes back", is_trapped(CLIENT4, "a@sender.example", "trap@example.org"));
@@ -584,7 +600,8 @@ test_a_trap_never_catches_a_network_with_many_white_triplets(void **state)
 		for (int round = 0; round < 2; round++) {
 			for (int i = 0; i < n; i++) {
 				snprintf(from, sizeof(from), "a@d%c.example", 'a' + i);
-				CHECK_EQ("triplet", scene_deliver(&s, CLIENT4, from, "u@example.org", body), round == 0 ? 451 : 250);
+				CHECK_EQ("triplet", scene_deliver(&s, CLIENT4, from, "u@example.org", body),
+					round == 0 ? 451 : 250);
 			}
 			sim_run(s.sim, round == 0 ? 300000000 : 1000);
 		}

@@ -53,14 +53,14 @@ test_stranger_is_greylisted_counts_down_and_passes(void **state)
 	CHECK_STR("from", m->from, "a@sender.example");
 	CHECK_STR("to", m->to[0], "u@example.org");
 	CHECK_EQ("the next passes at once", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 250);
-	CHECK_TRUE("logged with queue id", strstr(fake_control_find(&s.control, "result=delivered"), "queued as SIM1") != NULL);
+	CHECK_TRUE("logged with queue id",
+		strstr(fake_control_find(&s.control, "result=delivered"), "queued as SIM1") != NULL);
 	scene_end(&s);
 }
 
 static void
 test_ipv6_client_is_served_alike(void **state)
 {
-
 	(void)state;
 	start();
 	make_white(CLIENT6, "a@sender.example", "u@example.org");
@@ -71,7 +71,6 @@ test_ipv6_client_is_served_alike(void **state)
 static void
 test_a_changed_block_acts_in_the_next_reply(void **state)
 {
-
 	(void)state;
 	start();
 	CHECK_EQ("first", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 451);
@@ -147,7 +146,8 @@ test_listed_client_is_rejected_but_postmaster_is_reached(void **state)
 	start();
 	s.control.verdict = (struct client_verdict){ .ptr_state = PTR_CONFIRMED, .zone = 0, .score = 5 };
 	CHECK_EQ("listed", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 554);
-	CHECK_TRUE("text", strstr(s.reply, "554 5.7.1 Sending address not accepted due to spam filter; bl.example (") == s.reply);
+	CHECK_TRUE("text",
+		strstr(s.reply, "554 5.7.1 Sending address not accepted due to spam filter; bl.example (") == s.reply);
 	c = scene_open(&s, CLIENT4, GATEWAY4);
 	CHECK_EQ("postmaster", scene_rcpt(&s, c, "a@sender.example", "postmaster@example.org"), 250);
 	CHECK_EQ("another in the same session", scene_chat(&s, c, "RCPT TO:<u@example.org>"), 554);
@@ -158,7 +158,6 @@ test_listed_client_is_rejected_but_postmaster_is_reached(void **state)
 static void
 test_no_reverse_dns_is_rejected_a_dns_failure_is_not(void **state)
 {
-
 	(void)state;
 	start();
 	s.control.ptr = NULL;
@@ -173,21 +172,21 @@ test_no_reverse_dns_is_rejected_a_dns_failure_is_not(void **state)
 static void
 test_relaying_is_denied_before_anything_else(void **state)
 {
-
 	(void)state;
 	start();
 	s.control.silent = true;
 	CHECK_EQ("other domain", scene_deliver(&s, CLIENT4, "a@sender.example", "u@elsewhere.example", body), 550);
 	CHECK_STR("text", s.reply, "550 5.7.1 Relaying denied\r\n");
-	CHECK_EQ("source route", scene_deliver(&s, CLIENT4, "a@sender.example", "@example.org:u@elsewhere.example", body), 550);
-	CHECK_EQ("percent hack is a local part of ours", scene_deliver(&s, CLIENT4, "a@sender.example", "u%elsewhere.example@example.org", body), 451);
+	CHECK_EQ("source route",
+		scene_deliver(&s, CLIENT4, "a@sender.example", "@example.org:u@elsewhere.example", body), 550);
+	CHECK_EQ("percent hack is a local part of ours",
+		scene_deliver(&s, CLIENT4, "a@sender.example", "u%elsewhere.example@example.org", body), 451);
 	scene_end(&s);
 }
 
 static void
 test_550_of_the_backend_is_its_own_and_undoes_the_record(void **state)
 {
-
 	(void)state;
 	start();
 	s.mta.unknown_rcpt = "nobody@example.org";
@@ -258,14 +257,14 @@ test_reject_at_connect_refuses_by_banner(void **state)
 static void
 test_modes(void **state)
 {
-
 	(void)state;
 	scene_conf(&s);
 	s.config.conf.mode = MODE_OBSERVE;
 	s.control.verdict = (struct client_verdict){ .ptr_state = PTR_CONFIRMED, .zone = 0, .score = 9 };
 	scene_start(&s, 1, 1, clean);
 	scene_settle(&s);
-	CHECK_EQ("observe lets a listed client in", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 250);
+	CHECK_EQ("observe lets a listed client in",
+		scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 250);
 	CHECK_TRUE("and says so", strstr(fake_control_find(&s.control, "would=reject"), "verdict=pass") != NULL);
 	{
 		/* what was delivered without a hit starts warm, each recipient of it */
@@ -282,10 +281,12 @@ test_modes(void **state)
 		sim_publish(s.sim, sim_conf_parts(&s.config));
 		CHECK_EQ("one is warm", scene_deliver(&s, CLIENT4, "w@sender.example", "one@example.org", body), 250);
 		CHECK_EQ("two is warm", scene_deliver(&s, CLIENT4, "w@sender.example", "two@example.org", body), 250);
-		CHECK_EQ("a third is not", scene_deliver(&s, CLIENT4, "w@sender.example", "three@example.org", body), 451);
+		CHECK_EQ("a third is not", scene_deliver(&s, CLIENT4, "w@sender.example", "three@example.org", body),
+			451);
 		s.control.verdict = (struct client_verdict){ .ptr_state = PTR_CONFIRMED, .zone = 0, .score = 9 };
 	}
-	CHECK_EQ("relaying stays denied", scene_deliver(&s, CLIENT4, "a@sender.example", "u@elsewhere.example", body), 550);
+	CHECK_EQ("relaying stays denied", scene_deliver(&s, CLIENT4, "a@sender.example", "u@elsewhere.example", body),
+		550);
 	s.config.conf.mode = MODE_SOFT;
 	sim_publish(s.sim, sim_conf_parts(&s.config));
 	CHECK_EQ("soft makes 451 of it", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 451);
@@ -388,7 +389,10 @@ test_backend_killed_inside_data_is_451_after_the_dot(void **state)
 static void
 test_client_gone_inside_data_aborts_the_backend(void **state)
 {
-	static const struct { const char *label; bool reset; } rows[] = { { "FIN", false }, { "RST", true } };
+	static const struct {
+		const char *label;
+		bool reset;
+	} rows[] = { { "FIN", false }, { "RST", true } };
 
 	(void)state;
 	start();
@@ -466,7 +470,6 @@ test_recipients_of_another_pool_come_separately(void **state)
 static void
 test_another_backend_of_the_pool_is_tried(void **state)
 {
-
 	(void)state;
 	scene_conf(&s);
 	s.config.pool[0].backends = 1 << 0 | 1 << 2; /* mta and mta-v1 */
@@ -475,7 +478,8 @@ test_another_backend_of_the_pool_is_tried(void **state)
 	make_white(CLIENT4, "a@sender.example", "u@example.org");
 	s.mta.at_connect = FAKE_RESET;
 	for (uint32_t i = 0; i < 6; i++)
-		CHECK_EQ("the other one takes it", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 250);
+		CHECK_EQ("the other one takes it",
+			scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 250);
 	CHECK_TRUE("client by PROXY v1", strcmp(s.mta_v1.message[s.mta_v1.n_messages - 1].client, CLIENT4) == 0);
 	scene_end(&s);
 }
@@ -483,7 +487,6 @@ test_another_backend_of_the_pool_is_tried(void **state)
 static void
 test_open_relay_and_loop_are_taken_out_of_service(void **state)
 {
-
 	(void)state;
 	scene_conf(&s);
 	s.mta.open_relay = true;
@@ -491,7 +494,8 @@ test_open_relay_and_loop_are_taken_out_of_service(void **state)
 	scene_start(&s, 1, 1, clean);
 	scene_settle(&s);
 	CHECK_EQ("open relay", segment_backend(sim_segment(s.sim), 11, false)->health, BACKEND_OPEN_RELAY);
-	CHECK_TRUE("names mynetworks", strstr(segment_backend(sim_segment(s.sim), 11, false)->words, "mynetworks") != NULL);
+	CHECK_TRUE("names mynetworks",
+		strstr(segment_backend(sim_segment(s.sim), 11, false)->words, "mynetworks") != NULL);
 	CHECK_EQ("ourselves", segment_backend(sim_segment(s.sim), 12, false)->health, BACKEND_LOOP);
 	CHECK_EQ("first", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 451);
 	sim_run(s.sim, 241000000);
@@ -507,7 +511,8 @@ test_ehlo_offers_what_all_backends_have(void **state)
 
 	(void)state;
 	scene_conf(&s);
-	s.mta_x.ext = "250-PIPELINING\r\n250-SIZE 1000\r\n250-SMTPUTF8\r\n250-AUTH PLAIN\r\n250-VRFY\r\n250-CHUNKING\r\n";
+	s.mta_x.ext =
+		"250-PIPELINING\r\n250-SIZE 1000\r\n250-SMTPUTF8\r\n250-AUTH PLAIN\r\n250-VRFY\r\n250-CHUNKING\r\n";
 	scene_start(&s, 1, 1, clean);
 	scene_settle(&s);
 	c = scene_open(&s, CLIENT4, GATEWAY4);
@@ -516,7 +521,8 @@ test_ehlo_offers_what_all_backends_have(void **state)
 	CHECK_TRUE("the largest SIZE", strstr(s.reply, "SIZE 50000000\r\n") != NULL);
 	CHECK_TRUE("only one has 8BITMIME", strstr(s.reply, "8BITMIME") == NULL);
 	CHECK_TRUE("only one has SMTPUTF8", strstr(s.reply, "SMTPUTF8") == NULL);
-	CHECK_TRUE("never", strstr(s.reply, "AUTH") == NULL && strstr(s.reply, "VRFY") == NULL && strstr(s.reply, "XCLIENT") == NULL);
+	CHECK_TRUE("never", strstr(s.reply, "AUTH") == NULL && strstr(s.reply, "VRFY") == NULL &&
+				    strstr(s.reply, "XCLIENT") == NULL);
 	scene_quit(&s, c);
 	scene_end(&s);
 }
@@ -546,9 +552,9 @@ test_rset_between_messages_resets_the_backend(void **state)
 static void
 test_a_pipelined_burst_keeps_the_order_of_replies(void **state)
 {
-	static const char burst[] =
-		"EHLO client.example\r\nMAIL FROM:<a@sender.example>\r\nRCPT TO:<u@example.org>\r\nRCPT TO:<new@example.org>\r\n"
-		"RCPT TO:<u@elsewhere.example>\r\nNOOP\r\nDATA\r\n";
+	static const char burst[] = "EHLO client.example\r\nMAIL FROM:<a@sender.example>\r\nRCPT "
+	                            "TO:<u@example.org>\r\nRCPT TO:<new@example.org>\r\n"
+				    "RCPT TO:<u@elsewhere.example>\r\nNOOP\r\nDATA\r\n";
 	static const int want[] = { 250, 250, 250, 451, 550, 250, 354 };
 	struct sim_conn *c;
 
@@ -660,7 +666,8 @@ test_too_many_sessions_of_one_address_are_told_421(void **state)
 /* ---- large mail, lossy wire, several workers ---- */
 
 static void
-carry(const char *label, uint64_t seed, uint32_t n_workers, struct sim_wire wire, size_t octets, const char *client, bool framed)
+carry(const char *label, uint64_t seed, uint32_t n_workers, struct sim_wire wire, size_t octets, const char *client,
+	bool framed)
 {
 	uint8_t *mail = malloc(octets + 5);
 	size_t n = 0;
@@ -715,7 +722,9 @@ carry(const char *label, uint64_t seed, uint32_t n_workers, struct sim_wire wire
 static void
 test_large_mail_arrives_octet_for_octet(void **state)
 {
-	static const struct sim_wire lossy = { .loss = 10, .duplicate = 5, .reorder = 10, .delay_us = 5000, .jitter_us = 1000 };
+	static const struct sim_wire lossy = {
+		.loss = 10, .duplicate = 5, .reorder = 10, .delay_us = 5000, .jitter_us = 1000
+	};
 
 	(void)state;
 	carry("20 MB, clean", 11, 1, clean, 20u << 20, CLIENT4, false);
@@ -727,7 +736,9 @@ test_large_mail_arrives_octet_for_octet(void **state)
 static void
 test_a_stream_that_reframes_and_delays_changes_nothing(void **state)
 {
-	static const struct sim_wire lossy = { .loss = 10, .duplicate = 5, .reorder = 10, .delay_us = 2000, .jitter_us = 1000 };
+	static const struct sim_wire lossy = {
+		.loss = 10, .duplicate = 5, .reorder = 10, .delay_us = 2000, .jitter_us = 1000
+	};
 
 	(void)state;
 	for (uint64_t seed = 31; seed < 36; seed++)
@@ -758,8 +769,9 @@ test_many_sessions_over_two_workers_with_a_changing_arrival_lcore(void **state)
 	}
 	sim_run(s.sim, 10000000);
 	CHECK_EQ("all gone", worker_sessions(sim_worker(s.sim, 0)) + worker_sessions(sim_worker(s.sim, 1)), 0);
-	CHECK_TRUE("both had some", counter_read(&sim_segment(s.sim)->counters[0], CTR_worker_sessions_begun) > 0 &&
-		counter_read(&sim_segment(s.sim)->counters[1], CTR_worker_sessions_begun) > 0);
+	CHECK_TRUE(
+		"both had some", counter_read(&sim_segment(s.sim)->counters[0], CTR_worker_sessions_begun) > 0 &&
+					 counter_read(&sim_segment(s.sim)->counters[1], CTR_worker_sessions_begun) > 0);
 	scene_end(&s);
 }
 

@@ -24,12 +24,49 @@ struct talker {
 };
 
 static const char *const words[] = {
-	"EHLO client.example\r\n", "HELO x\r\n", "EHLO\r\n", "MAIL FROM:<a@sender.example>\r\n", "MAIL FROM:<>\r\n",
-	"MAIL FROM:<a@b> SIZE=999999999999999999999\r\n", "RCPT TO:<u@example.org>\r\n", "RCPT TO:<u@elsewhere.example>\r\n",
-	"RCPT TO:<postmaster>\r\n", "RCPT TO:<\"a b\"@example.org>\r\n", "RCPT TO:<@a,@b:u@example.org>\r\n", "DATA\r\n", "BDAT 10\r\n",
-	"BDAT 0 LAST\r\n", "BDAT 99999999999999999999 LAST\r\n", "line of a message\r\n", ".\r\n", "..\r\n", "\n.\n", "\r.\r", "\r\n.\n", "RSET\r\n",
-	"NOOP\r\n", "VRFY u\r\n", "QUIT\r\n", "STARTTLS\r\n", "AUTH PLAIN AAAA\r\n", "XCLIENT ADDR=127.0.0.1\r\n",
-	"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n", "GET / HTTP/1.0\r\n\r\n", "\r\n", "\n", "\r", "MAIL", " ", "<", ">", ":", "@", "\\", "\"", "[", "]",
+	"EHLO client.example\r\n",
+	"HELO x\r\n",
+	"EHLO\r\n",
+	"MAIL FROM:<a@sender.example>\r\n",
+	"MAIL FROM:<>\r\n",
+	"MAIL FROM:<a@b> SIZE=999999999999999999999\r\n",
+	"RCPT TO:<u@example.org>\r\n",
+	"RCPT TO:<u@elsewhere.example>\r\n",
+	"RCPT TO:<postmaster>\r\n",
+	"RCPT TO:<\"a b\"@example.org>\r\n",
+	"RCPT TO:<@a,@b:u@example.org>\r\n",
+	"DATA\r\n",
+	"BDAT 10\r\n",
+	"BDAT 0 LAST\r\n",
+	"BDAT 99999999999999999999 LAST\r\n",
+	"line of a message\r\n",
+	".\r\n",
+	"..\r\n",
+	"\n.\n",
+	"\r.\r",
+	"\r\n.\n",
+	"RSET\r\n",
+	"NOOP\r\n",
+	"VRFY u\r\n",
+	"QUIT\r\n",
+	"STARTTLS\r\n",
+	"AUTH PLAIN AAAA\r\n",
+	"XCLIENT ADDR=127.0.0.1\r\n",
+	"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n",
+	"GET / HTTP/1.0\r\n\r\n",
+	"\r\n",
+	"\n",
+	"\r",
+	"MAIL",
+	" ",
+	"<",
+	">",
+	":",
+	"@",
+	"\\",
+	"\"",
+	"[",
+	"]",
 };
 
 static uint32_t
@@ -171,12 +208,14 @@ test_random_sessions_get_correct_replies_or_a_closed_connection(void **state)
 	s.config.conf.grey_block_s = 1;
 	s.config.conf.grey_source_budget = 0;
 	s.control.verdict.score = 0;
-	scene_start(&s, seed, 2, (struct sim_wire){ .loss = 2, .duplicate = 2, .reorder = 5, .delay_us = 300, .jitter_us = 300 });
+	scene_start(&s, seed, 2,
+		(struct sim_wire){ .loss = 2, .duplicate = 2, .reorder = 5, .delay_us = 300, .jitter_us = 300 });
 	scene_settle(&s);
 	run_noise(sessions, NULL);
 	sim_run(s.sim, 700000000);
 	CHECK_EQ("sessions left", worker_sessions(sim_worker(s.sim, 0)) + worker_sessions(sim_worker(s.sim, 1)), 0);
-	CHECK_TRUE("sessions begun", counter_read(&sim_segment(s.sim)->counters[0], CTR_worker_sessions_begun) > sessions / 10);
+	CHECK_TRUE("sessions begun",
+		counter_read(&sim_segment(s.sim)->counters[0], CTR_worker_sessions_begun) > sessions / 10);
 	CHECK_EQ("and it still serves", scene_deliver(&s, CLIENT6, "z@sender.example", "u@example.org", "x\r\n"), 451);
 	scene_end(&s);
 }
@@ -205,7 +244,8 @@ scribble(void)
 static void
 test_a_hostile_segment_crashes_nothing(void **state)
 {
-	const uint32_t seed = number_from("TEST_SEED", 4712), sessions = number_from("TEST_SESSIONS", SESSIONS_DEFAULT) / 10;
+	const uint32_t seed = number_from("TEST_SEED", 4712),
+		       sessions = number_from("TEST_SESSIONS", SESSIONS_DEFAULT) / 10;
 
 	(void)state;
 	print_message("seed %u, %u sessions\n", seed, sessions);

@@ -36,9 +36,9 @@ struct frame_ring {
 };
 
 struct thread_io {
-	struct port_io io; /* first */
-	struct frame_ring in, out;               /* from and to the host thread */
-	struct frame_ring redirect[N_WORKERS];   /* to us, by giver */
+	struct port_io io;                     /* first */
+	struct frame_ring in, out;             /* from and to the host thread */
+	struct frame_ring redirect[N_WORKERS]; /* to us, by giver */
 	struct frame_ring news[N_WORKERS];
 	uint32_t index;
 	struct worker *worker;
@@ -223,7 +223,8 @@ client_step(struct client *c, uint32_t index)
 	if (c->c == NULL) {
 		c->c = sim_connect(s.client, CLIENT4, GATEWAY4, 25);
 		snprintf(c->text, sizeof(c->text),
-			"EHLO x.example\r\nMAIL FROM:<a%u.%u@sender.example>\r\nRCPT TO:<u@example.org>\r\nQUIT\r\n", index, c->n % 50);
+			"EHLO x.example\r\nMAIL FROM:<a%u.%u@sender.example>\r\nRCPT TO:<u@example.org>\r\nQUIT\r\n",
+			index, c->n % 50);
 		c->n++;
 		return;
 	}
@@ -231,7 +232,8 @@ client_step(struct client *c, uint32_t index)
 		c->c->user = c;
 		sim_send(c->c, c->text, strlen(c->text));
 	}
-	if (c->c->eof || c->c->tcp == NULL || (c->c->in_octets > 0 && memmem(c->c->in, c->c->in_octets, "\n221 ", 5) != NULL)) {
+	if (c->c->eof || c->c->tcp == NULL ||
+		(c->c->in_octets > 0 && memmem(c->c->in, c->c->in_octets, "\n221 ", 5) != NULL)) {
 		if (c->c->in_octets > 0 && memmem(c->c->in, c->c->in_octets, "\n451 4.7.1 Greylisted", 21) != NULL)
 			atomic_fetch_add(&n_deferred, 1);
 		else
@@ -337,11 +339,14 @@ test_four_threads_share_without_a_race(void **state)
 		}
 	}
 	for (uint32_t i = 0; i < N_WORKERS; i++) {
-		struct worker_conf wc = { .index = i, .shared = shared, .io = &tio[i].io, .segment = sim_segment(s.sim) };
+		struct worker_conf wc = {
+			.index = i, .shared = shared, .io = &tio[i].io, .segment = sim_segment(s.sim)
+		};
 		char why[256];
 
 		tio[i].index = i;
-		tio[i].io = (struct port_io){ .ops = &io_ops, .pool = buf_malloc_create(POOL_BUFS),
+		tio[i].io = (struct port_io){ .ops = &io_ops,
+			.pool = buf_malloc_create(POOL_BUFS),
 			.counters = &sim_segment(s.sim)->counters[i] };
 		memset(wc.random, (int)i + 1, sizeof(wc.random));
 		tio[i].worker = worker_create(&wc, now_us(), why, sizeof(why));
@@ -356,8 +361,8 @@ test_four_threads_share_without_a_race(void **state)
 		pthread_join(thread[i], NULL);
 	for (uint32_t i = 0; i < N_WORKERS; i++)
 		redirected += counter_read(&sim_segment(s.sim)->counters[i], CTR_port_redirect_in);
-	print_message("%u snapshots, %u sessions deferred, %u otherwise, %llu frames redirected\n", n_published, atomic_load(&n_deferred),
-		atomic_load(&n_other), (unsigned long long)redirected);
+	print_message("%u snapshots, %u sessions deferred, %u otherwise, %llu frames redirected\n", n_published,
+		atomic_load(&n_deferred), atomic_load(&n_other), (unsigned long long)redirected);
 	CHECK_TRUE("snapshots were changed", n_published > 20);
 	CHECK_TRUE("sessions were served", atomic_load(&n_deferred) > 100);
 	CHECK_TRUE("frames were redirected", redirected > 100);

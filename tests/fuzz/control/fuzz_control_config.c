@@ -39,7 +39,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 		for (unsigned i = 0; i < option_n; i++) /* what is in force can be shown and set again */
 			if (option_table[i].when != OPTION_FILE && option_table[i].type != OPTION_TEXT)
-				BUG_ON(config_set(c, &option_table[i], option_format(&option_table[i], &c->values, shown), why) != 0);
+				BUG_ON(config_set(c, &option_table[i],
+					       option_format(&option_table[i], &c->values, shown), why) != 0);
 	}
 	config_free(c);
 	config_errors_free(&errors);

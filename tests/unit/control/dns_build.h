@@ -72,7 +72,8 @@ dns_count(struct dns_build *b, unsigned at)
 #define DNS_AT_AUTHORITY 8
 
 static inline void
-dns_record(struct dns_build *b, unsigned section, const char *owner, uint16_t type, uint32_t ttl_s, const void *data, size_t n)
+dns_record(struct dns_build *b, unsigned section, const char *owner, uint16_t type, uint32_t ttl_s, const void *data,
+	size_t n)
 {
 	dns_count(b, section);
 	dns_put_name(b, owner);

@@ -44,9 +44,12 @@ write_config(const struct daemon *d, const char *more)
 	fprintf(f,
 		"run_dir = \"%s/run\"; state_dir = \"%s/state\"; hostname = \"gw.example.org\";\n"
 		"ports = ( { name = \"wan\"; device = \"x\"; addresses = [ \"198.18.0.2/16\" ]; } );\n"
-		"pools = ( { name = \"default\"; backends = ( { name = \"mta1\"; address = \"198.18.1.3\"; client_address = \"proxy_v2\"; } ); } );\n"
-		"listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; domains = [ \"example.org\" ]; pools = [ \"default\" ]; } );\n"
-		"state = { entries = 4096; }; log = { file = \"%s/mail.log\"; }; metrics = { listen = \"\"; };\n%s\n", d->dir, d->dir, d->dir, more);
+		"pools = ( { name = \"default\"; backends = ( { name = \"mta1\"; address = \"198.18.1.3\"; "
+	        "client_address = \"proxy_v2\"; } ); } );\n"
+		"listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; domains = [ "
+	        "\"example.org\" ]; pools = [ \"default\" ]; } );\n"
+		"state = { entries = 4096; }; log = { file = \"%s/mail.log\"; }; metrics = { listen = \"\"; };\n%s\n",
+		d->dir, d->dir, d->dir, more);
 	fclose(f);
 }
 
@@ -214,7 +217,8 @@ test_api_lines(void **state)
 		{ "{\"cmd\":\"status\",\"args\":{}}", "result/dataplane/state", "none" },
 		{ "{\"cmd\":\"status\"}", "result/well", "false" },
 		{ "{\"cmd\":\"status\"}", "result/alarms/0", "the data plane is not there: no mail is taken" },
-		{ "{\"cmd\":\"status\"}", "result/alarms/1", "pool default has no backend in service: its mail is deferred" },
+		{ "{\"cmd\":\"status\"}", "result/alarms/1",
+			"pool default has no backend in service: its mail is deferred" },
 		{ "{\"cmd\":\"status\",\"args\":{\"x\":1}}", "error/code", "usage" },
 		{ "{\"cmd\":\"status\",\"args\":[]}", "error/code", "usage" },
 		{ "{\"cmd\":\"frobnicate\"}", "error/code", "usage" },
@@ -225,13 +229,19 @@ test_api_lines(void **state)
 		{ "\x01\xff{", "error/code", "usage" },
 		{ "{\"cmd\":\"status\",\"cmd\":\"status\"}", "error/code", "usage" },
 		{ "{\"cmd\":\"set\",\"args\":{\"option\":\"greylist.block\"}}", "error/code", "usage" },
-		{ "{\"cmd\":\"set\",\"args\":{\"option\":\"greylist.blok\",\"value\":\"1s\"}}", "error/message", "greylist.blok: unknown setting; did you mean greylist.block?" },
-		{ "{\"cmd\":\"set\",\"args\":{\"option\":\"greylist.block\",\"value\":\"-1\"}}", "error/code", "bad-value" },
-		{ "{\"cmd\":\"set\",\"args\":{\"option\":\"greylist.block\",\"value\":\"\"}}", "error/code", "bad-value" },
-		{ "{\"cmd\":\"set\",\"args\":{\"option\":\"greylist.block\",\"value\":\"7h\"}}", "error/code", "bad-value" },
+		{ "{\"cmd\":\"set\",\"args\":{\"option\":\"greylist.blok\",\"value\":\"1s\"}}", "error/message",
+			"greylist.blok: unknown setting; did you mean greylist.block?" },
+		{ "{\"cmd\":\"set\",\"args\":{\"option\":\"greylist.block\",\"value\":\"-1\"}}", "error/code",
+			"bad-value" },
+		{ "{\"cmd\":\"set\",\"args\":{\"option\":\"greylist.block\",\"value\":\"\"}}", "error/code",
+			"bad-value" },
+		{ "{\"cmd\":\"set\",\"args\":{\"option\":\"greylist.block\",\"value\":\"7h\"}}", "error/code",
+			"bad-value" },
 		{ "{\"cmd\":\"set\",\"args\":{\"option\":\"run_dir\",\"value\":\"/x\"}}", "error/code", "bad-value" },
-		{ "{\"cmd\":\"set\",\"args\":{\"option\":\"clients.allow\",\"value\":\"x\"}}", "error/code", "bad-value" },
-		{ "{\"cmd\":\"set\",\"args\":{\"option\":\"dataplane.workers\",\"value\":\"2\"}}", "result/counts", "start" },
+		{ "{\"cmd\":\"set\",\"args\":{\"option\":\"clients.allow\",\"value\":\"x\"}}", "error/code",
+			"bad-value" },
+		{ "{\"cmd\":\"set\",\"args\":{\"option\":\"dataplane.workers\",\"value\":\"2\"}}", "result/counts",
+			"start" },
 		{ "{\"cmd\":\"status\"}", "result/options_waiting_for_start/0", "dataplane.workers" },
 		{ "{\"cmd\":\"unset\",\"args\":{\"option\":\"dataplane.workers\"}}", "ok", "true" },
 		{ "{\"cmd\":\"unset\",\"args\":{\"option\":\"mode\"}}", "error/code", "not-found" },
@@ -245,14 +255,18 @@ test_api_lines(void **state)
 		{ "{\"cmd\":\"grey list\",\"args\":{\"state\":\"blue\"}}", "error/code", "usage" },
 		{ "{\"cmd\":\"grey list\",\"args\":{\"network\":\"x\"}}", "error/code", "usage" },
 		{ "{\"cmd\":\"why\",\"args\":{\"ref\":\"!\"}}", "error/code", "not-found" },
-		{ "{\"cmd\":\"client deny\",\"args\":{\"client\":\"192.0.2.7/24\"}}", "error/message", "192.0.2.7/24 has host bits set; right is 192.0.2.0/24" },
+		{ "{\"cmd\":\"client deny\",\"args\":{\"client\":\"192.0.2.7/24\"}}", "error/message",
+			"192.0.2.7/24 has host bits set; right is 192.0.2.0/24" },
 		{ "{\"cmd\":\"client deny\",\"args\":{\"client\":\"192.0\"}}", "error/code", "bad-value" },
 		{ "{\"cmd\":\"client allow\",\"args\":{\"client\":\"*\"}}", "error/code", "bad-value" },
 		{ "{\"cmd\":\"client forget\",\"args\":{\"client\":\"192.0.2.1\"}}", "error/code", "not-found" },
 		{ "{\"cmd\":\"explain\",\"args\":{\"client\":\"x\"}}", "error/code", "usage" },
-		{ "{\"cmd\":\"explain\",\"args\":{\"client\":\"192.0.2.1\"}}", "result/text", "Greylisted, please try again in 240 seconds" },
-		{ "{\"cmd\":\"explain\",\"args\":{\"client\":\"192.0.2.1\",\"rcpt\":\"x@elsewhere.example\"}}", "result/rule", "2" },
-		{ "{\"cmd\":\"explain\",\"args\":{\"client\":\"192.0.2.1\",\"rcpt\":\"postmaster@example.org\"}}", "result/rule", "3" },
+		{ "{\"cmd\":\"explain\",\"args\":{\"client\":\"192.0.2.1\"}}", "result/text",
+			"Greylisted, please try again in 240 seconds" },
+		{ "{\"cmd\":\"explain\",\"args\":{\"client\":\"192.0.2.1\",\"rcpt\":\"x@elsewhere.example\"}}",
+			"result/rule", "2" },
+		{ "{\"cmd\":\"explain\",\"args\":{\"client\":\"192.0.2.1\",\"rcpt\":\"postmaster@example.org\"}}",
+			"result/rule", "3" },
 		{ "{\"cmd\":\"dnsbl test\",\"args\":{\"client\":\"192.0.2.1\"}}", "error/code", "unavailable" },
 		{ "{\"cmd\":\"dnsbl status\"}", "result/zones_off", "false" },
 		{ "{\"cmd\":\"dnsbl disable\"}", "error/code", "usage" },
@@ -266,7 +280,8 @@ test_api_lines(void **state)
 		{ "{\"cmd\":\"backend drain\",\"args\":{\"backend\":\"nobody\"}}", "error/code", "not-found" },
 		{ "{\"cmd\":\"backend drain\"}", "error/code", "usage" },
 		{ "{\"cmd\":\"backend drain\",\"args\":{\"backend\":\"mta1\"}}", "result/backends/0/state", "drained" },
-		{ "{\"cmd\":\"backend ready\",\"args\":{\"backend\":\"mta1\"}}", "result/backends/0/state", "unprobed" },
+		{ "{\"cmd\":\"backend ready\",\"args\":{\"backend\":\"mta1\"}}", "result/backends/0/state",
+			"unprobed" },
 		{ "{\"cmd\":\"db stats\"}", "result/state", "ready" },
 		{ "{\"cmd\":\"log reopen\"}", "ok", "true" },
 	};
@@ -310,7 +325,11 @@ test_api_what_was_set_survives(void **state)
 	daemon_start(&d, "greylist = { block = \"100s\"; };");
 	check(&d, "{\"cmd\":\"set\",\"args\":{\"option\":\"greylist.block\",\"value\":\"20s\"}}", "result/old", "100s");
 	check(&d, "{\"cmd\":\"client deny\",\"args\":{\"client\":\"192.0.2.0/24\",\"note\":\"a note\"}}", "ok", "true");
-	check(&d, "{\"cmd\":\"grey pass\",\"args\":{\"client\":\"198.51.100.1\",\"sender\":\"A@B.example\",\"recipient\":\"c@example.org\"}}", "result/state", "white");
+	check(&d,
+		"{\"cmd\":\"grey "
+	        "pass\",\"args\":{\"client\":\"198.51.100.1\",\"sender\":\"A@B.example\",\"recipient\":\"c@example."
+	        "org\"}}",
+		"result/state", "white");
 	check(&d, "{\"cmd\":\"backend drain\",\"args\":{\"backend\":\"mta1\"}}", "result/backends/0/state", "drained");
 	for (unsigned i = 0; i < 3; i++) {
 		usleep(1100000); /* WHITE is durable within a second */
@@ -319,10 +338,15 @@ test_api_what_was_set_survives(void **state)
 		close(d.fd);
 		d.pid = run(&d);
 		connect_to(&d);
-		check(&d, "{\"cmd\":\"config\",\"args\":{\"option\":\"greylist.block\"}}", "result/options/0/value", "20s");
-		check(&d, "{\"cmd\":\"config\",\"args\":{\"option\":\"greylist.block\"}}", "result/options/0/origin", "set");
+		check(&d, "{\"cmd\":\"config\",\"args\":{\"option\":\"greylist.block\"}}", "result/options/0/value",
+			"20s");
+		check(&d, "{\"cmd\":\"config\",\"args\":{\"option\":\"greylist.block\"}}", "result/options/0/origin",
+			"set");
 		check(&d, "{\"cmd\":\"explain\",\"args\":{\"client\":\"192.0.2.9\"}}", "result/rule", "6");
-		check(&d, "{\"cmd\":\"explain\",\"args\":{\"client\":\"198.51.100.77\",\"from\":\"a@b.example\",\"rcpt\":\"c@example.org\"}}", "result/verdict", "pass");
+		check(&d,
+			"{\"cmd\":\"explain\",\"args\":{\"client\":\"198.51.100.77\",\"from\":\"a@b.example\",\"rcpt\":"
+		        "\"c@example.org\"}}",
+			"result/verdict", "pass");
 		check(&d, "{\"cmd\":\"backend list\"}", "result/backends/0/state", "drained");
 		if (i == 1) { /* once with the memory gone as well */
 			json_t *s = ask_line(&d, "{\"cmd\":\"status\"}");
@@ -336,13 +360,17 @@ test_api_what_was_set_survives(void **state)
 				json_decref(s);
 				usleep(10000);
 			}
-			check(&d, "{\"cmd\":\"stats\",\"args\":{\"group\":\"control\"}}", "result/control/segments_lost", "1");
-			check(&d, "{\"cmd\":\"explain\",\"args\":{\"client\":\"198.51.100.77\",\"from\":\"a@b.example\",\"rcpt\":\"c@example.org\"}}",
+			check(&d, "{\"cmd\":\"stats\",\"args\":{\"group\":\"control\"}}",
+				"result/control/segments_lost", "1");
+			check(&d,
+				"{\"cmd\":\"explain\",\"args\":{\"client\":\"198.51.100.77\",\"from\":\"a@b.example\","
+			        "\"rcpt\":\"c@example.org\"}}",
 				"result/verdict", "pass");
 			check(&d, "{\"cmd\":\"backend list\"}", "result/backends/0/state", "drained");
 		}
 	}
-	check(&d, "{\"cmd\":\"grey list\",\"args\":{\"sender\":\"a@b.example\"}}", "result/entries/0/recipient", "c@example.org");
+	check(&d, "{\"cmd\":\"grey list\",\"args\":{\"sender\":\"a@b.example\"}}", "result/entries/0/recipient",
+		"c@example.org");
 	check(&d, "{\"cmd\":\"unset\",\"args\":{\"option\":\"greylist.block\"}}", "result/value", "100s");
 	check(&d, "{\"cmd\":\"client forget\",\"args\":{\"client\":\"192.0.2.0/24\"}}", "ok", "true");
 	check(&d, "{\"cmd\":\"explain\",\"args\":{\"client\":\"192.0.2.9\"}}", "result/rule", "12");
@@ -366,7 +394,9 @@ test_api_reload_takes_good_files_alone(void **state)
 	j = ask_line(&d, "{\"cmd\":\"reload\"}");
 	CHECK_STR("refused", value_at(j, "error/code"), "bad-value");
 	CHECK_STR("every error", value_at(j, "error/lines"), "2 elements");
-	CHECK_TRUE("file and line", strstr(value_at(j, "error/lines/0"), "greyline.conf:6: greylist.blok: unknown setting; did you mean greylist.block?") != NULL);
+	CHECK_TRUE("file and line",
+		strstr(value_at(j, "error/lines/0"),
+			"greyline.conf:6: greylist.blok: unknown setting; did you mean greylist.block?") != NULL);
 	json_decref(j);
 	check(&d, "{\"cmd\":\"explain\",\"args\":{\"client\":\"192.0.2.9\"}}", "result/wait_s", "77");
 	unlink(d.config);
@@ -417,7 +447,9 @@ test_events_through_the_rings(void **state)
 	q = ring_reserve(&s.event[0]);
 	assert_non_null(q);
 	memset(q, 0, sizeof(*q));
-	q->head = (struct link_head){ .type = LINK_EVENT_CLIENT, .len_octets = sizeof(*q), .dataplane_incarnation = s.incarnation };
+	q->head = (struct link_head){
+		.type = LINK_EVENT_CLIENT, .len_octets = sizeof(*q), .dataplane_incarnation = s.incarnation
+	};
 	q->session = 4711;
 	q->client = client;
 	q->deadline_ms = 1500;
@@ -434,7 +466,9 @@ test_events_through_the_rings(void **state)
 	{
 		struct vt_entry e;
 
-		CHECK_TRUE("its verdict is in the table", verdict_table_find(&s.table, policy_client_tag(&s.table, &client), &e) && vt_kind(&e) == VT_CLIENT);
+		CHECK_TRUE("its verdict is in the table",
+			verdict_table_find(&s.table, policy_client_tag(&s.table, &client), &e) &&
+				vt_kind(&e) == VT_CLIENT);
 		check(&d, "{\"cmd\":\"client allow\",\"args\":{\"client\":\".example.net\"}}", "ok", "true");
 		CHECK_TRUE("and no longer", !verdict_table_find(&s.table, policy_client_tag(&s.table, &client), &e));
 	}
@@ -442,7 +476,9 @@ test_events_through_the_rings(void **state)
 	/* a question of another life */
 	q = ring_reserve(&s.event[0]);
 	memset(q, 0, sizeof(*q));
-	q->head = (struct link_head){ .type = LINK_EVENT_CLIENT, .len_octets = sizeof(*q), .dataplane_incarnation = s.incarnation + 1 };
+	q->head = (struct link_head){
+		.type = LINK_EVENT_CLIENT, .len_octets = sizeof(*q), .dataplane_incarnation = s.incarnation + 1
+	};
 	q->session = 4712;
 	q->client = client;
 	ring_publish(&s.event[0]);
@@ -453,14 +489,18 @@ test_events_through_the_rings(void **state)
 	tag = policy_triplet_tag(&s.table, &client, "a@b.example", "c@example.org");
 	{
 		struct vt_entry e = { .tag = tag, .time_s = 1, .kind_state = vt_kind_state(VT_TRIPLET, VT_GREY) };
-		const struct vt_ages ages = { .now_s = 1, .grey_s = 1000, .white_s = 1000, .client_s = 1000, .auto_s = 1000 };
+		const struct vt_ages ages = {
+			.now_s = 1, .grey_s = 1000, .white_s = 1000, .client_s = 1000, .auto_s = 1000
+		};
 
 		e.time_s = segment_policy_now_s(&s, segment_boot_us());
 		assert_int_equal(verdict_table_put(&s.table, NULL, &e, &ages, NULL), VT_PUT_DONE);
 	}
 	name = ring_reserve(&s.event[0]);
 	memset(name, 0, sizeof(*name));
-	name->head = (struct link_head){ .type = LINK_EVENT_NAME, .len_octets = sizeof(*name), .dataplane_incarnation = s.incarnation };
+	name->head = (struct link_head){
+		.type = LINK_EVENT_NAME, .len_octets = sizeof(*name), .dataplane_incarnation = s.incarnation
+	};
 	name->tag = tag;
 	name->kind = VT_TRIPLET;
 	name->network = network;
@@ -480,7 +520,8 @@ test_events_through_the_rings(void **state)
 	log_record_put_number(&rec, LOG_score, 7);
 	memcpy(ring_reserve(&s.event[0]), &rec, sizeof(rec));
 	ring_publish(&s.event[0]);
-	log_record_start(&rec, LINK_LOG_RCPT, segment_policy_now_s(&s, segment_boot_us()) - 600); /* it lay in the ring for ten minutes */
+	log_record_start(&rec, LINK_LOG_RCPT,
+		segment_policy_now_s(&s, segment_boot_us()) - 600); /* it lay in the ring for ten minutes */
 	rec.verdict = VERDICT_PASS;
 	rec.rule = RULE_GREYLIST;
 	rec.client = client;
@@ -494,12 +535,18 @@ test_events_through_the_rings(void **state)
 	check(&d, "{\"cmd\":\"stats\",\"args\":{\"group\":\"control\"}}", "result/control/events_stale", "1");
 	check(&d, "{\"cmd\":\"stats\",\"args\":{\"group\":\"control\"}}", "result/control/events_malformed", "1");
 	check(&d, "{\"cmd\":\"grey list\"}", "result/entries/0/sender", "a@b.example");
-	check(&d, "{\"cmd\":\"grey show\",\"args\":{\"client\":\"192.0.2.99\",\"sender\":\"A@B.EXAMPLE\",\"recipient\":\"C@example.org\"}}", "result/state", "grey");
-	snprintf(path, sizeof(path), "{\"cmd\":\"why\",\"args\":{\"ref\":\"%s\"}}", policy_ref_format(0x123456789a, (char[9]){ 0 }));
+	check(&d,
+		"{\"cmd\":\"grey "
+	        "show\",\"args\":{\"client\":\"192.0.2.99\",\"sender\":\"A@B.EXAMPLE\",\"recipient\":\"C@example.org\"}"
+	        "}",
+		"result/state", "grey");
+	snprintf(path, sizeof(path), "{\"cmd\":\"why\",\"args\":{\"ref\":\"%s\"}}",
+		policy_ref_format(0x123456789a, (char[9]){ 0 }));
 	check(&d, path, "result/kind", "reject");
 	check(&d, path, "result/from", "evil\\x0a\"@b.example");
 	check(&d, path, "result/code", "554");
-	snprintf(path, sizeof(path), "{\"cmd\":\"why\",\"args\":{\"ref\":\"%s\"}}", policy_ref_format(policy_ref_of_tag(tag), (char[9]){ 0 }));
+	snprintf(path, sizeof(path), "{\"cmd\":\"why\",\"args\":{\"ref\":\"%s\"}}",
+		policy_ref_format(policy_ref_of_tag(tag), (char[9]){ 0 }));
 	check(&d, path, "result/kind", "greylist");
 	check(&d, path, "result/recipient", "c@example.org");
 	check(&d, "{\"cmd\":\"report\"}", "result/refused_networks/0/network", "192.0.2.0/24");
@@ -539,11 +586,13 @@ test_api_zone_is_switched(void **state)
 	} rows[] = {
 		{ "{\"cmd\":\"dnsbl status\"}", "result/zones/0/state", "unproven" },
 		{ "{\"cmd\":\"dnsbl status\"}", "result/zones/0/zone", "bl.example" },
-		{ "{\"cmd\":\"dnsbl disable\",\"args\":{\"zone\":\"secretkey.bl.example\"}}", "error/code", "not-found" },
+		{ "{\"cmd\":\"dnsbl disable\",\"args\":{\"zone\":\"secretkey.bl.example\"}}", "error/code",
+			"not-found" },
 		{ "{\"cmd\":\"dnsbl disable\",\"args\":{\"zone\":\"BL.example\"}}", "result/disabled", "true" },
 		{ "{\"cmd\":\"dnsbl disable\",\"args\":{\"zone\":\"wl.example\"}}", "result/disabled", "true" },
 		{ "{\"cmd\":\"dnsbl status\"}", "result/zones/0/state", "disabled" },
-		{ "{\"cmd\":\"config\",\"args\":{\"option\":\"dnsbl.disabled\"}}", "result/options/0/value", "bl.example wl.example" },
+		{ "{\"cmd\":\"config\",\"args\":{\"option\":\"dnsbl.disabled\"}}", "result/options/0/value",
+			"bl.example wl.example" },
 		{ "{\"cmd\":\"dnsbl enable\",\"args\":{\"zone\":\"bl.example\"}}", "result/disabled", "false" },
 		{ "{\"cmd\":\"dnsbl status\"}", "result/zones/0/state", "unproven" },
 		{ "{\"cmd\":\"dnsbl status\"}", "result/zones/1/state6", "disabled" },
@@ -553,7 +602,8 @@ test_api_zone_is_switched(void **state)
 
 	(void)state;
 	daemon_start(&d, "dns = { resolvers = [ \"127.0.0.1:9\" ]; };\n"
-			 "dnsbl = { zones = ( { zone = \"secretkey.bl.example\"; name = \"bl.example\"; filters = [ \"127.0.0.2*4\" ]; }, \"wl.example*-2\" ); };");
+			 "dnsbl = { zones = ( { zone = \"secretkey.bl.example\"; name = \"bl.example\"; filters = [ "
+	                 "\"127.0.0.2*4\" ]; }, \"wl.example*-2\" ); };");
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
 		check(&d, rows[i].line, rows[i].path, rows[i].want);
 	daemon_end(&d);
@@ -563,8 +613,12 @@ int
 main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_api_lines), cmocka_unit_test(test_api_what_was_set_survives), cmocka_unit_test(test_api_reload_takes_good_files_alone),
-		cmocka_unit_test(test_api_zone_is_switched), cmocka_unit_test(test_api_second_instance_is_refused), cmocka_unit_test(test_events_through_the_rings),
+		cmocka_unit_test(test_api_lines),
+		cmocka_unit_test(test_api_what_was_set_survives),
+		cmocka_unit_test(test_api_reload_takes_good_files_alone),
+		cmocka_unit_test(test_api_zone_is_switched),
+		cmocka_unit_test(test_api_second_instance_is_refused),
+		cmocka_unit_test(test_events_through_the_rings),
 	};
 
 	if (argc != 2) {

@@ -18,10 +18,14 @@ struct parts {
 
 static const struct parts good = {
 	.first = "hostname = \"gw.example.org\";",
-	.ports = "ports = ( { name = \"wan\"; device = \"net_af_packet0,iface=wan0\"; addresses = [ \"198.18.0.2/24\", \"2001:db8:0:1::2/64\" ];"
-		 " gateway4 = \"198.18.0.1\"; }, { name = \"lan\"; device = \"net_af_packet1,iface=lan0\"; addresses = [ \"198.18.1.2/24\" ]; } );",
-	.pools = "pools = ( { name = \"default\"; backends = ( { name = \"mta1\"; address = \"198.18.1.3\"; port = 25; client_address = \"proxy_v2\"; } ); } );",
-	.listeners = "listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; port = 25; domains = [ \"example.org\" ]; pools = [ \"default\" ]; } );",
+	.ports = "ports = ( { name = \"wan\"; device = \"net_af_packet0,iface=wan0\"; addresses = [ \"198.18.0.2/24\", "
+	         "\"2001:db8:0:1::2/64\" ];"
+		 " gateway4 = \"198.18.0.1\"; }, { name = \"lan\"; device = \"net_af_packet1,iface=lan0\"; addresses = "
+	         "[ \"198.18.1.2/24\" ]; } );",
+	.pools = "pools = ( { name = \"default\"; backends = ( { name = \"mta1\"; address = \"198.18.1.3\"; port = 25; "
+	         "client_address = \"proxy_v2\"; } ); } );",
+	.listeners = "listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; port = 25; domains "
+	             "= [ \"example.org\" ]; pools = [ \"default\" ]; } );",
 	.rest = "",
 };
 
@@ -32,8 +36,9 @@ parse(const struct parts *p, struct config_errors *errors)
 	struct config *c;
 	char *text = NULL;
 
-	CHECK_TRUE("memory", asprintf(&text, "%s\n%s\n%s\n%s\n%s\n", p->first ? p->first : good.first, p->ports ? p->ports : good.ports,
-		p->pools ? p->pools : good.pools, p->listeners ? p->listeners : good.listeners, p->rest ? p->rest : good.rest) > 0);
+	CHECK_TRUE("memory", asprintf(&text, "%s\n%s\n%s\n%s\n%s\n", p->first ? p->first : good.first,
+				     p->ports ? p->ports : good.ports, p->pools ? p->pools : good.pools,
+				     p->listeners ? p->listeners : good.listeners, p->rest ? p->rest : good.rest) > 0);
 	c = config_parse(file, text, strlen(text), true, errors);
 	free(text);
 	return c;
@@ -42,9 +47,12 @@ parse(const struct parts *p, struct config_errors *errors)
 static void
 test_config_takes_a_good_file(void **state)
 {
-	const struct parts p = { .rest = "greylist = { block = \"10s\"; pass = 7200; };\nclients = { allow = [ \"192.0.2.0/24\", \"2001:db8::/32\" ]; };\n"
-					 "dnsbl = { zones = ( \"bl.example=127.0.0.[2..11]*3\", { zone = \"key.bl.example\"; name = \"public.example\"; "
-					 "filters = [ \"127.0.0.2*4\" ]; } ); };\ndns = { resolvers = [ \"127.0.0.1\", \"[::1]:5353\" ]; deadline_ms = 1500; };\n" };
+	const struct parts p = { .rest = "greylist = { block = \"10s\"; pass = 7200; };\nclients = { allow = [ "
+		                         "\"192.0.2.0/24\", \"2001:db8::/32\" ]; };\n"
+					 "dnsbl = { zones = ( \"bl.example=127.0.0.[2..11]*3\", { zone = "
+		                         "\"key.bl.example\"; name = \"public.example\"; "
+					 "filters = [ \"127.0.0.2*4\" ]; } ); };\ndns = { resolvers = [ \"127.0.0.1\", "
+		                         "\"[::1]:5353\" ]; deadline_ms = 1500; };\n" };
 	struct config_errors errors = { 0 };
 	struct config *c = parse(&p, &errors);
 
@@ -83,75 +91,147 @@ test_config_refuses_with_line_value_and_remedy(void **state)
 		{ "unknown setting", { .rest = "greylist = {\n block = \"4m\";\n blok = \"4m\"; };" },
 			{ "/etc/greyline.conf:7: greylist.blok: unknown setting; did you mean greylist.block?" } },
 		{ "unknown group", { .rest = "graylist = { block = 1; };" }, { ":5: graylist: unknown setting" } },
-		{ "value", { .rest = "greylist = { block = \"4x\"; };" }, { ":5: greylist.block = \"4x\": ", "1s to 1d" } },
-		{ "range", { .rest = "greylist = {\n\n block = 0; };" }, { ":7: greylist.block = 0: out of range; right is 1s to 1d" } },
-		{ "negative", { .rest = "greylist = { block = \"-5s\"; };" }, { ":5: greylist.block = \"-5s\": out of range" } },
+		{ "value", { .rest = "greylist = { block = \"4x\"; };" },
+			{ ":5: greylist.block = \"4x\": ", "1s to 1d" } },
+		{ "range", { .rest = "greylist = {\n\n block = 0; };" },
+			{ ":7: greylist.block = 0: out of range; right is 1s to 1d" } },
+		{ "negative", { .rest = "greylist = { block = \"-5s\"; };" },
+			{ ":5: greylist.block = \"-5s\": out of range" } },
 		{ "float", { .rest = "greylist = { block = 1.5; };" }, { ":5: greylist.block = 1.5: not a duration" } },
-		{ "word", { .first = "hostname = \"gw.example.org\"; mode = \"enforced\";" }, { ":1: mode = \"enforced\": right is observe, soft or enforce" } },
-		{ "relation", { .rest = "greylist = { pass = \"4m\"; };" }, { ":5: greylist.pass: has to be longer than greylist.block" } },
+		{ "word", { .first = "hostname = \"gw.example.org\"; mode = \"enforced\";" },
+			{ ":1: mode = \"enforced\": right is observe, soft or enforce" } },
+		{ "relation", { .rest = "greylist = { pass = \"4m\"; };" },
+			{ ":5: greylist.pass: has to be longer than greylist.block" } },
 		{ "no host name", { .first = "mode = \"soft\";" }, { ": hostname: has to be given" } },
 		{ "a group that is a value", { .rest = "greylist = 5;" }, { ":5: greylist: is a group" } },
-		{ "syntax", { .rest = "greylist = = { };" }, { "/etc/greyline.conf:5: syntax error here or just before" } },
-		{ "metrics address", { .rest = "metrics = { listen = \"localhost\"; };" }, { ":5: metrics.listen: has to be an address of ours" } },
+		{ "syntax", { .rest = "greylist = = { };" },
+			{ "/etc/greyline.conf:5: syntax error here or just before" } },
+		{ "metrics address", { .rest = "metrics = { listen = \"localhost\"; };" },
+			{ ":5: metrics.listen: has to be an address of ours" } },
 		{ "twice", { .rest = "mode = \"soft\"; mode = \"soft\";" }, { ":5: " } },
 		{ "include", { .rest = "@include \"/etc/passwd\"" }, { ":5: @include is not supported" } },
-		{ "several errors at once", { .first = "mode = 1;", .rest = "greylist = { blok = 1; };\nlog = { formatt = \"kv\"; };" },
-			{ ":1: mode = 1: ", ":5: greylist.blok", ":6: log.formatt: unknown setting; did you mean log.format?" } },
-		{ "two-octet network", { .rest = "clients = { allow = [ \"192.0\" ]; };" }, { ":5: clients.allow: 192.0 is not a network" } },
-		{ "host bits", { .rest = "clients = {\n deny = [ \"192.0.2.7/24\" ]; };" }, { ":6: clients.deny: 192.0.2.7/24 has host bits set; right is 192.0.2.0/24" } },
-		{ "mapped IPv6", { .rest = "clients = { deny = [ \"::ffff:192.0.2.0/120\" ]; };" }, { ":5: clients.deny: ::ffff:192.0.2.0/120 is not a network" } },
-		{ "host name list", { .rest = "clients = { allow_names = [ \"bad..name\" ]; };" }, { ":5: clients.allow_names: \"bad..name\" has an empty label" } },
-		{ "half an address as a name", { .rest = "clients = { deny_names = [ \"192.0\" ]; };" }, { ":5: clients.deny_names: \"192.0\" is neither a domain name nor a network" } },
-		{ "sender list", { .rest = "senders = { deny = [ \"a b@c.d\" ]; };" }, { ":5: senders.deny: \"a b@c.d\" has a space" } },
-		{ "list of numbers", { .rest = "senders = { deny = [ 1, 2 ]; };" }, { ":5: senders.deny: 1 is not a text in quotes" } },
-		{ "missing list file", { .rest = "clients = { deny_files = [ \"/nonexistent/list\" ]; };" }, { ":5: clients.deny_files: cannot read \"/nonexistent/list\"" } },
-		{ "resolver", { .rest = "dns = { resolvers = [ \"ns.example.org\" ]; };" }, { ":5: dns.resolvers: \"ns.example.org\" is not a server" } },
-		{ "zone", { .rest = "dnsbl = { zones = ( \"bl.example=128.0.0.2\" ); };" }, { ":5: dnsbl.zones[0]: " } },
-		{ "zone twice", { .rest = "dnsbl = { zones = ( \"bl.example\",\n \"BL.example\" ); };" }, { ":6: dnsbl.zones[1]: this zone is there already (line 5)" } },
-		{ "zone member", { .rest = "dnsbl = { zones = ( { zone = \"bl.example\"; filter = [ ]; } ); };" }, { "unknown member filter; did you mean filters?" } },
+		{ "several errors at once",
+			{ .first = "mode = 1;", .rest = "greylist = { blok = 1; };\nlog = { formatt = \"kv\"; };" },
+			{ ":1: mode = 1: ", ":5: greylist.blok",
+				":6: log.formatt: unknown setting; did you mean log.format?" } },
+		{ "two-octet network", { .rest = "clients = { allow = [ \"192.0\" ]; };" },
+			{ ":5: clients.allow: 192.0 is not a network" } },
+		{ "host bits", { .rest = "clients = {\n deny = [ \"192.0.2.7/24\" ]; };" },
+			{ ":6: clients.deny: 192.0.2.7/24 has host bits set; right is 192.0.2.0/24" } },
+		{ "mapped IPv6", { .rest = "clients = { deny = [ \"::ffff:192.0.2.0/120\" ]; };" },
+			{ ":5: clients.deny: ::ffff:192.0.2.0/120 is not a network" } },
+		{ "host name list", { .rest = "clients = { allow_names = [ \"bad..name\" ]; };" },
+			{ ":5: clients.allow_names: \"bad..name\" has an empty label" } },
+		{ "half an address as a name", { .rest = "clients = { deny_names = [ \"192.0\" ]; };" },
+			{ ":5: clients.deny_names: \"192.0\" is neither a domain name nor a network" } },
+		{ "sender list", { .rest = "senders = { deny = [ \"a b@c.d\" ]; };" },
+			{ ":5: senders.deny: \"a b@c.d\" has a space" } },
+		{ "list of numbers", { .rest = "senders = { deny = [ 1, 2 ]; };" },
+			{ ":5: senders.deny: 1 is not a text in quotes" } },
+		{ "missing list file", { .rest = "clients = { deny_files = [ \"/nonexistent/list\" ]; };" },
+			{ ":5: clients.deny_files: cannot read \"/nonexistent/list\"" } },
+		{ "resolver", { .rest = "dns = { resolvers = [ \"ns.example.org\" ]; };" },
+			{ ":5: dns.resolvers: \"ns.example.org\" is not a server" } },
+		{ "zone", { .rest = "dnsbl = { zones = ( \"bl.example=128.0.0.2\" ); };" },
+			{ ":5: dnsbl.zones[0]: " } },
+		{ "zone twice", { .rest = "dnsbl = { zones = ( \"bl.example\",\n \"BL.example\" ); };" },
+			{ ":6: dnsbl.zones[1]: this zone is there already (line 5)" } },
+		{ "zone member", { .rest = "dnsbl = { zones = ( { zone = \"bl.example\"; filter = [ ]; } ); };" },
+			{ "unknown member filter; did you mean filters?" } },
 		{ "no ports", { .ports = "" }, { ": ports: has to be given" } },
-		{ "port without addresses", { .ports = "ports = ( { name = \"wan\"; device = \"x\"; } );" }, { ":2: ports.wan: addresses has to be given" } },
-		{ "address without length", { .ports = "ports = ( { name = \"wan\"; device = \"x\"; addresses = [ \"198.18.0.2\" ]; } );" },
+		{ "port without addresses", { .ports = "ports = ( { name = \"wan\"; device = \"x\"; } );" },
+			{ ":2: ports.wan: addresses has to be given" } },
+		{ "address without length",
+			{ .ports = "ports = ( { name = \"wan\"; device = \"x\"; addresses = [ \"198.18.0.2\" ]; } );" },
 			{ ":2: ports.wan: addresses: \"198.18.0.2\"" } },
-		{ "gateway elsewhere", { .ports = "ports = ( { name = \"wan\"; device = \"x\"; addresses = [ \"198.18.0.2/24\" ]; gateway4 = \"10.0.0.1\"; } );" },
+		{ "gateway elsewhere",
+			{ .ports = "ports = ( { name = \"wan\"; device = \"x\"; addresses = [ \"198.18.0.2/24\" ]; "
+		                   "gateway4 = \"10.0.0.1\"; } );" },
 			{ ":2: ports.wan: gateway4 is in none of the port's networks" } },
-		{ "mtu", { .ports = "ports = ( { name = \"wan\"; device = \"x\"; mtu = 100; addresses = [ \"198.18.0.2/16\" ]; } );" },
+		{ "mtu",
+			{ .ports = "ports = ( { name = \"wan\"; device = \"x\"; mtu = 100; addresses = [ "
+		                   "\"198.18.0.2/16\" ]; } );" },
 			{ ":2: ports.wan: mtu = 100: right is 1280 to 9000" } },
-		{ "port member", { .ports = "ports = ( { name = \"wan\"; devise = \"x\"; addresses = [ \"198.18.0.2/16\" ]; } );" },
-			{ ":2: ports.wan: unknown member devise; did you mean device?", ":2: ports.wan: device has to be given" } },
-		{ "mx without domains", { .listeners = "listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; pools = [ \"default\" ]; } );" },
+		{ "port member",
+			{ .ports = "ports = ( { name = \"wan\"; devise = \"x\"; addresses = [ \"198.18.0.2/16\" ]; } "
+		                   ");" },
+			{ ":2: ports.wan: unknown member devise; did you mean device?",
+				":2: ports.wan: device has to be given" } },
+		{ "mx without domains",
+			{ .listeners = "listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; "
+		                       "pools = [ \"default\" ]; } );" },
 			{ ":4: listeners.mx: domains (or domains_file) has to be given" } },
-		{ "mx with empty domains", { .listeners = "listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; domains = [ ]; pools = [ \"default\" ]; } );" },
+		{ "mx with empty domains",
+			{ .listeners = "listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; "
+		                       "domains = [ ]; pools = [ \"default\" ]; } );" },
 			{ ":4: listeners.mx: domains (or domains_file) has to be given" } },
-		{ "star", { .listeners = "listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; domains = [ \"*\" ]; pools = [ \"default\" ]; } );" },
+		{ "star",
+			{ .listeners = "listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; "
+		                       "domains = [ \"*\" ]; pools = [ \"default\" ]; } );" },
 			{ "i_trust_the_backend = true" } },
-		{ "trusted host bits", { .listeners = "listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; domains = [ \"a.b\" ]; trusted_proxies = [ \"198.18.0.9/24\" ]; pools = [ \"default\" ]; } );" },
-			{ ":4: listeners.mx: trusted_proxies: 198.18.0.9/24 has host bits set; right is 198.18.0.0/24" } },
-		{ "trusted text", { .listeners = "listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; domains = [ \"a.b\" ]; trusted_proxies = [ \"everybody\" ]; pools = [ \"default\" ]; } );" },
+		{ "trusted host bits",
+			{ .listeners = "listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; "
+		                       "domains = [ \"a.b\" ]; trusted_proxies = [ \"198.18.0.9/24\" ]; pools = [ "
+		                       "\"default\" ]; } );" },
+			{ ":4: listeners.mx: trusted_proxies: 198.18.0.9/24 has host bits set; right is "
+		          "198.18.0.0/24" } },
+		{ "trusted text",
+			{ .listeners = "listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; "
+		                       "domains = [ \"a.b\" ]; trusted_proxies = [ \"everybody\" ]; pools = [ "
+		                       "\"default\" ]; } );" },
 			{ "trusted_proxies: \"everybody\" is not a network" } },
-		{ "trusted everybody", { .listeners = "listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; domains = [ \"a.b\" ]; trusted_proxies = [ \"0.0.0.0/0\", \"::/0\" ]; pools = [ \"default\" ]; } );" },
-			{ "trusted_proxies: 0.0.0.0/0 would let anybody name any client", "trusted_proxies: ::/0 would let anybody" } },
-		{ "listener's address", { .listeners = "listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.3\" ]; domains = [ \"a.b\" ]; pools = [ \"default\" ]; } );" },
+		{ "trusted everybody",
+			{ .listeners = "listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; "
+		                       "domains = [ \"a.b\" ]; trusted_proxies = [ \"0.0.0.0/0\", \"::/0\" ]; pools = "
+		                       "[ \"default\" ]; } );" },
+			{ "trusted_proxies: 0.0.0.0/0 would let anybody name any client",
+				"trusted_proxies: ::/0 would let anybody" } },
+		{ "listener's address",
+			{ .listeners = "listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.3\" ]; "
+		                       "domains = [ \"a.b\" ]; pools = [ \"default\" ]; } );" },
 			{ ":4: listeners.mx: addresses: 198.18.0.3 is no port's address" } },
-		{ "pool's name", { .listeners = "listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; domains = [ \"a.b\" ]; pools = [ \"defalt\" ]; } );" },
+		{ "pool's name",
+			{ .listeners = "listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; "
+		                       "domains = [ \"a.b\" ]; pools = [ \"defalt\" ]; } );" },
 			{ ":4: listeners.mx: pools: there is no pool \"defalt\"; did you mean default?" } },
-		{ "role", { .listeners = "listeners = ( { name = \"mx\"; role = \"mta\"; addresses = [ \"198.18.0.2\" ]; domains = [ \"a.b\" ]; pools = [ \"default\" ]; } );" },
+		{ "role",
+			{ .listeners = "listeners = ( { name = \"mx\"; role = \"mta\"; addresses = [ \"198.18.0.2\" ]; "
+		                       "domains = [ \"a.b\" ]; pools = [ \"default\" ]; } );" },
 			{ "role = \"mta\": right is mx or submission" } },
-		{ "no client_address", { .pools = "pools = ( { name = \"default\"; backends = ( { name = \"mta1\"; address = \"198.18.1.3\"; } ); } );" },
+		{ "no client_address",
+			{ .pools = "pools = ( { name = \"default\"; backends = ( { name = \"mta1\"; address = "
+		                   "\"198.18.1.3\"; } ); } );" },
 			{ ":3: pools.backends.mta1: client_address has to be given" } },
-		{ "client_address", { .pools = "pools = ( { name = \"default\"; backends = ( { name = \"mta1\"; address = \"198.18.1.3\"; client_address = \"proxy\"; } ); } );" },
+		{ "client_address",
+			{ .pools = "pools = ( { name = \"default\"; backends = ( { name = \"mta1\"; address = "
+		                   "\"198.18.1.3\"; client_address = \"proxy\"; } ); } );" },
 			{ "client_address = \"proxy\": right is proxy_v1, proxy_v2, xclient or none" } },
-		{ "loop", { .pools = "pools = ( { name = \"default\"; backends = ( { name = \"mta1\"; address = \"198.18.0.2\"; port = 25; client_address = \"proxy_v2\"; } ); } );" },
+		{ "loop",
+			{ .pools = "pools = ( { name = \"default\"; backends = ( { name = \"mta1\"; address = "
+		                   "\"198.18.0.2\"; port = 25; client_address = \"proxy_v2\"; } ); } );" },
 			{ ":3: pools.backends.mta1: 198.18.0.2 port 25 is our own listener mx: a loop" } },
-		{ "no way there", { .pools = "pools = ( { name = \"default\"; backends = ( { name = \"mta1\"; address = \"2001:db8:9::3\"; client_address = \"proxy_v2\"; } ); } );" },
+		{ "no way there",
+			{ .pools = "pools = ( { name = \"default\"; backends = ( { name = \"mta1\"; address = "
+		                   "\"2001:db8:9::3\"; client_address = \"proxy_v2\"; } ); } );" },
 			{ "2001:db8:9::3 is in no port's network" } },
-		{ "xclient for submission", { .listeners = "listeners = ( { name = \"s\"; role = \"submission\"; addresses = [ \"198.18.0.2\" ]; pools = [ \"default\" ]; } );",
-			.pools = "pools = ( { name = \"default\"; backends = ( { name = \"mta1\"; address = \"198.18.1.3\"; client_address = \"xclient\"; } ); } );" },
-			{ ":3: pools.backends.mta1: client_address = \"xclient\" cannot serve a submission listener" } },
-		{ "one name, two backends", { .pools = "pools = ( { name = \"default\"; backends = ( { name = \"m\"; address = \"198.18.1.3\"; client_address = \"none\"; },\n"
-			"{ name = \"m\"; address = \"198.18.1.4\"; client_address = \"none\"; } ); } );" }, { ":4: pools.backends.m: another backend has this name (line 3)" } },
-		{ "one domain, two pools", { .pools = "pools = ( { name = \"default\"; domains = [ \"a.b\" ]; backends = ( { name = \"m\"; address = \"198.18.1.3\"; client_address = \"none\"; } ); },\n"
-			"{ name = \"p\"; domains = [ \"A.b\" ]; backends = ( { name = \"m\"; address = \"198.18.1.3\"; client_address = \"none\"; } ); } );" }, { ":4: pools: A.b goes to pool default already (line 3)" } },
+		{ "xclient for submission",
+			{ .listeners = "listeners = ( { name = \"s\"; role = \"submission\"; addresses = [ "
+		                       "\"198.18.0.2\" ]; pools = [ \"default\" ]; } );",
+				.pools = "pools = ( { name = \"default\"; backends = ( { name = \"mta1\"; address = "
+		                         "\"198.18.1.3\"; client_address = \"xclient\"; } ); } );" },
+			{ ":3: pools.backends.mta1: client_address = \"xclient\" cannot serve a submission "
+		          "listener" } },
+		{ "one name, two backends",
+			{ .pools = "pools = ( { name = \"default\"; backends = ( { name = \"m\"; address = "
+		                   "\"198.18.1.3\"; client_address = \"none\"; },\n"
+				   "{ name = \"m\"; address = \"198.18.1.4\"; client_address = \"none\"; } ); } );" },
+			{ ":4: pools.backends.m: another backend has this name (line 3)" } },
+		{ "one domain, two pools",
+			{ .pools = "pools = ( { name = \"default\"; domains = [ \"a.b\" ]; backends = ( { name = "
+		                   "\"m\"; address = \"198.18.1.3\"; client_address = \"none\"; } ); },\n"
+				   "{ name = \"p\"; domains = [ \"A.b\" ]; backends = ( { name = \"m\"; address = "
+		                   "\"198.18.1.3\"; client_address = \"none\"; } ); } );" },
+			{ ":4: pools: A.b goes to pool default already (line 3)" } },
 	};
 
 	(void)state;
@@ -176,11 +256,14 @@ static void
 test_config_takes_what_is_written_out(void **state)
 {
 	static const struct parts rows[] = {
-		{ .pools = "pools = ( { name = \"default\"; backends = ( { name = \"m\"; address = \"198.18.1.3\"; client_address = \"none\"; } ); } );" },
-		{ .listeners = "listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; domains = [ \"*\" ]; i_trust_the_backend = true; pools = [ \"default\" ]; } );" },
+		{ .pools = "pools = ( { name = \"default\"; backends = ( { name = \"m\"; address = \"198.18.1.3\"; "
+		           "client_address = \"none\"; } ); } );" },
+		{ .listeners = "listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; domains "
+		               "= [ \"*\" ]; i_trust_the_backend = true; pools = [ \"default\" ]; } );" },
 		{ .rest = "dnsbl = { zones = [ \"bl.example\", \"wl.example=127.0.[0..255].2*-2\" ]; };" },
 		{ .rest = "# a comment\n// another\n/* and\n a third */" },
-		{ .rest = "recipients = { no_greylist = [ \"abuse@\", \"example.net\", \"x@example.net\", \".example.com\" ]; };" },
+		{ .rest = "recipients = { no_greylist = [ \"abuse@\", \"example.net\", \"x@example.net\", "
+		          "\".example.com\" ]; };" },
 	};
 
 	(void)state;
@@ -197,7 +280,8 @@ test_config_takes_what_is_written_out(void **state)
 static void
 test_config_list_names_file_and_line(void **state)
 {
-	static const char text[] = "# networks\n192.0.2.0/24\n\n  198.51.100.7   # one address\n192.0.2.1/24\nnonsense\n2001:db8::/32\r\n10.1\n";
+	static const char text[] = "# networks\n192.0.2.0/24\n\n  198.51.100.7   # one "
+	                           "address\n192.0.2.1/24\nnonsense\n2001:db8::/32\r\n10.1\n";
 	struct config_networks n = { 0 };
 	struct config_errors errors = { 0 };
 
@@ -258,17 +342,24 @@ static void
 test_compile_domains_carry_what_wider_ones_say(void **state)
 {
 	const struct parts p = {
-		.pools = "pools = ( { name = \"default\"; backends = ( { name = \"m\"; address = \"198.18.1.3\"; client_address = \"none\"; } ); },\n"
-			 "{ name = \"b\"; domains = [ \"b.example.org\", \".wide.example\" ]; backends = ( { name = \"n\"; address = \"198.18.1.4\"; client_address = \"none\"; } ); } );",
-		.listeners = "listeners = ( { name = \"one\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; domains = [ \".example.org\", \"x.wide.example\" ]; pools = [ \"default\", \"b\" ]; },\n"
-			     "{ name = \"two\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; port = 2525; domains = [ \"b.example.org\" ]; pools = [ \"b\" ]; } );",
+		.pools = "pools = ( { name = \"default\"; backends = ( { name = \"m\"; address = \"198.18.1.3\"; "
+		         "client_address = \"none\"; } ); },\n"
+			 "{ name = \"b\"; domains = [ \"b.example.org\", \".wide.example\" ]; backends = ( { name = "
+		         "\"n\"; address = \"198.18.1.4\"; client_address = \"none\"; } ); } );",
+		.listeners = "listeners = ( { name = \"one\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; domains = "
+		             "[ \".example.org\", \"x.wide.example\" ]; pools = [ \"default\", \"b\" ]; },\n"
+			     "{ name = \"two\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; port = 2525; domains = "
+		             "[ \"b.example.org\" ]; pools = [ \"b\" ]; } );",
 		.rest = "clients = { allow = [ \"192.0.2.0/24\" ]; };",
 	};
 	static const struct {
 		const char *name;
 		uint64_t listeners, pool;
-	} rows[] = { { "a.example.org", 1, 0xffff }, { "b.example.org", 3, 1 }, { "example.org", 1, 0xffff }, { "x.wide.example", 1, 1 } };
-	const struct prefix_entry theirs = { .addr = ip_addr_v4(0xcb007100), .bits = 120, .value = COMPILE_SOURCE_OPERATOR << 24 };
+	} rows[] = { { "a.example.org", 1, 0xffff }, { "b.example.org", 3, 1 }, { "example.org", 1, 0xffff },
+		{ "x.wide.example", 1, 1 } };
+	const struct prefix_entry theirs = {
+		.addr = ip_addr_v4(0xcb007100), .bits = 120, .value = COMPILE_SOURCE_OPERATOR << 24
+	};
 	const struct compile_extra extra = { .deny = &theirs, .n_deny = 1, .seed = 7 };
 	char path[] = "/tmp/greyline-test-XXXXXX", why[256];
 	struct config_errors errors = { 0 };
@@ -293,7 +384,8 @@ test_compile_domains_carry_what_wider_ones_say(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		uint64_t value = 0;
 
-		CHECK_TRUE(rows[i].name, name_set_find_domain(s.domains, rows[i].name, (uint32_t)strlen(rows[i].name), &value));
+		CHECK_TRUE(rows[i].name,
+			name_set_find_domain(s.domains, rows[i].name, (uint32_t)strlen(rows[i].name), &value));
 		CHECK_EQ(rows[i].name, value & 0xffffffff, rows[i].listeners);
 		CHECK_EQ(rows[i].name, value >> 32, rows[i].pool);
 	}
@@ -317,9 +409,19 @@ test_config_server_parse(void **state)
 		const char *text, *addr;
 		int port; /* -1: refused */
 	} rows[] = {
-		{ "192.0.2.1", "192.0.2.1", 53 }, { "192.0.2.1:5353", "192.0.2.1", 5353 }, { "2001:db8::1", "2001:db8::1", 53 },
-		{ "[2001:db8::1]:54", "2001:db8::1", 54 }, { "[2001:db8::1]", "2001:db8::1", 53 }, { "192.0.2.1:0", "", -1 }, { "192.0.2.1:65536", "", -1 },
-		{ "192.0.2.1:", "", -1 }, { "192.0.2:53", "", -1 }, { "[2001:db8::1", "", -1 }, { "[2001:db8::1]x", "", -1 }, { "", "", -1 }, { "host:53", "", -1 },
+		{ "192.0.2.1", "192.0.2.1", 53 },
+		{ "192.0.2.1:5353", "192.0.2.1", 5353 },
+		{ "2001:db8::1", "2001:db8::1", 53 },
+		{ "[2001:db8::1]:54", "2001:db8::1", 54 },
+		{ "[2001:db8::1]", "2001:db8::1", 53 },
+		{ "192.0.2.1:0", "", -1 },
+		{ "192.0.2.1:65536", "", -1 },
+		{ "192.0.2.1:", "", -1 },
+		{ "192.0.2:53", "", -1 },
+		{ "[2001:db8::1", "", -1 },
+		{ "[2001:db8::1]x", "", -1 },
+		{ "", "", -1 },
+		{ "host:53", "", -1 },
 	};
 
 	(void)state;
@@ -341,10 +443,14 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_config_takes_a_good_file), cmocka_unit_test(test_config_refuses_with_line_value_and_remedy),
-		cmocka_unit_test(test_config_takes_what_is_written_out), cmocka_unit_test(test_config_list_names_file_and_line),
-		cmocka_unit_test(test_config_error_lines_are_printable), cmocka_unit_test(test_config_set_lies_over_the_file),
-		cmocka_unit_test(test_compile_domains_carry_what_wider_ones_say), cmocka_unit_test(test_config_server_parse),
+		cmocka_unit_test(test_config_takes_a_good_file),
+		cmocka_unit_test(test_config_refuses_with_line_value_and_remedy),
+		cmocka_unit_test(test_config_takes_what_is_written_out),
+		cmocka_unit_test(test_config_list_names_file_and_line),
+		cmocka_unit_test(test_config_error_lines_are_printable),
+		cmocka_unit_test(test_config_set_lies_over_the_file),
+		cmocka_unit_test(test_compile_domains_carry_what_wider_ones_say),
+		cmocka_unit_test(test_config_server_parse),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

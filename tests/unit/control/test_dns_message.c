@@ -237,9 +237,13 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_dns_ptr), cmocka_unit_test(test_dns_ptr_by_cname), cmocka_unit_test(test_dns_cname_loop_and_loose_end_say_nothing),
-		cmocka_unit_test(test_dns_negative_answers), cmocka_unit_test(test_dns_addresses),
-		cmocka_unit_test(test_dns_names_with_odd_octets_are_escaped), cmocka_unit_test(test_dns_damaged_messages),
+		cmocka_unit_test(test_dns_ptr),
+		cmocka_unit_test(test_dns_ptr_by_cname),
+		cmocka_unit_test(test_dns_cname_loop_and_loose_end_say_nothing),
+		cmocka_unit_test(test_dns_negative_answers),
+		cmocka_unit_test(test_dns_addresses),
+		cmocka_unit_test(test_dns_names_with_odd_octets_are_escaped),
+		cmocka_unit_test(test_dns_damaged_messages),
 		cmocka_unit_test(test_dns_reverse_name),
 	};
 

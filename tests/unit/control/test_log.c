@@ -36,7 +36,9 @@ test_log_kv_line(void **state)
 
 	(void)state;
 	log_format_event(LOG_FORMAT_KV, &e, WALL_US, line);
-	CHECK_STR("line", line, "time=2026-11-21T21:06:34.123Z kind=rcpt client=192.0.2.1 helo=mail.example.org from=a@example.org verdict=defer left_s=240");
+	CHECK_STR("line", line,
+		"time=2026-11-21T21:06:34.123Z kind=rcpt client=192.0.2.1 helo=mail.example.org from=a@example.org "
+	        "verdict=defer left_s=240");
 }
 
 /* PITFALLS 53. A reader that splits as tests/e2e/logs.py does must see each field once, with the peer's octets only inside their own. */
@@ -44,8 +46,22 @@ static void
 test_log_nothing_forges_a_field(void **state)
 {
 	static const char *const evil[] = {
-		"x verdict=pass", "x\" verdict=pass \"", "x\\\" verdict=pass", "x\nverdict=pass", "x\rverdict=pass", "x\tverdict=pass", "x=y", "\\", "\\\\\"", "",
-		"\x80\xff\x1b[31m", "a\"b\"c", "\x7f", "verdict=pass", "{\"verdict\":\"pass\"}", "\",\"verdict\":\"pass",
+		"x verdict=pass",
+		"x\" verdict=pass \"",
+		"x\\\" verdict=pass",
+		"x\nverdict=pass",
+		"x\rverdict=pass",
+		"x\tverdict=pass",
+		"x=y",
+		"\\",
+		"\\\\\"",
+		"",
+		"\x80\xff\x1b[31m",
+		"a\"b\"c",
+		"\x7f",
+		"verdict=pass",
+		"{\"verdict\":\"pass\"}",
+		"\",\"verdict\":\"pass",
 	};
 
 	(void)state;
@@ -226,9 +242,13 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_log_kv_line), cmocka_unit_test(test_log_nothing_forges_a_field), cmocka_unit_test(test_log_a_field_comes_once),
-		cmocka_unit_test(test_log_longest_record_fits), cmocka_unit_test(test_log_caps_greylisted_strangers_alone),
-		cmocka_unit_test(test_log_reopens_after_rotation), cmocka_unit_test(test_log_never_waits),
+		cmocka_unit_test(test_log_kv_line),
+		cmocka_unit_test(test_log_nothing_forges_a_field),
+		cmocka_unit_test(test_log_a_field_comes_once),
+		cmocka_unit_test(test_log_longest_record_fits),
+		cmocka_unit_test(test_log_caps_greylisted_strangers_alone),
+		cmocka_unit_test(test_log_reopens_after_rotation),
+		cmocka_unit_test(test_log_never_waits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

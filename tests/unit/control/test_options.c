@@ -51,7 +51,9 @@ test_option_text_goes_round(void **state)
 		const int64_t at[] = { o->min, o->max };
 
 		option_defaults(&a);
-		for (unsigned k = 0; k < ARRAY_LEN(at) && o->type != OPTION_TEXT && o->type != OPTION_WORD && o->type != OPTION_BOOL; k++) {
+		for (unsigned k = 0;
+			k < ARRAY_LEN(at) && o->type != OPTION_TEXT && o->type != OPTION_WORD && o->type != OPTION_BOOL;
+			k++) {
 			CHECK_EQ(o->path, option_set_integer(o, at[k], &a, why), 0);
 			option_defaults(&b);
 			CHECK_EQ(o->path, option_parse(o, option_format(o, &a, text), &b, why), 0);
@@ -63,7 +65,8 @@ test_option_text_goes_round(void **state)
 			CHECK_EQ(o->path, ((uint8_t *)&b)[o->offset], w);
 		}
 		if (o->type == OPTION_TEXT)
-			CHECK_EQ(o->path, option_format(o, &a, text)[0] == '\0' || option_parse(o, text, &b, why) == 0, 1);
+			CHECK_EQ(o->path, option_format(o, &a, text)[0] == '\0' || option_parse(o, text, &b, why) == 0,
+				1);
 	}
 }
 
@@ -74,21 +77,48 @@ test_option_parse_values(void **state)
 		const char *path, *text;
 		int64_t want; /* -1: refused */
 	} rows[] = {
-		{ "greylist.block", "10", 10 },       { "greylist.block", "10s", 10 },      { "greylist.block", "4m", 240 },
-		{ "greylist.block", "1h", 3600 },     { "greylist.block", "1d", 86400 },    { "greylist.block", "0", -1 },
-		{ "greylist.block", "-1", -1 },       { "greylist.block", "2d", -1 },       { "greylist.block", "", -1 },
-		{ "greylist.block", " 4m", -1 },      { "greylist.block", "4m ", -1 },      { "greylist.block", "4 m", -1 },
-		{ "greylist.block", "4M", -1 },       { "greylist.block", "500ms", -1 },    { "greylist.block", "abc", -1 },
-		{ "greylist.block", "0x10", -1 },     { "greylist.block", "1e3", -1 },      { "greylist.block", "99999999d", -1 },
-		{ "greylist.block", "18446744073709551617", -1 },                           { "greylist.pass", "1w", 604800 },
-		{ "dns.deadline_ms", "2000", 2000 },  { "dns.deadline_ms", "2s", 2000 },    { "dns.deadline_ms", "500ms", 500 },
-		{ "dns.deadline_ms", "2h", -1 },      { "smtp.max_message_octets", "40m", 40 << 20 },
-		{ "smtp.max_message_octets", "0", 0 },{ "smtp.max_message_octets", "1x", -1 },
-		{ "mode", "observe", MODE_OBSERVE },  { "mode", "soft", MODE_SOFT },        { "mode", "enforce", MODE_ENFORCE },
-		{ "mode", "Enforce", -1 },            { "mode", "2", -1 },                  { "mode", "enf", -1 },
-		{ "replies.grey_reference", "true", 1 }, { "replies.grey_reference", "on", 1 }, { "replies.grey_reference", "no", 0 },
-		{ "replies.grey_reference", "2", -1 },{ "dnsbl.reject_threshold", "5", 5 }, { "dnsbl.reject_threshold", "1000", -1 },
-		{ "smtp.max_rcpts", "99", -1 },       { "smtp.max_rcpts", "100", 100 },     { "backend.dot", "599s", -1 },
+		{ "greylist.block", "10", 10 },
+		{ "greylist.block", "10s", 10 },
+		{ "greylist.block", "4m", 240 },
+		{ "greylist.block", "1h", 3600 },
+		{ "greylist.block", "1d", 86400 },
+		{ "greylist.block", "0", -1 },
+		{ "greylist.block", "-1", -1 },
+		{ "greylist.block", "2d", -1 },
+		{ "greylist.block", "", -1 },
+		{ "greylist.block", " 4m", -1 },
+		{ "greylist.block", "4m ", -1 },
+		{ "greylist.block", "4 m", -1 },
+		{ "greylist.block", "4M", -1 },
+		{ "greylist.block", "500ms", -1 },
+		{ "greylist.block", "abc", -1 },
+		{ "greylist.block", "0x10", -1 },
+		{ "greylist.block", "1e3", -1 },
+		{ "greylist.block", "99999999d", -1 },
+		{ "greylist.block", "18446744073709551617", -1 },
+		{ "greylist.pass", "1w", 604800 },
+		{ "dns.deadline_ms", "2000", 2000 },
+		{ "dns.deadline_ms", "2s", 2000 },
+		{ "dns.deadline_ms", "500ms", 500 },
+		{ "dns.deadline_ms", "2h", -1 },
+		{ "smtp.max_message_octets", "40m", 40 << 20 },
+		{ "smtp.max_message_octets", "0", 0 },
+		{ "smtp.max_message_octets", "1x", -1 },
+		{ "mode", "observe", MODE_OBSERVE },
+		{ "mode", "soft", MODE_SOFT },
+		{ "mode", "enforce", MODE_ENFORCE },
+		{ "mode", "Enforce", -1 },
+		{ "mode", "2", -1 },
+		{ "mode", "enf", -1 },
+		{ "replies.grey_reference", "true", 1 },
+		{ "replies.grey_reference", "on", 1 },
+		{ "replies.grey_reference", "no", 0 },
+		{ "replies.grey_reference", "2", -1 },
+		{ "dnsbl.reject_threshold", "5", 5 },
+		{ "dnsbl.reject_threshold", "1000", -1 },
+		{ "smtp.max_rcpts", "99", -1 },
+		{ "smtp.max_rcpts", "100", 100 },
+		{ "backend.dot", "599s", -1 },
 	};
 
 	(void)state;
@@ -121,10 +151,18 @@ test_option_nearest_name(void **state)
 	static const struct {
 		const char *have, *want; /* NULL: none is near */
 	} rows[] = {
-		{ "greylist.blok", "greylist.block" }, { "greylist.pas", "greylist.pass" },   { "gerylist.block", "greylist.block" },
-		{ "hostnme", "hostname" },             { "listener", "listeners" },           { "reverse_dns.mising", "reverse_dns.missing" },
-		{ "dnsbl.zone", "dnsbl.zones" },       { "block", "greylist.block" },         { "clients.alow", "clients.allow" },
-		{ "policy.block", "greylist.block" },  { "entirely.different.thing", NULL },  { "x", NULL },
+		{ "greylist.blok", "greylist.block" },
+		{ "greylist.pas", "greylist.pass" },
+		{ "gerylist.block", "greylist.block" },
+		{ "hostnme", "hostname" },
+		{ "listener", "listeners" },
+		{ "reverse_dns.mising", "reverse_dns.missing" },
+		{ "dnsbl.zone", "dnsbl.zones" },
+		{ "block", "greylist.block" },
+		{ "clients.alow", "clients.allow" },
+		{ "policy.block", "greylist.block" },
+		{ "entirely.different.thing", NULL },
+		{ "x", NULL },
 	};
 
 	(void)state;
@@ -144,12 +182,18 @@ test_option_relations(void **state)
 	static const struct {
 		const char *set, *to, *wrong; /* wrong: the option that is named */
 	} rows[] = {
-		{ "greylist.block", "6h", "greylist.pass" },          { "greylist.pass", "4m", "greylist.pass" },
-		{ "greylist.pass", "5d", "greylist.window_max" },     { "greylist.expire", "4m", "greylist.expire" },
-		{ "dnsbl.grey_threshold", "6", "dnsbl.grey_threshold" }, { "hostname", "nodots", "hostname" },
-		{ "hostname", "-x.example", "hostname" },             { "hostname", "x..example", "hostname" },
-		{ "hostname", "a b.example", "hostname" },            { "run_dir", "relative", "run_dir" },
-		{ "log.file", "relative.log", "log.file" },           { "state.map_max_mb", "1", "state.map_max_mb" },
+		{ "greylist.block", "6h", "greylist.pass" },
+		{ "greylist.pass", "4m", "greylist.pass" },
+		{ "greylist.pass", "5d", "greylist.window_max" },
+		{ "greylist.expire", "4m", "greylist.expire" },
+		{ "dnsbl.grey_threshold", "6", "dnsbl.grey_threshold" },
+		{ "hostname", "nodots", "hostname" },
+		{ "hostname", "-x.example", "hostname" },
+		{ "hostname", "x..example", "hostname" },
+		{ "hostname", "a b.example", "hostname" },
+		{ "run_dir", "relative", "run_dir" },
+		{ "log.file", "relative.log", "log.file" },
+		{ "state.map_max_mb", "1", "state.map_max_mb" },
 	};
 
 	(void)state;
@@ -182,7 +226,8 @@ test_option_dump_names_every_option(void **state)
 		for (unsigned i = 0; i < option_n; i++) {
 			const char *last = strrchr(option_table[i].path, '.');
 
-			CHECK_TRUE(option_table[i].path, strstr(text, last != NULL ? last + 1 : option_table[i].path) != NULL);
+			CHECK_TRUE(option_table[i].path,
+				strstr(text, last != NULL ? last + 1 : option_table[i].path) != NULL);
 		}
 		free(text);
 	}
@@ -193,8 +238,11 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_option_defaults_are_valid_but_for_the_host_name), cmocka_unit_test(test_option_text_goes_round),
-		cmocka_unit_test(test_option_parse_values), cmocka_unit_test(test_option_nearest_name), cmocka_unit_test(test_option_relations),
+		cmocka_unit_test(test_option_defaults_are_valid_but_for_the_host_name),
+		cmocka_unit_test(test_option_text_goes_round),
+		cmocka_unit_test(test_option_parse_values),
+		cmocka_unit_test(test_option_nearest_name),
+		cmocka_unit_test(test_option_relations),
 		cmocka_unit_test(test_option_dump_names_every_option),
 	};
 

@@ -66,10 +66,14 @@ test_generic_names(void **state)
 		const char *name, *client;
 		bool want;
 	} rows[] = {
-		{ "192-0-2-7.dynamic.example.net", "192.0.2.7", true },   { "host7.2.0.192.pool.example.net", "192.0.2.7", true },
-		{ "p5dc0000207.dip0.dsl.example.net", "192.0.2.7", true },  { "mail.example.org", "192.0.2.7", false },
-		{ "mx-192-0-2-8.pool.example.net", "192.0.2.7", false },   { "dsl.example.net", "192.0.2.7", false },
-		{ "192-0-2-7.example.net", "192.0.2.7", true },            { "mail-192-0-2-7.example.net", "192.0.2.7", false },
+		{ "192-0-2-7.dynamic.example.net", "192.0.2.7", true },
+		{ "host7.2.0.192.pool.example.net", "192.0.2.7", true },
+		{ "p5dc0000207.dip0.dsl.example.net", "192.0.2.7", true },
+		{ "mail.example.org", "192.0.2.7", false },
+		{ "mx-192-0-2-8.pool.example.net", "192.0.2.7", false },
+		{ "dsl.example.net", "192.0.2.7", false },
+		{ "192-0-2-7.example.net", "192.0.2.7", true },
+		{ "mail-192-0-2-7.example.net", "192.0.2.7", false },
 		{ "pool-2001-db8-0-0-0-0-0-1.example.net", "2001:db8::1", false },
 		{ "pool-0000000000000001.example.net", "2001:db8::1", true },
 	};
@@ -87,8 +91,10 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_report_percentiles), cmocka_unit_test(test_report_networks_that_are_refused_often_stay),
-		cmocka_unit_test(test_report_octets_of_another_version_are_refused), cmocka_unit_test(test_generic_names),
+		cmocka_unit_test(test_report_percentiles),
+		cmocka_unit_test(test_report_networks_that_are_refused_often_stay),
+		cmocka_unit_test(test_report_octets_of_another_version_are_refused),
+		cmocka_unit_test(test_generic_names),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

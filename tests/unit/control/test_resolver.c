@@ -17,7 +17,21 @@
 #include "control/resolver.h"
 #include "tests/unit/control/dns_build.h"
 
-enum how { OK, NXDOMAIN, SERVFAIL, REFUSED, SILENT, WRONG_ID, WRONG_QUESTION, GARBAGE, TRUNCATED, ALIAS, ALIAS_LOOP, OVERSIZED, LATE };
+enum how {
+	OK,
+	NXDOMAIN,
+	SERVFAIL,
+	REFUSED,
+	SILENT,
+	WRONG_ID,
+	WRONG_QUESTION,
+	GARBAGE,
+	TRUNCATED,
+	ALIAS,
+	ALIAS_LOOP,
+	OVERSIZED,
+	LATE
+};
 /* what all zones do */
 enum zones { AS_RULED, LIST_EVERYTHING, LIST_NOTHING, ANSWER_ERRORS };
 
@@ -29,7 +43,7 @@ struct rule {
 };
 
 #define V4(a, b, c, d) ((uint32_t)(a) << 24 | (b) << 16 | (c) << 8 | (d))
-#define LATE_MS 700
+#define LATE_MS        700
 
 static const struct rule rules[] = {
 	/* 192.0.2.1: a good client */
@@ -47,11 +61,13 @@ static const struct rule rules[] = {
 	{ "8.2.0.192.in-addr.arpa", DNS_PTR, OK, { "failing.example.org" } },
 	{ "failing.example.org", DNS_A, SERVFAIL, { 0 } },
 	/* .9: many names, the last within the limit is right; .10: more names than are asked for, none of them right */
-	{ "9.2.0.192.in-addr.arpa", DNS_PTR, OK, { "n1.example.org", "n2.example.org", "n3.example.org", "n4.example.org", "n5.example.org", "n6.example.org",
-		"n7.example.org", "n8.example.org" } },
+	{ "9.2.0.192.in-addr.arpa", DNS_PTR, OK,
+		{ "n1.example.org", "n2.example.org", "n3.example.org", "n4.example.org", "n5.example.org",
+			"n6.example.org", "n7.example.org", "n8.example.org" } },
 	{ "n8.example.org", DNS_A, OK, { "192.0.2.9" } },
-	{ "10.2.0.192.in-addr.arpa", DNS_PTR, OK, { "m1.example.org", "m2.example.org", "m3.example.org", "m4.example.org", "m5.example.org", "m6.example.org",
-		"m7.example.org", "m8.example.org", "m9.example.org" } },
+	{ "10.2.0.192.in-addr.arpa", DNS_PTR, OK,
+		{ "m1.example.org", "m2.example.org", "m3.example.org", "m4.example.org", "m5.example.org",
+			"m6.example.org", "m7.example.org", "m8.example.org", "m9.example.org" } },
 	/* .11 to .14: what an attacker or a broken server sends */
 	{ "11.2.0.192.in-addr.arpa", DNS_PTR, WRONG_ID, { "mail.example.org" } },
 	{ "12.2.0.192.in-addr.arpa", DNS_PTR, WRONG_QUESTION, { "mail.example.org" } },
@@ -59,12 +75,17 @@ static const struct rule rules[] = {
 	{ "14.2.0.192.in-addr.arpa", DNS_PTR, TRUNCATED, { "tcp.example.org" } },
 	{ "tcp.example.org", DNS_A, OK, { "192.0.2.14" } },
 	/* .20 on: names of lists */
-	{ "20.2.0.192.in-addr.arpa", DNS_PTR, OK, { "mx.google.com" } }, { "mx.google.com", DNS_A, OK, { "192.0.2.20" } },
-	{ "21.2.0.192.in-addr.arpa", DNS_PTR, OK, { "gle.com" } },       { "gle.com", DNS_A, OK, { "192.0.2.21" } },
+	{ "20.2.0.192.in-addr.arpa", DNS_PTR, OK, { "mx.google.com" } },
+	{ "mx.google.com", DNS_A, OK, { "192.0.2.20" } },
+	{ "21.2.0.192.in-addr.arpa", DNS_PTR, OK, { "gle.com" } },
+	{ "gle.com", DNS_A, OK, { "192.0.2.21" } },
 	{ "22.2.0.192.in-addr.arpa", DNS_PTR, OK, { "mx.google.com" } }, /* claims it, but it leads elsewhere */
-	{ "23.2.0.192.in-addr.arpa", DNS_PTR, OK, { "bad.example.net" } }, { "bad.example.net", DNS_A, OK, { "192.0.2.23" } },
-	{ "24.2.0.192.in-addr.arpa", DNS_PTR, OK, { "notgoogle.com" } }, { "notgoogle.com", DNS_A, OK, { "192.0.2.24" } },
-	{ "25.2.0.192.in-addr.arpa", DNS_PTR, OK, { "192-0-2-25.dyn.example.net" } }, { "192-0-2-25.dyn.example.net", DNS_A, OK, { "192.0.2.25" } },
+	{ "23.2.0.192.in-addr.arpa", DNS_PTR, OK, { "bad.example.net" } },
+	{ "bad.example.net", DNS_A, OK, { "192.0.2.23" } },
+	{ "24.2.0.192.in-addr.arpa", DNS_PTR, OK, { "notgoogle.com" } },
+	{ "notgoogle.com", DNS_A, OK, { "192.0.2.24" } },
+	{ "25.2.0.192.in-addr.arpa", DNS_PTR, OK, { "192-0-2-25.dyn.example.net" } },
+	{ "192-0-2-25.dyn.example.net", DNS_A, OK, { "192.0.2.25" } },
 	/* zones: .30 listed, .31 listed by two, .32 and allowed, .33 error code, .34 not a listing, .35 outside 127/8, .36 the list fails */
 	{ "30.2.0.192.bl.example", DNS_A, OK, { "127.0.0.2" } },
 	{ "31.2.0.192.bl.example", DNS_A, OK, { "127.0.0.2" } },
@@ -82,7 +103,8 @@ static const struct rule rules[] = {
 	{ "2.0.0.127.wl.example", DNS_A, OK, { "127.0.5.2" } },
 	{ "2.0.0.0.0.0.f.7.f.f.f.f.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.bl.example", DNS_A, OK, { "127.0.0.2" } },
 	{ "3.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.bl.example", DNS_A, OK, { "127.0.0.2" } },
-	{ "3.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.key.bl2.example", DNS_A, OK, { "127.0.0.2" } },
+	{ "3.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.key.bl2.example", DNS_A, OK,
+		{ "127.0.0.2" } },
 	/* .41: listed for certain, and its PTR comes late; .42: a CNAME loop; .43: larger than EDNS allows; .44: an octet that needs escaping */
 	{ "41.2.0.192.bl.example", DNS_A, OK, { "127.0.0.2" } },
 	{ "41.2.0.192.in-addr.arpa", DNS_PTR, LATE, { "late.example.org" } },
@@ -94,7 +116,8 @@ static const struct rule rules[] = {
 	{ "40.2.0.192.in-addr.arpa", DNS_PTR, LATE, { "late.example.org" } },
 	{ "late.example.org", DNS_A, OK, { "192.0.2.40" } },
 	/* 2001:db8::1 */
-	{ "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa", DNS_PTR, OK, { "six.example.org" } },
+	{ "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa", DNS_PTR, OK,
+		{ "six.example.org" } },
 	{ "six.example.org", DNS_AAAA, OK, { "2001:db8::1" } },
 };
 
@@ -104,9 +127,9 @@ struct server {
 	uint16_t port;
 	struct event *readable;
 	struct evconnlistener *tcp;
-	bool dead;              /* swallows everything */
-	bool refuses;           /* SERVFAIL to everything */
-	bool invents;           /* an address for whatever does not exist */
+	bool dead;    /* swallows everything */
+	bool refuses; /* SERVFAIL to everything */
+	bool invents; /* an address for whatever does not exist */
 	enum zones zones;
 	unsigned questions, tcp_questions;
 	struct bufferevent *client[8]; /* of TCP: ended with the server */
@@ -170,10 +193,12 @@ answer(struct server *s, const uint8_t *q, size_t n, bool tcp, struct dns_build 
 		dns_begin(b, id, 0x8182, name, type);
 		return true;
 	}
-	if (s->zones != AS_RULED && type == DNS_A && (strstr(name, ".bl.example") != NULL || strstr(name, ".wl.example") != NULL)) {
+	if (s->zones != AS_RULED && type == DNS_A &&
+		(strstr(name, ".bl.example") != NULL || strstr(name, ".wl.example") != NULL)) {
 		dns_begin(b, id, s->zones == LIST_NOTHING ? 0x8183 : 0x8180, name, type);
 		if (s->zones != LIST_NOTHING)
-			dns_a(b, name, 60, s->zones == LIST_EVERYTHING ? V4(127u, 0u, 0u, 2u) : V4(127u, 255u, 255u, 254u));
+			dns_a(b, name, 60,
+				s->zones == LIST_EVERYTHING ? V4(127u, 0u, 0u, 2u) : V4(127u, 255u, 255u, 254u));
 		return true;
 	}
 	if (r == NULL && s->invents && type == DNS_A) {
@@ -340,7 +365,8 @@ server_start(struct server *s, struct event_base *base)
 	s->port = ntohs(addr.sin_port);
 	s->readable = event_new(base, s->fd, EV_READ | EV_PERSIST, udp_readable, s);
 	event_add(s->readable, NULL);
-	s->tcp = evconnlistener_new_bind(base, tcp_accepted, s, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_REUSEABLE, 8, (struct sockaddr *)&addr, sizeof(addr));
+	s->tcp = evconnlistener_new_bind(base, tcp_accepted, s, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_REUSEABLE, 8,
+		(struct sockaddr *)&addr, sizeof(addr));
 	assert_non_null(s->tcp);
 }
 
@@ -374,16 +400,22 @@ make_config(uint16_t port, unsigned timeout_ms, const char *more)
 	char *text = NULL;
 
 	assert_true(asprintf(&text,
-		"hostname = \"gw.example.org\";\n"
-		"ports = ( { name = \"wan\"; device = \"x\"; addresses = [ \"198.18.0.2/16\" ]; } );\n"
-		"pools = ( { name = \"default\"; backends = ( { name = \"m\"; address = \"198.18.1.3\"; client_address = \"none\"; } ); } );\n"
-		"listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; domains = [ \"example.org\" ]; pools = [ \"default\" ]; } );\n"
-		"dns = { resolvers = [ \"127.0.0.1:%u\"%s ]; timeout_ms = %u; tries = 2; deadline_ms = 2000; };\n"
-		"reverse_dns = { missing = \"nothing\"; };\n"
-		"dnsbl = { zones = ( { zone = \"bl.example\"; filters = [ \"127.0.0.[2..11]*5\" ]; decisive = true; },\n"
-		"  { zone = \"key.bl2.example\"; name = \"bl2.example\"; filters = [ \"127.0.0.[2..11]*2\" ]; },\n"
-		"  \"wl.example=127.0.[0..255].2*-3\" ); };\n"
-		"clients = { allow_names = [ \".google.com\" ]; deny_names = [ \"bad.example.net\" ]; };\n", port, more, timeout_ms) > 0);
+			    "hostname = \"gw.example.org\";\n"
+			    "ports = ( { name = \"wan\"; device = \"x\"; addresses = [ \"198.18.0.2/16\" ]; } );\n"
+			    "pools = ( { name = \"default\"; backends = ( { name = \"m\"; address = \"198.18.1.3\"; "
+	                    "client_address = \"none\"; } ); } );\n"
+			    "listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; domains = [ "
+	                    "\"example.org\" ]; pools = [ \"default\" ]; } );\n"
+			    "dns = { resolvers = [ \"127.0.0.1:%u\"%s ]; timeout_ms = %u; tries = 2; deadline_ms = "
+	                    "2000; };\n"
+			    "reverse_dns = { missing = \"nothing\"; };\n"
+			    "dnsbl = { zones = ( { zone = \"bl.example\"; filters = [ \"127.0.0.[2..11]*5\" ]; "
+	                    "decisive = true; },\n"
+			    "  { zone = \"key.bl2.example\"; name = \"bl2.example\"; filters = [ \"127.0.0.[2..11]*2\" "
+	                    "]; },\n"
+			    "  \"wl.example=127.0.[0..255].2*-3\" ); };\n"
+			    "clients = { allow_names = [ \".google.com\" ]; deny_names = [ \"bad.example.net\" ]; };\n",
+			    port, more, timeout_ms) > 0);
 	c = config_parse("test.conf", text, strlen(text), true, &errors);
 	if (c == NULL)
 		fail_msg("%s", errors.n > 0 ? errors.line[0] : "?");
@@ -423,7 +455,11 @@ everybody_is_good(void *arg, const struct ip_addr *client)
 static void
 bench_open(struct bench *b, unsigned timeout_ms, const char *more, enum zones zones, bool invents)
 {
-	struct resolver_params p = { .in_flight = 8, .cache_entries = 16, .finished = finished, .finished_arg = b, .in_good_standing = everybody_is_good,
+	struct resolver_params p = { .in_flight = 8,
+		.cache_entries = 16,
+		.finished = finished,
+		.finished_arg = b,
+		.in_good_standing = everybody_is_good,
 		.standing_arg = b };
 
 	memset(b, 0, sizeof(*b));
@@ -437,7 +473,8 @@ bench_open(struct bench *b, unsigned timeout_ms, const char *more, enum zones zo
 	assert_non_null(b->resolver);
 	settle(b);
 	/* a machine that stood still for longer than the short time-outs of these tests has proven nothing */
-	for (unsigned i = 0; i < 5 && resolver_zone_health(b->resolver, 0)->family[ZONE_V4] == ZONE_STANDING_UNPROVEN; i++) {
+	for (unsigned i = 0; i < 5 && resolver_zone_health(b->resolver, 0)->family[ZONE_V4] == ZONE_STANDING_UNPROVEN;
+		i++) {
 		resolver_prove(b->resolver);
 		settle(b);
 	}
@@ -534,8 +571,10 @@ test_resolver_reverse_dns(void **state)
 		{ "garbage", "192.0.2.13", PTR_TEMPERR, "", false },
 		{ "truncated, then TCP", "192.0.2.14", PTR_CONFIRMED, "tcp.example.org", true },
 		{ "a CNAME loop", "192.0.2.42", PTR_TEMPERR, "", false },
-		{ "more octets than were offered: by TCP, within limits", "192.0.2.43", PTR_TEMPERR, "mail.example.org", true },
-		{ "odd octets: a name, escaped, and never asked for", "192.0.2.44", PTR_UNCONFIRMED, "odd\\x20name\\x0a.example.org", true },
+		{ "more octets than were offered: by TCP, within limits", "192.0.2.43", PTR_TEMPERR, "mail.example.org",
+			true },
+		{ "odd octets: a name, escaped, and never asked for", "192.0.2.44", PTR_UNCONFIRMED,
+			"odd\\x20name\\x0a.example.org", true },
 		{ "generic", "192.0.2.25", PTR_GENERIC, "192-0-2-25.dyn.example.net", true },
 		{ "IPv6", "2001:db8::1", PTR_CONFIRMED, "six.example.org", true },
 		{ "IPv6 without", "2001:db8::2", PTR_NONE, "", true },
@@ -545,7 +584,8 @@ test_resolver_reverse_dns(void **state)
 	(void)state;
 	bench_start(&b, 60, "");
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		struct resolver_result r = ask_for(&b, rows[i].client, 2000, true); /* the whole, not what is certain already */
+		struct resolver_result r =
+			ask_for(&b, rows[i].client, 2000, true); /* the whole, not what is certain already */
 
 		CHECK_EQ(rows[i].label, r.verdict.ptr_state, rows[i].want);
 		CHECK_STR(rows[i].label, r.ptr, rows[i].ptr);
@@ -564,9 +604,12 @@ test_resolver_name_lists_take_confirmed_names_alone(void **state)
 		const char *label, *client;
 		uint8_t want;
 	} rows[] = {
-		{ "below .google.com, confirmed", "192.0.2.20", NAME_LIST_ALLOW }, { "gle.com is not google.com", "192.0.2.21", NAME_LIST_NONE },
-		{ "claimed, not confirmed", "192.0.2.22", NAME_LIST_NONE },        { "denied", "192.0.2.23", NAME_LIST_DENY },
-		{ "notgoogle.com", "192.0.2.24", NAME_LIST_NONE },                 { "on no list", "192.0.2.1", NAME_LIST_NONE },
+		{ "below .google.com, confirmed", "192.0.2.20", NAME_LIST_ALLOW },
+		{ "gle.com is not google.com", "192.0.2.21", NAME_LIST_NONE },
+		{ "claimed, not confirmed", "192.0.2.22", NAME_LIST_NONE },
+		{ "denied", "192.0.2.23", NAME_LIST_DENY },
+		{ "notgoogle.com", "192.0.2.24", NAME_LIST_NONE },
+		{ "on no list", "192.0.2.1", NAME_LIST_NONE },
 	};
 	struct bench b;
 
@@ -865,7 +908,8 @@ test_resolver_that_invents_turns_zones_off(void **state)
 	CHECK_TRUE("noticed", resolver_stats(b.resolver)->zones_off && resolver_stats(b.resolver)->server[0].inventing);
 	r = ask_for(&b, "192.0.2.30", 2000, false);
 	CHECK_EQ("no zone counts", r.verdict.score, 0);
-	CHECK_EQ("no zone is asked", resolver_stats(b.resolver)->zone[0].asked + resolver_stats(b.resolver)->zone[1].asked, 0);
+	CHECK_EQ("no zone is asked",
+		resolver_stats(b.resolver)->zone[0].asked + resolver_stats(b.resolver)->zone[1].asked, 0);
 	CHECK_EQ("reverse DNS is", ask_for(&b, "192.0.2.1", 2000, false).verdict.ptr_state, PTR_CONFIRMED);
 	b.server.invents = false;
 	resolver_prove(b.resolver);
@@ -905,7 +949,8 @@ test_resolver_inventing_one_is_passed_over(void **state)
 	}
 	resolver_prove(b.resolver);
 	settle(&b);
-	CHECK_TRUE("one invents", resolver_stats(b.resolver)->server[1].inventing && !resolver_stats(b.resolver)->zones_off);
+	CHECK_TRUE("one invents",
+		resolver_stats(b.resolver)->server[1].inventing && !resolver_stats(b.resolver)->zones_off);
 	for (unsigned i = 0; i < 6; i++) {
 		CHECK_EQ("listed by the honest one", ask_for(&b, "192.0.2.30", 2000, true).verdict.score, 5);
 		CHECK_EQ("not listed is not invented", ask_for(&b, "192.0.2.1", 2000, true).verdict.score, 0);
@@ -944,7 +989,9 @@ test_resolver_zone_that_lists_good_clients(void **state)
 	bench_start(&b, 60, "");
 	b.all_good = true;
 	for (unsigned i = 0; i < ZONE_SHARE_MIN - 1; i++)
-		CHECK_EQ("counts so far", ask_for(&b, i % 2 == 0 ? "192.0.2.31" : "192.0.2.1", 2000, true).verdict.score, i % 2 == 0 ? 7 : 0);
+		CHECK_EQ("counts so far",
+			ask_for(&b, i % 2 == 0 ? "192.0.2.31" : "192.0.2.1", 2000, true).verdict.score,
+			i % 2 == 0 ? 7 : 0);
 	CHECK_EQ("too few to tell", standing(&b, 0, ZONE_V4), ZONE_STANDING_ACTIVE);
 	ask_for(&b, "192.0.2.1", 2000, true);
 	CHECK_EQ("not by one that is not listed", standing(&b, 0, ZONE_V4), ZONE_STANDING_LISTS_GOOD_CLIENTS);
@@ -964,7 +1011,8 @@ test_resolver_disabled_zone(void **state)
 	other = make_config(b.server.port, 60, "");
 	snprintf(other->values.dnsbl_disabled, sizeof(other->values.dnsbl_disabled), "x bl2.example");
 	CHECK_EQ("configured", resolver_configure(b.resolver, other), 0);
-	CHECK_EQ("the other counts at once: its proof was taken over", ask_for(&b, "192.0.2.31", 2000, false).verdict.score, 5);
+	CHECK_EQ("the other counts at once: its proof was taken over",
+		ask_for(&b, "192.0.2.31", 2000, false).verdict.score, 5);
 	CHECK_EQ("disabled, by its public name", standing(&b, 1, ZONE_V4), ZONE_STANDING_DISABLED);
 	CHECK_EQ("not asked", resolver_stats(b.resolver)->zone[1].asked, 0);
 	CHECK_EQ("enabled", resolver_configure(b.resolver, b.config), 0);
@@ -991,7 +1039,8 @@ test_resolver_zone_breaker(void **state)
 	r = ask_for(&b, "192.0.2.31", 2000, false);
 	CHECK_EQ("decided by the other", r.verdict.score, 2);
 	CHECK_TRUE("that is not the whole", !r.complete && r.ttl_s == RESOLVER_TTL_ERROR_S);
-	CHECK_TRUE("it comes back", zone_health_asks(resolver_zone_health(b.resolver, 0), ZONE_V4, mono_ms() * 1000 + ZONE_OPEN_MIN_US + 1000));
+	CHECK_TRUE("it comes back", zone_health_asks(resolver_zone_health(b.resolver, 0), ZONE_V4,
+					    mono_ms() * 1000 + ZONE_OPEN_MIN_US + 1000));
 	bench_stop(&b);
 }
 
@@ -1066,15 +1115,22 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_resolver_zone_that_fails_its_test_points_never_counts),
-		cmocka_unit_test(test_resolver_that_invents_turns_zones_off), cmocka_unit_test(test_resolver_inventing_one_is_passed_over),
+		cmocka_unit_test(test_resolver_that_invents_turns_zones_off),
+		cmocka_unit_test(test_resolver_inventing_one_is_passed_over),
 		cmocka_unit_test(test_resolver_zone_of_ipv4_alone_is_not_asked_for_ipv6),
-		cmocka_unit_test(test_resolver_zone_that_lists_good_clients), cmocka_unit_test(test_resolver_disabled_zone),
-		cmocka_unit_test(test_resolver_zone_breaker), cmocka_unit_test(test_resolver_refusing_one_fails_over),
+		cmocka_unit_test(test_resolver_zone_that_lists_good_clients),
+		cmocka_unit_test(test_resolver_disabled_zone),
+		cmocka_unit_test(test_resolver_zone_breaker),
+		cmocka_unit_test(test_resolver_refusing_one_fails_over),
 		cmocka_unit_test(test_resolver_answers_before_what_cannot_matter),
-		cmocka_unit_test(test_resolver_reverse_dns), cmocka_unit_test(test_resolver_name_lists_take_confirmed_names_alone),
-		cmocka_unit_test(test_resolver_zones), cmocka_unit_test(test_resolver_coalesces_and_caches),
-		cmocka_unit_test(test_resolver_deadline_and_late_answers), cmocka_unit_test(test_resolver_all_dead),
-		cmocka_unit_test(test_resolver_fails_over_to_the_next), cmocka_unit_test(test_resolver_in_flight_is_bounded),
+		cmocka_unit_test(test_resolver_reverse_dns),
+		cmocka_unit_test(test_resolver_name_lists_take_confirmed_names_alone),
+		cmocka_unit_test(test_resolver_zones),
+		cmocka_unit_test(test_resolver_coalesces_and_caches),
+		cmocka_unit_test(test_resolver_deadline_and_late_answers),
+		cmocka_unit_test(test_resolver_all_dead),
+		cmocka_unit_test(test_resolver_fails_over_to_the_next),
+		cmocka_unit_test(test_resolver_in_flight_is_bounded),
 		cmocka_unit_test(test_resolver_changes_under_way),
 	};
 

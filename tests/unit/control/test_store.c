@@ -23,7 +23,9 @@
 #define BUCKETS 16384
 
 static const struct siphash_key key = { 11, 22 };
-static const struct vt_ages ages = { .now_s = 100000, .grey_s = 50000, .white_s = 90000, .client_s = 50000, .auto_s = 90000 };
+static const struct vt_ages ages = {
+	.now_s = 100000, .grey_s = 50000, .white_s = 90000, .client_s = 50000, .auto_s = 90000
+};
 
 struct folder {
 	char path[64];
@@ -41,7 +43,8 @@ folder_make(void)
 static void
 folder_remove(const struct folder *f)
 {
-	static const char *const names[] = { "greyline.mdb", "greyline.mdb-lock", "greyline.mdb.damaged", "greyline.running" };
+	static const char *const names[] = { "greyline.mdb", "greyline.mdb-lock", "greyline.mdb.damaged",
+		"greyline.running" };
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
 		char path[128];
@@ -55,7 +58,9 @@ folder_remove(const struct folder *f)
 static struct store *
 store_in(const struct folder *f, uint64_t map_octets, uint32_t grey_per_s)
 {
-	const struct store_params p = { .map_mb = 4, .map_octets = map_octets, .map_max_mb = 256, .grey_per_s = grey_per_s, .why_entries = 100 };
+	const struct store_params p = {
+		.map_mb = 4, .map_octets = map_octets, .map_max_mb = 256, .grey_per_s = grey_per_s, .why_entries = 100
+	};
 	struct store *s = store_create(f->path, &p);
 
 	assert_non_null(s);
@@ -73,7 +78,8 @@ table_make(bool shared)
 {
 	struct table t = { .octets = verdict_table_octets(BUCKETS) };
 
-	t.memory = mmap(NULL, t.octets, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | (shared ? MAP_SHARED : MAP_PRIVATE), -1, 0);
+	t.memory = mmap(
+		NULL, t.octets, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | (shared ? MAP_SHARED : MAP_PRIVATE), -1, 0);
 	assert_true(t.memory != MAP_FAILED);
 	verdict_table_bind(&t.t, t.memory, BUCKETS, &key);
 	return t;
@@ -88,8 +94,11 @@ table_free(struct table *t)
 static uint64_t
 put(const struct table *t, uint32_t n, enum vt_kind kind, enum vt_state state, uint32_t time_s)
 {
-	struct vt_entry e = { .tag = policy_tag(&key, kind, &n, sizeof(n)), .time_s = time_s, .aux = (uint16_t)n, .flags = 3,
-			      .kind_state = vt_kind_state(kind, state) };
+	struct vt_entry e = { .tag = policy_tag(&key, kind, &n, sizeof(n)),
+		.time_s = time_s,
+		.aux = (uint16_t)n,
+		.flags = 3,
+		.kind_state = vt_kind_state(kind, state) };
 	struct vt_entry old;
 	bool there = verdict_table_find(&t->t, e.tag, &old);
 
@@ -257,7 +266,9 @@ test_store_full_map_refuses_and_recovers(void **state)
 {
 	struct folder f = folder_make();
 	struct table a = table_make(false), b = table_make(false);
-	struct store_params p = { .map_mb = 1, .map_octets = 131072, .map_max_mb = 0, .grey_per_s = 1000000, .why_entries = 10 };
+	struct store_params p = {
+		.map_mb = 1, .map_octets = 131072, .map_max_mb = 0, .grey_per_s = 1000000, .why_entries = 10
+	};
 	struct store *s = store_create(f.path, &p);
 	struct vt_counts n;
 
@@ -381,8 +392,12 @@ test_store_damaged_file_is_set_aside(void **state)
 		long from, octets, cut; /* cut: length of the file after, 0: as it is */
 		int value;
 	} rows[] = {
-		{ "both meta pages", 0, 8192, 0, 0xaa }, { "text instead", 0, 4096 * 8, 0, 'x' }, { "cut after the meta pages", 0, 0, 8192, 0 },
-		{ "cut in the middle", 0, 0, 40960, 0 }, { "an empty file", 0, 0, 1, 0 },        { "every page but the meta pages", 8192, 200000, 0, 0xff },
+		{ "both meta pages", 0, 8192, 0, 0xaa },
+		{ "text instead", 0, 4096 * 8, 0, 'x' },
+		{ "cut after the meta pages", 0, 0, 8192, 0 },
+		{ "cut in the middle", 0, 0, 40960, 0 },
+		{ "an empty file", 0, 0, 1, 0 },
+		{ "every page but the meta pages", 8192, 200000, 0, 0xff },
 		{ "pages of noise", 12288, 100000, 0, 0x5a },
 	};
 
@@ -460,10 +475,12 @@ test_store_killed_in_the_middle(void **state)
 
 				for (uint32_t i = 0; i < 50; i++) {
 					const uint32_t n = (first + i) % 8000;
-					struct vt_entry old, e = { .tag = policy_tag(&key, VT_TRIPLET, &n, sizeof(n)), .time_s = 99000,
+					struct vt_entry old, e = { .tag = policy_tag(&key, VT_TRIPLET, &n, sizeof(n)),
+						.time_s = 99000,
 						.kind_state = vt_kind_state(VT_TRIPLET, VT_WHITE) };
 
-					verdict_table_put(&a.t, verdict_table_find(&a.t, e.tag, &old) ? &old : NULL, &e, &ages, NULL);
+					verdict_table_put(&a.t, verdict_table_find(&a.t, e.tag, &old) ? &old : NULL, &e,
+						&ages, NULL);
 				}
 				store_commit(s, &a.t, now_us(), 1000000);
 				progress[0] = first + 50;
@@ -632,7 +649,13 @@ test_store_options_clients_backends_figures(void **state)
 {
 	struct folder f = folder_make();
 	struct store *s = store_in(&f, 0, 100);
-	struct backend_state b = { .id = 7, .health = BACKEND_UP, .probed = 1, .ext = EXT_PIPELINING | EXT_SIZE, .size_octets = 40000000, .words = "250 ok" }, back;
+	struct backend_state b = { .id = 7,
+		.health = BACKEND_UP,
+		.probed = 1,
+		.ext = EXT_PIPELINING | EXT_SIZE,
+		.size_octets = 40000000,
+		.words = "250 ok" },
+			     back;
 	char all[512] = "", figures[16];
 
 	(void)state;
@@ -651,7 +674,8 @@ test_store_options_clients_backends_figures(void **state)
 	store_clients(s, take_client, all);
 	CHECK_STR("clients", all, "192.0.2.0/24 d a note;");
 	store_backends(s, take_backend, &back);
-	CHECK_TRUE("backend", back.id == 7 && back.health == BACKEND_UP && back.size_octets == 40000000 && strcmp(back.words, "250 ok") == 0);
+	CHECK_TRUE("backend", back.id == 7 && back.health == BACKEND_UP && back.size_octets == 40000000 &&
+				      strcmp(back.words, "250 ok") == 0);
 	CHECK_EQ("figures", store_figures(s, figures, sizeof(figures)), 10);
 	CHECK_EQ("no room", store_figures(s, figures, 5), 0);
 	CHECK_EQ("client removed", store_client_remove(s, "192.0.2.0/24"), 0);
@@ -714,13 +738,21 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_store_entries_survive_and_expired_ones_do_not), cmocka_unit_test(test_store_live_table_knows_better_than_the_database),
-		cmocka_unit_test(test_store_grey_has_a_rate_and_white_has_none), cmocka_unit_test(test_store_grows_a_tiny_map),
-		cmocka_unit_test(test_store_full_map_refuses_and_recovers), cmocka_unit_test(test_store_full_disk_costs_durability_alone),
-		cmocka_unit_test(test_store_unusable_folder_is_off_and_comes_back), cmocka_unit_test(test_store_damaged_file_is_set_aside),
-		cmocka_unit_test(test_store_sound_file_after_a_crash_is_kept), cmocka_unit_test(test_store_killed_in_the_middle),
-		cmocka_unit_test(test_store_names), cmocka_unit_test(test_store_sweep_removes_what_memory_has_not),
-		cmocka_unit_test(test_store_starts_on_a_full_disk), cmocka_unit_test(test_store_rejects_are_bounded), cmocka_unit_test(test_store_options_clients_backends_figures),
+		cmocka_unit_test(test_store_entries_survive_and_expired_ones_do_not),
+		cmocka_unit_test(test_store_live_table_knows_better_than_the_database),
+		cmocka_unit_test(test_store_grey_has_a_rate_and_white_has_none),
+		cmocka_unit_test(test_store_grows_a_tiny_map),
+		cmocka_unit_test(test_store_full_map_refuses_and_recovers),
+		cmocka_unit_test(test_store_full_disk_costs_durability_alone),
+		cmocka_unit_test(test_store_unusable_folder_is_off_and_comes_back),
+		cmocka_unit_test(test_store_damaged_file_is_set_aside),
+		cmocka_unit_test(test_store_sound_file_after_a_crash_is_kept),
+		cmocka_unit_test(test_store_killed_in_the_middle),
+		cmocka_unit_test(test_store_names),
+		cmocka_unit_test(test_store_sweep_removes_what_memory_has_not),
+		cmocka_unit_test(test_store_starts_on_a_full_disk),
+		cmocka_unit_test(test_store_rejects_are_bounded),
+		cmocka_unit_test(test_store_options_clients_backends_figures),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

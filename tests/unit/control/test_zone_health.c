@@ -22,8 +22,11 @@ zone_of(const char *text)
 static bool
 tell(struct zone_health *h, enum zone_family f, enum zone_point p, char what, uint64_t now_us, bool *bad)
 {
-	const enum dnsbl_listing listing = what == 'L' ? DNSBL_LISTED : what == 'M' ? DNSBL_NO_MATCH : what == 'E' ? DNSBL_ERROR :
-					   what == 'N' ? DNSBL_NONSENSE : DNSBL_NOT_LISTED;
+	const enum dnsbl_listing listing = what == 'L'   ? DNSBL_LISTED
+	                                   : what == 'M' ? DNSBL_NO_MATCH
+	                                   : what == 'E' ? DNSBL_ERROR
+	                                   : what == 'N' ? DNSBL_NONSENSE
+	                                                 : DNSBL_NOT_LISTED;
 
 	return zone_health_point(h, f, p, what != '-', listing, now_us, bad);
 }
@@ -38,7 +41,8 @@ test_zone_health_test_points(void **state)
 		{ "as it should be", "Lc", ZONE_STANDING_ACTIVE, ZONE_STANDING_ACTIVE },
 		{ "listed by an answer no filter names", "Mc", ZONE_STANDING_ACTIVE, ZONE_STANDING_ACTIVE },
 		{ "127.0.0.1 is listed", "LL", ZONE_STANDING_LISTS_EVERYTHING, ZONE_STANDING_LISTS_EVERYTHING },
-		{ "127.0.0.1 has an address from elsewhere", "NN", ZONE_STANDING_LISTS_EVERYTHING, ZONE_STANDING_LISTS_EVERYTHING },
+		{ "127.0.0.1 has an address from elsewhere", "NN", ZONE_STANDING_LISTS_EVERYTHING,
+			ZONE_STANDING_LISTS_EVERYTHING },
 		{ "127.0.0.2 is not listed", "cc", ZONE_STANDING_LISTS_NOTHING, ZONE_STANDING_NO_FAMILY },
 		{ "errors", "EE", ZONE_STANDING_ANSWERS_ERRORS, ZONE_STANDING_ANSWERS_ERRORS },
 		{ "an error for the listed one", "Ec", ZONE_STANDING_ANSWERS_ERRORS, ZONE_STANDING_ANSWERS_ERRORS },
@@ -48,7 +52,8 @@ test_zone_health_test_points(void **state)
 		{ "one resolver is blocked", "LcEE", ZONE_STANDING_ACTIVE, ZONE_STANDING_ACTIVE },
 		{ "one resolver is told nothing", "ccLc", ZONE_STANDING_ACTIVE, ZONE_STANDING_ACTIVE },
 		{ "one resolver is silent", "--Lc", ZONE_STANDING_ACTIVE, ZONE_STANDING_ACTIVE },
-		{ "one resolver hears everything listed", "LcLL", ZONE_STANDING_LISTS_EVERYTHING, ZONE_STANDING_LISTS_EVERYTHING },
+		{ "one resolver hears everything listed", "LcLL", ZONE_STANDING_LISTS_EVERYTHING,
+			ZONE_STANDING_LISTS_EVERYTHING },
 	};
 	const struct dnsbl_zone z = zone_of("bl.example=127.0.0.[2..11]*3");
 
@@ -63,14 +68,16 @@ test_zone_health_test_points(void **state)
 		zone_health_round(&h, (uint8_t)n, SECOND_US);
 		for (size_t k = 0; k < n; k++)
 			for (unsigned f = 0; f < ZONE_FAMILIES; f++) {
-				const bool changed = tell(&h, (enum zone_family)f, (enum zone_point)(k % 2), rows[i].answers[k], SECOND_US, &bad);
+				const bool changed = tell(&h, (enum zone_family)f, (enum zone_point)(k % 2),
+					rows[i].answers[k], SECOND_US, &bad);
 
 				CHECK_TRUE(rows[i].label, !changed || k == n - 1);
 			}
 		CHECK_EQ(rows[i].label, h.family[ZONE_V4], rows[i].want4);
 		CHECK_EQ(rows[i].label, h.family[ZONE_V6], rows[i].want6);
 		CHECK_EQ(rows[i].label, zone_health_counts(&h, ZONE_V4), rows[i].want4 == ZONE_STANDING_ACTIVE);
-		CHECK_TRUE(rows[i].label, !tell(&h, ZONE_V4, ZONE_POINT_CLEAN, 'L', SECOND_US, &bad)); /* an answer too many */
+		CHECK_TRUE(rows[i].label,
+			!tell(&h, ZONE_V4, ZONE_POINT_CLEAN, 'L', SECOND_US, &bad)); /* an answer too many */
 		CHECK_EQ(rows[i].label, h.family[ZONE_V4], rows[i].want4);
 	}
 }
@@ -113,7 +120,8 @@ test_zone_health_times_and_healing(void **state)
 	prove(&h, "Lc", now += ZONE_PROOF_US, &changed, &bad);
 	CHECK_TRUE("nothing new", !changed);
 	prove(&h, "LL", now += ZONE_PROOF_US, &changed, &bad);
-	CHECK_TRUE("quarantine, told", changed && bad && !zone_health_counts(&h, ZONE_V4) && !zone_health_asks(&h, ZONE_V4, now));
+	CHECK_TRUE("quarantine, told",
+		changed && bad && !zone_health_counts(&h, ZONE_V4) && !zone_health_asks(&h, ZONE_V4, now));
 	CHECK_EQ("looked at sooner", h.proof_at_us, now + ZONE_HEAL_US);
 	prove(&h, "LL", now += ZONE_HEAL_US, &changed, &bad);
 	CHECK_TRUE("told once", !changed);
@@ -179,7 +187,8 @@ test_zone_health_breaker(void **state)
 		CHECK_TRUE("closed to questions until then", !zone_health_asks(&h, ZONE_V4, now + open_us - 1));
 		now += open_us;
 		CHECK_TRUE("a trial", zone_health_asks(&h, ZONE_V4, now));
-		CHECK_TRUE("fails, told once only", !zone_health_answered(&h, true, now) && !zone_health_asks(&h, ZONE_V4, now));
+		CHECK_TRUE("fails, told once only",
+			!zone_health_answered(&h, true, now) && !zone_health_asks(&h, ZONE_V4, now));
 		open_us = MIN(open_us * 2, ZONE_OPEN_MAX_US);
 	}
 	zone_health_answered(&h, false, now);
@@ -193,8 +202,10 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_zone_health_test_points), cmocka_unit_test(test_zone_health_times_and_healing),
-		cmocka_unit_test(test_zone_health_share_of_good_clients), cmocka_unit_test(test_zone_health_breaker),
+		cmocka_unit_test(test_zone_health_test_points),
+		cmocka_unit_test(test_zone_health_times_and_healing),
+		cmocka_unit_test(test_zone_health_share_of_good_clients),
+		cmocka_unit_test(test_zone_health_breaker),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,7 +17,10 @@ addr(const char *text)
 static void
 test_smtp_helo_faults_row_by_row(void **state)
 {
-	static const struct { const char *helo, *client; uint32_t want; } rows[] = {
+	static const struct {
+		const char *helo, *client;
+		uint32_t want;
+	} rows[] = {
 		{ "", "192.0.2.1", 0 },
 		{ "mail.sender.example", "192.0.2.1", 0 },
 		{ "mail.sender.example.", "192.0.2.1", 0 },

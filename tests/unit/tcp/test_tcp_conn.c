@@ -757,7 +757,8 @@ test_unread_octets_of_some_leave_buffers_to_others(void **state)
 		p.e.now_us += 50000;
 		peer_hear_all(&p, NULL);
 	}
-	CHECK_EQ("and answered", tcp_send(p.c, &(struct buf_view){ .ptr = (const uint8_t *)"250 Ok\r\n", .len_octets = 8 }), 8);
+	CHECK_EQ("and answered",
+		tcp_send(p.c, &(struct buf_view){ .ptr = (const uint8_t *)"250 Ok\r\n", .len_octets = 8 }), 8);
 	p.c = NULL;
 	for (uint32_t i = 0; i < conf.conns_max; i++) {
 		struct tcp_conn *c = &p.e.tcp->conns[i];

@@ -34,7 +34,10 @@ test_limits_refuse_at_the_limit_and_forget_what_left(void **state)
 static void
 test_limits_agree_with_a_model(void **state)
 {
-	struct { struct ip_addr client, network; int live; } slot[MODEL_SLOTS];
+	struct {
+		struct ip_addr client, network;
+		int live;
+	} slot[MODEL_SLOTS];
 	struct limits l;
 	const unsigned seed = 20261121;
 
