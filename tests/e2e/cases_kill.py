@@ -109,9 +109,7 @@ def _kill_twenty(t, service, recipient, back_s, find):
     t.equal("known senders greylisted", traffic.greylisted[:3], [])
     lost = find(traffic.accepted)
     t.equal("accepted and lost", lost[:5], [])
-    # a machine busy elsewhere may stretch a few returns; more than three in twenty are ours
-    late = [r for r in returns if r > back_s]
-    t.check(len(late) <= 3 and slowest < 5 * back_s, "service back within %g s: %s" % (back_s, ", ".join("%.2f" % r for r in returns)))
+    t.check(slowest <= back_s, "service back within %g s: %s" % (back_s, ", ".join("%.2f" % r for r in returns)))
     for source, sender in traffic.people:
         attempt = smtp.deliver(t.lab, source, sender, recipient, t.content(t.word("after")))
         t.check(attempt.accepted, "still known afterwards: %s" % attempt)
