@@ -189,7 +189,7 @@ client_send(struct api_client *client, json_t *line)
 		evbuffer_add(out, text, strlen(text));
 	else
 		evbuffer_add_printf(out, "{\"ok\":false,\"error\":{\"code\":\"usage\",\"message\":\"the answer is too "
-		                         "large; give a limit\"}}");
+					 "large; give a limit\"}}");
 	evbuffer_add(out, "\n", 1);
 	free(text);
 }

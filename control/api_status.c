@@ -185,7 +185,7 @@ alarms_backends(struct control *c, json_t *alarms)
 		if (b.health == BACKEND_OPEN_RELAY)
 			alarm_add(alarms,
 				"backend %s relays for strangers and is out of service: take our address out of its "
-			        "mynetworks",
+				"mynetworks",
 				c->config->backend[i].name);
 		else if (b.health == BACKEND_DOWN || b.health == BACKEND_LOOP)
 			alarm_add(alarms, "backend %s is %s: %s", c->config->backend[i].name,

@@ -170,7 +170,7 @@ check_item(struct config_reader *r, enum option_list_id id, struct config_text *
 	case ITEM_SERVER:
 		if (config_server_parse(t->text, 53, &addr, &port) != 0)
 			wrong = "is not a server; right is for example \"192.0.2.53\", \"192.0.2.53:53\" or "
-			        "\"[2001:db8::53]:53\"";
+				"\"[2001:db8::53]:53\"";
 		break;
 	case ITEM_FILE_NAME:
 	case ITEM_WORDS:
@@ -405,7 +405,7 @@ text_is_sane(struct config_reader *r, const char *text, size_t octets)
 			(i == 0 || text[i - 1] == '\n' || text[i - 1] == ' ' || text[i - 1] == '\t')) {
 			reader_error(r, line, "",
 				"@include is not supported: the configuration is one file; long lists go to list "
-			        "files");
+				"files");
 			return false;
 		}
 	}

@@ -241,7 +241,7 @@ port_address(struct member_ctx *m, struct conf_port *p, const struct config_text
 		bits > (ip_addr_is_v4(&addr) ? 32 : 128)) {
 		reader_error(m->r, t->line, m->path,
 			"addresses: \"%.60s\": right is an address with the length of its network, such as "
-		        "\"192.0.2.2/24\"",
+			"\"192.0.2.2/24\"",
 			t->text);
 		return;
 	}
@@ -717,7 +717,7 @@ check_listener(struct config_reader *r, uint32_t at)
 	if (l->role == ROLE_MX && domains->n == 0 && r->read_files)
 		reader_error(r, r->listener_line[at], path,
 			"domains (or domains_file) has to be given for role mx: without it this would be an open "
-		        "relay");
+			"relay");
 	if (l->role == ROLE_SUBMISSION && domains->n > 0)
 		reader_error(r, domains->v[0].line, path, "domains are for role mx; on submission the MTA decides");
 	for (uint32_t i = 0; i < domains->n; i++)

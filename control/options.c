@@ -635,15 +635,15 @@ dump_md(FILE *out)
 	fprintf(out, "# Settings of greyline.conf\n\n"
 		     "Made by `greyline-control --dump-options=md` from control/options.def; do not edit.\n\n"
 		     "The file has the syntax of libconfig: `name = value;`, groups in `{ }`, arrays in `[ ]`, lists "
-	             "of groups in `( )`,\n"
+		     "of groups in `( )`,\n"
 		     "comments after `#` or `//`. Durations are a number of seconds or a text with s, m, h or d "
-	             "(`\"4m\"`); settings whose\n"
+		     "(`\"4m\"`); settings whose\n"
 		     "name ends in `_ms` count milliseconds. List files hold one entry on each line; `#` begins a "
-	             "comment.\n\n"
+		     "comment.\n\n"
 		     "*Counts*: \"at once\" after `greylinectl reload` or `greylinectl set`; \"at the next start\" of "
-	             "the daemon it concerns.\n\n"
+		     "the daemon it concerns.\n\n"
 		     "## Single values\n\n| setting | kind | range | default | counts | meaning |\n| --- | --- | --- | "
-	             "--- | --- | --- |\n");
+		     "--- | --- | --- |\n");
 	for (unsigned i = 0; i < option_n; i++) {
 		const struct option_row *o = &option_table[i];
 
@@ -706,17 +706,17 @@ dump_man(FILE *out)
 
 	fprintf(out, ".\\\" made by greyline-control --dump-options=man from control/options.def; do not edit\n"
 		     ".TH GREYLINE.CONF 5 \"\" \"Greyline\" \"Greyline\"\n.SH NAME\ngreyline.conf, greyline-control "
-	             "\\- configuration of the mail gateway\n"
+		     "\\- configuration of the mail gateway\n"
 		     ".SH SYNOPSIS\n.B greyline-control\n\\-\\-config FILE [\\-\\-foreground] | \\-\\-check FILE | "
-	             "\\-\\-dump\\-options=man|md|sample\n"
+		     "\\-\\-dump\\-options=man|md|sample\n"
 		     ".SH DESCRIPTION\n.B greyline-control\nreads the configuration, keeps the database, asks DNS and "
-	             "serves greylinectl and metrics.\n"
+		     "serves greylinectl and metrics.\n"
 		     "SIGHUP reads the configuration again and reopens the log; SIGTERM ends it. A bad file never "
-	             "replaces a good one.\n.PP\n"
+		     "replaces a good one.\n.PP\n"
 		     "The file has the syntax of libconfig: name = value; groups in { }, arrays in [ ], lists of "
-	             "groups in ( ), comments after #.\n"
+		     "groups in ( ), comments after #.\n"
 		     "Durations are a number of seconds or a text with s, m, h or d; settings whose name ends in _ms "
-	             "count milliseconds.\n"
+		     "count milliseconds.\n"
 		     "List files hold one entry on each line.\n.SH SINGLE VALUES\n");
 	for (unsigned i = 0; i < option_n; i++) {
 		const struct option_row *o = &option_table[i];
@@ -766,24 +766,24 @@ dump_sample(FILE *out)
 	char range[OPTION_ERROR_OCTETS];
 
 	fprintf(out, "# greyline.conf - every single setting with its default, as comments. Made by `greyline-control "
-	             "--dump-options=sample`.\n\n"
+		     "--dump-options=sample`.\n\n"
 		     "hostname = \"gw.example.org\";\n\n"
 		     "ports = (\n\t{ name = \"wan\"; device = \"0000:01:00.0\"; addresses = [ \"192.0.2.2/24\", "
-	             "\"2001:db8:0:1::2/64\" ];\n"
+		     "\"2001:db8:0:1::2/64\" ];\n"
 		     "\t  gateway4 = \"192.0.2.1\"; gateway6 = \"2001:db8:0:1::1\"; },\n"
 		     "\t{ name = \"lan\"; device = \"0000:01:00.1\"; addresses = [ \"198.51.100.2/24\" ]; }\n);\n\n"
 		     "pools = (\n\t{ name = \"default\"; domains = [ ];\n\t  backends = (\n"
 		     "\t\t{ name = \"mta1\"; address = \"198.51.100.3\"; port = 25; client_address = \"proxy_v2\"; } "
-	             "); }\n);\n\n"
+		     "); }\n);\n\n"
 		     "listeners = (\n\t{ name = \"mx\"; role = \"mx\"; addresses = [ \"192.0.2.2\", "
-	             "\"2001:db8:0:1::2\" ]; port = 25;\n"
+		     "\"2001:db8:0:1::2\" ]; port = 25;\n"
 		     "\t  domains = [ \"example.org\" ]; pools = [ \"default\" ]; }\n);\n\n"
 		     "# No third party's zone is active as shipped. Look at each operator's terms of use before taking "
-	             "one into use:\n"
+		     "one into use:\n"
 		     "# large sites need a subscription, and public resolvers are refused by most.\n"
 		     "# dnsbl = { zones = ( \"bl.example.net=127.0.0.[2..11]*3\",\n"
 		     "#\t{ zone = \"KEY.bl.example.com\"; name = \"bl.example.com\"; filters = [ \"127.0.0.2*4\" ]; } "
-	             "); };\n\n"
+		     "); };\n\n"
 		     "dns = { resolvers = [ \"127.0.0.1:53\" ]; };\n\n");
 	for (unsigned i = 0; i < option_n; i++) {
 		const struct option_row *o = &option_table[i];

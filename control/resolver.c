@@ -555,7 +555,7 @@ servers_count(struct upstream *up)
 		up->r->stats.zones_off = all_invent;
 		fprintf(stderr, all_invent
 					? "greyline-control: EVERY RESOLVER INVENTS ANSWERS for names that do not "
-		                          "exist: blocklists are OFF\n"
+					  "exist: blocklists are OFF\n"
 					: "greyline-control: a resolver answers honestly again: blocklists are on\n");
 	}
 }

@@ -128,7 +128,7 @@ metrics(struct evhttp_request *req, void *arg)
 
 		evbuffer_add_printf(out,
 			"# HELP greyline_%s_%s_total %s\n# TYPE greyline_%s_%s_total counter\ngreyline_%s_%s_total "
-		        "%" PRIu64 "\n",
+			"%" PRIu64 "\n",
 			n->group, n->name, n->help, n->group, n->name, n->group, n->name,
 			stats_sum(c, (enum counter)i));
 	}

@@ -67,9 +67,9 @@ const struct cli_command cli_commands[] = {
 	{ "dnsbl test", "CLIENT", "Ask every zone and the reverse DNS about an address", NULL, cmd_dnsbl_test },
 	{ "dnsbl status", "", "Zones and resolvers: whether they are believed, answers, hits, latency",
 		"A zone counts for IPv4 and for IPv6 while it is \"active\": it proved itself by its test points (RFC "
-	        "5782) at start and does\n"
+		"5782) at start and does\n"
 		"each half hour. In quarantine it is shown as lists-everything, lists-nothing, answers-errors or "
-	        "lists-good-clients, and comes\n"
+		"lists-good-clients, and comes\n"
 		"back by itself.\n",
 		cmd_dnsbl_status },
 	{ "dnsbl disable", "ZONE", "Ask a zone no more, at once and over restarts", "ZONE is the public name.\n",
@@ -84,7 +84,7 @@ const struct cli_command cli_commands[] = {
 		"Includes the open relay test. Exit code 1 when there is no such backend.\n", cmd_backend_probe },
 	{ "backend drain", "NAME", "Give a mail server no new sessions",
 		"Sessions that have it go on to their end. Kept over restarts, until backend ready. Exit code 1 when "
-	        "there "
+		"there "
 		"is no such backend.\n",
 		cmd_backend_drain },
 	{ "backend ready", "NAME", "Give a drained mail server sessions again", NULL, cmd_backend_ready },

@@ -205,7 +205,7 @@ test_a_trusted_proxy_without_a_header_is_closed(void **state)
 		ROW("an address of the wrong family", "PROXY TCP4 2001:db8::1 198.51.100.25 4711 25\r\n", false),
 		ROW("an endless line",
 			"PROXY TCP4 203.0.113.7 198.51.100.25 4711 "
-		        "2555555555555555555555555555555555555555555555555555555555555555555",
+			"2555555555555555555555555555555555555555555555555555555555555555555",
 			false),
 		ROW("v2 of an unknown command", "\r\n\r\n\0\r\nQUIT\n\x2f\x11\0\x0c", false),
 	};

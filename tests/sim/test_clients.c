@@ -356,7 +356,7 @@ test_ehlo_follows_the_backends_within_a_minute(void **state)
 	scene_conf(&s);
 	start();
 	s.mta.ext = s.mta_x.ext = s.mta_v1.ext = "250-SIZE 1000\r\n250-SMTPUTF8\r\n250-8BITMIME\r\n250-AUTH "
-	                                         "PLAIN\r\n250-XCLIENT NAME\r\n250-NEWTHING\r\n";
+						 "PLAIN\r\n250-XCLIENT NAME\r\n250-NEWTHING\r\n";
 	sim_run(s.sim, 60000000);
 	c = scene_open(&s, CLIENT4, GATEWAY4);
 	CHECK_EQ("EHLO", scene_chat(&s, c, "EHLO client.example"), 250);

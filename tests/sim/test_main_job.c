@@ -553,7 +553,7 @@ static void
 test_a_pipelined_burst_keeps_the_order_of_replies(void **state)
 {
 	static const char burst[] = "EHLO client.example\r\nMAIL FROM:<a@sender.example>\r\nRCPT "
-	                            "TO:<u@example.org>\r\nRCPT TO:<new@example.org>\r\n"
+				    "TO:<u@example.org>\r\nRCPT TO:<new@example.org>\r\n"
 				    "RCPT TO:<u@elsewhere.example>\r\nNOOP\r\nDATA\r\n";
 	static const int want[] = { 250, 250, 250, 451, 550, 250, 354 };
 	struct sim_conn *c;

@@ -45,9 +45,9 @@ write_config(const struct daemon *d, const char *more)
 		"run_dir = \"%s/run\"; state_dir = \"%s/state\"; hostname = \"gw.example.org\";\n"
 		"ports = ( { name = \"wan\"; device = \"x\"; addresses = [ \"198.18.0.2/16\" ]; } );\n"
 		"pools = ( { name = \"default\"; backends = ( { name = \"mta1\"; address = \"198.18.1.3\"; "
-	        "client_address = \"proxy_v2\"; } ); } );\n"
+		"client_address = \"proxy_v2\"; } ); } );\n"
 		"listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; domains = [ "
-	        "\"example.org\" ]; pools = [ \"default\" ]; } );\n"
+		"\"example.org\" ]; pools = [ \"default\" ]; } );\n"
 		"state = { entries = 4096; }; log = { file = \"%s/mail.log\"; }; metrics = { listen = \"\"; };\n%s\n",
 		d->dir, d->dir, d->dir, more);
 	fclose(f);
@@ -327,8 +327,8 @@ test_api_what_was_set_survives(void **state)
 	check(&d, "{\"cmd\":\"client deny\",\"args\":{\"client\":\"192.0.2.0/24\",\"note\":\"a note\"}}", "ok", "true");
 	check(&d,
 		"{\"cmd\":\"grey "
-	        "pass\",\"args\":{\"client\":\"198.51.100.1\",\"sender\":\"A@B.example\",\"recipient\":\"c@example."
-	        "org\"}}",
+		"pass\",\"args\":{\"client\":\"198.51.100.1\",\"sender\":\"A@B.example\",\"recipient\":\"c@example."
+		"org\"}}",
 		"result/state", "white");
 	check(&d, "{\"cmd\":\"backend drain\",\"args\":{\"backend\":\"mta1\"}}", "result/backends/0/state", "drained");
 	for (unsigned i = 0; i < 3; i++) {
@@ -345,7 +345,7 @@ test_api_what_was_set_survives(void **state)
 		check(&d, "{\"cmd\":\"explain\",\"args\":{\"client\":\"192.0.2.9\"}}", "result/rule", "6");
 		check(&d,
 			"{\"cmd\":\"explain\",\"args\":{\"client\":\"198.51.100.77\",\"from\":\"a@b.example\",\"rcpt\":"
-		        "\"c@example.org\"}}",
+			"\"c@example.org\"}}",
 			"result/verdict", "pass");
 		check(&d, "{\"cmd\":\"backend list\"}", "result/backends/0/state", "drained");
 		if (i == 1) { /* once with the memory gone as well */
@@ -364,7 +364,7 @@ test_api_what_was_set_survives(void **state)
 				"result/control/segments_lost", "1");
 			check(&d,
 				"{\"cmd\":\"explain\",\"args\":{\"client\":\"198.51.100.77\",\"from\":\"a@b.example\","
-			        "\"rcpt\":\"c@example.org\"}}",
+				"\"rcpt\":\"c@example.org\"}}",
 				"result/verdict", "pass");
 			check(&d, "{\"cmd\":\"backend list\"}", "result/backends/0/state", "drained");
 		}
@@ -537,8 +537,8 @@ test_events_through_the_rings(void **state)
 	check(&d, "{\"cmd\":\"grey list\"}", "result/entries/0/sender", "a@b.example");
 	check(&d,
 		"{\"cmd\":\"grey "
-	        "show\",\"args\":{\"client\":\"192.0.2.99\",\"sender\":\"A@B.EXAMPLE\",\"recipient\":\"C@example.org\"}"
-	        "}",
+		"show\",\"args\":{\"client\":\"192.0.2.99\",\"sender\":\"A@B.EXAMPLE\",\"recipient\":\"C@example.org\"}"
+		"}",
 		"result/state", "grey");
 	snprintf(path, sizeof(path), "{\"cmd\":\"why\",\"args\":{\"ref\":\"%s\"}}",
 		policy_ref_format(0x123456789a, (char[9]){ 0 }));
@@ -603,7 +603,7 @@ test_api_zone_is_switched(void **state)
 	(void)state;
 	daemon_start(&d, "dns = { resolvers = [ \"127.0.0.1:9\" ]; };\n"
 			 "dnsbl = { zones = ( { zone = \"secretkey.bl.example\"; name = \"bl.example\"; filters = [ "
-	                 "\"127.0.0.2*4\" ]; }, \"wl.example*-2\" ); };");
+			 "\"127.0.0.2*4\" ]; }, \"wl.example*-2\" ); };");
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
 		check(&d, rows[i].line, rows[i].path, rows[i].want);
 	daemon_end(&d);

@@ -19,13 +19,13 @@ struct parts {
 static const struct parts good = {
 	.first = "hostname = \"gw.example.org\";",
 	.ports = "ports = ( { name = \"wan\"; device = \"net_af_packet0,iface=wan0\"; addresses = [ \"198.18.0.2/24\", "
-	         "\"2001:db8:0:1::2/64\" ];"
+		 "\"2001:db8:0:1::2/64\" ];"
 		 " gateway4 = \"198.18.0.1\"; }, { name = \"lan\"; device = \"net_af_packet1,iface=lan0\"; addresses = "
-	         "[ \"198.18.1.2/24\" ]; } );",
+		 "[ \"198.18.1.2/24\" ]; } );",
 	.pools = "pools = ( { name = \"default\"; backends = ( { name = \"mta1\"; address = \"198.18.1.3\"; port = 25; "
-	         "client_address = \"proxy_v2\"; } ); } );",
+		 "client_address = \"proxy_v2\"; } ); } );",
 	.listeners = "listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; port = 25; domains "
-	             "= [ \"example.org\" ]; pools = [ \"default\" ]; } );",
+		     "= [ \"example.org\" ]; pools = [ \"default\" ]; } );",
 	.rest = "",
 };
 
@@ -48,11 +48,11 @@ static void
 test_config_takes_a_good_file(void **state)
 {
 	const struct parts p = { .rest = "greylist = { block = \"10s\"; pass = 7200; };\nclients = { allow = [ "
-		                         "\"192.0.2.0/24\", \"2001:db8::/32\" ]; };\n"
+					 "\"192.0.2.0/24\", \"2001:db8::/32\" ]; };\n"
 					 "dnsbl = { zones = ( \"bl.example=127.0.0.[2..11]*3\", { zone = "
-		                         "\"key.bl.example\"; name = \"public.example\"; "
+					 "\"key.bl.example\"; name = \"public.example\"; "
 					 "filters = [ \"127.0.0.2*4\" ]; } ); };\ndns = { resolvers = [ \"127.0.0.1\", "
-		                         "\"[::1]:5353\" ]; deadline_ms = 1500; };\n" };
+					 "\"[::1]:5353\" ]; deadline_ms = 1500; };\n" };
 	struct config_errors errors = { 0 };
 	struct config *c = parse(&p, &errors);
 
@@ -146,91 +146,91 @@ test_config_refuses_with_line_value_and_remedy(void **state)
 			{ ":2: ports.wan: addresses: \"198.18.0.2\"" } },
 		{ "gateway elsewhere",
 			{ .ports = "ports = ( { name = \"wan\"; device = \"x\"; addresses = [ \"198.18.0.2/24\" ]; "
-		                   "gateway4 = \"10.0.0.1\"; } );" },
+				   "gateway4 = \"10.0.0.1\"; } );" },
 			{ ":2: ports.wan: gateway4 is in none of the port's networks" } },
 		{ "mtu",
 			{ .ports = "ports = ( { name = \"wan\"; device = \"x\"; mtu = 100; addresses = [ "
-		                   "\"198.18.0.2/16\" ]; } );" },
+				   "\"198.18.0.2/16\" ]; } );" },
 			{ ":2: ports.wan: mtu = 100: right is 1280 to 9000" } },
 		{ "port member",
 			{ .ports = "ports = ( { name = \"wan\"; devise = \"x\"; addresses = [ \"198.18.0.2/16\" ]; } "
-		                   ");" },
+				   ");" },
 			{ ":2: ports.wan: unknown member devise; did you mean device?",
 				":2: ports.wan: device has to be given" } },
 		{ "mx without domains",
 			{ .listeners = "listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; "
-		                       "pools = [ \"default\" ]; } );" },
+				       "pools = [ \"default\" ]; } );" },
 			{ ":4: listeners.mx: domains (or domains_file) has to be given" } },
 		{ "mx with empty domains",
 			{ .listeners = "listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; "
-		                       "domains = [ ]; pools = [ \"default\" ]; } );" },
+				       "domains = [ ]; pools = [ \"default\" ]; } );" },
 			{ ":4: listeners.mx: domains (or domains_file) has to be given" } },
 		{ "star",
 			{ .listeners = "listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; "
-		                       "domains = [ \"*\" ]; pools = [ \"default\" ]; } );" },
+				       "domains = [ \"*\" ]; pools = [ \"default\" ]; } );" },
 			{ "i_trust_the_backend = true" } },
 		{ "trusted host bits",
 			{ .listeners = "listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; "
-		                       "domains = [ \"a.b\" ]; trusted_proxies = [ \"198.18.0.9/24\" ]; pools = [ "
-		                       "\"default\" ]; } );" },
+				       "domains = [ \"a.b\" ]; trusted_proxies = [ \"198.18.0.9/24\" ]; pools = [ "
+				       "\"default\" ]; } );" },
 			{ ":4: listeners.mx: trusted_proxies: 198.18.0.9/24 has host bits set; right is "
-		          "198.18.0.0/24" } },
+			  "198.18.0.0/24" } },
 		{ "trusted text",
 			{ .listeners = "listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; "
-		                       "domains = [ \"a.b\" ]; trusted_proxies = [ \"everybody\" ]; pools = [ "
-		                       "\"default\" ]; } );" },
+				       "domains = [ \"a.b\" ]; trusted_proxies = [ \"everybody\" ]; pools = [ "
+				       "\"default\" ]; } );" },
 			{ "trusted_proxies: \"everybody\" is not a network" } },
 		{ "trusted everybody",
 			{ .listeners = "listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; "
-		                       "domains = [ \"a.b\" ]; trusted_proxies = [ \"0.0.0.0/0\", \"::/0\" ]; pools = "
-		                       "[ \"default\" ]; } );" },
+				       "domains = [ \"a.b\" ]; trusted_proxies = [ \"0.0.0.0/0\", \"::/0\" ]; pools = "
+				       "[ \"default\" ]; } );" },
 			{ "trusted_proxies: 0.0.0.0/0 would let anybody name any client",
 				"trusted_proxies: ::/0 would let anybody" } },
 		{ "listener's address",
 			{ .listeners = "listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.3\" ]; "
-		                       "domains = [ \"a.b\" ]; pools = [ \"default\" ]; } );" },
+				       "domains = [ \"a.b\" ]; pools = [ \"default\" ]; } );" },
 			{ ":4: listeners.mx: addresses: 198.18.0.3 is no port's address" } },
 		{ "pool's name",
 			{ .listeners = "listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; "
-		                       "domains = [ \"a.b\" ]; pools = [ \"defalt\" ]; } );" },
+				       "domains = [ \"a.b\" ]; pools = [ \"defalt\" ]; } );" },
 			{ ":4: listeners.mx: pools: there is no pool \"defalt\"; did you mean default?" } },
 		{ "role",
 			{ .listeners = "listeners = ( { name = \"mx\"; role = \"mta\"; addresses = [ \"198.18.0.2\" ]; "
-		                       "domains = [ \"a.b\" ]; pools = [ \"default\" ]; } );" },
+				       "domains = [ \"a.b\" ]; pools = [ \"default\" ]; } );" },
 			{ "role = \"mta\": right is mx or submission" } },
 		{ "no client_address",
 			{ .pools = "pools = ( { name = \"default\"; backends = ( { name = \"mta1\"; address = "
-		                   "\"198.18.1.3\"; } ); } );" },
+				   "\"198.18.1.3\"; } ); } );" },
 			{ ":3: pools.backends.mta1: client_address has to be given" } },
 		{ "client_address",
 			{ .pools = "pools = ( { name = \"default\"; backends = ( { name = \"mta1\"; address = "
-		                   "\"198.18.1.3\"; client_address = \"proxy\"; } ); } );" },
+				   "\"198.18.1.3\"; client_address = \"proxy\"; } ); } );" },
 			{ "client_address = \"proxy\": right is proxy_v1, proxy_v2, xclient or none" } },
 		{ "loop",
 			{ .pools = "pools = ( { name = \"default\"; backends = ( { name = \"mta1\"; address = "
-		                   "\"198.18.0.2\"; port = 25; client_address = \"proxy_v2\"; } ); } );" },
+				   "\"198.18.0.2\"; port = 25; client_address = \"proxy_v2\"; } ); } );" },
 			{ ":3: pools.backends.mta1: 198.18.0.2 port 25 is our own listener mx: a loop" } },
 		{ "no way there",
 			{ .pools = "pools = ( { name = \"default\"; backends = ( { name = \"mta1\"; address = "
-		                   "\"2001:db8:9::3\"; client_address = \"proxy_v2\"; } ); } );" },
+				   "\"2001:db8:9::3\"; client_address = \"proxy_v2\"; } ); } );" },
 			{ "2001:db8:9::3 is in no port's network" } },
 		{ "xclient for submission",
 			{ .listeners = "listeners = ( { name = \"s\"; role = \"submission\"; addresses = [ "
-		                       "\"198.18.0.2\" ]; pools = [ \"default\" ]; } );",
+				       "\"198.18.0.2\" ]; pools = [ \"default\" ]; } );",
 				.pools = "pools = ( { name = \"default\"; backends = ( { name = \"mta1\"; address = "
-		                         "\"198.18.1.3\"; client_address = \"xclient\"; } ); } );" },
+					 "\"198.18.1.3\"; client_address = \"xclient\"; } ); } );" },
 			{ ":3: pools.backends.mta1: client_address = \"xclient\" cannot serve a submission "
-		          "listener" } },
+			  "listener" } },
 		{ "one name, two backends",
 			{ .pools = "pools = ( { name = \"default\"; backends = ( { name = \"m\"; address = "
-		                   "\"198.18.1.3\"; client_address = \"none\"; },\n"
+				   "\"198.18.1.3\"; client_address = \"none\"; },\n"
 				   "{ name = \"m\"; address = \"198.18.1.4\"; client_address = \"none\"; } ); } );" },
 			{ ":4: pools.backends.m: another backend has this name (line 3)" } },
 		{ "one domain, two pools",
 			{ .pools = "pools = ( { name = \"default\"; domains = [ \"a.b\" ]; backends = ( { name = "
-		                   "\"m\"; address = \"198.18.1.3\"; client_address = \"none\"; } ); },\n"
+				   "\"m\"; address = \"198.18.1.3\"; client_address = \"none\"; } ); },\n"
 				   "{ name = \"p\"; domains = [ \"A.b\" ]; backends = ( { name = \"m\"; address = "
-		                   "\"198.18.1.3\"; client_address = \"none\"; } ); } );" },
+				   "\"198.18.1.3\"; client_address = \"none\"; } ); } );" },
 			{ ":4: pools: A.b goes to pool default already (line 3)" } },
 	};
 
@@ -257,13 +257,13 @@ test_config_takes_what_is_written_out(void **state)
 {
 	static const struct parts rows[] = {
 		{ .pools = "pools = ( { name = \"default\"; backends = ( { name = \"m\"; address = \"198.18.1.3\"; "
-		           "client_address = \"none\"; } ); } );" },
+			   "client_address = \"none\"; } ); } );" },
 		{ .listeners = "listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; domains "
-		               "= [ \"*\" ]; i_trust_the_backend = true; pools = [ \"default\" ]; } );" },
+			       "= [ \"*\" ]; i_trust_the_backend = true; pools = [ \"default\" ]; } );" },
 		{ .rest = "dnsbl = { zones = [ \"bl.example\", \"wl.example=127.0.[0..255].2*-2\" ]; };" },
 		{ .rest = "# a comment\n// another\n/* and\n a third */" },
 		{ .rest = "recipients = { no_greylist = [ \"abuse@\", \"example.net\", \"x@example.net\", "
-		          "\".example.com\" ]; };" },
+			  "\".example.com\" ]; };" },
 	};
 
 	(void)state;
@@ -281,7 +281,7 @@ static void
 test_config_list_names_file_and_line(void **state)
 {
 	static const char text[] = "# networks\n192.0.2.0/24\n\n  198.51.100.7   # one "
-	                           "address\n192.0.2.1/24\nnonsense\n2001:db8::/32\r\n10.1\n";
+				   "address\n192.0.2.1/24\nnonsense\n2001:db8::/32\r\n10.1\n";
 	struct config_networks n = { 0 };
 	struct config_errors errors = { 0 };
 
@@ -343,13 +343,13 @@ test_compile_domains_carry_what_wider_ones_say(void **state)
 {
 	const struct parts p = {
 		.pools = "pools = ( { name = \"default\"; backends = ( { name = \"m\"; address = \"198.18.1.3\"; "
-		         "client_address = \"none\"; } ); },\n"
+			 "client_address = \"none\"; } ); },\n"
 			 "{ name = \"b\"; domains = [ \"b.example.org\", \".wide.example\" ]; backends = ( { name = "
-		         "\"n\"; address = \"198.18.1.4\"; client_address = \"none\"; } ); } );",
+			 "\"n\"; address = \"198.18.1.4\"; client_address = \"none\"; } ); } );",
 		.listeners = "listeners = ( { name = \"one\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; domains = "
-		             "[ \".example.org\", \"x.wide.example\" ]; pools = [ \"default\", \"b\" ]; },\n"
+			     "[ \".example.org\", \"x.wide.example\" ]; pools = [ \"default\", \"b\" ]; },\n"
 			     "{ name = \"two\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; port = 2525; domains = "
-		             "[ \"b.example.org\" ]; pools = [ \"b\" ]; } );",
+			     "[ \"b.example.org\" ]; pools = [ \"b\" ]; } );",
 		.rest = "clients = { allow = [ \"192.0.2.0/24\" ]; };",
 	};
 	static const struct {

@@ -38,7 +38,7 @@ test_log_kv_line(void **state)
 	log_format_event(LOG_FORMAT_KV, &e, WALL_US, line);
 	CHECK_STR("line", line,
 		"time=2026-11-21T21:06:34.123Z kind=rcpt client=192.0.2.1 helo=mail.example.org from=a@example.org "
-	        "verdict=defer left_s=240");
+		"verdict=defer left_s=240");
 }
 
 /* PITFALLS 53. A reader that splits as tests/e2e/logs.py does must see each field once, with the peer's octets only inside their own. */
