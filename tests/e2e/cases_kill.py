@@ -103,7 +103,7 @@ def _tell_stuck(t, service):
         f.write("%s\n%s\n" % (service, text))
 
 
-def _kill_twenty(t, service, recipient, back_s, find, late_max=0):
+def _kill_twenty(t, service, recipient, back_s, find):
     traffic = Traffic(t, recipient)
     traffic.start()
     returns = []
@@ -129,10 +129,7 @@ def _kill_twenty(t, service, recipient, back_s, find, late_max=0):
     t.equal("known senders greylisted", traffic.greylisted[:3], [])
     lost = find(traffic.accepted)
     t.equal("accepted and lost", lost[:5], [])
-    late = [r for r in returns if r > back_s]
-    t.check(len(late) <= late_max, "service back within %g s: %s" % (back_s, ", ".join("%.2f" % r for r in returns)))
-    if late:
-        t.note("LATE: %s" % ", ".join("%.2f s" % r for r in late))
+    t.check(slowest <= back_s, "service back within %g s: %s" % (back_s, ", ".join("%.2f" % r for r in returns)))
     for source, sender in traffic.people:
         attempt = smtp.deliver(t.lab, source, sender, recipient, t.content(t.word("after")))
         t.check(attempt.accepted, "still known afterwards: %s" % attempt)
@@ -165,10 +162,8 @@ def _lost_at_maildir(t):
 @case("the data plane killed twenty times under traffic", variants=("packet", "packet2", "xdp"), families=(4,), limit_s=180,
       restarts=True)
 def kill_dataplane(t):
-    # An open fault (README, P3): with two workers about one return in 240 was late, 12.7 s once, and its cause is not found. One of
-    # twenty is let pass there, noted as LATE, and what everybody was doing is kept.
-    late_max = 1 if t.lab.name.endswith("packet2") else 0
-    _kill_twenty(t, "dataplane", "kd@sink.example", 2.0, _lost_at_sink(t), late_max)
+    # README, P3: an open fault with two workers makes a rare return late; what everybody was doing then is kept (_tell_stuck)
+    _kill_twenty(t, "dataplane", "kd@sink.example", 2.0, _lost_at_sink(t))
 
 
 @case("control killed twenty times under traffic", variants=("packet", "packet2"), families=(4,), limit_s=120, restarts=True)
