@@ -188,6 +188,16 @@ keep_message(struct fake_conn *f, const uint8_t *data, size_t octets)
 
 	if (f->body_failed || fails(f, m->at_dot))
 		return;
+	if (m->on_message != NULL) {
+		struct fake_message seen = f->msg;
+
+		seen.data = (uint8_t *)(uintptr_t)data; /* borrowed for the call */
+		seen.octets = octets;
+		m->on_message(m->on_message_arg, &seen);
+		f->msg.n_to = 0;
+		say(f, "250 2.0.0 Ok: queued as SIM1\r\n");
+		return;
+	}
 	if (m->n_messages == FAKE_MESSAGES_MAX) /* only noise sends so many, and looks at none */
 		drop_messages(m);
 	to = &m->message[m->n_messages++];

@@ -47,6 +47,9 @@ struct fake_mta {
 	bool deaf_in_data; /* once it said 354 it takes nothing more from its socket */
 	struct fake_message message[FAKE_MESSAGES_MAX];
 	uint32_t n_messages;
+	/* told of each message with its octets; it is not kept then. NULL: kept in message[] */
+	void (*on_message)(void *arg, const struct fake_message *msg);
+	void *on_message_arg;
 	uint32_t n_conns, n_quits, n_aborted_in_data, n_chunks;
 };
 
