@@ -279,6 +279,7 @@ compile_snapshot(const struct config *c, const struct compile_extra *extra, cons
 	part[SNAPSHOT_RCPT_DENY] = texts_part(&c->list[LIST_RCPT_DENY], seed);
 	part[SNAPSHOT_RCPT_NO_GREY] = texts_part(&c->list[LIST_RCPT_NO_GREY], seed);
 	part[SNAPSHOT_TRAPS] = texts_part(&c->list[LIST_TRAPS], seed);
+	part[SNAPSHOT_CA] = (struct snapshot_part){ c->ca, c->ca_octets };
 	error = snapshot_write(path, generation, part);
 	for (size_t i = 0; i < ARRAY_LEN(owned); i++)
 		free((void *)(uintptr_t)part[owned[i]].data);

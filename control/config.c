@@ -332,6 +332,22 @@ beside(const char *config_path, const char *name, char *out, size_t octets)
 		snprintf(out, octets, "%.*s/%s", (int)(slash - config_path), config_path, name);
 }
 
+char *
+reader_file(
+	struct config_reader *r, uint32_t line, const char *path, const char *name, size_t max_octets, size_t *octets)
+{
+	char full[1024], why[128];
+	char *text;
+
+	if (!r->read_files)
+		return NULL;
+	beside(r->config->path, name, full, sizeof(full));
+	text = read_whole(full, max_octets, octets, why, sizeof(why));
+	if (text == NULL)
+		reader_error(r, line, path, "cannot read \"%.200s\": %s", full, why);
+	return text;
+}
+
 void
 reader_list_file(struct config_reader *r, enum list_kind kind, const struct config_text *file, const char *path,
 	struct config_networks *networks, struct config_texts *texts)
@@ -501,6 +517,7 @@ config_free(struct config *c)
 		free(c->source[i]);
 	free(c->client_allow.v);
 	free(c->client_deny.v);
+	free(c->ca);
 	free(c->zone);
 	free(c->file_origin);
 	free(c->origin);

@@ -73,6 +73,8 @@ struct config {
 	struct conf_backend backend[CONF_BACKENDS_MAX];
 	struct config_zone *zone; /* [CONF_ZONES_MAX] */
 	uint32_t n_ports, n_listeners, n_pools, n_backends, n_zones;
+	char *ca; /* PEM of every backend's tls_ca, one after another; conf_backend names its part */
+	uint32_t ca_octets;
 };
 
 /* Reads, checks and returns the configuration; the caller owns it. NULL with every error found in *errors (free with

@@ -6,7 +6,8 @@
  * Keeps:  POLICY section 1: domains are mandatory for mx, * needs i_trust_the_backend, a backend without PROXY or XCLIENT is refused
  *         unless none is written out, a backend that is our own listener is a loop.
  */
-#include "control/config_reader.h"
+#include "control/config_member.h"
+#include "control/config_tls.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -15,211 +16,6 @@
 
 #include "dataplane/base/bug.h"
 #include "dataplane/base/siphash.h"
-
-/* --- members of a group */
-
-struct member_ctx {
-	struct config_reader *r;
-	const config_setting_t *group;
-	const char *kind; /* "ports" */
-	char path[320];   /* "ports[0]" or "ports.wan" once the name is known */
-};
-
-static uint32_t
-line_of(const config_setting_t *s)
-{
-	return config_setting_source_line(s);
-}
-
-/* The path for messages; unknown members are refused with the nearest name. False when it is no group. */
-static bool
-member_begin(struct member_ctx *m, struct config_reader *r, const config_setting_t *group, const char *kind, int index)
-{
-	const char *names[32];
-	unsigned n_names = 0;
-	const char *name = NULL;
-	char value[160];
-
-	*m = (struct member_ctx){ .r = r, .group = group, .kind = kind };
-	snprintf(m->path, sizeof(m->path), "%s[%d]", kind, index);
-	if (!config_setting_is_group(group)) {
-		reader_error(r, line_of(group), m->path, "%s is not a group; right is { name = ...; ... }",
-			reader_value(group, value, sizeof(value)));
-		return false;
-	}
-	if (config_setting_lookup_string(group, "name", &name) == CONFIG_TRUE)
-		snprintf(m->path, sizeof(m->path), "%s.%.60s", kind, name);
-	for (unsigned i = 0; i < option_member_n; i++)
-		if (option_member_table[i].name != NULL && strcmp(option_member_table[i].group, kind) == 0 &&
-			n_names < ARRAY_LEN(names))
-			names[n_names++] = option_member_table[i].name;
-	for (int i = 0; i < config_setting_length(group); i++) {
-		const config_setting_t *s = config_setting_get_elem(group, (unsigned)i);
-		const char *have = config_setting_name(s), *near;
-		bool known = false;
-
-		for (unsigned k = 0; k < n_names; k++)
-			known = known || strcmp(names[k], have) == 0;
-		if (known)
-			continue;
-		near = name_nearest(have, names, n_names);
-		reader_error(r, line_of(s), m->path, "unknown member %.60s%s%s%s", have,
-			near != NULL ? "; did you mean " : "", near != NULL ? near : "", near != NULL ? "?" : "");
-	}
-	return true;
-}
-
-static const config_setting_t *
-member_get(const struct member_ctx *m, const char *name, bool required)
-{
-	const config_setting_t *s = config_setting_get_member(m->group, name);
-
-	if (s == NULL && required)
-		reader_error(m->r, line_of(m->group), m->path, "%s has to be given", name);
-	return s;
-}
-
-/* A text into out; "" when it is not there. False on error or absence of a required one. */
-static bool
-member_text(const struct member_ctx *m, const char *name, char *out, size_t octets, bool required)
-{
-	const config_setting_t *s = member_get(m, name, required);
-	const char *text;
-	char value[160];
-
-	out[0] = '\0';
-	if (s == NULL)
-		return !required;
-	if (config_setting_type(s) != CONFIG_TYPE_STRING) {
-		reader_error(m->r, line_of(s), m->path, "%s = %s is not a text in quotes", name,
-			reader_value(s, value, sizeof(value)));
-		return false;
-	}
-	text = config_setting_get_string(s);
-	if (strlen(text) >= octets || (required && text[0] == '\0')) {
-		reader_error(m->r, line_of(s), m->path, "%s = \"%.60s\": right is a text of 1 to %zu octets", name,
-			text, octets - 1);
-		return false;
-	}
-	for (const char *p = text; *p != '\0'; p++)
-		if ((unsigned char)*p < 0x20 || (unsigned char)*p >= 0x7f) {
-			reader_error(m->r, line_of(s), m->path, "%s has characters beyond printable ASCII", name);
-			return false;
-		}
-	memcpy(out, text, strlen(text) + 1);
-	return true;
-}
-
-static bool
-member_number(const struct member_ctx *m, const char *name, long min, long max, long def, uint16_t *out)
-{
-	const config_setting_t *s = member_get(m, name, false);
-	long long n = def;
-	char value[160];
-
-	if (s != NULL) {
-		n = config_setting_get_int64(s);
-		if ((config_setting_type(s) != CONFIG_TYPE_INT && config_setting_type(s) != CONFIG_TYPE_INT64) ||
-			n < min || n > max) {
-			reader_error(m->r, line_of(s), m->path, "%s = %s: right is %ld to %ld", name,
-				reader_value(s, value, sizeof(value)), min, max);
-			return false;
-		}
-	}
-	*out = (uint16_t)n;
-	return true;
-}
-
-static bool
-member_bool(const struct member_ctx *m, const char *name, bool *out)
-{
-	const config_setting_t *s = member_get(m, name, false);
-	char value[160];
-
-	*out = false;
-	if (s == NULL)
-		return true;
-	if (config_setting_type(s) == CONFIG_TYPE_BOOL) {
-		*out = config_setting_get_bool(s) != 0;
-		return true;
-	}
-	if (config_setting_type(s) == CONFIG_TYPE_STRING) {
-		const char *text = config_setting_get_string(s);
-
-		if (strcasecmp(text, "yes") == 0 || strcasecmp(text, "true") == 0 || strcasecmp(text, "on") == 0) {
-			*out = true;
-			return true;
-		}
-		if (strcasecmp(text, "no") == 0 || strcasecmp(text, "false") == 0 || strcasecmp(text, "off") == 0)
-			return true;
-	}
-	reader_error(m->r, line_of(s), m->path, "%s = %s: right is true or false", name,
-		reader_value(s, value, sizeof(value)));
-	return false;
-}
-
-static bool
-member_addr(const struct member_ctx *m, const char *name, struct ip_addr *out, bool required, int family)
-{
-	char text[IP_ADDR_TEXT_MAX_OCTETS];
-	const config_setting_t *s = config_setting_get_member(m->group, name);
-
-	memset(out, 0, sizeof(*out));
-	if (!member_text(m, name, text, sizeof(text), required))
-		return false;
-	if (text[0] == '\0')
-		return true;
-	if (ip_addr_parse(text, out) != 0 || (family != 0 && ip_addr_is_v4(out) != (family == 4))) {
-		reader_error(m->r, line_of(s), m->path, "%s = \"%s\" is not an %s address", name, text,
-			family == 4   ? "IPv4"
-			: family == 6 ? "IPv6"
-				      : "IP");
-		memset(out, 0, sizeof(*out));
-		return false;
-	}
-	return true;
-}
-
-/* A name of ours: letters, digits, hyphen, underscore, dot; it goes into logs as it is. */
-static bool
-member_name(const struct member_ctx *m, char *out)
-{
-	const config_setting_t *s = config_setting_get_member(m->group, "name");
-
-	if (!member_text(m, "name", out, CONF_NAME_OCTETS, true))
-		return false;
-	for (const char *p = out; *p != '\0'; p++)
-		if (!isalnum((unsigned char)*p) && strchr("-_.", *p) == NULL) {
-			reader_error(
-				m->r, line_of(s), m->path, "name = \"%s\": right are letters, digits, - _ and .", out);
-			return false;
-		}
-	return true;
-}
-
-static void
-member_domains(const struct member_ctx *m, struct config_texts *out)
-{
-	const config_setting_t *s = config_setting_get_member(m->group, "domains");
-	struct config_text file = { 0 };
-	char name[512], path[384];
-
-	snprintf(path, sizeof(path), "%s.domains", m->path);
-	if (s != NULL)
-		reader_texts(m->r, s, path, out);
-	for (uint32_t i = 0; i < out->n; i++) {
-		const char *wrong = config_host_wrong(out->v[i].text);
-
-		if (wrong != NULL)
-			reader_error(m->r, out->v[i].line, path, "\"%.100s\" %s", out->v[i].text, wrong);
-	}
-	if (!member_text(m, "domains_file", name, sizeof(name), false) || name[0] == '\0')
-		return;
-	file.text = name;
-	file.line = line_of(config_setting_get_member(m->group, "domains_file"));
-	snprintf(path, sizeof(path), "%s.domains_file", m->path);
-	reader_list_file(m->r, LIST_OF_HOSTS, &file, path, NULL, out);
-}
 
 /* --- ports */
 
@@ -280,7 +76,7 @@ port_mac(struct member_ctx *m, struct conf_port *p)
 		return;
 	if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%c", &v[0], &v[1], &v[2], &v[3], &v[4], &v[5], &rest) != 6 ||
 		(v[0] & 1) != 0) {
-		reader_error(m->r, line_of(config_setting_get_member(m->group, "mac")), m->path,
+		reader_error(m->r, member_line_of(config_setting_get_member(m->group, "mac")), m->path,
 			"mac = \"%s\": right is a unicast address such as 02:00:00:00:00:01", text);
 		return;
 	}
@@ -299,7 +95,7 @@ read_port(struct config_reader *r, const config_setting_t *s, int index)
 	if (!member_begin(&m, r, s, "ports", index))
 		return;
 	if (r->config->n_ports == CONF_PORTS_MAX) {
-		reader_error(r, line_of(s), m.path, "more than %d ports", CONF_PORTS_MAX);
+		reader_error(r, member_line_of(s), m.path, "more than %d ports", CONF_PORTS_MAX);
 		return;
 	}
 	r->config->n_ports++;
@@ -313,16 +109,16 @@ read_port(struct config_reader *r, const config_setting_t *s, int index)
 	for (uint32_t i = 0; i < addresses.n; i++)
 		port_address(&m, p, &addresses.v[i]);
 	if (list != NULL && addresses.n == 0)
-		reader_error(r, line_of(list), m.path, "addresses is empty: a port needs one at least");
+		reader_error(r, member_line_of(list), m.path, "addresses is empty: a port needs one at least");
 	config_texts_free(&addresses);
 	member_addr(&m, "gateway4", &p->gateway4, false, 4);
 	member_addr(&m, "gateway6", &p->gateway6, false, 6);
 	if (!ip_addr_is_zero(&p->gateway4) && !port_holds(p, &p->gateway4))
-		reader_error(r, line_of(config_setting_get_member(s, "gateway4")), m.path,
+		reader_error(r, member_line_of(config_setting_get_member(s, "gateway4")), m.path,
 			"gateway4 is in none of the port's networks");
 	if (!ip_addr_is_zero(&p->gateway6) && !port_holds(p, &p->gateway6) &&
 		(p->gateway6.octet[0] != 0xfe || (p->gateway6.octet[1] & 0xc0) != 0x80))
-		reader_error(r, line_of(config_setting_get_member(s, "gateway6")), m.path,
+		reader_error(r, member_line_of(config_setting_get_member(s, "gateway6")), m.path,
 			"gateway6 is in none of the port's networks");
 }
 
@@ -347,27 +143,12 @@ static bool
 backend_client_address(struct member_ctx *m, uint8_t *out)
 {
 	static const char *const words[] = { "none", "proxy_v1", "proxy_v2", "xclient" };
-	const config_setting_t *s = config_setting_get_member(m->group, "client_address");
-	const char *near;
-	char text[32];
 
-	if (s == NULL) {
-		reader_error(m->r, line_of(m->group), m->path,
-			"client_address has to be given: proxy_v2, proxy_v1 or xclient, as the MTA "
-			"is configured; or \"none\" written out, and the MTA takes every client for the gateway");
-		return false;
-	}
-	if (!member_text(m, "client_address", text, sizeof(text), true))
-		return false;
-	for (unsigned i = 0; i < ARRAY_LEN(words); i++)
-		if (strcmp(text, words[i]) == 0) {
-			*out = (uint8_t)i;
-			return true;
-		}
-	near = name_nearest(text, words, ARRAY_LEN(words));
-	reader_error(m->r, line_of(s), m->path,
-		"client_address = \"%s\": right is proxy_v1, proxy_v2, xclient or none%s%s%s", text,
-		near != NULL ? "; did you mean " : "", near != NULL ? near : "", near != NULL ? "?" : "");
+	if (config_setting_get_member(m->group, "client_address") != NULL)
+		return member_word(m, "client_address", words, ARRAY_LEN(words), CLIENT_ADDRESS_NONE, out);
+	reader_error(m->r, member_line_of(m->group), m->path,
+		"client_address has to be given: proxy_v2, proxy_v1 or xclient, as the MTA "
+		"is configured; or \"none\" written out, and the MTA takes every client for the gateway");
 	return false;
 }
 
@@ -385,35 +166,37 @@ read_backend(struct config_reader *r, const config_setting_t *s, int index, stru
 	ok = member_addr(&m, "address", &b.addr, true, 0) && ok;
 	ok = member_number(&m, "port", 1, 65535, 25, &b.port) && ok;
 	ok = backend_client_address(&m, &b.client_address) && ok;
+	ok = backend_tls_read(&m, &b) && ok;
 	if (!ok)
 		return;
 	b.id = config_backend_id(b.name, &b.addr, b.port);
 	for (uint32_t i = 0; i < c->n_backends; i++) {
 		const struct conf_backend *o = &c->backend[i];
-		bool same =
-			ip_addr_equal(&o->addr, &b.addr) && o->port == b.port && o->client_address == b.client_address;
+		bool same = ip_addr_equal(&o->addr, &b.addr) && o->port == b.port &&
+		            o->client_address == b.client_address && backend_tls_equal(c, o, &b);
 
 		if (strcmp(o->name, b.name) == 0 && same) { /* one MTA in two pools */
 			pool->backends |= UINT64_C(1) << i;
 			return;
 		}
 		if (strcmp(o->name, b.name) == 0) {
-			reader_error(r, line_of(s), m.path,
-				"another backend has this name (line %u) with another address, port or client_address",
+			reader_error(r, member_line_of(s), m.path,
+				"another backend has this name (line %u) with another address, port, client_address or "
+				"tls",
 				r->backend_line[i]);
 			return;
 		}
 		if (o->id == b.id) {
-			reader_error(
-				r, line_of(s), m.path, "its number equals that of %s: give it another name", o->name);
+			reader_error(r, member_line_of(s), m.path, "its number equals that of %s: give it another name",
+				o->name);
 			return;
 		}
 	}
 	if (c->n_backends == CONF_BACKENDS_MAX) {
-		reader_error(r, line_of(s), m.path, "more than %d backends", CONF_BACKENDS_MAX);
+		reader_error(r, member_line_of(s), m.path, "more than %d backends", CONF_BACKENDS_MAX);
 		return;
 	}
-	r->backend_line[c->n_backends] = line_of(s);
+	r->backend_line[c->n_backends] = member_line_of(s);
 	pool->backends |= UINT64_C(1) << c->n_backends;
 	c->backend[c->n_backends++] = b;
 }
@@ -423,7 +206,7 @@ is_list(struct config_reader *r, const config_setting_t *s, const char *path)
 {
 	if (config_setting_is_list(s) || (config_setting_is_array(s) && config_setting_length(s) == 0))
 		return true;
-	reader_error(r, line_of(s), path, "right is a list of groups: ( { ... }, { ... } )");
+	reader_error(r, member_line_of(s), path, "right is a list of groups: ( { ... }, { ... } )");
 	return false;
 }
 
@@ -439,14 +222,15 @@ read_pool(struct config_reader *r, const config_setting_t *s, int index)
 	if (!member_begin(&m, r, s, "pools", index))
 		return;
 	if (c->n_pools == CONF_POOLS_MAX) {
-		reader_error(r, line_of(s), m.path, "more than %d pools", CONF_POOLS_MAX);
+		reader_error(r, member_line_of(s), m.path, "more than %d pools", CONF_POOLS_MAX);
 		return;
 	}
-	r->pool_line[c->n_pools] = line_of(s);
+	r->pool_line[c->n_pools] = member_line_of(s);
 	member_name(&m, p->name);
 	for (uint32_t i = 0; i < c->n_pools; i++)
 		if (p->name[0] != '\0' && strcmp(c->pool[i].name, p->name) == 0)
-			reader_error(r, line_of(s), m.path, "another pool has this name (line %u)", r->pool_line[i]);
+			reader_error(
+				r, member_line_of(s), m.path, "another pool has this name (line %u)", r->pool_line[i]);
 	member_domains(&m, &c->pool_domains[c->n_pools]);
 	list = member_get(&m, "backends", true);
 	snprintf(path, sizeof(path), "%s.backends", m.path);
@@ -454,7 +238,7 @@ read_pool(struct config_reader *r, const config_setting_t *s, int index)
 		for (int i = 0; i < config_setting_length(list); i++)
 			read_backend(r, config_setting_get_elem(list, (unsigned)i), i, p);
 		if (config_setting_length(list) == 0)
-			reader_error(r, line_of(list), path, "is empty: a pool needs one backend at least");
+			reader_error(r, member_line_of(list), path, "is empty: a pool needs one backend at least");
 	}
 	c->n_pools++;
 }
@@ -464,17 +248,10 @@ read_pool(struct config_reader *r, const config_setting_t *s, int index)
 static void
 listener_role(struct member_ctx *m, struct conf_listener *l)
 {
-	char text[32];
+	static const char *const words[] = { "mx", "submission" };
 
-	if (!member_text(m, "role", text, sizeof(text), true))
-		return;
-	if (strcmp(text, "mx") == 0)
-		l->role = ROLE_MX;
-	else if (strcmp(text, "submission") == 0)
-		l->role = ROLE_SUBMISSION;
-	else
-		reader_error(m->r, line_of(config_setting_get_member(m->group, "role")), m->path,
-			"role = \"%s\": right is mx or submission", text);
+	if (member_get(m, "role", true) != NULL)
+		member_word(m, "role", words, ARRAY_LEN(words), ROLE_MX, &l->role);
 }
 
 static void
@@ -498,7 +275,7 @@ listener_addresses(struct member_ctx *m, struct conf_listener *l)
 			l->addr[l->n_addrs++] = a;
 	}
 	if (addresses.n == 0)
-		reader_error(m->r, line_of(list), m->path, "addresses is empty: a listener needs one at least");
+		reader_error(m->r, member_line_of(list), m->path, "addresses is empty: a listener needs one at least");
 	config_texts_free(&addresses);
 }
 
@@ -550,20 +327,21 @@ read_listener(struct config_reader *r, const config_setting_t *s, int index)
 	if (!member_begin(&m, r, s, "listeners", index))
 		return;
 	if (at == CONF_LISTENERS_MAX) {
-		reader_error(r, line_of(s), m.path, "more than %d listeners", CONF_LISTENERS_MAX);
+		reader_error(r, member_line_of(s), m.path, "more than %d listeners", CONF_LISTENERS_MAX);
 		return;
 	}
-	r->listener_line[at] = line_of(s);
+	r->listener_line[at] = member_line_of(s);
 	c->n_listeners++;
 	member_name(&m, l->name);
 	for (uint32_t i = 0; i < at; i++)
 		if (l->name[0] != '\0' && strcmp(c->listener[i].name, l->name) == 0)
-			reader_error(
-				r, line_of(s), m.path, "another listener has this name (line %u)", r->listener_line[i]);
+			reader_error(r, member_line_of(s), m.path, "another listener has this name (line %u)",
+				r->listener_line[i]);
 	listener_role(&m, l);
 	listener_addresses(&m, l);
 	listener_trusted(&m, l);
 	member_number(&m, "port", 1, 65535, l->role == ROLE_MX ? 25 : 587, &l->port);
+	listener_tls_read(&m, l);
 	member_bool(&m, "i_trust_the_backend", &r->listener_trusts[at]);
 	l->i_trust_the_backend = r->listener_trusts[at];
 	member_domains(&m, &c->listener_domains[at]);
@@ -571,7 +349,7 @@ read_listener(struct config_reader *r, const config_setting_t *s, int index)
 	if (list != NULL)
 		reader_texts(r, list, m.path, &r->listener_pools[at]);
 	if (list != NULL && r->listener_pools[at].n == 0)
-		reader_error(r, line_of(list), m.path, "pools is empty: a listener needs one at least");
+		reader_error(r, member_line_of(list), m.path, "pools is empty: a listener needs one at least");
 }
 
 /* --- DNS zones */
@@ -622,9 +400,9 @@ read_zone_group(struct config_reader *r, const config_setting_t *s, int index)
 	for (uint32_t i = 0; i < filters.n && at < sizeof(text); i++)
 		at += (size_t)snprintf(text + at, sizeof(text) - at, "%c%s", i == 0 ? '=' : ',', filters.v[i].text);
 	if (at >= sizeof(text))
-		reader_error(r, line_of(s), m.path, "filters are too long");
+		reader_error(r, member_line_of(s), m.path, "filters are too long");
 	else
-		zone_finish(r, line_of(s), m.path, text, name, decisive);
+		zone_finish(r, member_line_of(s), m.path, text, name, decisive);
 	config_texts_free(&filters);
 }
 
@@ -639,7 +417,7 @@ read_zone(struct config_reader *r, const config_setting_t *s, int index)
 		char name[CONF_HOST_OCTETS];
 
 		snprintf(name, sizeof(name), "%.*s", (int)strcspn(text, "=*"), text);
-		zone_finish(r, line_of(s), path, text, name, false);
+		zone_finish(r, member_line_of(s), path, text, name, false);
 	} else {
 		read_zone_group(r, s, index);
 	}

@@ -31,6 +31,10 @@ void reader_texts(struct config_reader *r, const config_setting_t *s, const char
 void reader_list_file(struct config_reader *r, enum list_kind kind, const struct config_text *file, const char *path,
 	struct config_networks *networks, struct config_texts *texts);
 
+/* The whole of a file, named from the configuration's folder; the caller frees. NULL after an error, and where files are not read. */
+char *reader_file(
+	struct config_reader *r, uint32_t line, const char *path, const char *name, size_t max_octets, size_t *octets);
+
 /* Whether path is one of ports, pools, listeners, dnsbl.zones: then it is read. */
 bool reader_part(struct config_reader *r, const config_setting_t *s, const char *path);
 /* Relations between the parts, after everything was read. */

@@ -16,17 +16,22 @@
 
 #include "dataplane/base/addr.h"
 
-#define CONF_NAME_OCTETS   64  /* with NUL */
-#define CONF_HOST_OCTETS   256 /* with NUL; RFC 1035 section 2.3.4 */
-#define CONF_DEVICE_OCTETS 256
-#define CONF_PORTS_MAX     2
-#define CONF_ADDRS_MAX     16 /* of one port */
-#define CONF_TRUSTED_MAX   16 /* networks of load balancers, of one listener */
-#define CONF_LISTENERS_MAX 32
-#define CONF_POOLS_MAX     64
-#define CONF_BACKENDS_MAX  64
-#define CONF_ZONES_MAX     64
-#define CONF_WORKERS_MAX   16
+#define CONF_NAME_OCTETS        64  /* with NUL */
+#define CONF_HOST_OCTETS        256 /* with NUL; RFC 1035 section 2.3.4 */
+#define CONF_DEVICE_OCTETS      256
+#define CONF_PORTS_MAX          2
+#define CONF_ADDRS_MAX          16 /* of one port */
+#define CONF_TRUSTED_MAX        16 /* networks of load balancers, of one listener */
+#define CONF_LISTENERS_MAX      32
+#define CONF_POOLS_MAX          64
+#define CONF_BACKENDS_MAX       64
+#define CONF_ZONES_MAX          64
+#define CONF_WORKERS_MAX        16
+#define CONF_PATH_OCTETS        512        /* with NUL */
+#define CONF_CIPHERS_OCTETS     512        /* a list in OpenSSL's words, with NUL */
+#define CONF_FINGERPRINT_OCTETS 32         /* SHA-256 */
+#define CONF_FINGERPRINTS_MAX   4          /* of one backend: the key of today and the next one */
+#define CONF_CA_MAX_OCTETS      (1u << 20) /* of the PEM files of all backends together */
 
 enum conf_mode { MODE_OBSERVE, MODE_SOFT, MODE_ENFORCE };
 enum conf_reject_at { REJECT_AT_RCPT, REJECT_AT_CONNECT, REJECT_AT_SYN };
@@ -39,6 +44,19 @@ enum conf_client_address {
 };
 enum conf_bare_lf { BARE_LF_NORMALIZE, BARE_LF_REJECT, BARE_LF_TOLERATE };
 enum conf_idle { IDLE_NAP, IDLE_SPIN };
+enum conf_tls_version { TLS_VERSION_1_0, TLS_VERSION_1_1, TLS_VERSION_1_2, TLS_VERSION_1_3 };
+/* What a listener does about TLS; without a loaded certificate may is off, and the other two answer 454 or close. */
+enum conf_listener_tls {
+	LISTENER_TLS_OFF,
+	LISTENER_TLS_MAY,     /* STARTTLS is offered (RFC 3207) */
+	LISTENER_TLS_REQUIRE, /* and MAIL before it is 530 5.7.0 */
+	LISTENER_TLS_IMPLICIT /* TLS from the first octet (RFC 8314) */
+};
+enum conf_backend_tls {
+	BACKEND_TLS_NEVER,
+	BACKEND_TLS_MAY, /* where STARTTLS is offered; plain where it is not or fails, unless a CA or fingerprint is given */
+	BACKEND_TLS_REQUIRE /* no TLS, no mail: 451 */
+};
 
 /* Single values. Every field is a row of control/options.def, which holds unit, range and default. */
 struct conf {
@@ -91,7 +109,24 @@ struct conf {
 	uint32_t protocol_errors_from;    /* bad commands that count as too many */
 	uint32_t protocol_grey_threshold; /* 0 counts as 1 */
 
+	/* TLS towards clients */
+	char tls_certificates[CONF_PATH_OCTETS]; /* folder of pairs, read by the data plane alone; "" = no TLS */
+	char tls_default_name[CONF_HOST_OCTETS]; /* for clients without SNI; "" = hostname */
+	char tls_ciphers[CONF_CIPHERS_OCTETS];   /* TLS 1.2 and below; "" = ours */
+	char tls_ciphersuites[256];              /* TLS 1.3; "" = OpenSSL's */
+	char tls_groups[128];                    /* key exchange; "" = OpenSSL's */
+	uint8_t tls_min_version;                 /* enum conf_tls_version; below 1.2 means @SECLEVEL=0 */
+	uint8_t tls_tickets;
+	uint8_t tls_hide;                 /* STARTTLS is hidden from an address after two failed handshakes */
+	uint32_t tls_hide_s;              /* for so long: 10 minutes */
+	uint32_t tls_ticket_lifetime_s;   /* also how often the keys of tickets rotate */
+	uint32_t tls_handshake_s;         /* from the first octet of TLS to its end; the connection is closed then */
+	uint32_t tls_handshakes_per_turn; /* begun or moved on in one turn of a worker */
+	uint32_t tls_handshake_queue;     /* waiting for that, of one worker; beyond: 454 */
+	uint32_t tls_warn_s;              /* a certificate that expires earlier is warned of */
+
 	/* fixed for the life of a data plane: a change is reported and counts at its next start */
+	uint32_t tls_memory_mb; /* OpenSSL's, of one worker */
 	uint32_t workers;
 	uint32_t sessions; /* of one worker */
 	uint32_t memory_mb;
@@ -118,6 +153,8 @@ struct conf_listener {
 	uint8_t role; /* enum conf_role */
 	uint8_t i_trust_the_backend;
 	uint16_t port;
+	uint8_t tls; /* enum conf_listener_tls */
+	uint8_t reserved_tls[3];
 	uint32_t n_addrs;
 	struct ip_addr addr[CONF_ADDRS_MAX];
 	uint64_t pools; /* bit i: pool i may be routed to */
@@ -139,6 +176,14 @@ struct conf_backend {
 	uint8_t client_address; /* enum conf_client_address */
 	uint8_t is_submission;  /* reached by splicing alone: no EHLO capabilities wanted of it */
 	uint32_t id;            /* of name, address, port: stable over reloads, keys its state in the segment */
+	uint8_t tls;            /* enum conf_backend_tls */
+	uint8_t n_fingerprints;
+	uint8_t reserved[2];
+	char tls_name
+		[CONF_HOST_OCTETS]; /* in its certificate, sent as SNI; "" = none is checked (fingerprint, or no check) */
+	uint32_t ca_offset, ca_octets; /* PEM in the snapshot's section CA; 0 octets: no check by CA */
+	uint8_t fingerprint[CONF_FINGERPRINTS_MAX]
+			   [CONF_FINGERPRINT_OCTETS]; /* SHA-256 of its certificate or of its public key */
 };
 
 struct conf_zone {

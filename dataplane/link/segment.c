@@ -53,7 +53,7 @@ struct segment_head {
 	uint32_t reserved;
 	uint64_t entries;
 	struct siphash_key table_key;
-	struct part live, budget, event, answer, counters, backends, table;
+	struct part live, budget, event, answer, counters, backends, certs, table;
 	uint64_t octets;
 	uint64_t checksum; /* SipHash with a fixed key of all between magic and here: against damage */
 };
@@ -100,7 +100,7 @@ sizes_word(void)
 		sizeof(struct link_event_log), sizeof(struct link_answer_client), sizeof(struct link_answer_probe),
 		LOG_FIELD_N, sizeof(struct backend_state), offsetof(struct backend_state, size_octets),
 		offsetof(struct backend_state, words), CONF_BACKENDS_MAX, COUNTER_N, sizeof(struct vt_entry),
-		VT_KIND_KNOWN };
+		sizeof(struct cert_area), offsetof(struct cert_area, row), sizeof(struct cert_status), VT_KIND_KNOWN };
 
 	return (uint32_t)siphash(&word_key, sizes, sizeof(sizes));
 }
@@ -142,6 +142,7 @@ head_for(uint64_t entries, uint32_t n_buckets, uint32_t n_workers, const struct 
 	h.answer = place(&at, n_workers * ring_octets(LINK_ANSWER_OCTETS, LINK_ANSWER_RECORDS));
 	h.counters = place(&at, (CONF_WORKERS_MAX + 1) * sizeof(struct counters));
 	h.backends = place(&at, CONF_BACKENDS_MAX * sizeof(struct backend_state));
+	h.certs = place(&at, sizeof(struct cert_area));
 	h.table = place(&at, verdict_table_octets(n_buckets));
 	h.octets = (at + SEGMENT_HUGE_OCTETS - 1) & ~(SEGMENT_HUGE_OCTETS - 1); /* hugetlbfs has whole pages alone */
 	h.checksum = head_checksum(&h);
@@ -311,6 +312,7 @@ bind(struct segment *s, const struct segment_head *h)
 	s->budget = (struct source_budget_cell *)(void *)(base + h->budget.offset);
 	s->counters = (struct counters *)(void *)(base + h->counters.offset);
 	s->backends = (struct backend_state *)(void *)(base + h->backends.offset);
+	s->certs = (struct cert_area *)(void *)(base + h->certs.offset);
 	for (uint32_t i = 0; i < h->n_workers; i++) {
 		ring_bind(&s->event[i], base + h->event.offset + i * ring_octets(LINK_EVENT_OCTETS, LINK_EVENT_RECORDS),
 			LINK_EVENT_OCTETS, LINK_EVENT_RECORDS);

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "dataplane/base/cert_status.h"
 #include "dataplane/base/conf.h"
 #include "dataplane/base/counters.h"
 #include "dataplane/link/message.h"
@@ -59,6 +60,7 @@ struct segment {
 	struct ring event[CONF_WORKERS_MAX], answer[CONF_WORKERS_MAX];
 	struct counters *counters;      /* [CONF_WORKERS_MAX + 1], the last is control's */
 	struct backend_state *backends; /* [CONF_BACKENDS_MAX] */
+	struct cert_area *certs;
 	char path[SEGMENT_PATH_OCTETS];
 	uint32_t n_workers;   /* rings there are; event[] and answer[] beyond are not bound */
 	uint64_t entries;     /* state.entries at creation, for status */

@@ -68,7 +68,10 @@ layout_word(void)
 		offsetof(struct conf, message_max_octets), offsetof(struct conf, backend_connect_ms),
 		offsetof(struct conf, log_grey_per_s), offsetof(struct conf, memory_mb),
 		offsetof(struct conf_port, addr), offsetof(struct conf_listener, pools),
-		offsetof(struct conf_listener, trusted), offsetof(struct conf_backend, id), SNAPSHOT_SECTION_N };
+		offsetof(struct conf_listener, trusted), offsetof(struct conf_backend, id),
+		offsetof(struct conf, tls_min_version), offsetof(struct conf, tls_memory_mb),
+		offsetof(struct conf_listener, tls), offsetof(struct conf_backend, tls),
+		offsetof(struct conf_backend, ca_offset), SNAPSHOT_SECTION_N };
 
 	return (uint32_t)siphash(&key, sizes, sizeof(sizes));
 }
@@ -308,6 +311,13 @@ check_conf(const struct check *c, struct snapshot *s)
 		conf->idle > IDLE_SPIN || conf->ptr_missing > EFFECT_REJECT || conf->ptr_unconfirmed > EFFECT_REJECT ||
 		conf->ptr_generic > EFFECT_REJECT)
 		return refuse(c, "conf: a choice that does not exist");
+	if (conf->tls_min_version > TLS_VERSION_1_3 ||
+		!terminated(conf->tls_certificates, sizeof(conf->tls_certificates)) ||
+		!terminated(conf->tls_default_name, sizeof(conf->tls_default_name)) ||
+		!terminated(conf->tls_ciphers, sizeof(conf->tls_ciphers)) ||
+		!terminated(conf->tls_ciphersuites, sizeof(conf->tls_ciphersuites)) ||
+		!terminated(conf->tls_groups, sizeof(conf->tls_groups)))
+		return refuse(c, "conf: tls: a version that does not exist or a text without end");
 	if (conf->workers == 0 || conf->workers > CONF_WORKERS_MAX)
 		return refuse(c, "conf: %u workers", conf->workers);
 	if (conf->sessions == 0 || conf->sessions > SNAPSHOT_SESSIONS_MAX)
@@ -361,6 +371,8 @@ check_listeners(const struct check *c, struct snapshot *s)
 
 		if (!terminated(l->name, sizeof(l->name)))
 			return refuse(c, "listener %u: a name without end", i);
+		if (l->tls > LISTENER_TLS_IMPLICIT)
+			return refuse(c, "listener %u: tls %u", i, l->tls);
 		if (l->role > ROLE_SUBMISSION || l->n_addrs > CONF_ADDRS_MAX || l->port == 0)
 			return refuse(
 				c, "listener %u: role %u, %u addresses, port %u", i, l->role, l->n_addrs, l->port);
@@ -381,6 +393,7 @@ check_pools(const struct check *c, struct snapshot *s)
 {
 	const void *p = NULL;
 
+	s->ca = section(c, SNAPSHOT_CA, &s->ca_octets);
 	if (!section_array(c, SNAPSHOT_POOLS, "pools", sizeof(struct conf_pool), CONF_POOLS_MAX, &p, &s->n_pools))
 		return false;
 	s->pools = p;
@@ -399,6 +412,10 @@ check_pools(const struct check *c, struct snapshot *s)
 		if (!terminated(b->name, sizeof(b->name)) || b->client_address > CLIENT_ADDRESS_XCLIENT || b->id == 0 ||
 			b->port == 0)
 			return refuse(c, "backend %u: name, client_address, port or id", i);
+		if (b->tls > BACKEND_TLS_REQUIRE || b->n_fingerprints > CONF_FINGERPRINTS_MAX ||
+			!terminated(b->tls_name, sizeof(b->tls_name)) || b->ca_offset > s->ca_octets ||
+			b->ca_octets > s->ca_octets - b->ca_offset)
+			return refuse(c, "backend %u: tls, its name, fingerprints or CA", i);
 	}
 	return true;
 }

@@ -38,6 +38,7 @@ enum snapshot_section {
 	SNAPSHOT_RCPT_DENY,
 	SNAPSHOT_RCPT_NO_GREY,
 	SNAPSHOT_TRAPS,
+	SNAPSHOT_CA, /* PEM octets; conf_backend.ca_offset and ca_octets name parts of it */
 	SNAPSHOT_SECTION_N
 };
 
@@ -69,6 +70,8 @@ struct snapshot {
 	const char *eal_args;
 	size_t eal_args_octets;
 	const char *segment_path;
+	const char *ca;
+	size_t ca_octets;
 	const void *domains, *client_allow, *client_deny, *sender_allow, *sender_deny, *rcpt_allow, *rcpt_deny,
 		*rcpt_no_grey, *traps;
 };

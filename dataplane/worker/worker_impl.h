@@ -149,7 +149,8 @@ struct worker {
 	struct segment *segment;
 	struct counters *counters;
 	const struct snapshot *snapshot; /* in force in this turn */
-	_Atomic uint64_t generation;
+	const struct cert_set *certs;    /* likewise; NULL: none */
+	_Atomic uint64_t generation, certs_generation;
 	struct net *net;
 	struct tcp *tcp;
 	struct wheel wheel;

@@ -205,7 +205,7 @@ test_config_refuses_with_line_value_and_remedy(void **state)
 		{ "client_address",
 			{ .pools = "pools = ( { name = \"default\"; backends = ( { name = \"mta1\"; address = "
 				   "\"198.18.1.3\"; client_address = \"proxy\"; } ); } );" },
-			{ "client_address = \"proxy\": right is proxy_v1, proxy_v2, xclient or none" } },
+			{ "client_address = \"proxy\": right is none, proxy_v1, proxy_v2 or xclient" } },
 		{ "loop",
 			{ .pools = "pools = ( { name = \"default\"; backends = ( { name = \"mta1\"; address = "
 				   "\"198.18.0.2\"; port = 25; client_address = \"proxy_v2\"; } ); } );" },
