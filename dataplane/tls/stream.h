@@ -43,6 +43,7 @@ struct stream {
 	bool failed;   /* the transform broke: abort the connection */
 	bool peer_eof; /* an orderly end came inside the stream */
 	bool is_tls;
+	bool handshaking; /* TLS is not begun yet: an unwrap with octets is a step of some cost, which the worker gives out */
 };
 
 /* Identity: views pass through, nothing is held. A constant object serves every session. */

@@ -151,17 +151,6 @@ take_snapshot(struct worker *w)
 	return true;
 }
 
-static void
-take_certs(struct worker *w)
-{
-	const struct cert_set *now = atomic_load_explicit(&w->shared->certs, memory_order_acquire);
-
-	if (now == w->certs)
-		return;
-	w->certs = now;
-	atomic_store_explicit(&w->certs_generation, now != NULL ? now->generation : 0, memory_order_release);
-}
-
 void
 worker_publish(struct worker_shared *shared, const struct snapshot *snapshot)
 {
@@ -172,18 +161,6 @@ uint64_t
 worker_generation(const struct worker *w)
 {
 	return atomic_load_explicit(&w->generation, memory_order_acquire);
-}
-
-void
-worker_publish_certs(struct worker_shared *shared, const struct cert_set *certs)
-{
-	atomic_store_explicit(&shared->certs, certs, memory_order_release);
-}
-
-uint64_t
-worker_certs_generation(const struct worker *w)
-{
-	return atomic_load_explicit(&w->certs_generation, memory_order_acquire);
 }
 
 uint32_t
@@ -319,7 +296,6 @@ worker_create(const struct worker_conf *conf, uint64_t now_us, char *why, uint32
 	for (uint32_t i = 0; i < PROBES_AT_ONCE; i++)
 		w->probe[i].end = (struct end){ .kind = END_PROBE, .owner = &w->probe[i] };
 	take_snapshot(w);
-	take_certs(w);
 	return w;
 }
 
@@ -605,7 +581,6 @@ worker_turn(struct worker *w, uint64_t now_us)
 	w->now_us = now_us;
 	w->now_s = segment_policy_now_s(w->segment, now_us);
 	worked = take_snapshot(w);
-	take_certs(w);
 	renew_offers(w);
 	exchange_neighbours(w);
 	worked |= input_frames(w);

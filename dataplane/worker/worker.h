@@ -19,8 +19,8 @@
 #include "dataplane/link/snapshot.h"
 #include "dataplane/net/flow.h"
 #include "dataplane/port/port.h"
-#include "dataplane/tls/cert_set.h"
 #include "dataplane/tls/stream.h"
+#include "dataplane/tls/tls_context.h"
 
 struct worker;
 
@@ -28,10 +28,8 @@ struct worker;
 struct worker_shared {
 	struct flow_steering steering;
 	uint32_t n_workers;
-	_Atomic(const struct snapshot *) snapshot; /* published by the main thread, see worker_publish() */
-	_Atomic(const struct cert_set *)
-		certs;     /* likewise, see worker_publish_certs(); NULL: no certificate, no TLS to clients */
-	atomic_uint drain; /* 1: no new sessions, 421 to idle ones, messages finish */
+	_Atomic(const struct snapshot *) snapshot;      /* published by the main thread, see worker_publish() */
+	atomic_uint drain;                              /* 1: no new sessions, 421 to idle ones, messages finish */
 	atomic_uint backend_suspect[CONF_BACKENDS_MAX]; /* a session failed on it: worker 0 probes soon */
 };
 
@@ -42,7 +40,8 @@ struct worker_conf {
 	struct segment *segment;                    /* attached; borrowed for life */
 	struct stream *(*stream_create)(void *arg); /* of each client session; NULL: identity */
 	void *stream_arg;
-	uint8_t random[32]; /* fresh from the system (the simulator's seed there) */
+	struct tls_context *tls; /* this worker's own, borrowed for life; NULL: no TLS with anybody */
+	uint8_t random[32];      /* fresh from the system (the simulator's seed there) */
 };
 
 /* Reads shared->snapshot for sizes and ports. NULL and a message in why when memory is short. */
@@ -57,10 +56,6 @@ uint64_t worker_deadline_us(const struct worker *w);
 /* Main thread: publishes a snapshot to all workers; the old one may be unmapped when worker_generation() of each answers the new. */
 void worker_publish(struct worker_shared *shared, const struct snapshot *snapshot);
 uint64_t worker_generation(const struct worker *w);
-
-/* The same for certificates: the set before may be released when worker_certs_generation() of each worker answers the new one's. */
-void worker_publish_certs(struct worker_shared *shared, const struct cert_set *certs);
-uint64_t worker_certs_generation(const struct worker *w);
 
 /* Sessions open; after drain was set, the process may end when all are 0 (or conf.drain_s has passed). */
 uint32_t worker_sessions(const struct worker *w);

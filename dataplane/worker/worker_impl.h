@@ -149,8 +149,7 @@ struct worker {
 	struct segment *segment;
 	struct counters *counters;
 	const struct snapshot *snapshot; /* in force in this turn */
-	const struct cert_set *certs;    /* likewise; NULL: none */
-	_Atomic uint64_t generation, certs_generation;
+	_Atomic uint64_t generation;
 	struct net *net;
 	struct tcp *tcp;
 	struct wheel wheel;
