@@ -21,9 +21,15 @@ MANAGEMENT4, RESOLVER4 = "198.18.2.2", "198.18.2.3"
 
 SMTP_PORT = 25
 SUBMISSION_PORT = 587
+BALANCED_PORT = 28                  # where a load balancer in front speaks to the gateway
 
 # Ports of the MTA (each on both of its addresses, IPv4 and IPv6).
 MTA_PORT_PROXY, MTA_PORT_XCLIENT, MTA_PORT_PLAIN, MTA_PORT_SUBMISSION = 25, 2525, 2526, 587
+
+# Ports of the other MTAs in the same namespace.
+EXIM_PORT_PROXY, EXIM_PORT_PLAIN = 2700, 2701
+OPENSMTPD_PORT_PROXY, OPENSMTPD_PORT_PLAIN = 2800, 2801
+POSTSCREEN_PORT = 2527
 
 # Inside the dns namespace.
 NSD_PORT, RBLDNSD_PORT = 5301, 5302
@@ -32,6 +38,8 @@ SILENT_SERVER = "127.0.0.99"        # what arrives there is dropped
 DOMAIN = "example.org"              # what the MTA receives mail for
 # The same, by other roads in the end-to-end tests: each of these is a pool of its own.
 DOMAINS = (DOMAIN, "v1.example", "xclient.example", "six.example", "none.example", "tried.example")
+CORPUS_DOMAIN = "corpus.example"    # taken by the MTA and thrown away there: what counts is its log
+RETURNS_DOMAIN = "returns.example"  # senders' domain of the interoperability tests: reports on deliveries come back to it
 ZONE = "lab.example"                # names of the lab's hosts
 BLOCKLIST = "bl.lab.example"        # listing is decisive
 GREYLIST_ZONE = "grey.lab.example"  # listing is a hint

@@ -93,11 +93,12 @@ class Lab:
 
     # --- up
 
-    def up(self, config=None, greyline=True, wait_s=60, prepare=None, **choices):
+    def up(self, config=None, greyline=True, wait_s=60, prepare=None, more=None, mta_choices=None, **choices):
         """Everything, or an exception after which `down` cleans up.
 
         config: text of a configuration file instead of the generated one. prepare: called when the namespaces are
-        there and no service runs yet (a backend of the caller's own).
+        there and no service runs yet (a backend of the caller's own). more: called at the same time, answers the
+        service()s that this lab has beside the usual ones. mta_choices: of mta.configure().
         """
         if os.geteuid():
             raise LabError("the lab needs root: sudo ./dev lab up")
@@ -111,20 +112,22 @@ class Lab:
         os.chmod(self.path("log"), 0o1777)         # Postfix's postlogd writes here as itself
         self.net.up()
         names.configure(self.path("dns"))
-        mta.configure(self.folder, root)
+        mta.configure(self.folder, root, **(mta_choices or {}))
         self._certificate()
         with open(self.config, "w") as f:
             f.write(config.replace("@folder@", self.folder) if config else gateway.render(self.folder, **choices))
         if prepare:
             prepare()
-        services = [self._service("dns", name, argv, root) for name, argv in names.services()]
-        services.append(self._service("mta", "mta", mta.service("mta"), root))
-        services.append(dict(self._service("client", "sender", mta.service("sender"), root), manual=True))
+        services = [self.service("dns", name, argv, root) for name, argv in names.services()]
+        services.append(self.service("mta", "mta", mta.service("mta"), root))
+        services.append(self.service("client", "sender", mta.service("sender"), root, manual=True))
+        if more:
+            services += more()
         if greyline:
-            services.append(dict(self._service("gateway", "control", [
-                self.program("greyline-control"), "--config", self.config, "--foreground"]), manual=True))
-            services.append(dict(self._service("gateway", "dataplane", [
-                self.program("greyline-dataplane"), "--run-dir", self.run_dir]), manual=True))
+            services.append(self.service("gateway", "control", [
+                self.program("greyline-control"), "--config", self.config, "--foreground"], manual=True))
+            services.append(self.service("gateway", "dataplane", [
+                self.program("greyline-dataplane"), "--run-dir", self.run_dir], manual=True))
         self._supervise(services)
         self.wait_ready(False, wait_s)
         if greyline:                # not before: a first probe that finds no MTA is repeated only seconds later
@@ -132,8 +135,9 @@ class Lab:
             self.start("dataplane")
             self.wait_ready(True, wait_s)
 
-    def _service(self, role, name, argv, root=None):
-        spec = {"name": name, "namespace": self.net[role], "argv": argv}
+    def service(self, role, name, argv, root=None, **more):
+        """What the supervisor is told of a service; more: manual=True (waits for start()), binds (see supervise.py)."""
+        spec = dict(more, name=name, namespace=self.net[role], argv=argv)
         if root:
             spec["root"] = root
         return spec
@@ -256,9 +260,9 @@ class Lab:
         """Exit status of the service's last life, negative for a signal, None if it never died."""
         return self.ask(do="status")["services"][service]["last_exit"]
 
-    def in_root(self, role, *argv, text=None, check=True):
+    def in_root(self, role, *argv, text=None, check=True, root=roots.LAB, **more):
         """A command of Postfix and the like inside the root, seeing this lab as /lab."""
-        spec = self._service(role, "command", list(argv), roots.make(TOP))
+        spec = self.service(role, "command", list(argv), roots.make(TOP, root), **more)
         line = supervise.Service(spec, self.folder).argv()
         done = subprocess.run(line, input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, cwd="/",
                               universal_newlines=True)

@@ -56,6 +56,8 @@ minimal_backoff_time = 2s
 maximal_backoff_time = 5s
 queue_run_delay = 2s
 virtual_mailbox_domains = %(domains)s
+transport_maps = inline:{ %(corpus)s=discard: }
+postscreen_greet_wait = 1s
 virtual_mailbox_base = /lab/mail
 virtual_mailbox_maps = regexp:/lab/mta/mailboxes
 virtual_minimum_uid = 1000
@@ -77,6 +79,20 @@ maximal_backoff_time = 5s
 queue_run_delay = 2s
 smtp_connection_cache_on_demand = no
 smtp_tls_security_level = none
+transport_maps = texthash:/lab/sender/transport
+virtual_mailbox_domains = %(returns)s
+virtual_mailbox_base = /lab/mail
+virtual_mailbox_maps = static:sender/
+virtual_minimum_uid = 1000
+virtual_uid_maps = static:%(uid)d
+virtual_gid_maps = static:%(uid)d
+"""
+
+# What is said there is sent through the gateway.
+SENDER_PORT = 2610
+SENDER_PORTS = """
+127.0.0.1:%(injection)d inet n - n - - smtpd
+    -o smtpd_error_sleep_time=0
 """
 
 # name type private unpriv chroot wakeup maxproc command
@@ -111,6 +127,11 @@ MTA_PORTS = """
 %(xclient)d inet n - n - - smtpd
     -o smtpd_authorized_xclient_hosts=%(lan4)s,[%(lan6)s]
 %(plain)d inet n - n - - smtpd
+%(postscreen)d inet n - n - 1 postscreen
+    -o postscreen_upstream_proxy_protocol=haproxy
+smtpd     pass - - n -  - smtpd
+tlsproxy  unix - - n -  0 tlsproxy
+dnsblog   unix - - n -  0 dnsblog
 %(submission)d inet n - n - - smtpd
     -o smtpd_upstream_proxy_protocol=haproxy
     -o smtpd_tls_security_level=may
@@ -152,19 +173,29 @@ def _instance(root, folder, main_cf, master_cf):
             f.write(text)
 
 
-def configure(lab_folder, root):
-    """Write both instances below `lab_folder`, which the services see as /lab."""
-    values = dict(domains=" ".join(a.DOMAINS), uid=MAIL_UID, proxy=a.MTA_PORT_PROXY, xclient=a.MTA_PORT_XCLIENT,
+def configure(lab_folder, root, more_domains=(), routes=None, senders=None):
+    """Write both instances below `lab_folder`, which the services see as /lab.
+
+    routes: domain -> (address, port) of the gateway, for the sender; what is not named goes to its IPv4 address.
+    senders: the sender's addresses, IPv4 and IPv6, if not the usual ones.
+    """
+    senders = senders or (a.client4("sender"), a.client6("sender"))
+    domains = a.DOMAINS + (a.CORPUS_DOMAIN, a.RETURNS_DOMAIN) + tuple(more_domains)
+    values = dict(domains=" ".join(domains), corpus=a.CORPUS_DOMAIN, returns=a.RETURNS_DOMAIN, uid=MAIL_UID,
+                  postscreen=a.POSTSCREEN_PORT, injection=SENDER_PORT, proxy=a.MTA_PORT_PROXY, xclient=a.MTA_PORT_XCLIENT,
                   plain=a.MTA_PORT_PLAIN, submission=a.MTA_PORT_SUBMISSION, lan4=a.LAN4, lan6=a.LAN6,
-                  gateway=a.GATEWAY4, port=a.SMTP_PORT, address=a.client4("sender"), address6=a.client6("sender"))
+                  gateway=a.GATEWAY4, port=a.SMTP_PORT, address=senders[0], address6=senders[1])
     _instance(root, os.path.join(lab_folder, "mta"), COMMON % dict(folder="mta", name=MTA_NAME) + MTA % values,
               SERVICES + MTA_PORTS % values)
     _instance(root, os.path.join(lab_folder, "sender"),
-              COMMON % dict(folder="sender", name=SENDER_NAME) + SENDER % values, SERVICES)
+              COMMON % dict(folder="sender", name=SENDER_NAME) + SENDER % values, SERVICES + SENDER_PORTS % values)
+    with open(os.path.join(lab_folder, "sender", "transport"), "w") as f:
+        for domain, (address, port) in (routes or {}).items():
+            f.write("%s smtp:[%s]:%d\n" % (domain, address, port))
     with open(os.path.join(lab_folder, "mta", "mailboxes"), "w") as f:
         f.write(MAILBOXES)
     mail = os.path.join(lab_folder, "mail")
-    for path in (mail, os.path.join(mail, "all")):
+    for path in (mail, os.path.join(mail, "all"), os.path.join(mail, "sender")):
         os.makedirs(path, exist_ok=True)
         os.chown(path, MAIL_UID, MAIL_UID)
 

@@ -1,7 +1,8 @@
-"""The root that holds Postfix, unbound, nsd and rbldnsd, so that nothing of them enters the running system.
+"""The roots that hold Postfix, unbound, Exim and whatever else serves, so that nothing of them enters the running system.
 
-Made once by mmdebstrap, kept under build/roots. Services run chrooted in it, in the namespaces of a lab, from
-configurations of the lab's own; policy-rc.d says no to starting anything at installation.
+Each is made once by mmdebstrap and kept under build/roots. Services run chrooted in one, in the namespaces of a lab, from
+configurations of the lab's own; policy-rc.d says no to starting anything at installation. MTAs conflict with each other
+as packages, so each has a root to itself.
 """
 import fcntl
 import os
@@ -11,9 +12,16 @@ import sys
 
 from .netns import LabError, run
 
-PACKAGES = ("postfix", "postfix-pcre", "unbound", "nsd", "rbldnsd")
 SUITE = "bookworm"
-VERSION = "1"                                   # raise it when the contents change: the root is made anew
+LAB = SUITE                                     # the one every lab needs
+# name -> (version, packages); raise the version when the contents change: the root is made anew
+ROOTS = {
+    LAB: ("1", ("postfix", "postfix-pcre", "unbound", "nsd", "rbldnsd")),
+    "exim": ("1", ("exim4-daemon-heavy",)),
+    "opensmtpd": ("1", ("opensmtpd",)),
+    "haproxy": ("1", ("haproxy",)),
+    "clients": ("1", ("swaks", "libnet-ssleay-perl", "libio-socket-inet6-perl", "python3")),
+}
 
 
 def _archives():
@@ -32,34 +40,36 @@ def _archives():
     return lines if any(line.split()[2] == SUITE for line in lines) else []
 
 
-def _is_current(stamp):
+def _is_current(stamp, version):
     try:
         with open(stamp) as f:
-            return f.read() == VERSION
+            return f.read() == version
     except OSError:
         return False
 
 
-def make(top):
+def make(top, name=LAB):
     """Path of the root, made if it is not there. Half-made ones are removed."""
-    root = os.path.join(top, "build", "roots", SUITE)
+    root = os.path.join(top, "build", "roots", name)
     stamp = os.path.join(root, "lab-root-version")
-    if _is_current(stamp):
+    version = ROOTS[name][0]
+    if _is_current(stamp, version):
         return root
     if not shutil.which("mmdebstrap"):
         raise LabError("mmdebstrap is missing: run './dev setup'")
     os.makedirs(os.path.dirname(root), exist_ok=True)
-    with open(os.path.join(os.path.dirname(root), SUITE + ".lock"), "w") as lock:
+    with open(os.path.join(os.path.dirname(root), name + ".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)        # a second lab waits here and then finds it made
-        if not _is_current(stamp):
-            _make(root, stamp)
+        if not _is_current(stamp, version):
+            _make(root, stamp, name)
     return root
 
 
-def _make(root, stamp):
+def _make(root, stamp, name):
+    version, packages = ROOTS[name]
     shutil.rmtree(root, ignore_errors=True)
-    print("lab: making the root for %s (once, about half a minute)" % ", ".join(PACKAGES), flush=True)
-    argv = ["mmdebstrap", "--quiet", "--variant=essential", "--mode=root", "--include=" + ",".join(PACKAGES),
+    print("lab: making the root for %s (once, about half a minute)" % ", ".join(packages), flush=True)
+    argv = ["mmdebstrap", "--quiet", "--variant=essential", "--mode=root", "--include=" + ",".join(packages),
             "--essential-hook=printf '#!/bin/sh\\nexit 101\\n' >\"$1/usr/sbin/policy-rc.d\"; chmod 755 \"$1/usr/sbin/policy-rc.d\"",
             "--aptopt=APT::Install-Recommends \"false\"",
             "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*",
@@ -72,4 +82,9 @@ def _make(root, stamp):
     for folder in ("lab", "proc"):
         os.makedirs(os.path.join(root, folder), exist_ok=True)
     with open(stamp, "w") as f:
-        f.write(VERSION)
+        f.write(version)
+
+
+def version_of(root, package):
+    """Version of a package inside a root."""
+    return run("dpkg-query", "--root=" + root, "-W", "-f", "${Version}", package)

@@ -5,7 +5,8 @@ Keeps:  run/NAME.pid names the process to kill for "NAME died"; a service that d
         dying young is started five times a second).
 
 A service with `root` runs chrooted there, in mount and PID namespaces of its own that end with it: nothing stays
-mounted, and killing it kills everything it started, as a crashed host would.
+mounted, and killing it kills everything it started, as a crashed host would. Its `binds` are folders of the lab that it
+finds at fixed places of the root (programs whose spool has no setting).
 """
 import json
 import os
@@ -43,8 +44,10 @@ class Service:
         if not spec.get("root"):
             return argv + spec["argv"]
         root = spec["root"]
-        script = "set -e; mount --bind %s %s; mount --bind %s %s; mount --rbind /dev %s; mount -t proc proc %s; exec chroot %s %s" % (
-            shlex.quote(root), shlex.quote(root), shlex.quote(self.folder), shlex.quote(root + "/lab"),
+        binds = [(root, root), (self.folder, root + "/lab")]
+        binds += [(os.path.join(self.folder, inside), root + place) for inside, place in spec.get("binds", ())]
+        script = "set -e; %s; mount --rbind /dev %s; mount -t proc proc %s; exec chroot %s %s" % (
+            "; ".join("mount --bind %s %s" % (shlex.quote(x), shlex.quote(y)) for x, y in binds),
             shlex.quote(root + "/dev"), shlex.quote(root + "/proc"), shlex.quote(root), shlex.join(spec["argv"]))
         return argv + ["unshare", "--pid", "--fork", "--kill-child=SIGKILL", "--mount", "sh", "-c", script]
 
