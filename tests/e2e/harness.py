@@ -5,7 +5,7 @@ import os
 import time
 
 from lab import addresses as a
-from lab import gateway
+from lab import gateway, haproxy, roots
 from lab.labs import TOP, Lab
 
 from . import smtp
@@ -17,6 +17,7 @@ from .sink import Sink
 BLOCK_S = 3                 # greylist.block of these labs; policy time has whole seconds, so 2 could be over after one
 ALLOWED_NETWORK = 240       # 198.19.240.0/24 and 2001:db8:1:f0::/64 are in clients.allow
 STRANGERS = 224             # networks that belong to nobody in particular
+KNOWN_PORT = 29             # a listener that routes to one pool: where known clients may be spliced
 
 # name -> how that lab differs from the first
 VARIANTS = {
@@ -68,11 +69,19 @@ def pools():
         name, name, ", ".join(backends)) for name, backends in roads)
 
 
+def listeners():
+    """Behind HAProxy, and where known clients may be spliced: both lead to Postfix alone."""
+    row = (',\n\t{ name = "%s"; role = "mx"; addresses = [ "' + a.GATEWAY4 + '", "' + a.GATEWAY6 + '" ]; port = %d; '
+           'domains = [ "' + a.DOMAIN + '" ];\n\t  pools = [ "default" ];%s }')
+    return row % ("balanced", a.BALANCED_PORT, ' trusted_proxies = [ "%s/32", "%s/128" ];' % (a.ROUTER4, a.ROUTER6)) + row % (
+        "known", KNOWN_PORT, "")
+
+
 def choices(variant):
     """Arguments of Lab.up for the variant."""
-    domains = list(a.DOMAINS) + [SINK_DOMAIN]
+    domains = list(a.DOMAINS) + [SINK_DOMAIN, a.CORPUS_DOMAIN]
     quoted = "[ " + ", ".join('"%s"' % d for d in domains) + " ]"
-    chosen = dict(VARIANTS[variant], block="%ds" % BLOCK_S, more_pools=pools(), domains=quoted,
+    chosen = dict(VARIANTS[variant], block="%ds" % BLOCK_S, more_pools=pools(), more_listeners=listeners(), domains=quoted,
                   mx_pools='[ "default", "sink", "v1", "xclient", "six", "none", "tried" ]',
                   allow='"198.19.%d.0/24", "2001:db8:1:%x::/64"' % (ALLOWED_NETWORK, ALLOWED_NETWORK))
     chosen.pop("build", None)
@@ -96,7 +105,7 @@ class Bench:
         if os.path.exists(self.lab.folder):
             self.lab.down()
         try:
-            self.lab.up(prepare=self._backends, **choices(self.variant))
+            self.lab.up(prepare=self._backends, more=self._haproxy, **choices(self.variant))
         except BaseException:
             self.down()
             raise
@@ -105,6 +114,10 @@ class Bench:
     def _backends(self):
         self.sink.start()
         self.mortal.start()
+
+    def _haproxy(self):
+        haproxy.configure(self.lab.folder)
+        return [self.lab.service("client", "haproxy", haproxy.service(), roots.make(TOP, haproxy.ROOT), manual=True)]
 
     def down(self):
         self.sink.stop()

@@ -19,6 +19,7 @@ from lab.netns import open_socket
 
 PROXY_V2 = b"\r\n\r\n\0\r\nQUIT\n"
 PORT = 2600
+DIRECT_PORT = 2690          # where a case compares with direct delivery
 DOMAIN = "sink.example"
 
 
