@@ -28,6 +28,29 @@
 
 enum segment_role { SEGMENT_CONTROL, SEGMENT_DATAPLANE };
 
+/*
+ * How long turns of a worker took, from its receive call to the end of its transmit call: two buckets for each power of two of TSC cycles
+ * from 512 on; the first holds all below, the last all above. Empty turns do nothing, so a long one is a pause of the machine.
+ */
+#define TURN_BUCKETS       32
+#define TURN_BUCKET_0_LOG2 9
+
+struct turn_times {
+	_Alignas(64) uint64_t busy[TURN_BUCKETS];
+	uint64_t empty[TURN_BUCKETS];
+	uint64_t empty_cycles; /* those of busy turns are the counter worker.busy_cycles */
+};
+
+static inline uint32_t
+turn_bucket(uint64_t cycles)
+{
+	const uint32_t top = 63u - (uint32_t)__builtin_clzll(cycles | 1);
+	const uint32_t at =
+		top < TURN_BUCKET_0_LOG2 ? 0 : (top - TURN_BUCKET_0_LOG2) * 2 + (uint32_t)(cycles >> (top - 1) & 1);
+
+	return at < TURN_BUCKETS ? at : TURN_BUCKETS - 1;
+}
+
 /* What both sides write now and then; every field relaxed atomics. */
 struct segment_live {
 	uint32_t incarnation[2]; /* by role, raised at each attach */
@@ -47,6 +70,7 @@ struct segment_live {
 	uint32_t unclean_swept; /* of those, how many segment_open_control() has swept for */
 	/* of the boot policy_offset_s belongs to; written by control before policy_offset_set */
 	char boot_id[SEGMENT_BOOT_ID_OCTETS];
+	struct turn_times turns[CONF_WORKERS_MAX]; /* written by the worker alone */
 };
 
 struct segment {

@@ -572,10 +572,23 @@ cycles_now(void)
 #endif
 }
 
+/* For the share of long turns: those that worked are ours, those that did nothing were the machine's. */
+static void
+note_turn(struct worker *w, bool worked, uint64_t cycles)
+{
+	struct turn_times *t = &w->segment->live->turns[w->conf.index];
+	uint64_t *n = worked ? &t->busy[turn_bucket(cycles)] : &t->empty[turn_bucket(cycles)];
+
+	__atomic_store_n(n, *n + 1, __ATOMIC_RELAXED);
+	if (!worked)
+		__atomic_store_n(&t->empty_cycles, t->empty_cycles + cycles, __ATOMIC_RELAXED);
+}
+
 bool
 worker_turn(struct worker *w, uint64_t now_us)
 {
 	const uint64_t began_cycles = cycles_now();
+	uint64_t cycles;
 	bool worked;
 
 	w->now_us = now_us;
@@ -595,9 +608,11 @@ worker_turn(struct worker *w, uint64_t now_us)
 	worked |= output_own_frames(w);
 	w->io->ops->flush(w->io);
 	wlog_flush(w);
+	cycles = cycles_now() - began_cycles;
+	note_turn(w, worked, cycles);
 	if (worked) {
 		counter_inc(w->counters, CTR_worker_turns_busy);
-		counter_add(w->counters, CTR_worker_busy_cycles, cycles_now() - began_cycles);
+		counter_add(w->counters, CTR_worker_busy_cycles, cycles);
 	}
 	return worked;
 }

@@ -565,12 +565,37 @@ test_segment_two_controls_at_once_make_one_segment(void **state)
 	CHECK_EQ("one", winners, 1);
 }
 
+static void
+test_turn_bucket_halves_each_power_of_two(void **state)
+{
+	static const struct {
+		const char *label;
+		uint64_t cycles;
+		uint32_t want;
+	} rows[] = {
+		{ "nothing", 0, 0 },
+		{ "below the first", 511, 0 },
+		{ "the first", 512, 0 },
+		{ "its upper half", 768, 1 },
+		{ "the next", 1024, 2 },
+		{ "the last of a half", 1535, 2 },
+		{ "the last", UINT64_C(1) << 24, 30 },
+		{ "its upper half", UINT64_C(3) << 23, 31 },
+		{ "beyond", UINT64_MAX, 31 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		CHECK_EQ(rows[i].label, turn_bucket(rows[i].cycles), rows[i].want);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_segment_is_shared_and_outlives_both),
 		cmocka_unit_test(test_segment_a_role_is_had_once),
+		cmocka_unit_test(test_turn_bucket_halves_each_power_of_two),
 		cmocka_unit_test(test_segment_counts_lives_and_unclean_ends),
 		cmocka_unit_test(test_segment_is_swept_once_after_an_unclean_end_while_control_was_away),
 		cmocka_unit_test(test_segment_is_safe_from_the_eal_in_hugetlbfs),
