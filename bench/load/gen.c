@@ -30,6 +30,8 @@
 #define TICK_SLOTS    256
 #define REPLY_OCTETS  600
 #define MESSAGE_PIECE 1400
+#define SLOW_PIECE    4
+#define WINDOW_SCALE  7 /* of our own SYN */
 
 static const uint8_t gen_mac[6] = { 2, 0, 0, 0, 0, 10 };
 
@@ -57,7 +59,10 @@ struct session {
 	uint32_t ts_recent;
 	uint32_t body_sent; /* octets of the message */
 	uint32_t acked;     /* of it */
+	uint32_t window;    /* the gateway's, octets */
 	uint8_t step, resends;
+	uint8_t shift; /* of its window */
+	uint8_t said;  /* octets of the line said so far (slow) */
 };
 
 /* The backend the generator plays: one per connection of the relay. */
@@ -80,7 +85,7 @@ struct gen {
 	void *arg;
 	struct session *session;
 	uint32_t *free;
-	uint32_t n_free, slot_bits, tick_at;
+	uint32_t n_free, slot_bits, tick_at, n_idle;
 	uint32_t serial, next_client;
 	uint64_t random[2];
 	uint8_t gateway_mac[6];
@@ -292,13 +297,13 @@ put_syn_options(const struct gen *g, uint8_t *opt, uint64_t now_ns)
 		put32(opt + 8, 0x03070101);
 		opt[7] = 3;
 		opt[8] = 3;
-		opt[9] = 7;
+		opt[9] = WINDOW_SCALE;
 		return 12;
 	}
 	put32(opt + 4, 0x0402080a);
 	put32(opt + 8, (uint32_t)(now_ns / 1000000) + 1);
 	put32(opt + 12, 0);
-	put32(opt + 16, 0x01030307);
+	put32(opt + 16, 0x01030300 | WINDOW_SCALE);
 	return SYN_OPT_OCTETS;
 }
 
@@ -341,7 +346,6 @@ line_of(const struct gen *g, const struct session *s, char *out)
 			  rcpt[] = "RCPT TO:<user@example.org>\r\n";
 	uint32_t n = 0;
 
-	(void)g;
 	switch ((enum step)s->step) {
 	case STEP_EHLO:
 		memcpy(out, "EHLO client.example\r\n", 21);
@@ -351,7 +355,14 @@ line_of(const struct gen *g, const struct session *s, char *out)
 		n = sizeof(mail) - 1;
 		n += put_word(out + n, s->serial);
 		memcpy(out + n, at, sizeof(at) - 1);
-		return n + (uint32_t)sizeof(at) - 1;
+		n += (uint32_t)sizeof(at) - 1;
+		if (g->conf.template == GEN_pipelined) {
+			memcpy(out + n, rcpt, sizeof(rcpt) - 1);
+			n += (uint32_t)sizeof(rcpt) - 1;
+			memcpy(out + n, "QUIT\r\n", 6);
+			n += 6;
+		}
+		return n;
 	case STEP_RCPT:
 		memcpy(out, rcpt, sizeof(rcpt) - 1);
 		return sizeof(rcpt) - 1;
@@ -394,19 +405,41 @@ body_piece(const struct gen *g, uint32_t at, char *out)
 }
 
 static void
-send_body(struct gen *g, uint32_t slot, uint64_t now_ns)
+send_body(struct gen *g, uint32_t slot, bool probe, uint64_t now_ns)
 {
 	struct session *s = &g->session[slot];
 	const uint32_t total = g->conf.message_octets / BODY_LINE_OCTETS * BODY_LINE_OCTETS + 3;
 	char piece[MESSAGE_PIECE];
 
-	while (s->body_sent < total && s->body_sent - s->acked < BODY_WINDOW) {
-		const uint32_t n = body_piece(g, s->body_sent, piece);
+	/* what the gateway offers is kept to; nothing offered and nothing under way: one octet asks again (RFC 9293 3.8.6.1) */
+	while (s->body_sent < total) {
+		const uint32_t in_flight = s->body_sent - s->acked;
+		const uint32_t room = s->window < BODY_WINDOW ? s->window : BODY_WINDOW;
+		uint32_t n = body_piece(g, s->body_sent, piece);
 
+		if (in_flight + n > room) {
+			if (in_flight > 0 || (room == 0 && !probe))
+				break;
+			n = room == 0 ? 1 : n < room ? n : room;
+		}
+		probe = false;
 		send_segment(g, slot, FLAG_ACK | FLAG_PSH, s->snd_nxt, piece, n, now_ns);
 		s->snd_nxt += n;
 		s->body_sent += n;
 	}
+	s->sent_ns = now_ns;
+}
+
+/* The next piece of a line of n octets. */
+static void
+send_slowly(struct gen *g, uint32_t slot, const char *line, uint32_t n, uint64_t now_ns)
+{
+	struct session *s = &g->session[slot];
+	const uint32_t piece = n - s->said < SLOW_PIECE ? n - s->said : SLOW_PIECE;
+
+	send_segment(g, slot, FLAG_ACK | FLAG_PSH, s->snd_nxt, line + s->said, piece, now_ns);
+	s->snd_nxt += piece;
+	s->said = (uint8_t)(s->said + piece);
 	s->sent_ns = now_ns;
 }
 
@@ -436,14 +469,29 @@ send_step(struct gen *g, uint32_t slot, bool again, uint64_t now_ns)
 			s->snd_nxt -= s->body_sent - s->acked;
 			s->body_sent = s->acked;
 		}
-		send_body(g, slot, now_ns);
+		send_body(g, slot, again, now_ns);
 		return;
+	case STEP_RCPT:
+	case STEP_QUIT:
+		if (g->conf.template == GEN_pipelined) { /* said with MAIL; only the gateway's words can be missing */
+			if (again)
+				send_segment(g, slot, FLAG_ACK, s->snd_nxt, NULL, 0, now_ns);
+			return;
+		}
+		/* fallthrough */
 	case STEP_EHLO:
 	case STEP_MAIL:
-	case STEP_RCPT:
 	case STEP_DATA:
-	case STEP_QUIT:
 		n = line_of(g, s, line);
+		if (g->conf.template == GEN_slow) {
+			if (again) { /* the whole line, as far as it was said */
+				send_segment(g, slot, FLAG_ACK | FLAG_PSH, s->snd_nxt - s->said, line, s->said, now_ns);
+				return;
+			}
+			s->said = 0;
+			send_slowly(g, slot, line, n, now_ns);
+			return;
+		}
 		if (!again)
 			s->snd_nxt += n;
 		send_segment(g, slot, FLAG_ACK | FLAG_PSH, s->snd_nxt - n, line, n, now_ns);
@@ -458,6 +506,7 @@ send_step(struct gen *g, uint32_t slot, bool again, uint64_t now_ns)
 static void
 session_free(struct gen *g, uint32_t slot)
 {
+	g->n_idle -= g->session[slot].step == STEP_IDLE;
 	g->session[slot].step = STEP_FREE;
 	g->free[g->n_free++] = slot;
 }
@@ -504,17 +553,22 @@ complain(struct gen *g, const struct session *s, const uint8_t *reply, uint32_t 
 			octets > 0 && reply[octets - 1] == '\n' ? "" : "\n");
 }
 
-/* A whole reply: its last line ends it. Replies of the gateway fit a segment. */
-static bool
-reply_is_whole(const uint8_t *p, uint32_t n)
+/* Octets of the first whole reply: up to the end of the line that has a space after its code. 0: none. Replies of the gateway fit a
+ * segment. */
+static uint32_t
+reply_octets(const uint8_t *p, uint32_t n)
 {
-	uint32_t at = n;
+	for (uint32_t line = 0; line < n;) {
+		const uint8_t *end = memchr(p + line, '\n', n - line);
+		const uint32_t next = end != NULL ? (uint32_t)(end - p) + 1 : 0;
 
-	if (n < 5 || p[n - 1] != '\n')
-		return false;
-	for (at = n - 1; at > 0 && p[at - 1] != '\n'; at--)
-		continue;
-	return n - at >= 4 && p[at + 3] == ' ';
+		if (next < line + 5)
+			return 0;
+		if (p[line + 3] == ' ')
+			return next;
+		line = next;
+	}
+	return 0;
 }
 
 static bool
@@ -545,6 +599,8 @@ reply_is_right(const struct gen *g, const struct session *s, const uint8_t *p, u
 	case STEP_RCPT:
 		switch (g->conf.template) {
 		case GEN_greylist:
+		case GEN_pipelined:
+		case GEN_slow:
 			return is_grey_reply(p, n);
 		case GEN_listed:
 		case GEN_denied:
@@ -553,6 +609,7 @@ reply_is_right(const struct gen *g, const struct session *s, const uint8_t *p, u
 		case GEN_data:
 			return code == 250 || is_grey_reply(p, n); /* the first time; what passes is counted */
 		case GEN_idle:
+		case GEN_none:
 		case GEN_TEMPLATES_N:
 			return false;
 		}
@@ -588,6 +645,7 @@ reply_arrived(struct gen *g, uint32_t slot, const uint8_t *p, uint32_t n, uint64
 		break;
 	case STEP_EHLO:
 		s->step = g->conf.template == GEN_idle ? STEP_IDLE : STEP_MAIL;
+		g->n_idle += g->conf.template == GEN_idle;
 		break;
 	case STEP_MAIL:
 		s->step = STEP_RCPT;
@@ -618,7 +676,8 @@ reply_arrived(struct gen *g, uint32_t slot, const uint8_t *p, uint32_t n, uint64
 
 struct segment {
 	uint32_t src, dst, sport, dport, seq, ack, octets, ts_val;
-	uint8_t flags;
+	uint16_t window;
+	uint8_t flags, shift;
 	const uint8_t *payload;
 };
 
@@ -644,6 +703,8 @@ session_input(struct gen *g, uint32_t slot, const struct segment *in, uint64_t n
 		}
 		s->rcv_nxt = in->seq + 1;
 		s->ts_recent = in->ts_val;
+		s->window = in->window; /* never scaled in a SYN (RFC 7323 2.2) */
+		s->shift = in->shift;
 		s->step = STEP_BANNER;
 		s->resends = 0;
 		send_step(g, slot, false, now_ns);
@@ -656,6 +717,7 @@ session_input(struct gen *g, uint32_t slot, const struct segment *in, uint64_t n
 		return;
 	}
 	s->ts_recent = in->ts_val;
+	s->window = (uint32_t)in->window << s->shift;
 	if (s->step == STEP_BODY) {
 		const uint32_t in_flight = s->body_sent - s->acked, left = s->snd_nxt - in->ack;
 
@@ -664,17 +726,26 @@ session_input(struct gen *g, uint32_t slot, const struct segment *in, uint64_t n
 			if (in->octets == 0) {
 				if (in_flight != left)
 					s->resends = 0;
-				send_body(g, slot, now_ns);
+				send_body(g, slot, false, now_ns);
 			}
 		}
 	}
 	if (in->octets > 0) {
-		if (!reply_is_whole(in->payload, in->octets)) {
-			g->stats.wrong_segment++;
-			return; /* the rest comes again as one, or the session fails */
+		const bool several = g->conf.template == GEN_pipelined && s->step >= STEP_MAIL;
+
+		for (uint32_t at = 0; at < in->octets && s->step != STEP_FREE;) {
+			const uint32_t n = reply_octets(in->payload + at, in->octets - at);
+
+			if (n == 0 || (n < in->octets && !several)) {
+				g->stats.wrong_segment++;
+				return; /* the rest comes again as one, or the session fails */
+			}
+			s->rcv_nxt += n;
+			at += n;
+			reply_arrived(g, slot, in->payload + at - n, n, now_ns);
 		}
-		s->rcv_nxt += in->octets;
-		reply_arrived(g, slot, in->payload, in->octets, now_ns);
+		if (several && (s->step == STEP_RCPT || s->step == STEP_QUIT)) /* the other replies are to come */
+			send_segment(g, slot, FLAG_ACK, s->snd_nxt, NULL, 0, now_ns);
 		return;
 	}
 	if (in->flags & FLAG_FIN && s->step == STEP_FIN && in->ack == s->snd_nxt) {
@@ -851,7 +922,7 @@ arp_input(struct gen *g, const uint8_t *frame, uint32_t octets)
 		memcpy(g->gateway_mac, a + 8, 6);
 		g->ready = true;
 	}
-	if (get16(a + 6) != 1 ||
+	if (g->conf.beside || get16(a + 6) != 1 ||
 		get32(a + 24) == g->conf.gateway_ip) /* not a request for one of ours: all but the gateway is */
 		return;
 	f = g->ops.room(g->arg);
@@ -911,6 +982,7 @@ segment_parse(struct gen *g, const uint8_t *frame, uint32_t octets, struct segme
 		.seq = get32(tcp + 4),
 		.ack = get32(tcp + 8),
 		.flags = tcp[13],
+		.window = (uint16_t)get16(tcp + 14),
 		.payload = tcp + header,
 		.octets = ip_octets - IP_OCTETS - header };
 	for (uint32_t at = TCP_OCTETS; at + 1 < header;) { /* timestamps, wherever they stand */
@@ -922,6 +994,8 @@ segment_parse(struct gen *g, const uint8_t *frame, uint32_t octets, struct segme
 		}
 		if (tcp[at] == 8 && at + 10 <= header)
 			out->ts_val = get32(tcp + at + 2);
+		if (tcp[at] == 3 && at + 3 <= header)
+			out->shift = tcp[at + 2] < 14 ? tcp[at + 2] : 14;
 		if (tcp[at + 1] < 2)
 			break;
 		at += tcp[at + 1];
@@ -982,7 +1056,18 @@ gen_tick(struct gen *g, uint64_t now_ns)
 		struct session *s = &g->session[slot];
 
 		g->tick_at = (g->tick_at + 1) & (g->conf.slots - 1);
-		if (s->step == STEP_FREE || s->step == STEP_IDLE || now_ns - s->sent_ns < RESEND_NS << s->resends)
+		if (s->step == STEP_FREE || s->step == STEP_IDLE)
+			continue;
+		if (g->conf.template == GEN_slow && s->step >= STEP_EHLO && s->step <= STEP_QUIT) {
+			char line[256];
+			const uint32_t n = line_of(g, s, line);
+
+			if (s->said < n && now_ns - s->sent_ns >= g->conf.pause_ms * UINT64_C(1000000)) {
+				send_slowly(g, slot, line, n, now_ns);
+				continue;
+			}
+		}
+		if (now_ns - s->sent_ns < RESEND_NS << s->resends)
 			continue;
 		if (++s->resends > RESENDS_MAX) {
 			session_fail(g, slot);
@@ -1018,8 +1103,9 @@ gen_create(const struct gen_conf *conf, const struct gen_ops *ops, void *arg)
 		g->slot_bits++;
 	g->session = calloc(conf->slots, sizeof(*g->session));
 	g->free = calloc(conf->slots, sizeof(*g->free));
-	g->served = calloc(SERVED_MAX, sizeof(*g->served));
-	if (g->session == NULL || g->free == NULL || g->served == NULL || 1u << g->slot_bits > conf->clients) {
+	g->served = conf->beside ? NULL : calloc(SERVED_MAX, sizeof(*g->served));
+	if (g->session == NULL || g->free == NULL || (!conf->beside && g->served == NULL) ||
+		1u << g->slot_bits > conf->clients) {
 		gen_destroy(g);
 		return NULL;
 	}
@@ -1043,6 +1129,20 @@ bool
 gen_is_ready(const struct gen *g)
 {
 	return g->ready;
+}
+
+bool
+gen_owns(const struct gen *g, const uint8_t *frame, uint32_t octets)
+{
+	if (octets < ETH_OCTETS + IP_OCTETS + TCP_OCTETS || get16(frame + 12) != 0x0800)
+		return true;
+	return frame[ETH_OCTETS + 16] == g->conf.client_net;
+}
+
+uint32_t
+gen_idle(const struct gen *g)
+{
+	return g->n_idle;
 }
 
 uint32_t

@@ -5,7 +5,7 @@
  * Pure:   no clock, no I/O, no EAL: frames and time are arguments. bench/instructions and bench/load drive it.
  * Keeps:  nothing of the gateway's own TCP, IP or SMTP code is used here (only its little helpers for bits): a fault of the one cannot
  *         hide behind the same fault in the other. Every reply is compared with what the template says; a segment that is not the next
- *         one is counted. A session costs 48 octets; sessions are found by port and address, without a table.
+ *         one is counted. A session costs 56 octets; sessions are found by port and address, without a table.
  * Source: RFC 9293, RFC 7323 (timestamps, as a Linux client sends them), RFC 5321.
  *
  * The generator is the whole far side of one port: the router that answers ARP, up to 65,536 client addresses in as many /24, and, where
@@ -28,7 +28,10 @@ enum gen_template {
 	X(denied, "EHLO, MAIL, RCPT -> 554 (denied client), QUIT")                                                     \
 	X(retry, "the same triplets again: EHLO, MAIL, RCPT -> 250, QUIT; the backend is the generator's")             \
 	X(data, "EHLO, MAIL, RCPT, DATA, a message, QUIT for triplets that passed")                                    \
-	X(idle, "EHLO, then silence: sessions that stay open")
+	X(pipelined, "EHLO, then MAIL, RCPT -> 451 and QUIT in one segment; every triplet new")                        \
+	X(slow, "as greylist, each line in pieces of a few octets with a pause between")                               \
+	X(idle, "EHLO, then silence: sessions that stay open")                                                         \
+	X(none, "no sessions: spoofed SYNs alone")
 #define X(name, help) GEN_##name,
 	GEN_TEMPLATES(X)
 #undef X
@@ -46,6 +49,8 @@ struct gen_conf {
 	uint16_t gateway_port;
 	uint8_t client_net; /* first octet of the clients' addresses: NET.x.y.1 */
 	bool timestamps;
+	bool beside;       /* another gen on the same wire is router and backend */
+	uint32_t pause_ms; /* between the pieces of a line (slow) */
 	uint64_t seed;
 };
 
@@ -89,7 +94,11 @@ void gen_tick(struct gen *g, uint64_t now_ns);
 void gen_hello(struct gen *g);
 bool gen_is_ready(const struct gen *g);
 
+/* Whether a frame of the wire is for this gen: for one of its clients, or nobody's in particular. */
+bool gen_owns(const struct gen *g, const uint8_t *frame, uint32_t octets);
 uint32_t gen_open(const struct gen *g);
+/* Sessions that reached silence (idle). */
+uint32_t gen_idle(const struct gen *g);
 const struct gen_stats *gen_stats(const struct gen *g);
 struct gen_histogram *gen_latency(struct gen *g); /* whole sessions, from what was intended */
 struct gen_histogram *gen_reply(struct gen *g);   /* from sending RCPT to its reply */
