@@ -75,6 +75,72 @@ skip_source_route(const char *path)
 	return colon + 1;
 }
 
+/* The next code point of valid UTF-8; 0 at the end. */
+static uint32_t
+utf8_next(const uint8_t **at)
+{
+	const uint8_t *p = *at;
+	uint32_t c = *p;
+	unsigned more = c < 0x80 ? 0 : c < 0xe0 ? 1 : c < 0xf0 ? 2 : 3;
+
+	if (c == 0)
+		return 0;
+	p++;
+	if (more > 0)
+		c &= 0x3fu >> more;
+	for (; more > 0 && *p != 0; more--)
+		c = c << 6 | (*p++ & 0x3f);
+	*at = p;
+	return c;
+}
+
+static bool
+is_combining_mark(uint32_t c)
+{
+	return c >= 0x300 && c < 0x370;
+}
+
+/* The code points at *in and *back are the same letter: equal, two cases of one (they lie in one row of 256), or composed of its parts. */
+static bool
+same_letter(const uint8_t **in, const uint8_t **back)
+{
+	const uint32_t want = utf8_next(in), got = utf8_next(back);
+	const uint8_t *mark = *in;
+	bool composed = false;
+
+	if (want == got)
+		return true;
+	while (is_combining_mark(utf8_next(&mark))) {
+		composed = true;
+		*in = mark;
+	}
+	if (composed)
+		return want < 0x500 && got >= 0x80;
+	return want >= 0x80 && got >= 0x80 && want >> 8 == got >> 8;
+}
+
+/*
+ * Whether the A-labels are those of the domain itself, but for the case of its letters and how accents are written. UTS 46 maps more than case: full-width letters,
+ * ligatures, an ideographic full stop become ASCII. To a backend that does not map they are another domain, so the relay guard must not
+ * take them for ours.
+ */
+static bool
+is_same_domain(const char *domain, const char *a_labels)
+{
+	const uint8_t *in = (const uint8_t *)domain, *back;
+	char *u_labels = NULL;
+	bool same = true;
+
+	if (idn2_to_unicode_8z8z(a_labels, &u_labels, 0) != IDN2_OK || u_labels == NULL)
+		return false;
+	back = (const uint8_t *)u_labels;
+	while (same && *in != '\0' && *back != '\0')
+		same = same_letter(&in, &back);
+	same = same && *in == '\0' && *back == '\0';
+	idn2_free(u_labels);
+	return same;
+}
+
 void
 triplet_normalise_domain(const char *domain, char *out)
 {
@@ -92,7 +158,8 @@ triplet_normalise_domain(const char *domain, char *out)
 		uint8_t *a_label = NULL;
 
 		if (idn2_lookup_u8((const uint8_t *)out, &a_label, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL) == IDN2_OK &&
-			a_label != NULL && strlen((const char *)a_label) <= TRIPLET_PATH_MAX_OCTETS)
+			a_label != NULL && strlen((const char *)a_label) <= TRIPLET_PATH_MAX_OCTETS &&
+			is_same_domain(out, (const char *)a_label))
 			strcpy(out, (const char *)a_label);
 		idn2_free(a_label);
 	}

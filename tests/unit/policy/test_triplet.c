@@ -43,6 +43,17 @@ static const struct row sender_rows[] = {
 		"user@bu\xcc\x88"
 		"cher.example",
 		"user@xn--bcher-kva.example" },
+	{ "a full-width letter is no letter of ours",
+		"user@\xef\xbd\x85"
+		"xample.example",
+		"user@\xef\xbd\x85"
+		"xample.example" },
+	{ "nor is it with an accent", "user@b\xef\xbd\x95\xcc\x88\x63her.example",
+		"user@b\xef\xbd\x95\xcc\x88\x63her.example" },
+	{ "an ideographic full stop is no dot", "user@example\xe3\x80\x82org", "user@example\xe3\x80\x82org" },
+	{ "a ligature is not its letters", "user@\xef\xac\x81sh.example", "user@\xef\xac\x81sh.example" },
+	{ "a superscript is no digit", "user@a\xc2\xb2.example", "user@a\xc2\xb2.example" },
+	{ "Greek in capitals", "user@\xce\xa0\xce\xb1.example", "user@xn--mxa3a.example" },
 	{ "sharp s is no ss", "user@fa\xc3\x9f.example", "user@xn--fa-hia.example" },
 	{ "a final dot goes", "user@example.org.", "user@example.org" },
 	{ "no domain", "postmaster", "postmaster" },
