@@ -64,7 +64,7 @@ enum link_log_field {
 #define LINK_LOG_FIELDS(X)                                                                                             \
 	X(ref) X(listener) X(client) X(ptr) X(ptr_state) X(helo) X(tls) X(from) X(rcpt) X(verdict) X(rule) X(reason)   \
 	X(score) X(mode) X(would) X(left_s) X(waited_s) X(backend) X(reply) X(dns_ms) X(rcpts) X(octets)               \
-	X(backend_reply) X(result) X(stage) X(duration_s) X(msgs) X(end) X(text) X(count) X(session)
+	X(backend_reply) X(result) X(stage) X(duration_s) X(msgs) X(end) X(text) X(count) X(session) X(relay_denied)
 #define X(name) LOG_##name,
 	LINK_LOG_FIELDS(X)
 #undef X

@@ -69,6 +69,23 @@ grey_line_allowed(struct worker *w, const struct policy_answer *a)
 	return false;
 }
 
+/*
+ * Whether "relaying denied" has its line. Each costs its sender 30 octets and nobody else anything, so one session could write the log full:
+ * the first few are written, the rest are counted in the session's line. Not a cap by rate: none of another session's is lost by it.
+ */
+static bool
+relay_line_allowed(struct worker *w, struct session *s)
+{
+	if (s->answer.rule != RULE_RELAY)
+		return true;
+	if (s->relay_denied < UINT32_MAX)
+		s->relay_denied++;
+	if (s->relay_denied <= RELAY_DENIED_LINES_MAX)
+		return true;
+	counter_inc(w->counters, CTR_worker_log_relay_folded);
+	return false;
+}
+
 void
 wlog_rcpt(struct worker *w, struct session *s, const struct smtp_reply *r)
 {
@@ -78,7 +95,7 @@ wlog_rcpt(struct worker *w, struct session *s, const struct smtp_reply *r)
 	char words[256], ref[9];
 	uint32_t listener;
 
-	if (!grey_line_allowed(w, a) || (e = begin(w, LINK_LOG_RCPT)) == NULL)
+	if (!relay_line_allowed(w, s) || !grey_line_allowed(w, a) || (e = begin(w, LINK_LOG_RCPT)) == NULL)
 		return;
 	e->verdict = (uint8_t)(r->code / 100 == 2 ? VERDICT_PASS : r->code / 100 == 4 ? VERDICT_DEFER : VERDICT_REJECT);
 	e->rule = (uint8_t)a->rule;
@@ -153,6 +170,8 @@ wlog_session(struct worker *w, struct session *s)
 	log_record_put_number(e, LOG_octets, (int64_t)s->octets);
 	if (s->is_submission)
 		text(e, LOG_backend, s->message_backend);
+	if (s->relay_denied != 0)
+		log_record_put_number(e, LOG_relay_denied, s->relay_denied);
 	text(e, LOG_end, s->end_reason);
 	ring_publish(w->event);
 }

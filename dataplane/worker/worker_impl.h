@@ -33,6 +33,7 @@
 #define KEPT_RCPTS_MAX          100     /* accepted recipients remembered; the null sender's beyond: 452 */
 #define PROXY_HEADER_WAIT_US    5000000 /* as long as Postfix waits for one */
 #define PROBES_AT_ONCE          8
+#define RELAY_DENIED_LINES_MAX  10 /* of one session; a spammer's list of foreign recipients is not the log's */
 #define LISTENER_NONE           0xffffffffu
 
 enum end_kind { END_CLIENT, END_BACKEND, END_PROBE };
@@ -121,6 +122,7 @@ struct session {
 	struct session_relay *relay;
 	uint64_t octets;         /* of all messages */
 	uint32_t rcpts_accepted; /* of this transaction */
+	uint32_t relay_denied; /* recipients of this session answered so; the first RELAY_DENIED_LINES_MAX have lines */
 	char message_from[SMTP_PATH_MAX_OCTETS + 1];
 	char message_backend[CONF_NAME_OCTETS];
 	uint64_t message_ref;
