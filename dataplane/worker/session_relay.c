@@ -448,7 +448,7 @@ message_replied(struct worker *w, struct session *s)
 		: delivered         ? "delivered"
 		: r.code / 100 == 4 ? "deferred"
 				    : "refused",
-		"DOT");
+		relay_stage(s->relay->relay) == RELAY_STAGE_BODY ? "BODY" : "DOT");
 	counter_inc(w->counters, delivered ? CTR_worker_messages_delivered : CTR_worker_messages_refused);
 	if (r.code / 100 != 4) /* a 4xx says nothing about the client: it must not cost the automatic allow */
 		session_message_done(w, s, delivered);
@@ -506,7 +506,8 @@ backend_closed(struct worker *w, struct session *s)
 
 /*
  * It refused inside the data: its own word about the message, not its failure, so it is not suspected, and the client gets it after its
- * dot. The connection is out of step and goes by reset: the backend must not take half a message for a whole one.
+ * dot, or as the answer to the chunk under way, whose last octets may have been sent while the answer came in. The connection is out of
+ * step and goes by reset: the backend must not take half a message for a whole one.
  */
 static void
 body_replied(struct worker *w, struct session *s)
@@ -520,6 +521,7 @@ body_replied(struct worker *w, struct session *s)
 	if (for_good)
 		session_message_done(w, s, false);
 	s->txn_has_pool = false;
+	s->wait = SESSION_WAIT_NONE;
 	session_env(w, s, &env);
 	smtp_session_data_failed(s->smtp, &env, &r, w->now_us);
 	s->poke = true;
@@ -531,7 +533,7 @@ message_or_body_replied(struct worker *w, struct session *s)
 {
 	if (s->wait == SESSION_WAIT_BACKEND_DOT)
 		message_replied(w, s);
-	else if (s->wait == SESSION_WAIT_NONE && s->client.conn != NULL)
+	else if ((s->wait == SESSION_WAIT_NONE || s->wait == SESSION_WAIT_BACKEND_DATA) && s->client.conn != NULL)
 		body_replied(w, s);
 	else
 		backend_failed(w, s);
