@@ -27,7 +27,11 @@ struct fake_conn {
 	uint64_t chunk_left;
 	uint8_t *bdat; /* its chunks so far */
 	size_t bdat_octets;
-	bool ended; /* closed as told: says nothing more */
+	bool ended;        /* closed as told: says nothing more */
+	bool is_session;   /* no probe */
+	uint8_t auth_left; /* lines of an AUTH exchange that are awaited */
+	char said[4096];   /* until it is known whether this is a session */
+	size_t said_octets;
 	size_t data_start;
 	uint64_t ready_us;
 	struct fake_message msg;
@@ -96,6 +100,43 @@ fails(struct fake_conn *f, enum fake_fail how)
 	return false;
 }
 
+/* Keeps a line that was heard: with the fake once this is known to be a session. */
+static void
+hear(struct fake_conn *f, const char *line)
+{
+	struct fake_mta *m = f->m;
+	const size_t n = strlen(line);
+
+	if (!f->is_session) {
+		if (f->said_octets + n + 1 > sizeof(f->said))
+			return; /* noise behind a splice */
+		memcpy(f->said + f->said_octets, line, n);
+		f->said[f->said_octets + n] = '\n';
+		f->said_octets += n + 1;
+		return;
+	}
+	if (m->heard_octets + n + 1 > sizeof(m->heard)) /* only noise says so much, and nobody looks at it */
+		m->heard_octets = 0;
+	memcpy(m->heard + m->heard_octets, line, n);
+	m->heard[m->heard_octets + n] = '\n';
+	m->heard_octets += n + 1;
+}
+
+/* It greeted by a name that no probe has. */
+static void
+become_session(struct fake_conn *f)
+{
+	char *line, *save = NULL;
+
+	if (f->is_session)
+		return;
+	f->is_session = true;
+	f->m->n_sessions++;
+	f->said[MIN(f->said_octets, sizeof(f->said) - 1)] = '\0';
+	for (line = strtok_r(f->said, "\n", &save); line != NULL; line = strtok_r(NULL, "\n", &save))
+		hear(f, line);
+}
+
 static void
 copy_arg(char *out, size_t room, const char *line, const char *key)
 {
@@ -127,6 +168,15 @@ banner(struct fake_conn *f)
 	say(f, line);
 }
 
+static void
+heard_client(struct fake_conn *f)
+{
+	char line[sizeof(f->msg.client) + 8];
+
+	snprintf(line, sizeof(line), "PROXY %s", f->msg.client);
+	hear(f, line);
+}
+
 static bool
 header(struct fake_conn *f)
 {
@@ -143,6 +193,7 @@ header(struct fake_conn *f)
 			return false;
 		BUG_ON(sscanf((const char *)in, "PROXY %7s %63s", kind, src) != 2);
 		snprintf(f->msg.client, sizeof(f->msg.client), "%s", src);
+		heard_client(f);
 		f->c->in_seen = (size_t)(nl + 1 - in);
 	} else if (f->m->client_address == CLIENT_ADDRESS_PROXY_V2) {
 		size_t len;
@@ -158,6 +209,7 @@ header(struct fake_conn *f)
 			memcpy(a.octet, in + 16, 16);
 			ip_addr_format(&a, f->msg.client);
 		}
+		heard_client(f);
 		f->c->in_seen = 16 + len;
 	}
 	return true;
@@ -276,13 +328,57 @@ chunk_input(struct fake_conn *f)
 	return true;
 }
 
+/*
+ * AUTH PLAIN with its answer in the command or in a line of its own, AUTH LOGIN in two lines. "c2VjcmV0" (secret) is right for either, all
+ * else is wrong, "*" cancels.
+ */
+static void
+auth_line(struct fake_conn *f, const char *line)
+{
+	f->auth_left--;
+	if (strcmp(line, "*") == 0) {
+		f->auth_left = 0;
+		say(f, "501 5.7.0 Authentication aborted\r\n");
+	} else if (f->auth_left > 0) {
+		say(f, "334 UGFzc3dvcmQ6\r\n");
+	} else if (!fails(f, f->m->at_auth)) {
+		say(f, strcmp(line, "c2VjcmV0") == 0 ? "235 2.7.0 Authentication successful\r\n"
+						     : "535 5.7.8 Authentication credentials invalid\r\n");
+	}
+}
+
+static void
+auth_command(struct fake_conn *f, const char *line)
+{
+	if (strcmp(line, "AUTH LOGIN") == 0) {
+		f->auth_left = 2;
+		say(f, "334 VXNlcm5hbWU6\r\n");
+	} else if (strcmp(line, "AUTH PLAIN") == 0) {
+		f->auth_left = 1;
+		say(f, "334 \r\n");
+	} else if (strncmp(line, "AUTH PLAIN ", 11) == 0) {
+		f->auth_left = 1;
+		auth_line(f, line + 11);
+	} else {
+		say(f, "504 5.5.4 Unrecognized authentication type\r\n");
+	}
+}
+
 static void
 command(struct fake_conn *f, const char *line)
 {
 	struct fake_mta *m = f->m;
 	char reply[1024];
 
-	if (strncasecmp(line, "EHLO", 4) == 0 || strncasecmp(line, "HELO", 4) == 0) {
+	if ((strncasecmp(line, "EHLO ", 5) == 0 || strncasecmp(line, "HELO ", 5) == 0) &&
+		strcmp(line + 5, "gw.example") != 0)
+		become_session(f);
+	hear(f, line);
+	if (f->auth_left > 0) {
+		auth_line(f, line);
+	} else if (strncasecmp(line, "AUTH ", 5) == 0) {
+		auth_command(f, line);
+	} else if (strncasecmp(line, "EHLO", 4) == 0 || strncasecmp(line, "HELO", 4) == 0) {
 		if (fails(f, m->at_ehlo))
 			return;
 		snprintf(f->msg.helo, sizeof(f->msg.helo), "%.255s", line + 5);
@@ -293,6 +389,8 @@ command(struct fake_conn *f, const char *line)
 				: "");
 		say(f, reply);
 	} else if (strncasecmp(line, "XCLIENT", 7) == 0) {
+		if (fails(f, m->at_xclient))
+			return;
 		copy_arg(f->msg.client, sizeof(f->msg.client), line, " ADDR=");
 		copy_arg(f->msg.name, sizeof(f->msg.name), line, " NAME=");
 		say(f, "220 mta.example ESMTP\r\n");
@@ -332,9 +430,12 @@ command(struct fake_conn *f, const char *line)
 	} else if (strncasecmp(line, "RSET", 4) == 0) {
 		drop_chunks(f);
 		f->msg.n_to = 0;
+		if (fails(f, m->at_rset))
+			return;
 		say(f, "250 2.0.0 Ok\r\n");
 	} else if (strncasecmp(line, "QUIT", 4) == 0) {
 		m->n_quits++;
+		m->n_session_quits += f->is_session;
 		say(f, "221 2.0.0 Bye\r\n");
 		f->c->close_after_out = true;
 	} else {
@@ -716,8 +817,9 @@ sim_conf_parts(struct sim_config *c)
 	const struct name_set_entry domains[] = {
 		{ "example.org", 11, UINT64_C(0xffff) << 32 | 1 },
 		{ "example.net", 11, UINT64_C(1) << 32 | 1 },
+		{ "*", 1, UINT64_C(0xffff) << 32 | 1 },
 	};
-	size_t n = name_set_build(c->domains, sizeof(c->domains), domains, 2, 7);
+	size_t n = name_set_build(c->domains, sizeof(c->domains), domains, c->any_domain ? 3 : 2, 7);
 
 	BUG_ON(n == 0);
 	memset(c->part, 0, sizeof(c->part));
@@ -735,5 +837,8 @@ sim_conf_parts(struct sim_config *c)
 	list_part(c, SNAPSHOT_RCPT_DENY, 2, c->rcpt_deny);
 	list_part(c, SNAPSHOT_RCPT_NO_GREY, 3, c->rcpt_no_grey);
 	list_part(c, SNAPSHOT_TRAPS, 4, c->trap);
+	list_part(c, SNAPSHOT_SENDER_ALLOW, 5, c->sender_allow);
+	list_part(c, SNAPSHOT_SENDER_DENY, 6, c->sender_deny);
+	list_part(c, SNAPSHOT_RCPT_ALLOW, 7, c->rcpt_allow);
 	return c->part;
 }

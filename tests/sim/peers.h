@@ -37,7 +37,8 @@ struct fake_mta {
 	enum conf_client_address client_address;
 	const char *banner; /* without code; NULL: "mta.example ESMTP" */
 	const char *ext;    /* EHLO lines, e.g. "250-SIZE 50000000\r\n250-8BITMIME\r\n"; XCLIENT is added by itself */
-	enum fake_fail at_connect, at_banner, at_ehlo, at_mail, at_rcpt, at_data, at_body, at_chunk, at_dot;
+	enum fake_fail at_connect, at_banner, at_ehlo, at_xclient, at_mail, at_rcpt, at_data, at_body, at_chunk, at_dot;
+	enum fake_fail at_rset, at_auth;
 	const char *unknown_rcpt; /* answered 550 */
 	bool open_relay;
 	bool tolerant;     /* takes lines that no relay of ours would send: behind a splice */
@@ -51,6 +52,10 @@ struct fake_mta {
 	void (*on_message)(void *arg, const struct fake_message *msg);
 	void *on_message_arg;
 	uint32_t n_conns, n_quits, n_aborted_in_data, n_chunks;
+	/* of connections that greeted with another name than the gateway's own, which probes have */
+	uint32_t n_sessions, n_session_quits;
+	char heard[65536]; /* what those said, a line each: "PROXY ADDRESS", commands, lines of an AUTH exchange */
+	size_t heard_octets;
 };
 
 /* Listens on addr:port of host; call fake_mta_step() in each step. */
@@ -96,8 +101,11 @@ struct sim_config {
 	struct conf_backend backend[4];
 	struct conf_zone zone[1];
 	uint32_t n_backends;
-	const char *client_allow, *client_deny, *rcpt_deny, *rcpt_no_grey, *trap; /* one entry each, NULL: none */
-	_Alignas(8) uint8_t domains[4096], lists[5][4096];
+	/* one entry each, NULL: none */
+	const char *client_allow, *client_deny, *sender_allow, *sender_deny, *rcpt_allow, *rcpt_deny, *rcpt_no_grey,
+		*trap;
+	bool any_domain; /* "*" is one of the domains */
+	_Alignas(8) uint8_t domains[4096], lists[8][4096];
 	struct snapshot_part part[SNAPSHOT_SECTION_N];
 };
 

@@ -204,14 +204,19 @@ scene_chat(struct scene *s, struct sim_conn *c, const char *line)
 	return scene_reply(s, c);
 }
 
+void
+scene_frame(struct scene *s, struct sim_conn *c)
+{
+	if (s->framed)
+		c->stream = framed_stream(true);
+}
+
 struct sim_conn *
 scene_open(struct scene *s, const char *from, const char *to)
 {
 	struct sim_conn *c = sim_connect(s->client, from, to, 25);
 
-	if (s->framed)
-		c->stream = framed_stream(true);
-
+	scene_frame(s, c);
 	scene_reply(s, c);
 	return c;
 }

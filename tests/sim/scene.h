@@ -31,6 +31,8 @@ void scene_end(struct scene *s);
 /* Runs until every backend was probed. */
 void scene_settle(struct scene *s);
 
+/* Puts the re-framing stream on a connection that was just opened, where the scene has it. */
+void scene_frame(struct scene *s, struct sim_conn *c);
 /* Opens a connection and takes the banner; NULL-safe others below work on what it gives. */
 struct sim_conn *scene_open(struct scene *s, const char *from, const char *to);
 /* Sends line (CRLF is added) and waits for one whole reply; answers its code, 0 when the connection ended or nothing came in limit. */
