@@ -914,7 +914,7 @@ static uint16_t
 request_add(struct relay *r, uint32_t *at, const char *text, uint32_t max_octets)
 {
 	const uint16_t start = (uint16_t)*at;
-	const size_t n = strnlen(text, (size_t)max_octets + 1);
+	const size_t n = strlen(text);
 
 	if (n > max_octets) {
 		r->request_broken = true;

@@ -95,7 +95,7 @@ static void
 ehlo_line(struct smtp_session *s, char separator, const char *word)
 {
 	char line[SMTP_REPLY_LINE_MAX_OCTETS];
-	const uint32_t n = (uint32_t)strnlen(word, sizeof(line) - 6);
+	const uint32_t n = (uint32_t)MIN(strlen(word), sizeof(line) - 6);
 
 	memcpy(line, "250", 3);
 	line[3] = separator;
