@@ -24,6 +24,19 @@ octets_of(const void *ptr, uint32_t len_octets)
 	return (struct octets){ .ptr = ptr, .len_octets = len_octets };
 }
 
+/* Big-endian loads where a header's length was checked as a whole. */
+static inline uint16_t
+get_u16(const uint8_t *p)
+{
+	return (uint16_t)(p[0] << 8 | p[1]);
+}
+
+static inline uint32_t
+get_u32(const uint8_t *p)
+{
+	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
 /* The next n octets, or NULL (and failed) where there are fewer. */
 static inline const uint8_t *
 octets_take(struct octets *o, uint32_t n)
@@ -52,7 +65,7 @@ octets_u16(struct octets *o)
 {
 	const uint8_t *p = octets_take(o, 2);
 
-	return p != NULL ? (uint16_t)(p[0] << 8 | p[1]) : 0;
+	return p != NULL ? get_u16(p) : 0;
 }
 
 static inline uint32_t
@@ -60,7 +73,7 @@ octets_u32(struct octets *o)
 {
 	const uint8_t *p = octets_take(o, 4);
 
-	return p != NULL ? (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3] : 0;
+	return p != NULL ? get_u32(p) : 0;
 }
 
 /* Copies n octets to out; zeroes out where there are fewer. */

@@ -20,17 +20,6 @@ add_carry(uint64_t a, uint64_t b)
 	return a + (a < b);
 }
 
-static uint16_t
-fold(uint64_t sum)
-{
-	sum = (sum >> 32) + (sum & 0xffffffff);
-	sum = (sum >> 32) + (sum & 0xffffffff);
-	sum = (sum >> 16) + (sum & 0xffff);
-	sum = (sum >> 16) + (sum & 0xffff);
-	sum = (sum >> 16) + (sum & 0xffff);
-	return (uint16_t)sum;
-}
-
 static uint64_t
 load_8(const uint8_t *p)
 {
@@ -80,7 +69,7 @@ csum_add(struct csum *c, const void *ptr, uint32_t len_octets)
 		return;
 	sum = sum_piece(ptr, len_octets);
 	if (c->odd)
-		sum = __builtin_bswap16(fold(sum));
+		sum = __builtin_bswap16(csum_fold(sum));
 	c->sum = add_carry(c->sum, sum);
 	c->odd ^= len_octets & 1;
 }
@@ -117,7 +106,7 @@ csum_add_pseudo(
 uint16_t
 csum_finish(const struct csum *c)
 {
-	return ntohs((uint16_t)~fold(c->sum));
+	return ntohs((uint16_t)~csum_fold(c->sum));
 }
 
 uint16_t

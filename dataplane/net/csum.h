@@ -32,6 +32,18 @@ csum_start(void)
 	return (struct csum){ .sum = 0 };
 }
 
+/* A sum of words of 16, 32 or 64 bits, carries added back, as one of 16: the halves are added crosswise, so that the carry falls into place. */
+static inline uint16_t
+csum_fold(uint64_t sum)
+{
+	uint32_t half;
+
+	sum += sum >> 32 | sum << 32;
+	half = (uint32_t)(sum >> 32);
+	half += half >> 16 | half << 16;
+	return (uint16_t)(half >> 16);
+}
+
 /* Adds len_octets (any number) at ptr. */
 void csum_add(struct csum *c, const void *ptr, uint32_t len_octets);
 

@@ -8,9 +8,13 @@
 bool
 eth_parse(struct octets *o, struct eth_header *out)
 {
-	octets_copy(o, out->dst, ETH_MAC_OCTETS);
-	octets_copy(o, out->src, ETH_MAC_OCTETS);
-	out->type = octets_u16(o);
+	const uint8_t *h = octets_take(o, ETH_HEADER_OCTETS);
+
+	if (h == NULL)
+		return false;
+	memcpy(out->dst, h, ETH_MAC_OCTETS);
+	memcpy(out->src, h + ETH_MAC_OCTETS, ETH_MAC_OCTETS);
+	out->type = get_u16(h + 2 * ETH_MAC_OCTETS);
 	if (out->type == ETH_TYPE_VLAN) {
 		struct octets inner = *o;
 

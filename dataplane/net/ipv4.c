@@ -41,7 +41,6 @@ ipv4_parse(struct octets o, struct ip_packet *out)
 {
 	const uint8_t *h = o.ptr;
 	uint32_t header_octets, total_octets;
-	struct ip_packet p = { .is_v4 = true };
 	uint16_t frag;
 
 	if (o.len_octets < IPV4_HEADER_OCTETS)
@@ -53,29 +52,25 @@ ipv4_parse(struct octets o, struct ip_packet *out)
 		return IP_SHORT;
 	if (csum_of(h, header_octets) != 0)
 		return IP_CHECKSUM;
-	octets_take(&o, 1);
-	p.ecn = octets_u8(&o) & 3;
-	total_octets = octets_u16(&o);
-	if (total_octets < header_octets)
+	total_octets = get_u16(h + 2);
+	if (total_octets < header_octets ||
+		!options_are_fine(h + IPV4_HEADER_OCTETS, header_octets - IPV4_HEADER_OCTETS))
 		return IP_HEADER;
-	p.frag_id = octets_u16(&o);
-	frag = octets_u16(&o);
-	p.ttl = octets_u8(&o);
-	p.proto = octets_u8(&o);
-	octets_take(&o, 2);
-	p.src = ip_addr_v4(octets_u32(&o));
-	p.dst = ip_addr_v4(octets_u32(&o));
-	if (!options_are_fine(o.ptr, header_octets - IPV4_HEADER_OCTETS))
-		return IP_HEADER;
-	octets_take(&o, header_octets - IPV4_HEADER_OCTETS);
-	p.payload_octets = total_octets - header_octets;
-	p.payload = octets_take(&o, p.payload_octets);
-	if (o.failed) /* the frame was cut on its way: the IP length is the truth */
+	if (o.len_octets < total_octets) /* the frame was cut on its way: the IP length is the truth */
 		return IP_SHORT;
-	p.more = (frag & IPV4_MF) != 0;
-	p.frag_offset_octets = (frag & IPV4_OFFSET_MASK) * 8u;
-	p.is_fragment = p.more || p.frag_offset_octets != 0;
-	*out = p;
+	frag = get_u16(h + 6);
+	*out = (struct ip_packet){ .src = ip_addr_v4(get_u32(h + 12)),
+		.dst = ip_addr_v4(get_u32(h + 16)),
+		.proto = h[9],
+		.ttl = h[8],
+		.ecn = h[1] & 3,
+		.is_v4 = true,
+		.is_fragment = (frag & (IPV4_MF | IPV4_OFFSET_MASK)) != 0,
+		.more = (frag & IPV4_MF) != 0,
+		.frag_offset_octets = (frag & IPV4_OFFSET_MASK) * 8u,
+		.frag_id = get_u16(h + 4),
+		.payload = h + header_octets,
+		.payload_octets = total_octets - header_octets };
 	return IP_OK;
 }
 
@@ -83,19 +78,19 @@ uint8_t *
 ipv4_build(uint8_t *p, const struct ip_addr *src, const struct ip_addr *dst, uint8_t proto, uint32_t payload_octets,
 	const struct ipv4_frag *frag)
 {
-	uint8_t *h = p;
+	const uint32_t first = UINT32_C(0x4500) << 16 | (uint16_t)(IPV4_HEADER_OCTETS + payload_octets);
+	const uint32_t second = (uint32_t)frag->id << 16 | (frag->df ? IPV4_DF : 0) | (frag->more ? IPV4_MF : 0) |
+	                        frag->offset_octets / 8;
+	const uint32_t third = (uint32_t)IP_TTL << 24 | (uint32_t)proto << 16; /* checksum 0 */
+	const uint32_t from = ip_addr_to_v4(src), to = ip_addr_to_v4(dst);
+	/* from the numbers, not from the octets just written: reading those back at once would wait for the stores */
+	const uint16_t sum = csum_fold((uint64_t)first + second + third + from + to);
 
-	p = put_u16(p, 0x4500);
-	p = put_u16(p, (uint16_t)(IPV4_HEADER_OCTETS + payload_octets));
-	p = put_u16(p, frag->id);
-	p = put_u16(p, (uint16_t)((frag->df ? IPV4_DF : 0) | (frag->more ? IPV4_MF : 0) | frag->offset_octets / 8));
-	p = put_u8(p, IP_TTL);
-	p = put_u8(p, proto);
-	p = put_u16(p, 0);
-	p = put_u32(p, ip_addr_to_v4(src));
-	p = put_u32(p, ip_addr_to_v4(dst));
-	put_u16(h + 10, csum_of(h, IPV4_HEADER_OCTETS));
-	return p;
+	p = put_u32(p, first);
+	p = put_u32(p, second);
+	p = put_u32(p, third | (uint16_t)~sum);
+	p = put_u32(p, from);
+	return put_u32(p, to);
 }
 
 bool

@@ -28,22 +28,33 @@
 #include "dataplane/net/neigh.h"
 #include "dataplane/net/reasm.h"
 
-#define NET_QUEUE_FRAMES      128 /* of our own, until net_output(); a power of two */
-#define NET_NEWS_MAX          64  /* for the other workers; a power of two */
-#define NET_DUE_PER_CALL_MAX  16  /* questions to next hops in one net_output() */
-#define TCP_HEADER_MIN_OCTETS 20
-#define TCP_CHECKSUM_OFFSET   16
-#define WRAP_IPV4_OCTETS      (ETH_HEADER_OCTETS + IPV4_HEADER_OCTETS)
-#define WRAP_IPV6_OCTETS      (ETH_HEADER_OCTETS + IPV6_HEADER_OCTETS)
+#define NET_QUEUE_FRAMES       128 /* of our own, until net_output(); a power of two */
+#define NET_NEWS_MAX           64  /* for the other workers; a power of two */
+#define NET_DUE_PER_CALL_MAX   16  /* questions to next hops in one net_output() */
+#define TCP_HEADER_MIN_OCTETS  20
+#define TCP_HEADER_ROOM_OCTETS 64 /* the largest has 60 */
+#define TCP_CHECKSUM_OFFSET    16
+#define WRAP_IPV4_OCTETS       (ETH_HEADER_OCTETS + IPV4_HEADER_OCTETS)
+#define WRAP_IPV6_OCTETS       (ETH_HEADER_OCTETS + IPV6_HEADER_OCTETS)
 
 static_assert(FRAME_TCP_OFFSET >= WRAP_IPV6_OCTETS, "headers are put before the TCP header");
-static_assert(FRAME_TCP_OFFSET + 60 <= FRAME_HEADER_MAX_OCTETS, "the largest TCP header fits");
+static_assert(FRAME_TCP_OFFSET + TCP_HEADER_ROOM_OCTETS <= FRAME_HEADER_MAX_OCTETS, "the largest TCP header fits");
 static_assert(
 	WRAP_IPV6_OCTETS + IPV6_FRAG_HEADER_OCTETS + ICMP_HEADER_OCTETS <= FRAME_HEADER_MAX_OCTETS, "so does an echo");
 static_assert(FRAME_VIEWS_MAX >= REASM_FRAGS_MAX, "an echo answers with the views it came in");
 
+/* An IPv4 address of ours as numbers in host order: the form in which each segment is looked at. */
+struct own4 {
+	uint32_t addr, host_mask;
+	uint8_t port_index;
+	uint8_t prefix_bits;
+	bool has_broadcast; /* /31 and /32 have none */
+};
+
 struct net {
 	struct net_conf conf;
+	struct own4 own4[CONF_PORTS_MAX * CONF_ADDRS_MAX]; /* of all ports, in their order */
+	uint32_t n_own4;
 	struct buf_pool *pool;
 	struct counters *counters;
 	struct ip_addr link_local[CONF_PORTS_MAX];
@@ -67,6 +78,21 @@ count(struct net *net, enum counter what)
 
 static const uint8_t mac_broadcast[ETH_MAC_OCTETS] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
 
+static void
+add_own4(struct net *net, uint8_t port_index, const struct conf_port_addr *a)
+{
+	const uint32_t host_mask =
+		a->prefix_bits <= 96 ? UINT32_MAX : (uint32_t)((UINT64_C(1) << (128 - a->prefix_bits)) - 1);
+
+	if (!ip_addr_is_v4(&a->addr))
+		return;
+	net->own4[net->n_own4++] = (struct own4){ .addr = ip_addr_to_v4(&a->addr),
+		.host_mask = host_mask,
+		.port_index = port_index,
+		.prefix_bits = a->prefix_bits,
+		.has_broadcast = a->prefix_bits >= 96 && a->prefix_bits <= 126 };
+}
+
 struct net *
 net_create(
 	const struct net_conf *conf, struct buf_pool *pool, struct counters *counters, uint64_t seed, uint64_t now_us)
@@ -85,8 +111,11 @@ net_create(
 		net_destroy(net);
 		return NULL;
 	}
-	for (uint32_t i = 0; i < conf->n_ports; i++)
+	for (uint32_t i = 0; i < conf->n_ports; i++) {
 		net->link_local[i] = ipv6_link_local_of(conf->port[i].mac);
+		for (uint32_t k = 0; k < conf->port[i].n_addrs; k++)
+			add_own4(net, (uint8_t)i, &conf->port[i].addr[k]);
+	}
 	icmp_limit_init(&net->echo_limit, now_us);
 	return net;
 }
@@ -141,24 +170,33 @@ prefix_has(const struct conf_port_addr *a, const struct ip_addr *addr)
 	return ip_addr_same_prefix(&a->addr, addr, a->prefix_bits) && ip_addr_is_v4(&a->addr) == ip_addr_is_v4(addr);
 }
 
-/* Whether addr is the first or last address of an IPv4 prefix of the port (RFC 1122 section 3.2.1.3); /31 and /32 have none. */
+/* Whether addr is the first or last address of that prefix (RFC 1122 section 3.2.1.3). */
 static bool
-is_directed_broadcast(const struct net *net, uint8_t port_index, const struct ip_addr *addr)
+is_broadcast_of(const struct own4 *o, uint32_t addr)
 {
-	const struct conf_port *p = &net->conf.port[port_index];
+	const uint32_t host = addr & o->host_mask;
 
-	for (uint32_t i = 0; i < p->n_addrs; i++) {
-		const struct conf_port_addr *a = &p->addr[i];
-		uint32_t host_mask, host;
+	return o->has_broadcast && ((addr ^ o->addr) & ~o->host_mask) == 0 && (host == 0 || host == o->host_mask);
+}
 
-		if (a->prefix_bits < 96 || a->prefix_bits > 126 || !prefix_has(a, addr) || !ip_addr_is_v4(addr))
+/* Whether a packet from src to dst may arrive at the port: from nobody of ours and no broadcast address, to an address of its own. */
+static bool
+may_arrive4(const struct net *net, uint8_t port_index, uint32_t src, uint32_t dst)
+{
+	bool is_ours = false;
+
+	for (uint32_t i = 0; i < net->n_own4; i++) {
+		const struct own4 *o = &net->own4[i];
+
+		if (src == o->addr)
+			return false;
+		if (o->port_index != port_index)
 			continue;
-		host_mask = a->prefix_bits == 96 ? UINT32_MAX : (UINT32_C(1) << (128 - a->prefix_bits)) - 1;
-		host = ip_addr_to_v4(addr) & host_mask;
-		if (host == 0 || host == host_mask)
-			return true;
+		if (is_broadcast_of(o, src))
+			return false;
+		is_ours |= dst == o->addr;
 	}
-	return false;
+	return is_ours;
 }
 
 /* The address of ours to speak from towards next: one whose prefix holds it, else the first of its family. NULL: none. */
@@ -184,18 +222,56 @@ struct net_route {
 	struct ip_addr next;
 };
 
+/* As route(), of IPv4 addresses. */
+static bool
+route4(const struct net *net, const struct ip_addr *local, const struct ip_addr *remote, struct net_route *out)
+{
+	const uint32_t from = local != NULL ? ip_addr_to_v4(local) : 0, to = ip_addr_to_v4(remote);
+	const struct own4 *best = NULL, *home = NULL;
+	bool is_broadcast = false;
+
+	for (uint32_t i = 0; i < net->n_own4; i++) {
+		const struct own4 *o = &net->own4[i];
+
+		if (home == NULL && local != NULL && o->addr == from)
+			home = o;
+		if (((to ^ o->addr) & ~o->host_mask) == 0 && (best == NULL || o->prefix_bits > best->prefix_bits))
+			best = o;
+	}
+	if (best != NULL) {
+		for (uint32_t i = 0; i < net->n_own4; i++)
+			is_broadcast |=
+				net->own4[i].port_index == best->port_index && is_broadcast_of(&net->own4[i], to);
+		*out = (struct net_route){ .port_index = best->port_index, .next = *remote };
+		return !is_broadcast;
+	}
+	if (home != NULL && !ip_addr_is_zero(&net->conf.port[home->port_index].gateway4)) {
+		*out = (struct net_route){ .port_index = home->port_index,
+			.next = net->conf.port[home->port_index].gateway4 };
+		return true;
+	}
+	for (uint32_t i = 0; i < net->conf.n_ports; i++) {
+		if (ip_addr_is_zero(&net->conf.port[i].gateway4))
+			continue;
+		*out = (struct net_route){ .port_index = (uint8_t)i, .next = net->conf.port[i].gateway4 };
+		return true;
+	}
+	return false;
+}
+
 /* The longest prefix of a port that holds remote; else a gateway, that of the port which has local first. local may be NULL. */
 static bool
 route(const struct net *net, const struct ip_addr *local, const struct ip_addr *remote, struct net_route *out)
 {
-	const bool is_v4 = ip_addr_is_v4(remote);
 	int best_bits = -1, gateway_port = -1;
 
+	if (ip_addr_is_v4(remote))
+		return route4(net, local, remote, out);
 	for (uint32_t i = 0; i < net->conf.n_ports; i++) {
 		const struct conf_port *p = &net->conf.port[i];
 		const bool is_home = local != NULL && port_has(net, (uint8_t)i, local);
 
-		if (!is_v4 && ipv6_is_link_local(remote)) {
+		if (ipv6_is_link_local(remote)) {
 			if (is_home) {
 				*out = (struct net_route){ .port_index = (uint8_t)i, .next = *remote };
 				return true;
@@ -208,15 +284,14 @@ route(const struct net *net, const struct ip_addr *local, const struct ip_addr *
 				*out = (struct net_route){ .port_index = (uint8_t)i, .next = *remote };
 			}
 		}
-		if (!ip_addr_is_zero(is_v4 ? &p->gateway4 : &p->gateway6) && (gateway_port < 0 || is_home))
+		if (!ip_addr_is_zero(&p->gateway6) && (gateway_port < 0 || is_home))
 			gateway_port = (int)i;
 	}
 	if (best_bits >= 0)
-		return !is_directed_broadcast(net, out->port_index, remote);
+		return true;
 	if (gateway_port < 0)
 		return false;
-	out->port_index = (uint8_t)gateway_port;
-	out->next = is_v4 ? net->conf.port[gateway_port].gateway4 : net->conf.port[gateway_port].gateway6;
+	*out = (struct net_route){ .port_index = (uint8_t)gateway_port, .next = net->conf.port[gateway_port].gateway6 };
 	return true;
 }
 
@@ -881,8 +956,9 @@ input_ip(struct net *net, const struct net_frame *frame, const struct eth_header
 		count(net, CTR_net_drop_mac);
 		return NET_NONE;
 	}
-	if (!(is_v4 ? ipv4_is_source(&p.src) : ipv6_is_source(&p.src)) || !port_has(net, frame->port_index, &p.dst) ||
-		net_is_local(net, &p.src) || is_directed_broadcast(net, frame->port_index, &p.src)) {
+	if (is_v4 ? !ipv4_is_source(&p.src) ||
+				!may_arrive4(net, frame->port_index, ip_addr_to_v4(&p.src), ip_addr_to_v4(&p.dst))
+		  : !ipv6_is_source(&p.src) || !port_has(net, frame->port_index, &p.dst) || net_is_local(net, &p.src)) {
 		count(net, CTR_net_drop_ip_address);
 		return NET_NONE;
 	}
@@ -946,7 +1022,7 @@ wrap(struct net *net, struct frame *f, const struct flow *flow, uint32_t tcp_hea
 	const uint32_t head = is_v4 ? WRAP_IPV4_OCTETS : WRAP_IPV6_OCTETS;
 	const struct ipv4_frag whole = { .df = true };
 	uint32_t payload_octets = 0, tcp_octets;
-	uint8_t *p;
+	uint8_t tcp[TCP_HEADER_ROOM_OCTETS], *p;
 
 	HOT_BUG_ON(tcp_header_octets < TCP_HEADER_MIN_OCTETS || tcp_header_octets > 60 || f->n_views > FRAME_VIEWS_MAX);
 	for (uint32_t i = 0; i < f->n_views; i++)
@@ -954,7 +1030,9 @@ wrap(struct net *net, struct frame *f, const struct flow *flow, uint32_t tcp_hea
 	tcp_octets = tcp_header_octets + payload_octets;
 	if (head - ETH_HEADER_OCTETS + tcp_octets > net->conf.port[port_index].mtu)
 		return -EMSGSIZE;
-	memmove(f->hdr + head, f->hdr + FRAME_TCP_OFFSET, tcp_header_octets);
+	memcpy(tcp, f->hdr + FRAME_TCP_OFFSET,
+		sizeof(tcp)); /* by a size known here: two loads and two stores, no loop */
+	memcpy(f->hdr + head, tcp, sizeof(tcp));
 	set_tcp_checksum(f, f->hdr + head, flow, tcp_header_octets, payload_octets);
 	p = eth_build(f->hdr, mac_broadcast, net->conf.port[port_index].mac, is_v4 ? ETH_TYPE_IPV4 : ETH_TYPE_IPV6);
 	if (is_v4)

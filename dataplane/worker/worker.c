@@ -329,7 +329,7 @@ input_frame(struct worker *w, struct port_frame *f, bool redirected)
 	const struct net_frame frame = {
 		.view = f->view, .port_index = f->port_index, .l4_checksum = f->l4_checksum, .redirected = redirected
 	};
-	struct net_out out = { 0 };
+	struct net_out out; /* net_input() sets what it means */
 
 	switch (net_input(w->net, &frame, &out, w->now_us)) {
 	case NET_NONE:
