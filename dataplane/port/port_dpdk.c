@@ -512,12 +512,8 @@ bufs_of_worker(const struct port_conf *conf, uint32_t room_octets)
 	return (uint32_t)(n < PORT_BUFS_MIN ? PORT_BUFS_MIN : n > PORT_BUFS_MAX ? PORT_BUFS_MAX : n);
 }
 
-/*
- * Room of a buffer: a frame of the largest MTU; and a whole slot of an af_packet ring, because that driver copies what is in the slot without
- * a look at the room (PITFALLS 25).
- */
-static uint32_t
-room_of_buffer(const struct port_conf *conf)
+uint32_t
+port_room_of_buffer(const struct port_conf *conf)
 {
 	uint32_t room_octets = BUF_ROOM_MAX_OCTETS;
 
@@ -532,7 +528,7 @@ static int
 open_workers(
 	struct port_set *set, const struct port_conf *conf, struct counters *counters, char *why, uint32_t why_octets)
 {
-	const uint32_t room_octets = room_of_buffer(conf), n_bufs = bufs_of_worker(conf, room_octets);
+	const uint32_t room_octets = port_room_of_buffer(conf), n_bufs = bufs_of_worker(conf, room_octets);
 	unsigned lcore = rte_get_next_lcore(UINT_MAX, 1, 0);
 
 	for (uint32_t i = 0; i < set->n_workers; i++) {

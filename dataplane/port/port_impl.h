@@ -45,6 +45,12 @@ void port_mbuf_unpack(struct rte_mbuf *m, struct port_frame *out);
 /* port_lcore.c: octets of a slot in the rings of a net_af_packet port; 0 for other devices. */
 uint32_t port_af_packet_slot(const struct conf_port *port);
 
+/*
+ * port_dpdk.c: room of a buffer: a frame of the largest MTU; and a whole slot of an af_packet ring, because that driver copies what is in the
+ * slot without a look at the room (PITFALLS 25).
+ */
+uint32_t port_room_of_buffer(const struct port_conf *conf);
+
 struct port_dev {
 	uint16_t id;       /* of the ethdev */
 	uint16_t n_queues; /* n_workers, or 1 */

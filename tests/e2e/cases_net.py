@@ -48,6 +48,17 @@ def no_kernel_socket(t):
     t.check(a.GATEWAY4 not in out and a.GATEWAY6 not in out, "our addresses are not the kernel's: %s" % out)
 
 
+@case("kernels at the other ends of the wires send whole checksums and nothing larger than a frame", families=(None,))
+def far_ends(t):
+    """PITFALLS 26: what a veth hands over is what its kernel left undone."""
+    for role, device in (("client", "cli0"), ("mta", "mta0"), ("gateway", "wan0"), ("gateway", "lan0")):
+        features = dict(line.strip().split(": ", 1) for line in t.lab.net.exec(role, "ethtool", "-k", device).splitlines() if ": " in line)
+        for name in ("tx-checksumming", "tcp-segmentation-offload", "generic-segmentation-offload", "generic-receive-offload"):
+            t.check(features[name].startswith("off"), "%s of %s: %s" % (name, device, features[name]))
+    addresses = t.lab.net.exec("gateway", "ip", "-o", "address", "show")
+    t.check("wan0" not in addresses and "lan0" not in addresses, "the kernel has an address on our ends: %s" % addresses)
+
+
 @case("at rest the data plane leaves a core free", families=(None,), variants=("packet", "packet2", "xdp", "xdp2"))
 def at_rest(t):
     ticks = os.sysconf("SC_CLK_TCK")

@@ -40,6 +40,7 @@ struct sim_io {
 	struct sim *sim;
 	uint32_t index;
 	struct sim_queue rx, redirected;
+	struct wire_frame *held; /* sent and not flushed, last first: as a driver's batch, it waits for flush() */
 	struct net_neighbour news[64];
 	uint32_t n_news;
 };
@@ -100,47 +101,63 @@ chance(struct sim *sim, uint32_t per_mille)
 
 /* ---- the wire ---- */
 
-static void
-fly(struct sim *sim, uint32_t port, int from_host, const struct frame *f, uint64_t due_us)
+static struct wire_frame *
+wire_frame_of(uint32_t port, int from_host, const struct frame *f)
 {
 	uint32_t octets = f->hdr_len_octets;
-	struct wire_frame *w, **at;
+	struct wire_frame *w;
 
 	for (uint32_t i = 0; i < f->n_views; i++)
 		octets += f->view[i].len_octets;
 	BUG_ON(octets > SIM_FRAME_MAX_OCTETS);
 	w = malloc(sizeof(*w) + octets);
 	BUG_ON(w == NULL);
-	*w = (struct wire_frame){
-		.due_us = due_us, .order = sim->order++, .port = port, .from_host = from_host, .octets = octets
-	};
+	*w = (struct wire_frame){ .port = port, .from_host = from_host, .octets = octets };
 	memcpy(w->data, f->hdr, f->hdr_len_octets);
 	octets = f->hdr_len_octets;
 	for (uint32_t i = 0; i < f->n_views; i++) {
 		memcpy(w->data + octets, f->view[i].ptr, f->view[i].len_octets);
 		octets += f->view[i].len_octets;
 	}
+	return w;
+}
+
+static void
+fly(struct sim *sim, struct wire_frame *w, uint64_t due_us)
+{
+	struct wire_frame **at;
+
+	w->due_us = due_us;
+	w->order = sim->order++;
 	for (at = &sim->flying; *at != NULL && (*at)->due_us <= due_us; at = &(*at)->next)
 		continue;
 	w->next = *at;
 	*at = w;
 }
 
+/* Takes w. */
 static void
-transmit(struct sim *sim, uint32_t port, int from_host, const struct frame *f)
+transmit(struct sim *sim, struct wire_frame *w)
 {
 	uint64_t due = sim->now_us + sim->wire.delay_us;
 
 	sim->frames++;
-	if (chance(sim, sim->wire.loss))
+	if (chance(sim, sim->wire.loss)) {
+		free(w);
 		return;
+	}
 	if (sim->wire.jitter_us != 0)
 		due += sim_random(sim) % sim->wire.jitter_us;
 	if (chance(sim, sim->wire.reorder))
 		due += 2 * sim->wire.delay_us + 500;
-	fly(sim, port, from_host, f, due);
-	if (chance(sim, sim->wire.duplicate))
-		fly(sim, port, from_host, f, due + 50);
+	if (chance(sim, sim->wire.duplicate)) {
+		struct wire_frame *again = malloc(sizeof(*again) + w->octets);
+
+		BUG_ON(again == NULL);
+		memcpy(again, w, sizeof(*again) + w->octets);
+		fly(sim, again, due + 50);
+	}
+	fly(sim, w, due);
 }
 
 static void
@@ -235,16 +252,31 @@ io_redirected(struct port_io *io, struct port_frame *out, uint32_t n)
 static void
 io_tx(struct port_io *io, const struct frame *frames, uint32_t n)
 {
-	struct sim *sim = ((struct sim_io *)io)->sim;
+	struct sim_io *s = (struct sim_io *)io;
 
-	for (uint32_t i = 0; i < n; i++)
-		transmit(sim, frames[i].port_index, -1, &frames[i]);
+	for (uint32_t i = 0; i < n; i++) {
+		struct wire_frame *w = wire_frame_of(frames[i].port_index, -1, &frames[i]);
+
+		w->next = s->held;
+		s->held = w;
+	}
 }
 
 static void
 io_flush(struct port_io *io)
 {
-	(void)io;
+	struct sim_io *s = (struct sim_io *)io;
+	struct wire_frame *in_order = NULL, *w;
+
+	while ((w = s->held) != NULL) {
+		s->held = w->next;
+		w->next = in_order;
+		in_order = w;
+	}
+	while ((w = in_order) != NULL) {
+		in_order = w->next;
+		transmit(s->sim, w);
+	}
 }
 
 static void
@@ -551,11 +583,11 @@ host_turn(struct sim *sim, struct sim_host *h)
 						   sim->now_us);
 
 			if (rc == 0)
-				transmit(sim, h->port, (int)h->index, &seg[i].frame);
+				transmit(sim, wire_frame_of(h->port, (int)h->index, &seg[i].frame));
 		}
 	while ((n = net_output(h->net, frame, 32, sim->now_us)) > 0)
 		for (uint32_t i = 0; i < n; i++) {
-			transmit(sim, h->port, (int)h->index, &frame[i]);
+			transmit(sim, wire_frame_of(h->port, (int)h->index, &frame[i]));
 			for (uint32_t j = 0; j < frame[i].n_views; j++)
 				buf_unref(sim->pool, frame[i].view[j].buf);
 		}
@@ -651,6 +683,7 @@ sim_destroy(struct sim *sim)
 		worker_destroy(sim->worker[i]);
 		queue_drop(sim, &sim->io[i].rx);
 		queue_drop(sim, &sim->io[i].redirected);
+		BUG_ON(sim->io[i].held != NULL); /* a turn that ended without flush() */
 	}
 	for (uint32_t i = 0; i < sim->n_hosts; i++) {
 		for (uint32_t j = 0; j < sim->host[i]->n_conns; j++) {
@@ -825,7 +858,7 @@ sim_outside_rx(struct sim *sim, uint32_t port, const uint8_t *frame, uint32_t oc
 	struct frame f = { .n_views = 1, .port_index = (uint8_t)port };
 
 	f.view[0] = (struct buf_view){ .ptr = frame, .len_octets = octets };
-	fly(sim, port, -1, &f, sim->now_us);
+	fly(sim, wire_frame_of(port, -1, &f), sim->now_us);
 }
 
 void

@@ -11,7 +11,7 @@
 
 #include "tests/check.h"
 
-#include "dataplane/port/port_dpdk.h"
+#include "dataplane/port/port_impl.h"
 
 #define WORKERS 2
 
@@ -457,6 +457,53 @@ test_port_open_says_what_is_missing(void **state)
 	CHECK_STR("and why", why, "port p1: no device net_nothing0 (is it bound, does its interface exist?)");
 }
 
+/* PITFALLS 25: net_af_packet waits in poll() for room in its ring, for ever where the link is down: such a port is not given frames. */
+static void
+test_port_a_link_that_is_down_is_given_nothing(void **state)
+{
+	struct frame f = { .hdr_len_octets = 60 };
+	struct port_frame got;
+	uint32_t up = 0;
+	struct rig r;
+
+	(void)state;
+	open_ports(&r, "net_ring14", "net_ring15");
+	CHECK_EQ("down", rte_eth_dev_set_link_down(r.set->dev[0].id), 0);
+	CHECK_EQ("the change is noticed", port_watch_links(r.set, &up), 1);
+	CHECK_EQ("the other is up", up, 2);
+	r.io[0]->ops->tx(r.io[0], &f, 1);
+	r.io[0]->ops->flush(r.io[0]);
+	CHECK_EQ("dropped and counted", count(0, CTR_port_tx_full), 1);
+	CHECK_EQ("not sent", count(0, CTR_port_tx_frames), 0);
+	check_all_back(&r);
+	CHECK_EQ("up again", rte_eth_dev_set_link_up(r.set->dev[0].id), 0);
+	CHECK_EQ("noticed", port_watch_links(r.set, &up), 1);
+	r.io[0]->ops->tx(r.io[0], &f, 1);
+	CHECK_TRUE("arrives", receive(&r, 0, &got));
+	drop(&r, 0, &got);
+	check_all_back(&r);
+	close_ports(&r);
+}
+
+/* PITFALLS 23: what a turn collected goes out at its end, were it one frame; and not before, or a batch would be none. */
+static void
+test_port_a_batch_goes_out_at_the_end_of_the_turn(void **state)
+{
+	struct frame f = { .hdr_len_octets = 60 };
+	struct port_frame got;
+	struct rig r;
+
+	(void)state;
+	open_ports(&r, "net_ring16", "net_ring17");
+	r.io[0]->ops->tx(r.io[0], &f, 1);
+	CHECK_EQ("waits for more", r.io[0]->ops->rx(r.io[0], &got, 1), 0);
+	r.io[0]->ops->flush(r.io[0]);
+	CHECK_EQ("not beyond the turn", r.io[0]->ops->rx(r.io[0], &got, 1), 1);
+	drop(&r, 0, &got);
+	check_all_back(&r);
+	close_ports(&r);
+}
+
 /* ---- start ---- */
 
 static int
@@ -478,8 +525,8 @@ start_eal(void **state)
 	n += (size_t)snprintf(args + n, sizeof(args) - n, "--no-huge") + 1;
 	n += (size_t)snprintf(args + n, sizeof(args) - n, "--no-pci") + 1;
 	n += (size_t)snprintf(args + n, sizeof(args) - n, "--log-level=error") + 1;
-	for (uint32_t i = 0; i < 13; i++)
-		n += (size_t)snprintf(args + n, sizeof(args) - n, "--vdev=net_ring%u", i) + 1;
+	for (uint32_t i = 0; i < 18; i++)
+		n += i == 13 ? 0 : (size_t)snprintf(args + n, sizeof(args) - n, "--vdev=net_ring%u", i) + 1;
 	if (mkdtemp(memif_path) == NULL)
 		return -1;
 	for (uint32_t i = 0; i < 2; i++) {
@@ -519,6 +566,8 @@ main(void)
 		cmocka_unit_test(test_port_neighbours_are_told),
 		cmocka_unit_test(test_port_two_workers_with_a_queue_each),
 		cmocka_unit_test(test_port_one_queue_is_shared_through_its_owner),
+		cmocka_unit_test(test_port_a_link_that_is_down_is_given_nothing),
+		cmocka_unit_test(test_port_a_batch_goes_out_at_the_end_of_the_turn),
 		cmocka_unit_test(test_port_open_says_what_is_missing),
 	};
 

@@ -155,6 +155,34 @@ test_port_mbuf_of_frame_chains_only_where_it_may(void **state)
 	}
 }
 
+/* PITFALLS 25: net_af_packet copies a slot of its ring into an mbuf without a look at the room. */
+static void
+test_port_a_buffer_holds_a_whole_slot(void **state)
+{
+	static const struct {
+		const char *label, *device;
+		uint16_t mtu;
+		uint32_t at_least;
+	} rows[] = {
+		{ "as it comes", "net_af_packet0,iface=wan0", 1500, 2048 },
+		{ "jumbo frames", "net_af_packet0,iface=wan0", 9000, 16384 },
+		{ "the operator's own slot", "net_af_packet0,iface=wan0,framesz=8192", 1500, 8192 },
+		{ "another driver: a frame of the MTU", "net_tap0", 9000, 9018 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct conf_port port = { .name = "wan", .mtu = rows[i].mtu };
+		const struct port_conf conf = { .ports = &port, .n_ports = 1, .n_workers = 1 };
+		uint32_t room;
+
+		snprintf(port.device, sizeof(port.device), "%s", rows[i].device);
+		room = port_room_of_buffer(&conf);
+		if (room < rows[i].at_least)
+			fail_msg("%s: room for %u octets, %u may be copied", rows[i].label, room, rows[i].at_least);
+	}
+}
+
 static int
 start_eal(void **state)
 {
@@ -194,6 +222,7 @@ main(void)
 		cmocka_unit_test(test_port_frame_of_a_vlan_is_dropped),
 		cmocka_unit_test(test_port_frame_in_several_mbufs_becomes_one),
 		cmocka_unit_test(test_port_mbuf_of_frame_chains_only_where_it_may),
+		cmocka_unit_test(test_port_a_buffer_holds_a_whole_slot),
 	};
 
 	return cmocka_run_group_tests(tests, start_eal, drop_pool);

@@ -726,6 +726,52 @@ test_pitfall_11_a_repeated_ack_does_not_refresh_a_limit(void **state)
 	peer_fini(&p);
 }
 
+/* Who is moved to the end of a FIFO starts anew there: the list stays sorted by time, and one that is due never hides behind one that is not. */
+static void
+test_pitfall_11_a_refreshed_limit_keeps_the_order_of_its_fifo(void **state)
+{
+	static const uint16_t ports[] = { 30001, 30002, 30003 };
+	struct peer p;
+	uint64_t start_us[3], last_us = 0;
+	struct tcp_conn *c[3];
+
+	(void)state;
+	peer_init(&p, &usual, NULL);
+	for (uint32_t i = 0; i < 3; i++) {
+		p.flow.local_port = ports[i];
+		p.snd_nxt = p.iss;
+		p.c = NULL;
+		peer_reach(&p, PEER_FIN_WAIT_2);
+		c[i] = p.c;
+		start_us[i] = p.e.now_us;
+		peer_wait(&p, 10000000);
+	}
+	/* the first one speaks: its limit starts over, behind the others */
+	peer_expect_silence(&p, "the clock of the endpoint moves on");
+	tcp_fifo_put(c[0], TCP_FIFO_FIN_WAIT_2);
+	start_us[0] = p.e.now_us;
+	CHECK_EQ("three wait", p.e.tcp->fifo[TCP_FIFO_FIN_WAIT_2].n, 3);
+	for (uint32_t i = p.e.tcp->fifo[TCP_FIFO_FIN_WAIT_2].head; i != TCP_INDEX_NONE;
+		i = p.e.tcp->conns[i].fifo_link.next) {
+		CHECK_TRUE("sorted", p.e.tcp->conns[i].fifo_start_us >= last_us);
+		last_us = p.e.tcp->conns[i].fifo_start_us;
+	}
+	for (uint32_t k = 0; k < 3; k++) {
+		const uint32_t i = (k + 1) % 3; /* 1, 2, 0 */
+
+		p.e.now_us = start_us[i] + TCP_FIN_WAIT_2_US - 1;
+		peer_hear_all(&p, NULL);
+		CHECK_EQ("not before its time", c[i]->state, TCP_STATE_FIN_WAIT_2);
+		p.e.now_us++;
+		peer_hear_all(&p, NULL);
+		CHECK_EQ("in its time", c[i]->state, TCP_STATE_CLOSED);
+	}
+	for (uint32_t i = 0; i < 3; i++)
+		tcp_release(c[i]);
+	p.c = NULL;
+	peer_fini(&p);
+}
+
 /* --- 12 --- */
 
 static void
@@ -838,6 +884,27 @@ test_pitfall_12_syn_acks_are_repeated_and_forgotten(void **state)
 	peer_expect_silence(&p, "forgotten");
 	CHECK_EQ("gone", p.e.tcp->listen.n, 0);
 	CHECK_EQ("nothing waits", tcp_deadline_us(p.e.tcp) == UINT64_MAX, true);
+	peer_fini(&p);
+}
+
+/* A cookie is a function of the time, too: a SYN-ACK said before its slot ended and again after it must not be another. */
+static void
+test_pitfall_12_a_repeated_syn_gets_the_same_number_in_the_next_slot(void **state)
+{
+	struct peer p;
+	uint32_t isn;
+
+	(void)state;
+	peer_init(&p, &usual, NULL);
+	p.e.now_us = TCP_COOKIE_SLOT_US - 500000;
+	peer_say_syn(&p, TCP_SYN);
+	isn = peer_hear(&p)->h.seq;
+	peer_wait(&p, 900000);
+	peer_say_syn(&p, TCP_SYN);
+	CHECK_EQ("the number of the first answer", peer_hear(&p)->h.seq, isn);
+	p.ts = true;
+	SAY(&p, .ack = 0);
+	CHECK_TRUE("and it completes", p.c != NULL);
 	peer_fini(&p);
 }
 
@@ -1357,13 +1424,18 @@ test_pitfall_21_source_ports(void **state)
 	struct tcp_end e;
 	struct tcp_conn *c;
 	uint8_t key[FLOW_KEY_OCTETS];
-	uint32_t in_order = 0, last = 0, n;
+	uint32_t in_order = 0, last = 0, n, owned = 0;
+	struct flow all = pair_flow_v4;
 	int err;
 
 	(void)state;
 	for (uint32_t i = 0; i < sizeof(key); i++)
 		key[i] = (uint8_t)(i * 37 + 11);
 	flow_steering_init(&steering, key, 4);
+	for (uint32_t port = 16384; port < 65536; port++) {
+		all.local_port = (uint16_t)port;
+		owned += flow_owner(&steering, &all) == 2;
+	}
 	conf.conns_max = 60000;
 	conf.steering = &steering;
 	conf.worker = 2;
@@ -1384,6 +1456,7 @@ test_pitfall_21_source_ports(void **state)
 	}
 	CHECK_EQ("a pool nearly empty is no crash but an error", err, -EADDRNOTAVAIL);
 	CHECK_TRUE("a quarter of all ports, nearly", n > 49152 / 4 * 9 / 10);
+	CHECK_TRUE("given up before all was searched: at most so many tries a connect", n < owned);
 	CHECK_TRUE("not one after another", in_order < 20);
 	CHECK_EQ("counted", tcp_end_count(&e, CTR_tcp_port_none), 1);
 	tcp_end_fini(&e);
@@ -1540,8 +1613,10 @@ main(void)
 		cmocka_unit_test(test_pitfall_10_half_close_and_its_limits),
 		cmocka_unit_test(test_pitfall_11_one_fifo_one_wheel_node_and_capped_expiries),
 		cmocka_unit_test(test_pitfall_11_a_repeated_ack_does_not_refresh_a_limit),
+		cmocka_unit_test(test_pitfall_11_a_refreshed_limit_keeps_the_order_of_its_fifo),
 		cmocka_unit_test(test_pitfall_12_third_acks_in_all_their_forms),
 		cmocka_unit_test(test_pitfall_12_syn_acks_are_repeated_and_forgotten),
+		cmocka_unit_test(test_pitfall_12_a_repeated_syn_gets_the_same_number_in_the_next_slot),
 		cmocka_unit_test(test_pitfall_12_no_block_is_no_reset),
 		cmocka_unit_test(test_pitfall_12_cookies_expire_and_are_bound_to_the_tuple),
 		cmocka_unit_test(test_pitfall_13_syns_where_they_do_not_belong),
