@@ -98,8 +98,9 @@ is_in_window(const struct tcp_conn *c, const struct tcp_seg_in *s)
 		return seq_leq(c->rcv_nxt, s->seq) && seq_leq(s->seq, c->rcv_adv);
 	if (c->rcv_nxt == c->rcv_adv)
 		return seq_leq(s->seq, c->rcv_nxt) && seq_gt(s->seq + seg_len, c->rcv_nxt);
+	/* a FIN needs no room: it may stand on the edge itself, unless it has come already */
 	return seq_leq(s->seq, c->rcv_adv) && seq_gt(s->seq + seg_len, c->rcv_nxt) &&
-	       (s->seq != c->rcv_adv || s->len == 0); /* a FIN needs no room: it may stand on the edge itself */
+	       (s->seq != c->rcv_adv || (s->len == 0 && !c->fin_in));
 }
 
 /* Cuts off what lies before RCV.NXT and beyond the window. */
@@ -136,7 +137,7 @@ on_rst(struct tcp_conn *c, const struct tcp_seg_in *s)
 	if (s->seq == c->rcv_nxt) {
 		counter_inc(c->tcp->counters, done ? CTR_tcp_closed : CTR_tcp_reset_in);
 		tcp_conn_end(c, done ? TCP_EV_CLOSED : TCP_EV_RESET);
-	} else if (seq_leq(c->rcv_nxt, s->seq) && seq_leq(s->seq, c->rcv_adv)) {
+	} else if (seq_lt(c->rcv_nxt, s->seq) && seq_lt(s->seq, c->rcv_adv)) {
 		tcp_challenge_ack(c);
 	} else {
 		counter_inc(c->tcp->counters, CTR_tcp_drop_sequence);
@@ -578,8 +579,11 @@ step_fin(struct tcp_conn *c, const struct tcp_seg_in *s)
 		c->fin_known = true;
 		c->rcv_fin_seq = s->seq + s->len;
 	}
-	if (!c->fin_known || c->rcv_fin_seq != c->rcv_nxt)
+	if (!c->fin_known || c->rcv_fin_seq != c->rcv_nxt) {
+		if (s->fin)
+			ack_now(c); /* beyond a gap: as text there (RFC 5681 section 4.2) */
 		return false;
+	}
 	c->fin_in = true;
 	c->rcv_nxt++;
 	c->rcv_adv = seq_max(c->rcv_adv, c->rcv_nxt);

@@ -153,6 +153,12 @@ peer_hear(struct peer *p)
 		p->rcv_nxt = p->irs + 1;
 		p->flow.remote_port = w.flow.local_port; /* of a connect */
 	}
+	if ((heard.h.flags & (TCP_ACK | TCP_RST)) == TCP_ACK) {
+		const bool syn = (heard.h.flags & TCP_SYN) != 0; /* the window of a SYN is never scaled */
+		const uint32_t edge = heard.h.ack + ((uint32_t)heard.h.wnd << (syn ? 0 : p->scale));
+
+		p->edge = syn ? edge : seq_max(p->edge, edge);
+	}
 	if (heard.h.has_ts)
 		p->tsecr = heard.h.tsval;
 	heard.seq = heard.h.seq - p->irs;

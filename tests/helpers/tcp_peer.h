@@ -42,6 +42,7 @@ struct peer {
 	struct peer_options opt;
 	uint32_t iss, snd_nxt; /* the peer's own */
 	uint32_t irs, rcv_nxt; /* of the endpoint */
+	uint32_t edge;         /* right edge of the window it has offered */
 	uint32_t tsval, tsecr;
 	uint32_t events;       /* told so far, of c */
 	bool scaled, ts, sack; /* negotiated */
