@@ -23,6 +23,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -33,6 +34,7 @@
 #include "dataplane/link/segment.h"
 #include "dataplane/link/snapshot.h"
 #include "dataplane/port/port_dpdk.h"
+#include "dataplane/tls_keeper.h"
 #include "dataplane/worker/worker.h"
 
 #define RUN_DIR_DEFAULT "/run/greyline"
@@ -74,6 +76,7 @@ struct process {
 	struct segment segment;
 	struct port_set *ports;
 	struct worker_shared shared;
+	struct tls_keeper *tls;
 	uint32_t n_workers;
 	struct lcore lcore[CONF_WORKERS_MAX];
 	atomic_bool nap, stop;
@@ -308,9 +311,11 @@ start_workers(struct process *p)
 	worker_publish(&p->shared, p->snapshot);
 	atomic_store(&p->nap, p->snapshot->conf->idle == IDLE_NAP);
 	for (uint32_t i = 0; i < p->n_workers; i++) {
-		struct worker_conf conf = {
-			.index = i, .shared = &p->shared, .io = port_io_of(p->ports, i), .segment = &p->segment
-		};
+		struct worker_conf conf = { .index = i,
+			.shared = &p->shared,
+			.io = port_io_of(p->ports, i),
+			.segment = &p->segment,
+			.tls = tls_keeper_context(p->tls, i) };
 
 		if (random_octets(conf.random, sizeof(conf.random)) != 0)
 			return -1;
@@ -322,8 +327,10 @@ start_workers(struct process *p)
 			return -1;
 		}
 	}
-	say("memory at most: %u MiB of buffers and rings, %" PRIu64 " MiB a worker, %" PRIu64 " MiB of segment",
-		p->snapshot->conf->memory_mb, worker_memory_octets(p->snapshot->conf) >> 20, p->segment.octets >> 20);
+	say("memory at most: %u MiB of buffers and rings, %" PRIu64 " MiB a worker, %" PRIu64 " MiB of TLS, %" PRIu64
+	    " MiB of segment",
+		p->snapshot->conf->memory_mb, worker_memory_octets(p->snapshot->conf) >> 20,
+		tls_keeper_memory_octets(p->tls) >> 20, p->segment.octets >> 20);
 	for (uint32_t i = 0; i < p->n_workers; i++) {
 		const int rc = port_launch(p->ports, i, worker_run, &p->lcore[i]);
 
@@ -335,11 +342,10 @@ start_workers(struct process *p)
 	return 0;
 }
 
-/* From here on nothing is executed and nobody looks into our memory. */
+/* Before the first key is read, after the EAL has looked at its own /proc: no core dump, and nobody of the same user looks into our memory. */
 static void
-give_up_privileges(void)
+hide_memory(void)
 {
-	prctl(PR_SET_NO_NEW_PRIVS, 1UL, 0UL, 0UL, 0UL);
 #ifndef __SANITIZE_ADDRESS__ /* its leak check traces us */
 	prctl(PR_SET_DUMPABLE, 0UL);
 #endif
@@ -358,7 +364,8 @@ static bool
 is_same_for_life(const struct snapshot *a, const struct snapshot *b)
 {
 	if (a->n_ports != b->n_ports || a->conf->workers != b->conf->workers ||
-		a->conf->memory_mb != b->conf->memory_mb || a->conf->sessions != b->conf->sessions)
+		a->conf->memory_mb != b->conf->memory_mb || a->conf->tls_memory_mb != b->conf->tls_memory_mb ||
+		a->conf->sessions != b->conf->sessions)
 		return false;
 	for (uint32_t i = 0; i < a->n_ports; i++)
 		if (strcmp(a->ports[i].device, b->ports[i].device) != 0 || a->ports[i].mtu != b->ports[i].mtu)
@@ -482,6 +489,7 @@ watch(struct process *p)
 		const uint64_t now_us = boot_us();
 
 		look_for_snapshot(p);
+		tls_keeper_tick(p->tls, p->snapshot, now_us);
 		if (now_us - beat_us >= HEARTBEAT_US) {
 			heartbeat(p, now_us);
 			beat_us = now_us;
@@ -542,6 +550,7 @@ end(struct process *p, bool clean)
 			p->snapshot->ports[i].name, s.rx_frames, s.rx_missed, s.rx_errors, s.tx_frames, s.tx_errors);
 	}
 	port_close(p->ports);
+	tls_keeper_destroy(p->tls);
 	set_state(p, DATAPLANE_NONE);
 	segment_close(&p->segment, clean);
 	snapshot_drop(p->snapshot);
@@ -564,9 +573,14 @@ run(struct process *p)
 	__atomic_store_n(&p->segment.live->dataplane_pid, (uint32_t)getpid(), __ATOMIC_RELAXED);
 	heartbeat(p, boot_us());
 	/* what fails from here on leaves it to the kernel to take ports, memory and lock back */
-	if (start_ports(p) != 0 || start_workers(p) != 0)
+	p->tls = tls_keeper_create(&p->segment, p->snapshot, say); /* before the EAL: its libraries might use OpenSSL */
+	if (p->tls == NULL || start_ports(p) != 0)
 		return EXIT_FAILURE;
-	give_up_privileges();
+	hide_memory();
+	tls_keeper_start(p->tls, p->snapshot);
+	if (start_workers(p) != 0)
+		return EXIT_FAILURE;
+	prctl(PR_SET_NO_NEW_PRIVS, 1UL, 0UL, 0UL, 0UL); /* from here on nothing is executed */
 	set_state(p, DATAPLANE_SERVING);
 	say("ready");
 	status = watch(p);
@@ -623,6 +637,7 @@ main(int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	setvbuf(stderr, NULL, _IOLBF, 0);
+	setrlimit(RLIMIT_CORE, &(struct rlimit){ 0 });
 	process.signal_fd = signals_open();
 	if (process.signal_fd < 0) {
 		say("signals: %s", strerror(errno));

@@ -24,7 +24,6 @@
 
 #define CERT_PAIRS_MAX      512  /* of one set */
 #define CERT_IDENTITIES_MAX 4096 /* combinations of pairs that names lead to */
-#define CERT_NAMES_MAX      16384
 #define CERT_NO_PAIR        UINT16_MAX
 
 /* One certificate chain with its key. */
@@ -48,6 +47,7 @@ struct cert_identity {
 struct cert_set {
 	uint64_t generation; /* grows with each set of this process; never 0 */
 	uint32_t n_pairs, n_identities;
+	uint32_t n_names_dropped; /* names that got identity 0, because there were CERT_IDENTITIES_MAX others */
 	const struct cert_pair *pairs;
 	const struct cert_identity *identities; /* [0] is for clients without SNI and for names that are not ours */
 };
