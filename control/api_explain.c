@@ -434,9 +434,10 @@ struct cache_rows {
 };
 
 static void
-cache_row(void *arg, const struct resolver_cached *e)
+cache_row(void *arg, const struct dns_cached *e)
 {
 	struct cache_rows *x = arg;
+	const int64_t left_us = (int64_t)(e->until_us - control_mono_us());
 	char text[IP_ADDR_TEXT_MAX_OCTETS];
 
 	if ((x->only != NULL && !ip_addr_equal(x->only, &e->client)) || x->left == 0)
@@ -444,11 +445,11 @@ cache_row(void *arg, const struct resolver_cached *e)
 	x->left--;
 	json_array_append_new(x->rows,
 		json_pack("{s:s, s:s, s:o, s:i, s:o, s:i, s:b}", "client", ip_addr_format(&e->client, text),
-			"ptr_state", policy_ptr_name((enum ptr_state)e->verdict.ptr_state), "ptr", api_string(e->ptr),
+			"ptr_state", policy_ptr_name((enum ptr_state)e->verdict.ptr_state), "ptr", api_string(e->text),
 			"score", (int)e->verdict.score, "zone",
 			api_string(e->verdict.zone < x->c->config->n_zones ? x->c->config->zone[e->verdict.zone].name
 									   : ""),
-			"ttl_s", (int)e->ttl_s, "complete", (int)e->complete));
+			"ttl_s", (int)(MAX(left_us, (int64_t)0) / 1000000), "complete", (int)e->complete));
 }
 
 /* The optional client; false: answered. */
@@ -465,7 +466,7 @@ client_take(struct api_request *r, const json_t *args, struct ip_addr *addr, boo
 }
 
 static void
-dns_cache_show(struct control *c, struct api_request *r, const json_t *args)
+api_dns_cache_show(struct control *c, struct api_request *r, const json_t *args)
 {
 	const uint32_t limit = (uint32_t)MIN(MAX(api_number(args, "limit", 100), (int64_t)1), (int64_t)10000);
 	struct ip_addr addr;
@@ -486,7 +487,7 @@ dns_cache_show(struct control *c, struct api_request *r, const json_t *args)
 }
 
 static void
-dns_cache_flush(struct control *c, struct api_request *r, const json_t *args)
+api_dns_cache_flush(struct control *c, struct api_request *r, const json_t *args)
 {
 	int removed = (int)resolver_stats(c->resolver)->cached;
 	struct ip_addr addr;
@@ -511,7 +512,7 @@ const struct api_command api_commands_explain[] = {
 	{ "dnsbl status", dnsbl_status, "" },
 	{ "dnsbl disable", dnsbl_disable, "zone" },
 	{ "dnsbl enable", dnsbl_enable, "zone" },
-	{ "dns cache show", dns_cache_show, "client limit" },
-	{ "dns cache flush", dns_cache_flush, "client" },
+	{ "dns cache show", api_dns_cache_show, "client limit" },
+	{ "dns cache flush", api_dns_cache_flush, "client" },
 	{ 0 },
 };

@@ -49,6 +49,7 @@ struct config_networks {
 struct config_zone {
 	struct dnsbl_zone spec;      /* spec.zone may hold a key: never shown */
 	char name[CONF_HOST_OCTETS]; /* public */
+	enum conf_zone_kind kind;
 	uint32_t line;
 };
 

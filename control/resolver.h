@@ -14,44 +14,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "control/zone.h"
-#include "control/zone_health.h"
-#include "dataplane/base/verdict.h"
+#include "control/dns_cache.h"
+#include "control/findings.h"
 
-#define RESOLVER_PTR_NAMES_MAX      8     /* names of one client that are looked up forward */
 #define RESOLVER_WAITERS_MAX        65536 /* sessions waiting for any client */
 #define RESOLVER_SERVERS_MAX        8
 #define RESOLVER_ZONE_IN_FLIGHT_MAX 1024 /* questions for clients to one zone; beyond it the zone says nothing */
-#define RESOLVER_TTL_MIN_S          30
-#define RESOLVER_TTL_MAX_S          3600
-#define RESOLVER_TTL_ERROR_S        30
 
 struct event_base;
 struct resolver;
-
-/* ZONE_UNASKED: disabled, not of the client's family, left alone for now. counts is apart: a zone in quarantine may list and not count. */
-enum zone_state { ZONE_UNASKED, ZONE_CLEAR, ZONE_LISTED, ZONE_ERROR };
-
-struct resolver_zone_result {
-	uint8_t state; /* enum zone_state */
-	bool counts;   /* the zone has proven itself */
-	bool pending;  /* asked, not answered yet */
-	int16_t weight;
-	uint16_t dns_ms;
-	uint8_t n_addrs;
-	struct ip_addr addr[4];
-};
-
-struct resolver_result {
-	struct client_verdict verdict;
-	bool complete; /* every question got an answer that says something */
-	bool cached;
-	uint32_t ttl_s; /* of all of it, within bounds */
-	uint32_t dns_ms;
-	char ptr[256]; /* the confirmed name, else the first; "" without; printable ASCII */
-	uint32_t n_zones;
-	struct resolver_zone_result zone[CONF_ZONES_MAX]; /* not of a cached result: n_zones is 0 then */
-};
 
 typedef void resolver_fn(void *arg, const struct ip_addr *client, const struct resolver_result *result);
 
@@ -110,16 +81,8 @@ struct resolver_stats {
 
 const struct resolver_stats *resolver_stats(const struct resolver *r);
 
-/* Clients in the cache, the last used first, at most max. */
-struct resolver_cached {
-	struct ip_addr client;
-	struct client_verdict verdict;
-	uint32_t ttl_s; /* left */
-	bool complete;
-	const char *ptr;
-};
-
+/* What is cached, the last used first, at most max. */
 void resolver_cache_each(
-	const struct resolver *r, uint32_t max, void (*fn)(void *arg, const struct resolver_cached *c), void *arg);
+	const struct resolver *r, uint32_t max, void (*fn)(void *arg, const struct dns_cached *c), void *arg);
 
 #endif

@@ -6,12 +6,15 @@
  */
 #include "control/zone.h"
 
+#include "control/findings.h"
 #include "dataplane/base/bug.h"
 
 bool
-zone_question(const struct config_zone *z, const struct ip_addr *addr, char *out, size_t room)
+zone_question(const struct config_zone *z, const struct subject *s, char *out, size_t room)
 {
-	return dnsbl_query_name(addr, z->spec.zone, out, room) > 0;
+	if (s->kind == ZONE_KIND_CLIENT)
+		return dnsbl_query_name(&s->client, z->spec.zone, out, room) > 0;
+	return dnsbl_query_domain(s->name, z->spec.zone, out, room) > 0;
 }
 
 struct zone_weight

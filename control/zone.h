@@ -11,8 +11,10 @@
 #include "control/config.h"
 #include "control/dns_message.h"
 
-/* The name to ask about an address; false when it does not fit. */
-bool zone_question(const struct config_zone *z, const struct ip_addr *addr, char *out, size_t room);
+struct subject;
+
+/* The name to ask about a subject of the zone's kind; false when it does not fit. */
+bool zone_question(const struct config_zone *z, const struct subject *s, char *out, size_t room);
 
 struct zone_weight {
 	bool listed, error; /* error: an answer that says "you may not ask", or that cannot be a listing */

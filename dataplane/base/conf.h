@@ -43,6 +43,8 @@ enum conf_client_address {
 	CLIENT_ADDRESS_XCLIENT
 };
 enum conf_bare_lf { BARE_LF_NORMALIZE, BARE_LF_REJECT, BARE_LF_TOLERATE };
+/* What a list is asked about. */
+enum conf_zone_kind { ZONE_KIND_CLIENT, ZONE_KIND_HELO, ZONE_KIND_SENDER, ZONE_KINDS };
 enum conf_idle { IDLE_NAP, IDLE_SPIN };
 enum conf_tls_version { TLS_VERSION_1_0, TLS_VERSION_1_1, TLS_VERSION_1_2, TLS_VERSION_1_3 };
 /* What a listener does about TLS; without a loaded certificate may is off, and the other two answer 454 or close. */

@@ -291,6 +291,17 @@ dnsbl_query_name(const struct ip_addr *client, const char *zone, char *out, size
 }
 
 size_t
+dnsbl_query_domain(const char *domain, const char *zone, char *out, size_t room)
+{
+	char labels[DNSBL_NAME_MAX_OCTETS + 2];
+	const int n = snprintf(labels, sizeof(labels), "%s.", domain);
+
+	if (n < 2 || (size_t)n >= sizeof(labels))
+		return 0;
+	return join_name(labels, (size_t)n, zone, out, room);
+}
+
+size_t
 dnsbl_test_name(const char *zone, bool v6, bool listed, char *out, size_t room)
 {
 	const struct ip_addr point = ip_addr_v4(UINT32_C(0x7f000000) | (listed ? 2 : 1));

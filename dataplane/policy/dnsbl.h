@@ -61,6 +61,8 @@ const char *dnsbl_zone_wrong(const char *text);
 size_t dnsbl_query_name(const struct ip_addr *client, const char *zone, char *out, size_t room);
 /* The nibbles of all 16 octets, for IPv4 in its mapped form too: the test points of IPv6 lists are ::FFFF:7F00:2 and :1. */
 size_t dnsbl_query_name_v6(const struct ip_addr *client, const char *zone, char *out, size_t room);
+/* "DOMAIN.ZONE" for lists of names (RFC 5782 section 3). domain: lower case A-labels. */
+size_t dnsbl_query_domain(const char *domain, const char *zone, char *out, size_t room);
 /* Test points of RFC 5782 section 5: listed true: what must be listed (127.0.0.2), false: what must not be (127.0.0.1). */
 size_t dnsbl_test_name(const char *zone, bool v6, bool listed, char *out, size_t room);
 
