@@ -31,6 +31,7 @@
 
 #include "dataplane/base/bug.h"
 #include "dataplane/base/siphash.h"
+#include "dataplane/link/kept.h"
 #include "dataplane/link/segment.h"
 #include "dataplane/link/snapshot.h"
 #include "dataplane/port/port_dpdk.h"
@@ -51,6 +52,7 @@
 #define LINK_WAIT_MS     1000
 #define CONFIRM_MAX_US   UINT64_C(5000000) /* for a worker to take over a snapshot: more than any turn can last */
 #define SEGMENT_LOST_US  UINT64_C(1000000) /* messages in flight may end before a restart for a new segment */
+#define MARKS_VERSION    UINT64_C(1)       /* of what lies in the file of marks */
 #define LAST_SEGMENTS_US UINT64_C(100000)  /* after the last session closed: its FIN and ACK */
 
 /* Napping. Within NAP_AFTER_TURNS empty turns (some 100 us) nothing sleeps; then a nap is a hundredth of the time since the last work. */
@@ -298,9 +300,28 @@ start_ports(struct process *p)
 	return 0;
 }
 
+/*
+ * Where the workers mark their connections for the next life of this process: a file of ours beside the segment. NULL where it cannot be had;
+ * then peers of a killed process find out by their own time-outs.
+ */
+static uint8_t *
+open_marks(const struct process *p, uint64_t octets_each)
+{
+	char path[SEGMENT_PATH_OCTETS + 8], why[512];
+	uint8_t *marks;
+
+	snprintf(path, sizeof(path), "%s.conns", p->segment.path);
+	marks = kept_open(path, MARKS_VERSION << 32 | p->n_workers, p->n_workers * octets_each, why, sizeof(why));
+	if (marks == NULL)
+		say("connections are not marked for the next life: %s", why);
+	return marks;
+}
+
 static int
 start_workers(struct process *p)
 {
+	const uint64_t marks_octets = worker_marks_octets(p->snapshot->conf);
+	uint8_t *marks;
 	char why[512] = "";
 
 	if (fill_macs(p, p->snapshot) != 0) {
@@ -310,6 +331,7 @@ start_workers(struct process *p)
 	p->shared.n_workers = p->n_workers;
 	worker_publish(&p->shared, p->snapshot);
 	atomic_store(&p->nap, p->snapshot->conf->idle == IDLE_NAP);
+	marks = open_marks(p, marks_octets);
 	for (uint32_t i = 0; i < p->n_workers; i++) {
 		struct worker_conf conf = { .index = i,
 			.shared = &p->shared,
@@ -317,6 +339,8 @@ start_workers(struct process *p)
 			.segment = &p->segment,
 			.tls = tls_keeper_context(p->tls, i) };
 
+		if (marks != NULL)
+			conf.marks = (struct tcp_mark *)(void *)(marks + i * marks_octets);
 		if (random_octets(conf.random, sizeof(conf.random)) != 0)
 			return -1;
 		p->lcore[i] = (struct lcore){

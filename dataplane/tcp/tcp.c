@@ -387,6 +387,7 @@ tcp_conn_end(struct tcp_conn *c, uint32_t event)
 	tcp_list_del(tcp, TCP_LIST_STARVED, c);
 	drop_queues(c);
 	tcp_table_remove(&tcp->table, c->hash, c->index);
+	tcp_unmark_conn(c);
 	c->in_table = false;
 	c->rcv_adv = c->rcv_nxt;
 	tcp_rcv_charge(c);
@@ -537,6 +538,7 @@ tcp_connect(struct tcp *tcp, const struct ip_addr *local, const struct ip_addr *
 	c->mss_limit = tcp_mss_of_mtu(&flow, tcp->conf.mtu);
 	tcp_conn_init_send(c, isn_of(tcp, &flow));
 	tcp_conn_init_rcv(c, 0, tcp_initial_window(tcp));
+	tcp_mark_conn(c);
 	tcp_set_state(c, TCP_STATE_SYN_SENT);
 	c->syn_due = true;
 	tcp_want_output(c);

@@ -19,6 +19,7 @@
 #include "dataplane/base/siphash.h"
 #include "dataplane/net/flow.h"
 #include "dataplane/net/net.h"
+#include "dataplane/tcp/tcp_mark.h"
 
 struct tcp;
 struct tcp_conn;
@@ -36,6 +37,8 @@ struct tcp_conf {
 	const struct flow_steering *steering; /* borrowed for life */
 	struct siphash_key secret;            /* cookies, ISNs, ports; random at each start */
 	uint32_t timestamp_offset;            /* kept in the segment over restarts, so that timestamps move on */
+	struct tcp_mark *marks;               /* tcp_marks_n(conns_max) of them that outlive the process; NULL: none */
+	uint32_t life;                        /* this process's number for the marks, never 0 */
 };
 
 struct tcp *tcp_create(const struct tcp_conf *conf, struct buf_pool *pool, struct counters *counters, uint64_t now_us);
@@ -116,6 +119,10 @@ const struct flow *tcp_conn_flow(const struct tcp_conn *c);
 uint32_t tcp_conn_tag(const struct tcp_conn *c);
 void *tcp_conn_user(const struct tcp_conn *c);
 void tcp_conn_set_user(struct tcp_conn *c, void *user);
+
+/* Asks the peer of a connection that an earlier life left open to show itself: its answer gets an RST. False: the mark makes no sense, or
+ * the tuple is in use again. */
+bool tcp_probe_orphan(struct tcp *tcp, const struct tcp_mark *m, uint64_t now_us);
 
 uint32_t tcp_n_conns(const struct tcp *tcp); /* blocks in use, for tests and status */
 

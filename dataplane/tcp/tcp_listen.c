@@ -223,10 +223,12 @@ entry_get(struct tcp_listen *l, uint64_t hash)
 }
 
 static void
-entry_del(struct tcp_listen *l, struct tcp_syn_entry *e)
+entry_del(struct tcp *tcp, struct tcp_syn_entry *e)
 {
+	struct tcp_listen *l = &tcp->listen;
 	uint32_t i = (uint32_t)(e - l->entry);
 
+	tcp_unmark_syn(tcp, e);
 	tcp_table_remove(&l->table, e->hash, i);
 	stage_del(l, i);
 	e->next = l->free;
@@ -267,8 +269,8 @@ syn_options(const struct tcp_hdr *h, const struct flow *flow)
 }
 
 /* PITFALLS 16. Directed broadcasts and other addresses of ours are net's to know. */
-static bool
-is_possible_peer(const struct flow *flow)
+bool
+tcp_is_possible_peer(const struct flow *flow)
 {
 	const struct ip_addr *r = &flow->remote;
 
@@ -316,7 +318,7 @@ on_syn(struct tcp *tcp, const struct tcp_listener *x, struct tcp_syn_entry *e, c
 		/* A new incarnation, or a forger: the ACK to the old SYN-ACK still completes its cookie. */
 		counter_inc(tcp->counters, CTR_tcp_syn_replaced);
 		l->cookies_until_us = tcp->now_us + 2 * TCP_COOKIE_SLOT_US;
-		entry_del(l, e);
+		entry_del(tcp, e);
 	}
 	e = entry_get(l, hash);
 	if (e == NULL) {
@@ -332,6 +334,8 @@ on_syn(struct tcp *tcp, const struct tcp_listener *x, struct tcp_syn_entry *e, c
 	e->tsval = h->tsval;
 	e->tag = x->tag;
 	e->wnd = (uint16_t)tcp_initial_window(tcp);
+	if (e != &forgotten)
+		tcp_mark_syn(tcp, e);
 	send_syn_ack(tcp, e, frame);
 }
 
@@ -362,6 +366,7 @@ establish(struct tcp *tcp, const struct tcp_syn_entry *e, const struct tcp_hdr *
 	c->snd_wnd = c->snd_wnd_max = (uint32_t)h->wnd << c->snd_wscale;
 	c->snd_wl1 = h->seq;
 	c->snd_wl2 = h->ack;
+	tcp_mark_conn(c);
 	tcp_set_state(c, TCP_STATE_ESTABLISHED);
 	counter_inc(tcp->counters, CTR_tcp_accepted);
 	tcp_event(c, TCP_EV_ACCEPTED);
@@ -413,7 +418,7 @@ complete(struct tcp *tcp, struct tcp_syn_entry *e, struct tcp_syn_entry *in_ring
 		return false; /* a remembered entry stays: the client repeats its ACK when our SYN-ACK comes again */
 	first_rtt(c, e, h);
 	if (in_ring != NULL)
-		entry_del(&tcp->listen, in_ring);
+		entry_del(tcp, in_ring);
 	tcp_conn_input(c, &s);
 	tcp_conn_reap(c);
 	return true;
@@ -459,14 +464,14 @@ tcp_listen_input(struct tcp *tcp, const struct net_seg *seg, const struct tcp_hd
 	struct tcp_syn_entry *e = entry_find(&tcp->listen, &seg->flow, hash);
 	const struct tcp_listener *x = listener_find(&tcp->listen, &seg->flow);
 
-	if (!is_possible_peer(&seg->flow)) {
+	if (!tcp_is_possible_peer(&seg->flow)) {
 		counter_inc(tcp->counters, CTR_tcp_drop_address);
 		return;
 	}
 	/* RFC 9293 section 3.10.7.2, first: check for an RST */
 	if ((h->flags & TCP_RST) != 0) {
 		if (e != NULL && h->seq == e->irs + 1)
-			entry_del(&tcp->listen, e);
+			entry_del(tcp, e);
 		return;
 	}
 	/* second: check for an ACK */
@@ -495,7 +500,7 @@ entry_due(struct tcp *tcp, uint32_t i)
 
 	if (e->stage == TCP_SYN_STAGES - 1) {
 		counter_inc(tcp->counters, CTR_tcp_syn_expired);
-		entry_del(l, e);
+		entry_del(tcp, e);
 		return;
 	}
 	stage_del(l, i);

@@ -72,6 +72,9 @@ void tcp_listen_destroy(struct tcp_listen *l);
 void tcp_listen_input(struct tcp *tcp, const struct net_seg *seg, const struct tcp_hdr *h, uint64_t hash,
 	const struct net_frame *frame);
 
+/* PITFALLS 16: whether a segment from there may be answered at all. */
+bool tcp_is_possible_peer(const struct flow *flow);
+
 /* An ICMP error about a SYN-ACK of ours: nothing but a counter may come of it. */
 uint32_t tcp_listen_expire(struct tcp *tcp, uint64_t now_us, uint32_t max);
 uint64_t tcp_listen_deadline_us(const struct tcp_listen *l);

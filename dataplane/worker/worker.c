@@ -221,12 +221,24 @@ create_pools(struct worker *w, uint32_t n)
 	return 0;
 }
 
+static uint32_t
+conns_max_of(const struct conf *conf)
+{
+	return conf->sessions * 2 + PROBES_AT_ONCE;
+}
+
+uint64_t
+worker_marks_octets(const struct conf *conf)
+{
+	return (uint64_t)tcp_marks_n(conns_max_of(conf)) * sizeof(struct tcp_mark);
+}
+
 static struct tcp_conf
 tcp_conf_of(const struct worker *w, const struct snapshot *snap)
 {
 	uint16_t mtu = 9000;
 	struct tcp_conf conf = {
-		.conns_max = snap->conf->sessions * 2 + PROBES_AT_ONCE,
+		.conns_max = conns_max_of(snap->conf),
 		.syn_ring_entries = SYN_RING_ENTRIES,
 		.time_wait_max = TIME_WAIT_MAX,
 		.rcv_wnd_max_octets = RCV_WND_MAX_OCTETS,
@@ -236,6 +248,8 @@ tcp_conf_of(const struct worker *w, const struct snapshot *snap)
 		.worker = w->conf.index,
 		.steering = &w->shared->steering,
 		.timestamp_offset = w->segment->live->tcp_timestamp_offset,
+		.marks = w->conf.marks,
+		.life = w->segment->incarnation,
 	};
 
 	for (uint32_t i = 0; i < snap->n_ports; i++)
@@ -288,7 +302,8 @@ worker_create(const struct worker_conf *conf, uint64_t now_us, char *why, uint32
 	if (create_pools(w, snap->conf->sessions) != 0 ||
 		limits_init(&w->limits, snap->conf->sessions, &limits_key) != 0 ||
 		(w->net = net_create(&net_conf, w->io->pool, w->counters, worker_random(w), now_us)) == NULL ||
-		(w->tcp = tcp_create(&tcp_conf, w->io->pool, w->counters, now_us)) == NULL) {
+		(w->tcp = tcp_create(&tcp_conf, w->io->pool, w->counters, now_us)) == NULL ||
+		orphans_init(w, conf->marks, tcp_conf.conns_max) != 0) {
 		snprintf(why, why_octets, "no memory for %u sessions of a worker", snap->conf->sessions);
 		worker_destroy(w);
 		return NULL;
@@ -315,6 +330,7 @@ worker_destroy(struct worker *w)
 	if (w->net != NULL)
 		net_destroy(w->net);
 	limits_fini(&w->limits);
+	orphans_fini(w);
 	free(w->sessions_mem);
 	free(w->relays_mem);
 	free(w->kepts_mem);
@@ -601,6 +617,7 @@ worker_turn(struct worker *w, uint64_t now_us)
 	worked |= serve_timers(w);
 	if (w->conf.index == 0)
 		probes_run(w);
+	orphans_run(w);
 	drain_some(w);
 	worked |= serve_connections(w);
 	worked |= output_segments(w);
@@ -624,6 +641,7 @@ worker_deadline_us(const struct worker *w)
 
 	due = MIN(due, wheel_deadline_us(&w->wheel));
 	due = MIN(due, w->offer_due_us);
+	due = MIN(due, w->orphans.due_us);
 	if (w->conf.index == 0)
 		due = MIN(due, probes_deadline_us(w));
 	return due;

@@ -22,6 +22,7 @@
 #include "dataplane/tls/stream.h"
 #include "dataplane/tls/tls_context.h"
 
+struct tcp_mark;
 struct worker;
 
 /* One for the process (or the simulation): what the workers of it share. Written by the main thread but for backend_suspect. */
@@ -41,7 +42,10 @@ struct worker_conf {
 	struct stream *(*stream_create)(void *arg); /* of each client session; NULL: identity */
 	void *stream_arg;
 	struct tls_context *tls; /* this worker's own, borrowed for life; NULL: no TLS with anybody */
-	uint8_t random[32];      /* fresh from the system (the simulator's seed there) */
+	/* worker_marks_octets() that outlive the process, aligned to 64, zeroed or as the last life of this worker left them: the peers of
+	 * connections that are still marked there are told. NULL: none */
+	struct tcp_mark *marks;
+	uint8_t random[32]; /* fresh from the system (the simulator's seed there) */
 };
 
 /* Reads shared->snapshot for sizes and ports. NULL and a message in why when memory is short. */
@@ -59,6 +63,9 @@ uint64_t worker_generation(const struct worker *w);
 
 /* Sessions open; after drain was set, the process may end when all are 0 (or conf.drain_s has passed). */
 uint32_t worker_sessions(const struct worker *w);
+
+/* Of the marks of one worker. */
+uint64_t worker_marks_octets(const struct conf *conf);
 
 /* What a worker takes at most, in octets, for the bounds printed at start. */
 uint64_t worker_memory_octets(const struct conf *conf);

@@ -144,6 +144,20 @@ struct probe_schedule {
 	uint64_t next_us;
 };
 
+struct orphan {
+	struct tcp_mark mark;
+	uint32_t index;
+};
+
+/* Connections an earlier life left open: orphans.c. */
+struct orphans {
+	struct tcp_mark *marks; /* of this worker, in memory that outlives the process; NULL: none */
+	struct orphan *list;    /* copied from there at the start */
+	uint32_t n_conns;       /* marks of connections; those of handshakes follow */
+	uint32_t n, next, round;
+	uint64_t due_us;
+};
+
 struct worker {
 	struct worker_conf conf;
 	struct worker_shared *shared;
@@ -175,6 +189,7 @@ struct worker {
 	uint32_t n_kept, n_kept_free;
 	uint32_t drain_cursor;
 	bool draining;
+	struct orphans orphans;
 	struct probe probe[PROBES_AT_ONCE];
 	struct probe_schedule schedule[CONF_BACKENDS_MAX];
 	uint64_t random_state[2];
@@ -249,6 +264,11 @@ void probes_run(struct worker *w);
 void probes_event(struct worker *w, struct probe *p, uint32_t events);
 void probes_request(struct worker *w, uint32_t backend_id, bool relaytest);
 uint64_t probes_deadline_us(const struct worker *w);
+
+/* orphans.c: what a killed life left open */
+int orphans_init(struct worker *w, struct tcp_mark *marks, uint32_t n_conns);
+void orphans_run(struct worker *w);
+void orphans_fini(struct worker *w);
 
 /* wlog.c: log lines as events */
 void wlog_rcpt(struct worker *w, struct session *s, const struct smtp_reply *r);

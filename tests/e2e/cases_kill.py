@@ -162,7 +162,6 @@ def _lost_at_maildir(t):
 @case("the data plane killed twenty times under traffic", variants=("packet", "packet2", "xdp"), families=(4,), limit_s=180,
       restarts=True)
 def kill_dataplane(t):
-    # README, P3: an open fault with two workers makes a rare return late; what everybody was doing then is kept (_tell_stuck)
     _kill_twenty(t, "dataplane", "kd@sink.example", 2.0, _lost_at_sink(t))
 
 

@@ -91,10 +91,10 @@ def choices(variant):
 class Bench:
     """One lab of the tests, up."""
 
-    def __init__(self, variant):
+    def __init__(self, variant, lab="e2e"):
         self.variant = variant
         build = os.path.join(TOP, VARIANTS[variant].get("build", "build"))
-        self.lab = Lab("e2e" + variant, build=os.environ.get("GREYLINE_BUILD", build))
+        self.lab = Lab(lab + variant, build=os.environ.get("GREYLINE_BUILD", build))
         self.sink = Sink(self.lab)
         # first of the pool "tried"; cases stop it
         self.mortal = Sink(self.lab, port=SINK_PORT + 1, domain="tried.example")

@@ -99,6 +99,7 @@ def main(argv):
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--json", help="write the results there")
     parser.add_argument("--variant", action="append", choices=sorted(VARIANTS))
+    parser.add_argument("--lab", default="e2e", metavar="NAME", help="the labs' names begin so: another run beside this one needs another (%(default)s)")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--sessions", type=int, default=0, help="random sessions of the bad-input cases (0: each case's own number)")
     parser.add_argument("--keep", action="store_true", help="leave the lab up after a failure")
@@ -121,7 +122,7 @@ def main(argv):
                                          ": " + reason.strip() if reason else ""), flush=True)
 
     for variant, rows in wanted:
-        bench = Bench(variant)
+        bench = Bench(variant, options.lab)
         started = time.monotonic()
         try:
             bench.up()

@@ -70,6 +70,8 @@ struct sim {
 	uint32_t n_workers;
 	struct sim_io io[CONF_WORKERS_MAX];
 	struct worker *worker[CONF_WORKERS_MAX];
+	struct tcp_mark *marks[CONF_WORKERS_MAX]; /* outlive the workers */
+	struct stream *(*stream_create)(void *arg);
 	uint32_t rehash;
 	struct sim_host *host[SIM_HOSTS_MAX];
 	uint32_t n_hosts;
@@ -609,6 +611,38 @@ map_snapshot(struct sim *sim, const struct snapshot_part *parts, struct snapshot
 	}
 }
 
+static void
+start_workers(struct sim *sim)
+{
+	const uint64_t marks_octets = worker_marks_octets(sim->snapshot.conf);
+	char why[256] = "";
+
+	for (uint32_t i = 0; i < sim->n_workers; i++) {
+		struct worker_conf wc = { .index = i,
+			.shared = &sim->shared,
+			.io = &sim->io[i].io,
+			.segment = &sim->segment,
+			.stream_create = sim->stream_create };
+
+		if (sim->marks[i] == NULL) {
+			sim->marks[i] = aligned_alloc(4096, (marks_octets + 4095) & ~UINT64_C(4095));
+			BUG_ON(sim->marks[i] == NULL);
+			memset(sim->marks[i], 0, marks_octets);
+		}
+		wc.marks = sim->marks[i];
+		sim->io[i] = (struct sim_io){ .sim = sim, .index = i };
+		sim->io[i].io =
+			(struct port_io){ .ops = &io_ops, .pool = sim->pool, .counters = &sim->segment.counters[i] };
+		for (uint32_t j = 0; j < sizeof(wc.random); j++)
+			wc.random[j] = (uint8_t)sim_random(sim);
+		sim->worker[i] = worker_create(&wc, sim->now_us, why, sizeof(why));
+		if (sim->worker[i] == NULL) {
+			fprintf(stderr, "worker: %s\n", why);
+			abort();
+		}
+	}
+}
+
 struct sim *
 sim_create(const struct sim_conf *conf)
 {
@@ -647,24 +681,8 @@ sim_create(const struct sim_conf *conf)
 	sim->shared.n_workers = conf->n_workers != 0 ? conf->n_workers : sim->snapshot.conf->workers;
 	flow_steering_init(&sim->shared.steering, key, sim->shared.n_workers);
 	worker_publish(&sim->shared, &sim->snapshot);
-	for (uint32_t i = 0; i < conf->n_workers; i++) {
-		struct worker_conf wc = { .index = i,
-			.shared = &sim->shared,
-			.io = &sim->io[i].io,
-			.segment = &sim->segment,
-			.stream_create = conf->stream_create };
-
-		sim->io[i] = (struct sim_io){ .sim = sim, .index = i };
-		sim->io[i].io =
-			(struct port_io){ .ops = &io_ops, .pool = sim->pool, .counters = &sim->segment.counters[i] };
-		for (uint32_t j = 0; j < sizeof(wc.random); j++)
-			wc.random[j] = (uint8_t)sim_random(sim);
-		sim->worker[i] = worker_create(&wc, sim->now_us, why, sizeof(why));
-		if (sim->worker[i] == NULL) {
-			fprintf(stderr, "worker: %s\n", why);
-			abort();
-		}
-	}
+	sim->stream_create = conf->stream_create;
+	start_workers(sim);
 	return sim;
 }
 
@@ -676,6 +694,19 @@ queue_drop(struct sim *sim, struct sim_queue *q)
 	q->n = 0;
 }
 
+/* As SIGKILL and the supervisor: what the process held is gone, what is shared stays. */
+void
+sim_kill_gateway(struct sim *sim)
+{
+	for (uint32_t i = 0; i < sim->n_workers; i++) {
+		worker_destroy(sim->worker[i]);
+		queue_drop(sim, &sim->io[i].rx);
+		queue_drop(sim, &sim->io[i].redirected);
+	}
+	sim->segment.incarnation++;
+	start_workers(sim);
+}
+
 void
 sim_destroy(struct sim *sim)
 {
@@ -684,6 +715,7 @@ sim_destroy(struct sim *sim)
 		queue_drop(sim, &sim->io[i].rx);
 		queue_drop(sim, &sim->io[i].redirected);
 		BUG_ON(sim->io[i].held != NULL); /* a turn that ended without flush() */
+		free(sim->marks[i]);
 	}
 	for (uint32_t i = 0; i < sim->n_hosts; i++) {
 		for (uint32_t j = 0; j < sim->host[i]->n_conns; j++) {

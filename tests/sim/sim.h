@@ -56,6 +56,8 @@ struct sim_conf {
 
 struct sim *sim_create(const struct sim_conf *conf);
 void sim_destroy(struct sim *sim); /* aborts when a buffer leaked */
+/* The data plane is killed and started anew at once: sessions are gone, the segment and the marks of connections stay. */
+void sim_kill_gateway(struct sim *sim);
 
 uint64_t sim_now_us(const struct sim *sim);
 uint64_t sim_random(struct sim *sim);
