@@ -209,6 +209,18 @@ gen_template_name(enum gen_template t)
 	return names[t];
 }
 
+const char *
+gen_template_help(enum gen_template t)
+{
+	static const char *const help[] = {
+#define X(name, text) text,
+		GEN_TEMPLATES(X)
+#undef X
+	};
+
+	return help[t];
+}
+
 bool
 gen_template_parse(const char *text, enum gen_template *t)
 {
@@ -1135,7 +1147,7 @@ bool
 gen_owns(const struct gen *g, const uint8_t *frame, uint32_t octets)
 {
 	if (octets < ETH_OCTETS + IP_OCTETS + TCP_OCTETS || get16(frame + 12) != 0x0800)
-		return true;
+		return false;
 	return frame[ETH_OCTETS + 16] == g->conf.client_net;
 }
 

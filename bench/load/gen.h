@@ -94,7 +94,7 @@ void gen_tick(struct gen *g, uint64_t now_ns);
 void gen_hello(struct gen *g);
 bool gen_is_ready(const struct gen *g);
 
-/* Whether a frame of the wire is for this gen: for one of its clients, or nobody's in particular. */
+/* Whether a frame of the wire is for one of this gen's clients. */
 bool gen_owns(const struct gen *g, const uint8_t *frame, uint32_t octets);
 uint32_t gen_open(const struct gen *g);
 /* Sessions that reached silence (idle). */
@@ -108,6 +108,7 @@ uint64_t gen_percentile(const struct gen_histogram *h, double share);
 const char *gen_complaint(const struct gen *g);
 
 const char *gen_template_name(enum gen_template t);
+const char *gen_template_help(enum gen_template t);
 bool gen_template_parse(const char *text, enum gen_template *t);
 
 #endif

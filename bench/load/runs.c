@@ -1,0 +1,407 @@
+/*
+ * runs.c - which phases follow each other, and what is printed of them; see load.h.
+ *
+ * Keeps:  ratios are taken within a pair of neighbouring phases, because the machine's speed moves; medians with quartiles and extremes.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <rte_cycles.h>
+
+#include "bench/load/load.h"
+
+#define GENERATOR_BOUND 0.9
+#define OPEN_WAIT_S     180
+
+enum figure { FIG_RATE, FIG_CYCLES, FIG_ECHO, FIG_ECHO_RATE, FIG_RATIO, FIG_OVER_ECHO, FIG_BUSY, FIG_OCTETS, FIG_N };
+
+static const char *const figure_names[FIG_N] = { "units_a_second", "worker_cycles_a_unit", "echo_cycles_a_unit",
+	"echo_frames_a_second", "ratio_to_echo", "cycles_above_echo", "generator_busy", "octets_a_second" };
+
+struct series {
+	double v[FIG_N][PAIRS_MAX];
+	uint32_t n;
+};
+
+struct sums {
+	uint64_t units, sessions, failed, resent, segments_in, segments_out, flood, flood_answered, passed;
+};
+
+static int
+compare(const void *a, const void *b)
+{
+	const double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static double
+median(const double *v, uint32_t n)
+{
+	double copy[PAIRS_MAX];
+
+	if (n == 0)
+		return 0;
+	memcpy(copy, v, n * sizeof(*v));
+	qsort(copy, n, sizeof(*copy), compare);
+	return copy[n / 2];
+}
+
+static void
+print_spread(const char *name, double *v, uint32_t n, const char *end)
+{
+	qsort(v, n, sizeof(*v), compare);
+	printf("\"%s\": {\"median\": %.5g, \"p25\": %.5g, \"p75\": %.5g, \"min\": %.5g, \"max\": %.5g}%s\n", name,
+		n > 0 ? v[n / 2] : 0, n > 0 ? v[n / 4] : 0, n > 0 ? v[n * 3 / 4] : 0, n > 0 ? v[0] : 0,
+		n > 0 ? v[n - 1] : 0, end);
+}
+
+static void
+print_series(struct series *s, const char *end)
+{
+	const double busy = median(s->v[FIG_BUSY], s->n);
+
+	for (uint32_t f = 0; f < FIG_N; f++)
+		print_spread(figure_names[f], s->v[f], s->n, ",");
+	printf("\"pairs\": %u, \"generator_bound\": %s%s\n", s->n, busy > GENERATOR_BOUND ? "true" : "false", end);
+}
+
+static void
+print_latency(const char *name, const struct gen_histogram *h, const char *end)
+{
+	printf("\"%s\": {\"n\": %" PRIu64 ", \"p50\": %.1f, \"p90\": %.1f, \"p99\": %.1f, \"p99.9\": %.1f}%s\n", name,
+		h->n, (double)gen_percentile(h, 0.5) / 1e3, (double)gen_percentile(h, 0.9) / 1e3,
+		(double)gen_percentile(h, 0.99) / 1e3, (double)gen_percentile(h, 0.999) / 1e3, end);
+}
+
+/* ---- turns: from the receive call to the end of the transmit call ---- */
+
+static struct turn_times
+turns_now(const struct load *l)
+{
+	struct turn_times sum = { 0 };
+
+	for (uint32_t w = 0; w < l->segment.n_workers; w++) {
+		const struct turn_times *t = &l->segment.live->turns[w];
+
+		for (uint32_t i = 0; i < TURN_BUCKETS; i++) {
+			sum.busy[i] += __atomic_load_n(&t->busy[i], __ATOMIC_RELAXED);
+			sum.empty[i] += __atomic_load_n(&t->empty[i], __ATOMIC_RELAXED);
+		}
+		sum.empty_cycles += __atomic_load_n(&t->empty_cycles, __ATOMIC_RELAXED);
+	}
+	return sum;
+}
+
+/* Lower edge of a bucket in microseconds. */
+static double
+edge_us(const struct load *l, uint32_t bucket)
+{
+	const double cycles = bucket == 0 ? 0
+	                                  : (double)(UINT64_C(1) << (TURN_BUCKET_0_LOG2 + bucket / 2)) *
+	                                            (bucket % 2 != 0 ? 1.5 : 1.0);
+
+	return cycles * l->ns_a_cycle / 1e3;
+}
+
+/* Turns longer than that edge of the bucket. */
+static double
+tail(const uint64_t *bucket, uint32_t from)
+{
+	uint64_t n = 0;
+
+	for (uint32_t i = from; i < TURN_BUCKETS; i++)
+		n += bucket[i];
+	return (double)n;
+}
+
+#define EMPTY_SHARE_MIN 0.25 /* of the time of busy turns */
+#define PAUSE_MIN_US    4.0  /* an empty turn is far below a microsecond, so what is longer was the machine's */
+
+/* The smallest edge that at most 1 - share of the turns exceed; with pauses subtracted that would have fallen into busy turns. */
+static double
+turn_percentile(const struct load *l, const struct turn_times *t, double busy_cycles, double share, bool without_pauses)
+{
+	const double n = tail(t->busy, 0);
+
+	for (uint32_t i = 1; i < TURN_BUCKETS; i++) {
+		double above = tail(t->busy, i);
+
+		if (without_pauses && edge_us(l, i) >= PAUSE_MIN_US && t->empty_cycles > 0)
+			above -= tail(t->empty, i) / (double)t->empty_cycles * busy_cycles;
+		if (above <= (1 - share) * n)
+			return edge_us(l, i);
+	}
+	return edge_us(l, TURN_BUCKETS - 1);
+}
+
+static void
+print_turns(const struct load *l, const struct turn_times *before, uint64_t busy_cycles)
+{
+	static const struct {
+		const char *name;
+		double share;
+	} shares[] = { { "p50", 0.5 }, { "p90", 0.9 }, { "p99", 0.99 }, { "p99.9", 0.999 } };
+	struct turn_times t = turns_now(l);
+
+	for (uint32_t i = 0; i < TURN_BUCKETS; i++) {
+		t.busy[i] -= before->busy[i];
+		t.empty[i] -= before->empty[i];
+	}
+	t.empty_cycles -= before->empty_cycles;
+	printf("\"turn_us\": {\"n\": %.0f, \"empty_s\": %.3f, \"pauses_above_12us_a_s\": %.1f, "
+	       "\"pauses_above_50us_a_s\": %.1f",
+		tail(t.busy, 0), (double)t.empty_cycles * l->ns_a_cycle / 1e9,
+		t.empty_cycles > 0 ? tail(t.empty, 12) / ((double)t.empty_cycles * l->ns_a_cycle / 1e9) : 0,
+		t.empty_cycles > 0 ? tail(t.empty, 16) / ((double)t.empty_cycles * l->ns_a_cycle / 1e9) : 0);
+	for (uint32_t k = 0; k < 2; k++) {
+		if (k == 1 && (double)t.empty_cycles < EMPTY_SHARE_MIN * (double)busy_cycles) {
+			printf(", \"without_pauses\": null"); /* too few empty turns to know the pauses by */
+			break;
+		}
+		printf(", \"%s\": {", k == 0 ? "raw" : "without_pauses");
+		for (uint32_t i = 0; i < 4; i++)
+			printf("%s\"%s\": %.1f", i > 0 ? ", " : "", shares[i].name,
+				turn_percentile(l, &t, (double)busy_cycles, shares[i].share, k == 1));
+		printf("}");
+	}
+	printf("},\n");
+}
+
+/* ---- pairs ---- */
+
+/* What the phase counts: sessions, or spoofed SYNs where there are no sessions. */
+static uint64_t
+units_of(const struct load *l, const struct phase *p)
+{
+	return l->part[0].conf.template == GEN_none ? p->flood : p->sessions;
+}
+
+/*
+ * Frames the echo turns round for one unit. A session's frames are half received and half sent; the echo receives and sends each. Of a
+ * relayed message each frame the gateway received is one that a plain forward passes on. A spoofed SYN is one frame.
+ */
+static double
+echo_frames(const struct load *l, const struct phase *p)
+{
+	const double units = (double)units_of(l, p);
+
+	if (l->part[0].conf.template == GEN_none)
+		return 1;
+	if (l->part[0].conf.template == GEN_data || l->part[0].conf.template == GEN_retry)
+		return (double)p->frames_in / units;
+	return (double)(p->frames_in + p->frames_out) / 2 / units;
+}
+
+static void
+sum_up(struct sums *sum, const struct load *l, const struct phase *p)
+{
+	sum->units += units_of(l, p);
+	sum->sessions += p->sessions;
+	sum->failed += p->failed;
+	sum->resent += p->resent;
+	sum->passed += p->passed;
+	sum->segments_in += p->segments_in;
+	sum->segments_out += p->segments_out;
+	sum->flood += p->flood;
+	sum->flood_answered += p->flood_answered;
+}
+
+static void
+note_pair(const struct load *l, const struct phase *p, const struct echo_phase *e, struct series *s)
+{
+	const uint32_t n = s->n;
+	const double units = (double)units_of(l, p);
+	const double echo = e->frames > 0 ? (double)e->cycles / (double)e->frames * echo_frames(l, p) : 0;
+
+	if (units == 0 || p->ns == 0 || n == PAIRS_MAX || (l->echo_shared != NULL && e->frames == 0))
+		return;
+	s->v[FIG_RATE][n] = units * 1e9 / (double)p->ns;
+	s->v[FIG_CYCLES][n] = (double)p->worker_cycles / units;
+	s->v[FIG_ECHO][n] = echo;
+	s->v[FIG_ECHO_RATE][n] = e->ns > 0 ? (double)e->frames * 1e9 / (double)e->ns : 0;
+	s->v[FIG_RATIO][n] = echo > 0 ? s->v[FIG_CYCLES][n] / echo : 0;
+	s->v[FIG_OVER_ECHO][n] = s->v[FIG_CYCLES][n] - echo;
+	s->v[FIG_BUSY][n] = p->generator_busy;
+	s->v[FIG_OCTETS][n] = (double)p->octets * 1e9 / (double)p->ns;
+	s->n++;
+}
+
+static void
+run_pairs(struct load *l, struct series *s, struct sums *sum)
+{
+	for (uint32_t i = 0; i < l->pairs && !stopped; i++) {
+		struct echo_phase e = { 0 };
+		struct phase p;
+		const uint32_t n = s->n;
+
+		gateway_phase(l, l->flood_rate, &p);
+		if (l->echo_shared != NULL)
+			echo_phase(l, &e);
+		sum_up(sum, l, &p);
+		note_pair(l, &p, &e, s);
+		if (s->n > n)
+			fprintf(stderr,
+				"pair %3u of %u: %8.0f a second, worker %7.0f cycles each, echo %6.0f, ratio %5.1f, "
+				"generator %3.0f %% busy%s\n",
+				i + 1, l->pairs, s->v[FIG_RATE][n], s->v[FIG_CYCLES][n], s->v[FIG_ECHO][n],
+				s->v[FIG_RATIO][n], s->v[FIG_BUSY][n] * 100, p.failed ? ", FAILED sessions" : "");
+		else
+			fprintf(stderr, "pair %3u of %u: nothing was served\n", i + 1, l->pairs);
+	}
+}
+
+static uint64_t
+resident_octets(const struct load *l)
+{
+	unsigned long size, resident;
+	char path[64];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%u/statm", l->segment.live->dataplane_pid);
+	f = fopen(path, "r");
+	if (f == NULL || fscanf(f, "%lu %lu", &size, &resident) != 2)
+		resident = 0;
+	if (f != NULL)
+		fclose(f);
+	return (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* The same load while more and more sessions are open and silent. */
+static void
+run_levels(struct load *l, struct sums *sum)
+{
+	static struct series s;
+	struct part *idle = &l->part[l->n_parts - 1];
+
+	printf("\"levels\": [\n");
+	for (uint32_t i = 0; i < l->n_levels && !stopped; i++) {
+		const uint32_t open = idle_raise(l, idle, l->levels[i], OPEN_WAIT_S);
+
+		fprintf(stderr, "level: %u of %u sessions open\n", open, l->levels[i]);
+		s.n = 0;
+		run_pairs(l, &s, sum);
+		printf("%s{\"wanted\": %u, \"open\": %u, \"open_after\": %u, \"resident_octets\": %" PRIu64 ",\n",
+			i > 0 ? "," : "", l->levels[i], open, gen_idle(idle->gen), resident_octets(l));
+		print_series(&s, "}");
+	}
+	printf("],\n");
+}
+
+/* The same closed loop with and without spoofed SYNs at a multiple of the rate it had without. */
+static void
+run_overload(struct load *l, struct sums *sum)
+{
+	static double peak[PAIRS_MAX], goodput[PAIRS_MAX], share[PAIRS_MAX], offered[PAIRS_MAX];
+	uint64_t known_done = 0, known_failed = 0;
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < l->pairs && !stopped; i++) {
+		struct phase a, b;
+
+		gateway_phase(l, 0, &a);
+		gateway_phase(l, (uint64_t)((double)a.sessions * 1e9 / (double)a.ns * l->overload), &b);
+		for (uint32_t k = 1; k < l->n_parts; k++) {
+			known_done += gen_stats(l->part[k].gen)->done - l->part[k].before.done;
+			known_failed += gen_stats(l->part[k].gen)->failed - l->part[k].before.failed;
+		}
+		sum_up(sum, l, &a);
+		sum_up(sum, l, &b);
+		if (a.sessions == 0)
+			continue;
+		peak[n] = (double)a.sessions * 1e9 / (double)a.ns;
+		goodput[n] = (double)b.sessions * 1e9 / (double)b.ns;
+		offered[n] = (double)b.flood * 1e9 / (double)b.ns;
+		share[n] = goodput[n] / peak[n];
+		fprintf(stderr,
+			"pair %3u of %u: %8.0f sessions/s alone, %8.0f beside %8.0f spoofed SYNs/s: %3.0f %%, "
+			"generator %3.0f %% busy\n",
+			i + 1, l->pairs, peak[n], goodput[n], offered[n], share[n] * 100, b.generator_busy * 100);
+		n++;
+	}
+	printf("\"overload\": {\n");
+	print_spread("peak_a_second", peak, n, ",");
+	print_spread("goodput_a_second", goodput, n, ",");
+	print_spread("syns_a_second", offered, n, ",");
+	print_spread("goodput_share", share, n, ",");
+	printf("\"known_done\": %" PRIu64 ", \"known_failed\": %" PRIu64 "},\n", known_done, known_failed);
+}
+
+static void
+print_sums(const struct load *l, const struct sums *sum)
+{
+	const struct gen_stats *s = gen_stats(l->part[0].gen);
+	uint64_t wrong = 0, wrong_segments = 0, bad = 0;
+
+	for (uint32_t i = 0; i < l->n_parts; i++) {
+		wrong += gen_stats(l->part[i].gen)->wrong_reply;
+		wrong_segments += gen_stats(l->part[i].gen)->wrong_segment;
+		bad += gen_stats(l->part[i].gen)->bad_checksum;
+	}
+	printf("\"units\": %" PRIu64 ", \"sessions\": %" PRIu64 ", \"failed\": %" PRIu64 ", \"resent\": %" PRIu64
+	       ", \"wrong_replies\": %" PRIu64 ", \"wrong_segments\": %" PRIu64 ", \"bad_checksums\": %" PRIu64
+	       ", \"tx_full\": %" PRIu64 ",\n",
+		sum->units, sum->sessions, sum->failed, sum->resent, wrong, wrong_segments, bad, l->gateway.full);
+	printf("\"segments_in\": %.3f, \"segments_out\": %.3f, \"flood_sent\": %" PRIu64
+	       ", \"flood_answered\": %" PRIu64 ",\n",
+		sum->sessions ? (double)sum->segments_out / (double)sum->sessions : 0,
+		sum->sessions ? (double)sum->segments_in / (double)sum->sessions : 0, sum->flood, sum->flood_answered);
+	printf("\"passed\": %" PRIu64 ", \"backend_sessions\": %" PRIu64 ", \"backend_messages\": %" PRIu64
+	       ", \"backend_octets\": %" PRIu64 ",\n",
+		sum->passed, s->backend_sessions, s->backend_messages, s->backend_octets);
+	printf("\"beside\": [");
+	for (uint32_t i = 1; i < l->n_parts; i++)
+		printf("%s{\"template\": \"%s\", \"rate\": %" PRIu64 ", \"done\": %" PRIu64 ", \"failed\": %" PRIu64
+		       ", \"open\": %u}",
+			i > 1 ? ", " : "", gen_template_name(l->part[i].conf.template), l->part[i].rate,
+			l->part[i].done, l->part[i].failed, gen_open(l->part[i].gen));
+	printf("],\n");
+}
+
+bool
+load_run(struct load *l)
+{
+	static struct series s;
+	struct sums sum = { 0 };
+	struct phase warm;
+	struct turn_times turns;
+	uint64_t busy_cycles = 0;
+	bool well = true;
+
+	gateway_phase(l, l->overload > 0 ? 0 : l->flood_rate, &warm);
+	for (uint32_t i = 0; i < l->n_parts; i++)
+		l->part[i].done = l->part[i].failed = 0;
+	turns = turns_now(l);
+	for (uint32_t i = 0; i < l->segment.n_workers; i++)
+		busy_cycles -= counter_read(&l->segment.counters[i], CTR_worker_busy_cycles);
+	printf("{\"template\": \"%s\", \"unit\": \"%s\", \"slots\": %u, \"rate\": %" PRIu64 ", \"flood_rate\": %" PRIu64
+	       ", \"phase_ms\": %u, \"message_octets\": %u,\n",
+		gen_template_name(l->part[0].conf.template),
+		l->part[0].conf.template == GEN_none ? "spoofed SYN" : "session", l->part[0].conf.slots,
+		l->part[0].rate, l->flood_rate == UINT64_MAX ? 0 : l->flood_rate, l->phase_ms,
+		l->part[0].conf.message_octets);
+	if (l->n_levels > 0)
+		run_levels(l, &sum);
+	else if (l->overload > 0)
+		run_overload(l, &sum);
+	else
+		run_pairs(l, &s, &sum);
+	for (uint32_t i = 0; i < l->segment.n_workers; i++)
+		busy_cycles += counter_read(&l->segment.counters[i], CTR_worker_busy_cycles);
+	print_sums(l, &sum);
+	print_latency("session_us", gen_latency(l->part[0].gen), ",");
+	print_latency("rcpt_reply_us", gen_reply(l->part[0].gen), ",");
+	print_turns(l, &turns, busy_cycles);
+	print_series(&s, "}");
+	for (uint32_t i = 0; i < l->n_parts; i++) {
+		const char *complaint = gen_complaint(l->part[i].gen);
+
+		if (complaint[0] != '\0')
+			fprintf(stderr, "load: wrong replies: %s", complaint);
+		well &= gen_stats(l->part[i].gen)->wrong_reply == 0 && gen_stats(l->part[i].gen)->bad_checksum == 0;
+	}
+	return well && sum.units > 0;
+}
