@@ -20,6 +20,7 @@ ROOTS = {
     "exim": ("1", ("exim4-daemon-heavy",)),
     "opensmtpd": ("1", ("opensmtpd",)),
     "haproxy": ("1", ("haproxy",)),
+    "postgrey": ("1", ("postfix", "postgrey")),
     "clients": ("1", ("swaks", "libnet-ssleay-perl", "libio-socket-inet6-perl", "python3")),
 }
 

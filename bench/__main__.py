@@ -1,0 +1,111 @@
+"""./dev bench: runs benchmarks by name, shows a table, writes JSON.
+
+Usage: ./dev bench                       the micro benchmarks
+       ./dev bench --list                every benchmark and every run, one on each line
+       ./dev bench NAME... [OPTION...]   a benchmark (all its runs), or runs of it as BENCHMARK/RUN
+
+  --out FILE      the JSON goes there instead of standard output (the table goes to standard error)
+  --pairs N       pairs of phases, gateway and echo (20)
+  --phase-ms N    length of a phase (1000)
+  --seconds N     length of a measurement where there are no pairs (10)
+  --build DIR     programs of another build folder (build)
+  --pictures DIR  SVG pictures of the result, too; 'pictures FILE... DIR' makes them of a kept one
+
+bench/README.md says how each figure is taken.
+"""
+import argparse
+import json
+import os
+import sys
+
+_TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path[:0] = [_TOP, os.path.join(_TOP, "tests")]  # tests/lab has the namespaces and roots
+sys.dont_write_bytecode = True
+
+from bench import common, micro_run, pictures  # noqa: E402
+from bench.control import run as control  # noqa: E402
+from bench.load import run as load  # noqa: E402
+from bench.peers import run as peers  # noqa: E402
+
+
+class Benchmark:
+    """what: one line; runs: name -> one line; measure(names, options) -> figures by run; rows(figures) -> table; root: needs it."""
+
+    def __init__(self, what, runs, measure, rows, root=False):
+        self.what, self.runs, self.measure, self.rows, self.root = what, runs, measure, rows, root
+
+
+BENCHMARKS = {
+    "micro": Benchmark("parts alone: verdict table, hashes, parsers, lists, LMDB, snapshot; 1 to N threads", micro_run.RUNS, micro_run.run,
+                       micro_run.rows),
+    "load": Benchmark("the gateway over memif next to a bare echo", {n: "%s; DNS %s" % (r[0], r[3]) for n, r in load.RUNS.items()},
+                      lambda names, o: load.run(names, o.build, o.pairs, o.phase_ms), load.rows),
+    "peers": Benchmark("Greyline next to what a user would pick instead, over veth", peers.RUNS, peers.run, peers.rows, root=True),
+    "control": Benchmark("control under a flood of new triplets, and restarts with many entries", control.RUNS, control.run, control.rows),
+}
+
+
+def listing():
+    for name, b in BENCHMARKS.items():
+        print("%-28s %s%s" % (name, b.what, " (root)" if b.root else ""))
+        for run, what in b.runs.items():
+            print("  %-26s %s" % (name + "/" + run, what))
+    print("%-28s %s" % ("instructions", "instructions a session by callgrind, exact; the gate of ./dev test"))
+
+
+def chosen(words):
+    """{benchmark: [runs]} of names and NAME/RUN; BenchError for what there is not."""
+    picked = {}
+    for word in words:
+        name, _, run = word.partition("/")
+        if name not in BENCHMARKS and name in load.RUNS and not run:
+            name, run = "load", name
+        if name not in BENCHMARKS or (run and run not in BENCHMARKS[name].runs):
+            raise common.BenchError("no benchmark '%s': ./dev bench --list shows them" % word)
+        runs = picked.setdefault(name, [])
+        runs.extend(r for r in ([run] if run else BENCHMARKS[name].runs) if r not in runs)
+    return picked
+
+
+def main(argv):
+    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, usage=argparse.SUPPRESS)
+    parser.add_argument("--list", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--out", help=argparse.SUPPRESS)
+    parser.add_argument("--pairs", type=int, default=20, help=argparse.SUPPRESS)
+    parser.add_argument("--phase-ms", type=int, default=1000, help=argparse.SUPPRESS)
+    parser.add_argument("--seconds", type=int, default=10, help=argparse.SUPPRESS)
+    parser.add_argument("--build", default=os.path.join(common.TOP, "build"), help=argparse.SUPPRESS)
+    parser.add_argument("--pictures", help=argparse.SUPPRESS)
+    parser.add_argument("names", nargs="*", help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    options.build = os.path.abspath(options.build)
+    if options.list:
+        listing()
+        return 0
+    if options.names[:1] == ["pictures"]:
+        return pictures.main(options.names[1:])
+    result = {"machine": common.machine(), "benchmarks": {}}
+    failed = False
+    for name, runs in chosen(options.names or ["micro"]).items():
+        b = BENCHMARKS[name]
+        if b.root and os.geteuid():
+            raise common.BenchError("%s needs root: sudo ./dev bench %s" % (name, name))
+        figures = b.measure(runs, options)
+        result["benchmarks"][name] = figures
+        failed |= any("error" in f for f in figures.values())
+        print("\n%s: %s\n%s\n" % (name, b.what, common.table(b.rows(figures))), file=sys.stderr, flush=True)
+    result["machine"]["load_average_after"] = [round(x, 1) for x in os.getloadavg()]
+    common.write(result, options.out)
+    if options.pictures:
+        pictures.draw(result, options.pictures)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except common.BenchError as error:
+        print("bench: %s" % error, file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
