@@ -566,7 +566,9 @@ table_key(struct control *c)
 static int
 attach(struct control *c)
 {
-	const struct segment_params params = { .entries = c->config->values.state_entries, .table_key = c->table_key };
+	const struct segment_params params = { .entries = c->config->values.state_entries,
+		.table_key = c->table_key,
+		.workers = c->config->values.conf.workers };
 	char why[256] = "";
 	bool created = false;
 	int error = segment_open_control(&c->segment, c->segment_path, &params, &created, why, sizeof(why));
