@@ -48,7 +48,7 @@ struct api {
 };
 
 static const struct api_command *const tables[] = { api_commands_status, api_commands_config, api_commands_grey,
-	api_commands_client, api_commands_explain, api_commands_backend };
+	api_commands_client, api_commands_explain, api_commands_backend, api_commands_cert };
 
 json_t *
 api_string(const char *text)

@@ -59,6 +59,6 @@ json_t *status_alarms(struct control *c);
 
 /* api_*.c */
 extern const struct api_command api_commands_status[], api_commands_config[], api_commands_grey[],
-	api_commands_client[], api_commands_explain[], api_commands_backend[];
+	api_commands_client[], api_commands_explain[], api_commands_backend[], api_commands_cert[];
 
 #endif

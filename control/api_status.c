@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "control/api.h"
+#include "control/certs.h"
 #include "control/control.h"
 #include "control/stats.h"
 #include "dataplane/base/bug.h"
@@ -205,6 +206,7 @@ status_alarms(struct control *c)
 
 	alarms_dataplane(c, alarms);
 	alarms_backends(c, alarms);
+	certs_alarms(c, alarms);
 	if (dns->down)
 		alarm_add(alarms, "no resolver answers: clients are judged without DNS, nobody is refused for it");
 	if (dns->zones_off)

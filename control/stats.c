@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "control/api.h"
+#include "control/certs.h"
 #include "control/control.h"
 #include "dataplane/base/bug.h"
 
@@ -149,6 +150,7 @@ metrics(struct evhttp_request *req, void *arg)
 
 		up += b != NULL && b->health == BACKEND_UP && !b->drained;
 	}
+	certs_metrics(c, out);
 	gauge(out, "backends", "backends of the configuration", c->config->n_backends);
 	gauge(out, "backends_up", "backends that take sessions", up);
 	gauge(out, "resolver_up", "0 when no resolver answers", resolver_stats(c->resolver)->down ? 0 : 1);

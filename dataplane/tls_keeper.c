@@ -107,6 +107,8 @@ say_changes(const struct tls_keeper *k, const struct cert_report *now)
 
 	if (strcmp(now->folder_error, before->folder_error) != 0 && now->folder_error[0] != '\0')
 		k->say("certificates: %s", now->folder_error);
+	if (strcmp(now->note, before->note) != 0 && now->note[0] != '\0')
+		k->say("certificates: %s", now->note);
 	for (uint32_t i = 0; i < now->n_rows; i++) {
 		const struct cert_status *r = &now->row[i], *b = row_of(before, r->label);
 
@@ -133,6 +135,7 @@ tell(struct tls_keeper *k)
 	a->generation = k->set_generation;
 	a->looked_at = (int64_t)time(NULL);
 	snprintf(a->folder_error, sizeof(a->folder_error), "%s", error);
+	memcpy(a->note, r->note, sizeof(a->note));
 	memcpy(a->row, r->row, r->n_rows * sizeof(r->row[0]));
 	__atomic_fetch_add(&a->sequence, 1, __ATOMIC_RELEASE);
 }

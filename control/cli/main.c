@@ -88,6 +88,19 @@ const struct cli_command cli_commands[] = {
 		"is no such backend.\n",
 		cmd_backend_drain },
 	{ "backend ready", "NAME", "Give a drained mail server sessions again", NULL, cmd_backend_ready },
+	{ "cert list", "", "Certificates: names, keys, dates, and which files could not be used",
+		"TLSA 3 1 1 is the SHA-256 of the public key, as a DANE record has it. A certificate that is \"kept\" "
+		"has new "
+		"files that are\n"
+		"bad: the one loaded before stays in use.\n",
+		cmd_cert_list },
+	{ "cert check", "", "What is wrong with certificates, or soon will be",
+		"Exit code 1 when there is an error or a warning.\n", cmd_cert_check },
+	{ "cert reload", "", "Read the certificates' folder again now",
+		"The data plane looks by itself every second. A bad certificate never replaces a good one. Returns "
+		"when all "
+		"workers took them.\n",
+		cmd_cert_reload },
 	{ "report", "[--limit N]", "Who never came back, who lapsed, how long good mail waited, who was refused", NULL,
 		cmd_report },
 	{ "db stats", "[--state-dir DIR]", "The database, read from its file", NULL, cmd_db_stats },

@@ -50,7 +50,8 @@ struct cert_area {
 	uint64_t reload_wanted;              /* raised by control: `greylinectl cert reload` */
 	uint64_t reload_done;                /* the reload_wanted that has been answered */
 	int64_t looked_at;                   /* seconds since 1970 */
-	char folder_error[CERT_TEXT_OCTETS]; /* the folder cannot be read; "" when it can */
+	char folder_error[CERT_TEXT_OCTETS]; /* the folder, or the options, cannot be used; "" when they can */
+	char note[CERT_TEXT_OCTETS];         /* what is worth knowing, no failure; "" */
 	struct cert_status row[CERT_ROWS_MAX];
 };
 

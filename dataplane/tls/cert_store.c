@@ -462,13 +462,12 @@ renew_set(struct cert_store *s, const struct cert_look *look, bool by_date)
 		s->set = next;
 		s->generation++;
 	}
-	if (s->report.folder_error[0] != '\0')
-		return;
 	if (!known)
-		folder_error(s, "no certificate holds %.120s: clients without SNI are shown another name",
-			look->default_name);
+		snprintf(s->report.note, sizeof(s->report.note),
+			"no certificate holds %.120s: clients without SNI are shown another name", look->default_name);
 	else if (s->set->n_names_dropped > 0)
-		folder_error(s, "too many combinations of names: %u names are answered with the default certificate",
+		snprintf(s->report.note, sizeof(s->report.note),
+			"too many combinations of names: %u names are answered with the default certificate",
 			s->set->n_names_dropped);
 }
 
@@ -512,8 +511,9 @@ fill_report(struct cert_store *s, int64_t now_s)
 				r->row[r->n_rows++] = row;
 		}
 	}
-	if (dropped > 0 && r->folder_error[0] == '\0')
-		folder_error(s, "%u more entries of the folder cannot be used and are not listed", dropped);
+	if (dropped > 0)
+		snprintf(r->note, sizeof(r->note), "%u more entries of the folder cannot be used and are not listed",
+			dropped);
 }
 
 /* --- doors --- */
@@ -539,7 +539,7 @@ forget_all(struct cert_store *s)
 	cert_set_release(s->set);
 	s->set = NULL;
 	s->report.n_rows = 0;
-	s->report.folder_error[0] = '\0';
+	s->report.folder_error[0] = s->report.note[0] = '\0';
 	s->has_read = false;
 }
 
@@ -584,6 +584,7 @@ cert_store_look(struct cert_store *s, const struct cert_look *look)
 	}
 	s->signature_seen = s->signature_read = signature;
 	s->has_read = true;
+	s->report.note[0] = '\0';
 	if (readable) {
 		n_usable = usable_slots(s, false);
 		for (uint32_t i = 0; i < s->n_slots; i++)

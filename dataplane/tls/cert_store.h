@@ -39,6 +39,7 @@ const struct cert_set *cert_store_set(const struct cert_store *store);
 struct cert_report {
 	uint32_t n_rows;
 	char folder_error[CERT_TEXT_OCTETS]; /* "" when the folder is right */
+	char note[CERT_TEXT_OCTETS];         /* a default name that no certificate holds and the like; "" */
 	struct cert_status row[CERT_ROWS_MAX];
 };
 

@@ -31,7 +31,7 @@ struct daemon {
 	char dir[64], config[96], segment[256];
 	pid_t pid;
 	int fd;
-	char buffer[1 << 20];
+	char buffer[1 << 22];
 	size_t n;
 };
 
@@ -609,6 +609,90 @@ test_api_zone_is_switched(void **state)
 	daemon_end(&d);
 }
 
+/* Certificates as a data plane tells of them, also one that lies: whatever stands in the segment, answers are bounded, printable and whole. */
+static void
+test_api_certificates(void **state)
+{
+	const int64_t now_s = (int64_t)time(NULL);
+	struct cert_area *a;
+	char why[256], path[160];
+	struct daemon d;
+	struct segment s;
+	json_t *j;
+
+	(void)state;
+	daemon_start(&d, "");
+	j = ask_line(&d, "{\"cmd\":\"status\"}");
+	snprintf(path, sizeof(path), "%s", value_at(j, "result/segment"));
+	json_decref(j);
+	check(&d, "{\"cmd\":\"cert reload\"}", "error/code", "unavailable");
+	assert_int_equal(segment_open_dataplane(&s, path, why, sizeof(why)), 0);
+	a = s.certs;
+	check(&d, "{\"cmd\":\"cert list\"}", "result/generation", "0");
+	check(&d, "{\"cmd\":\"cert check\"}", "result/findings/0/text",
+		"this listener offers no STARTTLS: no certificate is loaded");
+	check(&d, "{\"cmd\":\"cert check\"}", "result/well", "true");
+
+	a->generation = 7;
+	a->n_rows = 3;
+	a->row[0] = (struct cert_status){ .label = "mx",
+		.state = CERT_GOOD,
+		.in_use = 1,
+		.is_default = 1,
+		.key_type = CERT_KEY_RSA,
+		.key_bits = 2048,
+		.not_before = 1,
+		.not_after = now_s + 5 * 86400 + 100,
+		.n_names = 2,
+		.names = "mx.example.org *.example.org",
+		.spki_sha256 = { 0xab, 0xcd } };
+	a->row[1] = (struct cert_status){ .label = "kept",
+		.state = CERT_KEPT,
+		.in_use = 1,
+		.key_type = CERT_KEY_ECDSA,
+		.key_bits = 256,
+		.not_after = now_s - 5,
+		.n_names = 1,
+		.names = "other.example",
+		.why = "they do not belong together" };
+	a->row[2] = (struct cert_status){ .label = "bad", .state = CERT_BAD, .why = "it is empty" };
+	check(&d, "{\"cmd\":\"cert list\"}", "result/certificates/0/names/1", "*.example.org");
+	check(&d, "{\"cmd\":\"cert list\"}", "result/certificates/0/key", "RSA 2048");
+	check(&d, "{\"cmd\":\"cert list\"}", "result/certificates/0/state", "in use");
+	check(&d, "{\"cmd\":\"cert list\"}", "result/certificates/0/spki_sha256",
+		"abcd000000000000000000000000000000000000000000000000000000000000");
+	check(&d, "{\"cmd\":\"cert list\"}", "result/certificates/1/state", "kept");
+	check(&d, "{\"cmd\":\"cert list\"}", "result/certificates/2/why", "it is empty");
+	check(&d, "{\"cmd\":\"cert check\"}", "result/well", "false");
+	check(&d, "{\"cmd\":\"cert check\"}", "result/findings/0/text", "expires in 5 days");
+	check(&d, "{\"cmd\":\"cert check\"}", "result/findings/1/text",
+		"its new files are not used, what was loaded before stays: they do not belong together");
+	check(&d, "{\"cmd\":\"cert check\"}", "result/findings/2/text", "has expired");
+	check(&d, "{\"cmd\":\"cert check\"}", "result/findings/3/text", "cannot be used: it is empty");
+	check(&d, "{\"cmd\":\"cert check\"}", "result/findings/4/text",
+		"no RSA certificate beside it for other.example: clients that know RSA alone will have no TLS");
+	check(&d, "{\"cmd\":\"status\"}", "result/alarms/2", "certificate mx expires in 5 days");
+	check(&d, "{\"cmd\":\"set\",\"args\":{\"option\":\"tls.warn_before\",\"value\":\"1d\"}}", "ok", "true");
+	check(&d, "{\"cmd\":\"cert check\"}", "result/findings/0/about", "kept"); /* mx is well now */
+
+	/* one that lies */
+	a->n_rows = UINT32_MAX;
+	memset(a->row, 0xff, sizeof(a->row));
+	memset(a->folder_error, '"', sizeof(a->folder_error));
+	j = ask_line(&d, "{\"cmd\":\"cert list\"}");
+	CHECK_EQ("rows are bounded", json_array_size(json_object_get(json_object_get(j, "result"), "certificates")),
+		CERT_ROWS_MAX);
+	CHECK_STR("and tame", value_at(j, "result/certificates/0/state"), "bad");
+	json_decref(j);
+	check(&d, "{\"cmd\":\"cert check\"}", "result/well", "false");
+	check(&d, "{\"cmd\":\"status\"}", "result/well", "false");
+	a->sequence = 1; /* a writer that died in the middle */
+	check(&d, "{\"cmd\":\"cert list\"}", "error/code", "unavailable");
+	check(&d, "{\"cmd\":\"status\"}", "ok", "true");
+	segment_close(&s, true);
+	daemon_end(&d);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -617,6 +701,7 @@ main(int argc, char **argv)
 		cmocka_unit_test(test_api_what_was_set_survives),
 		cmocka_unit_test(test_api_reload_takes_good_files_alone),
 		cmocka_unit_test(test_api_zone_is_switched),
+		cmocka_unit_test(test_api_certificates),
 		cmocka_unit_test(test_api_second_instance_is_refused),
 		cmocka_unit_test(test_events_through_the_rings),
 	};

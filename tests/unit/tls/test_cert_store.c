@@ -326,7 +326,7 @@ test_set_finds_names(void **state)
 		assert_false(known);
 	}
 	look_at(e, "nobody.example", 0, true);
-	CHECK_TRUE("told", strstr(cert_store_report(e->store)->folder_error, "nobody.example") != NULL);
+	CHECK_TRUE("told", strstr(cert_store_report(e->store)->note, "nobody.example") != NULL);
 	known = false;
 	for (unsigned k = 0; k < CERT_KEY_TYPE_N; k++)
 		known = known || cert_store_set(e->store)->identities[0].pair[k] != CERT_NO_PAIR;
@@ -404,7 +404,7 @@ test_store_bounds_folders(void **state)
 	look_at(e, "a.example", 0, true);
 	CHECK_EQ("rows have a bound", cert_store_report(e->store)->n_rows, CERT_ROWS_MAX);
 	CHECK_STR("what is in use comes first", cert_store_report(e->store)->row[0].label, "a");
-	CHECK_TRUE("the rest is counted", strstr(cert_store_report(e->store)->folder_error, "more entries") != NULL);
+	CHECK_TRUE("the rest is counted", strstr(cert_store_report(e->store)->note, "more entries") != NULL);
 	chmod(e->folder, 0777);
 	look_at(e, "a.example", 0, true);
 	CHECK_TRUE("a folder anybody writes", strstr(cert_store_report(e->store)->folder_error, "by others") != NULL);

@@ -219,6 +219,22 @@ class Commands(Asked):
         self.check(ok({"resolvers": [{"server": "198.18.2.3:53", "state": "invents", "timeouts": 3}], "zones": [zone], "zones_off": True}),
                    ["dnsbl", "status"], {"cmd": "dnsbl status"}, shown=["lists-everything", "active", "31 ms", "invents", "ZONES ARE OFF"])
 
+    def test_cert(self):
+        row = {"certificate": "mx.example.org", "state": "kept", "in_use": True, "default": True, "key": "ECDSA 256", "names": ["mx.example.org", "example.org"],
+               "not_after_at": 1700000000, "left_s": 86400 * 3, "spki_sha256": "ab" * 32, "why": "the key and the certificate do not belong together"}
+        answer = {"folder": "/etc/greyline/tls", "generation": 3, "error": "", "note": "a note", "certificates": [row]}
+        for words in (["cert", "list"], ["cert", "reload"]):
+            self.check(ok(dict(answer, confirmed=True)), words, {"cmd": " ".join(words)},
+                       shown=["mx.example.org", "example.org", "kept", "ECDSA 256", "ab" * 32, "do not belong together", "a note"])
+        self.check(ok(dict(answer, confirmed=False)), ["cert", "reload"], {"cmd": "cert reload"}, shown=["not every worker"])
+        self.check(ok({"folder": "/x", "certificates": [], "error": "cannot read /x", "note": ""}), ["cert", "list"], {"cmd": "cert list"},
+                   shown=["no certificates", "cannot read /x"])
+        found = {"severity": "error", "about": "mx.example.org", "text": "has expired"}
+        self.check(ok({"well": False, "findings": [found]}), ["cert", "check"], {"cmd": "cert check"}, 1, shown=["error", "has expired"])
+        self.check(ok({"well": True, "findings": [dict(found, severity="note")]}), ["cert", "check"], {"cmd": "cert check"}, shown=["note"])
+        self.check(ok({"well": True, "findings": []}), ["cert", "check"], {"cmd": "cert check"}, shown=["all is well"])
+        self.check(error("unavailable", "the data plane does not serve"), ["cert", "reload"], {"cmd": "cert reload"}, 3)
+
     def test_dnsbl_switch(self):
         for word, value in (("disable", True), ("enable", False)):
             self.check(ok({"zone": "bl.lab.example", "disabled": value}), ["dnsbl", word, "bl.lab.example"],

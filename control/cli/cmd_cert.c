@@ -1,0 +1,92 @@
+/*
+ * cmd_cert.c - cert list, cert check, cert reload.
+ */
+#include <string.h>
+
+#include "control/cli/cli.h"
+
+static void
+print_certificates(const json_t *result)
+{
+	static const struct cli_field columns[] = {
+		{ "certificate", "CERTIFICATE", CLI_TEXT },
+		{ "state", "STATE", CLI_TEXT },
+		{ "default", "DEFAULT", CLI_YES },
+		{ "key", "KEY", CLI_TEXT },
+		{ "not_after_at", "UNTIL", CLI_TIME },
+		{ "left_s", "LEFT", CLI_DURATION },
+		{ "names", "NAMES", CLI_TEXT },
+		{ "spki_sha256", "TLSA 3 1 1", CLI_TEXT },
+		{ "why", "REMARK", CLI_TEXT },
+	};
+	const char *error = cli_get_text(result, "error", ""), *note = cli_get_text(result, "note", "");
+
+	cli_print_table(cli_get(result, "certificates"), columns, ARRAY_LEN(columns),
+		"no certificates: STARTTLS is not offered");
+	if (error[0] != '\0')
+		cli_print_text(error), putchar('\n');
+	if (note[0] != '\0')
+		cli_print_text(note), putchar('\n');
+}
+
+int
+cmd_cert_list(struct cli *cli, int argc, char **argv)
+{
+	const char *pos[CLI_ARGS_MAX];
+	json_t *result;
+	int exit_code;
+
+	if (cli_arguments(cli, argc, argv, NULL, 0, 0, 0, pos) < 0)
+		return CLI_USAGE;
+	exit_code = cli_ask(cli, "cert list", NULL, &result);
+	if (result != NULL)
+		print_certificates(result);
+	json_decref(result);
+	return exit_code;
+}
+
+int
+cmd_cert_check(struct cli *cli, int argc, char **argv)
+{
+	static const struct cli_field columns[] = {
+		{ "severity", "SEVERITY", CLI_TEXT },
+		{ "about", "ABOUT", CLI_TEXT },
+		{ "text", "FINDING", CLI_TEXT },
+	};
+	const char *pos[CLI_ARGS_MAX];
+	json_t *result;
+	bool well;
+	int exit_code;
+
+	if (cli_arguments(cli, argc, argv, NULL, 0, 0, 0, pos) < 0)
+		return CLI_USAGE;
+	exit_code = cli_request(cli, "cert check", NULL, &result);
+	if (exit_code != CLI_OK)
+		return exit_code;
+	well = json_is_true(cli_get(result, "well"));
+	if (cli->json)
+		cli_print_json(result);
+	else
+		cli_print_table(cli_get(result, "findings"), columns, ARRAY_LEN(columns), "all is well");
+	json_decref(result);
+	return well ? CLI_OK : CLI_NOT_FOUND;
+}
+
+int
+cmd_cert_reload(struct cli *cli, int argc, char **argv)
+{
+	const char *pos[CLI_ARGS_MAX];
+	json_t *result;
+	int exit_code;
+
+	if (cli_arguments(cli, argc, argv, NULL, 0, 0, 0, pos) < 0)
+		return CLI_USAGE;
+	exit_code = cli_ask(cli, "cert reload", NULL, &result);
+	if (result == NULL)
+		return exit_code;
+	print_certificates(result);
+	if (!json_is_true(cli_get(result, "confirmed")))
+		puts("not every worker has confirmed these certificates yet");
+	json_decref(result);
+	return exit_code;
+}
