@@ -254,6 +254,21 @@ listener_role(struct member_ctx *m, struct conf_listener *l)
 		member_word(m, "role", words, ARRAY_LEN(words), ROLE_MX, &l->role);
 }
 
+/* AUTH on a listener of MTAs' mail: POLICY section 1 has it off. */
+static void
+listener_auth(struct member_ctx *m, struct conf_listener *l)
+{
+	static const char *const words[] = { "none", "relay" };
+	const config_setting_t *s = config_setting_get_member(m->group, "auth");
+
+	if (!member_word(m, "auth", words, ARRAY_LEN(words), 0, &l->auth_relay))
+		return;
+	if (l->role == ROLE_SUBMISSION && l->auth_relay)
+		reader_error(m->r, member_line_of(s), m->path,
+			"auth = \"relay\": a submission listener is spliced, so AUTH is the MTA's already; right is "
+			"none");
+}
+
 static void
 listener_addresses(struct member_ctx *m, struct conf_listener *l)
 {
@@ -342,6 +357,7 @@ read_listener(struct config_reader *r, const config_setting_t *s, int index)
 	listener_trusted(&m, l);
 	member_number(&m, "port", 1, 65535, l->role == ROLE_MX ? 25 : 587, &l->port);
 	listener_tls_read(&m, l);
+	listener_auth(&m, l);
 	member_bool(&m, "i_trust_the_backend", &r->listener_trusts[at]);
 	l->i_trust_the_backend = r->listener_trusts[at];
 	member_domains(&m, &c->listener_domains[at]);

@@ -155,8 +155,9 @@ struct conf_listener {
 	uint8_t role; /* enum conf_role */
 	uint8_t i_trust_the_backend;
 	uint16_t port;
-	uint8_t tls; /* enum conf_listener_tls */
-	uint8_t reserved_tls[3];
+	uint8_t tls;        /* enum conf_listener_tls */
+	uint8_t auth_relay; /* AUTH is carried to the default pool */
+	uint8_t reserved_tls[2];
 	uint32_t n_addrs;
 	struct ip_addr addr[CONF_ADDRS_MAX];
 	uint64_t pools; /* bit i: pool i may be routed to */
@@ -225,6 +226,7 @@ struct backend_state {
 	uint8_t probed;                            /* a probe ever succeeded: ext and size are valid */
 	uint32_t ext;                              /* enum ehlo_ext */
 	uint32_t probed_s, relaytest_s, changed_s; /* policy time */
+	uint32_t auth, reserved;                   /* mechanisms of AUTH, bits of smtp_auth.h */
 	uint64_t size_octets;                      /* SIZE offered, 0 = none given */
 	char words[256];                           /* what it said last, printable ASCII, for status and log */
 };

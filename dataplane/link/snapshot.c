@@ -371,6 +371,8 @@ check_listeners(const struct check *c, struct snapshot *s)
 
 		if (!terminated(l->name, sizeof(l->name)))
 			return refuse(c, "listener %u: a name without end", i);
+		if (l->auth_relay > 1)
+			return refuse(c, "listener %u: auth %u", i, l->auth_relay);
 		if (l->tls > LISTENER_TLS_IMPLICIT)
 			return refuse(c, "listener %u: tls %u", i, l->tls);
 		if (l->role > ROLE_SUBMISSION || l->n_addrs > CONF_ADDRS_MAX || l->port == 0)

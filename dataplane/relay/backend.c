@@ -139,6 +139,24 @@ backend_offer(const struct conf_listener *l, const struct conf_pool *pools, uint
 	*size_octets = largest;
 }
 
+uint32_t
+backend_offer_auth(const struct conf_listener *l, const struct conf_pool *pools, uint32_t n_pools,
+	const struct backend_state *states, uint32_t n_backends)
+{
+	uint32_t common = UINT32_MAX;
+	bool any = false;
+
+	if (!l->auth_relay || l->default_pool >= MIN(n_pools, CONF_POOLS_MAX))
+		return 0;
+	for (uint32_t i = 0; i < MIN(n_backends, CONF_BACKENDS_MAX); i++) {
+		if ((pools[l->default_pool].backends >> i & 1) == 0 || !is_in_service(&states[i]))
+			continue;
+		any = true;
+		common &= states[i].probed && (states[i].ext & EXT_AUTH) != 0 ? states[i].auth : 0;
+	}
+	return any ? common : 0;
+}
+
 /* --- states --- */
 
 static void
@@ -605,6 +623,7 @@ probe_conclude(struct backend_probe *p, uint32_t now_s)
 			s->probed_s = now_s;
 			s->ext = p->ehlo.ext;
 			s->size_octets = p->ehlo.size_octets;
+			s->auth = p->ehlo.auth;
 		}
 		backend_state_success(s, now_s);
 		return;

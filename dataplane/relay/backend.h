@@ -39,6 +39,10 @@ void backend_offer(const struct conf_listener *l, const struct conf_pool *pools,
 	const struct conf_backend *backends, const struct backend_state *states, uint32_t n_backends, uint32_t *ext,
 	uint64_t *size_octets);
 
+/* The AUTH mechanisms a listener with auth = relay offers: those of every backend of its default pool, where the exchange is carried. */
+uint32_t backend_offer_auth(const struct conf_listener *l, const struct conf_pool *pools, uint32_t n_pools,
+	const struct backend_state *states, uint32_t n_backends);
+
 /* The state's changes: pure, on a copy that the caller stores. Down after three failures in a row, up after one
  * success. */
 void backend_state_failure(struct backend_state *s, const char *words, uint32_t now_s);

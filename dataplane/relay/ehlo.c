@@ -12,6 +12,7 @@
 #include <strings.h>
 
 #include "dataplane/base/bug.h"
+#include "dataplane/smtp/smtp_auth.h"
 
 #define SIZE_DIGITS_MAX 20 /* RFC 1870 section 4 */
 
@@ -113,6 +114,8 @@ ehlo_line(const char *at, const char *end, struct ehlo *out)
 	out->ext |= ext;
 	if (ext == EXT_SIZE && word_take(&at, end, &arg))
 		out->size_octets = size_number(&arg);
+	while (ext == EXT_AUTH && word_take(&at, end, &arg))
+		out->auth |= smtp_auth_bit(arg.ptr, arg.len);
 	if (ext == EXT_XCLIENT)
 		out->xclient |= xclient_attrs(at, end);
 }

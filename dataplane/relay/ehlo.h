@@ -26,6 +26,7 @@ enum xclient_attr { /* as the backend lists them */
 struct ehlo {
 	uint32_t ext;         /* enum ehlo_ext */
 	uint32_t xclient;     /* enum xclient_attr, where EXT_XCLIENT */
+	uint32_t auth;        /* mechanisms, bits of smtp_auth.h, where EXT_AUTH */
 	uint64_t size_octets; /* SIZE's number; 0: none given, no fixed limit */
 };
 

@@ -16,6 +16,7 @@
  *   XCLIENT  the client's identity was sent; 220 is awaited, and nothing but 220 is good
  *   EHLO2    the greeting after XCLIENT, with the client's name
  *   READY    nothing is under way. With recipients accepted a transaction is open, without the connection is idle
+ *   AUTH     an AUTH exchange is under way: its answer is awaited, or a line of the client goes to the backend past us
  *   MAIL     MAIL is under way, alone or with RCPT behind it
  *   RCPT     RCPT is under way
  *   DATA     DATA, or a BDAT chunk whose octets are all sent, is under way
@@ -142,12 +143,21 @@ relay_say(struct relay *r, enum relay_action action)
 		r->after = action;
 }
 
+/* What AUTH said is nobody's business once it went out. */
+static void
+relay_forget_auth(struct relay *r)
+{
+	explicit_bzero(r->request, r->auth_octets);
+	r->auth_octets = 0;
+}
+
 static void
 relay_close(struct relay *r)
 {
 	r->stage = RELAY_STAGE_CLOSED;
 	r->out_len = r->out_sent = 0;
-	r->want_rcpt = r->want_reset = r->want_quit = false;
+	r->want_rcpt = r->want_reset = r->want_quit = r->want_auth = false;
+	relay_forget_auth(r);
 }
 
 /* Over, and nothing is owed but a new connection when one is needed. */
@@ -168,7 +178,7 @@ relay_fail(struct relay *r)
 	else
 		r->after_at = r->stage;
 	r->failed = true;
-	if (r->stage == RELAY_STAGE_BODY)
+	if (r->stage == RELAY_STAGE_BODY || r->stage == RELAY_STAGE_AUTH)
 		r->must_abort = true;
 	relay_close(r);
 	relay_say(r, RELAY_ACTION_FAILED);
@@ -202,6 +212,7 @@ relay_lose(struct relay *r, bool retry)
 		relay_fail(r);
 		return;
 	case RELAY_STAGE_XCLIENT:
+	case RELAY_STAGE_AUTH:
 	case RELAY_STAGE_DATA:
 	case RELAY_STAGE_BODY:
 	case RELAY_STAGE_DOT:
@@ -335,6 +346,7 @@ out_params(struct relay *r, const char *params)
 		{ "ENVID", EXT_DSN },
 		{ "NOTIFY", EXT_DSN },
 		{ "ORCPT", EXT_DSN },
+		{ "AUTH", EXT_AUTH },
 	};
 
 	for (const char *p = params; *p != '\0';) {
@@ -427,6 +439,25 @@ relay_greet_stage(const struct relay *r)
 	return r->client_address == CLIENT_ADDRESS_XCLIENT ? RELAY_STAGE_EHLO2 : RELAY_STAGE_EHLO;
 }
 
+static void
+relay_send_auth(struct relay *r, uint64_t now_us)
+{
+	r->want_auth = false;
+	if ((r->ehlo.ext & EXT_AUTH) == 0 || r->out_len + r->auth_octets + 2 > sizeof(r->out)) {
+		/* it was offered when the client heard of it: greeted by HELO, refused, or taken back meanwhile */
+		r->stage = RELAY_STAGE_AUTH;
+		relay_words_set(r, "AUTH is not offered to the client");
+		relay_fail(r);
+		return;
+	}
+	out_add(r, r->request, r->auth_octets);
+	if (r->auth_whole)
+		out_str(r, "\r\n");
+	r->auth_line = !r->auth_whole;
+	relay_forget_auth(r);
+	relay_await(r, RELAY_STAGE_AUTH, now_us);
+}
+
 /* Nothing is under way: begins what waits. */
 static void
 relay_advance(struct relay *r, uint64_t now_us)
@@ -442,6 +473,8 @@ relay_advance(struct relay *r, uint64_t now_us)
 		r->want_reset = false;
 		out_str(r, "RSET\r\n");
 		relay_await(r, RELAY_STAGE_RSET, now_us);
+	} else if (r->want_auth) {
+		relay_send_auth(r, now_us);
 	} else if (r->want_rcpt && r->ehlo_refused) {
 		r->ehlo_refused = false;
 		r->setup_end_us = now_us + r->total_us;
@@ -671,6 +704,27 @@ relay_in_rcpt(struct relay *r, uint64_t now_us)
 	relay_ready(r, now_us);
 }
 
+/* Whatever its answer says, none of it is for the log. */
+static void
+relay_in_auth(struct relay *r, uint64_t now_us)
+{
+	const uint16_t code = r->parser.reply.code;
+
+	r->words[0] = '\0';
+	if (r->auth_line || (code != 235 && code != 334 && !is_passable_refusal(code))) {
+		relay_nonsense(r);
+		return;
+	}
+	relay_pass(r, RELAY_ACTION_AUTH_REPLY);
+	if (code == 334) {
+		r->auth_line = true;
+		relay_await(r, RELAY_STAGE_AUTH, now_us);
+		return;
+	}
+	count(r, code == 235 ? CTR_relay_auth_accepted : CTR_relay_auth_refused);
+	relay_ready(r, now_us);
+}
+
 /* DATA's answer, or that to a chunk which is not the last. */
 static void
 relay_in_data(struct relay *r, uint64_t now_us)
@@ -778,6 +832,9 @@ relay_handle_reply(struct relay *r, uint64_t now_us)
 		return;
 	case RELAY_STAGE_XCLIENT:
 		relay_in_xclient(r, now_us);
+		return;
+	case RELAY_STAGE_AUTH:
+		relay_in_auth(r, now_us);
 		return;
 	case RELAY_STAGE_MAIL:
 		relay_in_mail(r, now_us);
@@ -897,8 +954,11 @@ relay_output(struct relay *r, uint8_t *out, uint32_t n)
 	n = MIN(n, r->out_len - r->out_sent);
 	memcpy(out, r->out + r->out_sent, n);
 	r->out_sent += n;
-	if (r->out_sent == r->out_len)
+	if (r->out_sent == r->out_len) {
+		if (r->stage == RELAY_STAGE_AUTH)
+			explicit_bzero(r->out, r->out_len);
 		r->out_len = r->out_sent = 0;
+	}
 	return n;
 }
 
@@ -945,6 +1005,7 @@ static bool
 relay_answer_owed(const struct relay *r)
 {
 	switch ((enum relay_stage)r->stage) {
+	case RELAY_STAGE_AUTH:
 	case RELAY_STAGE_MAIL:
 	case RELAY_STAGE_RCPT:
 	case RELAY_STAGE_DATA:
@@ -986,6 +1047,23 @@ relay_rcpt(struct relay *r, const char *from, const char *mail_params, const cha
 	r->size_octets = size_octets;
 	r->request_end_us = now_us + r->reply_us;
 	r->want_rcpt = true;
+	relay_advance(r, now_us);
+}
+
+void
+relay_auth(struct relay *r, const char *text, uint32_t len_octets, bool whole, uint64_t now_us)
+{
+	if (r->stage == RELAY_STAGE_CLOSED || r->stage == RELAY_STAGE_QUIT) {
+		relay_say_over(r, true);
+		return;
+	}
+	BUG_ON(r->want_rcpt || r->want_auth || r->n_accepted > 0 || len_octets > sizeof(r->request));
+	BUG_ON(!r->muted && relay_answer_owed(r));
+	memcpy(r->request, text, len_octets);
+	r->auth_octets = (uint16_t)len_octets;
+	r->auth_whole = whole;
+	r->want_auth = true;
+	r->request_end_us = now_us + r->reply_us;
 	relay_advance(r, now_us);
 }
 
@@ -1042,6 +1120,11 @@ relay_bdat(struct relay *r, uint64_t n_octets, bool last, uint64_t now_us)
 void
 relay_body_sent(struct relay *r, uint32_t octets, bool end, uint64_t now_us)
 {
+	if (r->stage == RELAY_STAGE_AUTH) {
+		r->phase_us = now_us;
+		r->auth_line = !end;
+		return;
+	}
 	if (r->stage != RELAY_STAGE_BODY)
 		return; /* it failed in this very turn */
 	r->phase_us = now_us;
@@ -1062,7 +1145,8 @@ relay_reset(struct relay *r, uint64_t now_us)
 	case RELAY_STAGE_QUIT:
 		r->n_accepted = 0;
 		return;
-	case RELAY_STAGE_BODY: /* RSET would be a line of the message */
+	case RELAY_STAGE_AUTH: /* RSET would be a line of the exchange */
+	case RELAY_STAGE_BODY: /* or of the message */
 		r->must_abort = true;
 		relay_end(r);
 		return;
@@ -1101,7 +1185,8 @@ relay_quit(struct relay *r, uint64_t now_us)
 		return;
 	case RELAY_STAGE_QUIT:
 		return;
-	case RELAY_STAGE_BODY: /* QUIT would be a line of the message */
+	case RELAY_STAGE_AUTH: /* QUIT would be a line of the exchange */
+	case RELAY_STAGE_BODY: /* or of the message */
 		r->must_abort = true;
 		relay_end(r);
 		return;
@@ -1147,6 +1232,8 @@ relay_stage_end_us(const struct relay *r)
 	case RELAY_STAGE_DATA:
 	case RELAY_STAGE_RSET:
 		return r->phase_us + r->reply_us;
+	case RELAY_STAGE_AUTH: /* while a line of the client is under way, the dialogue has the time for it */
+		return r->auth_line ? UINT64_MAX : r->phase_us + r->reply_us;
 	case RELAY_STAGE_BODY:
 		return r->phase_us + r->stall_us;
 	case RELAY_STAGE_DOT:
@@ -1167,7 +1254,7 @@ relay_deadline_us(const struct relay *r)
 
 	if (r->action != RELAY_ACTION_NONE || r->after != RELAY_ACTION_NONE)
 		return 0;
-	return r->want_rcpt ? MIN(end_us, r->request_end_us) : end_us;
+	return r->want_rcpt || r->want_auth ? MIN(end_us, r->request_end_us) : end_us;
 }
 
 static void
@@ -1180,6 +1267,7 @@ relay_timeout(struct relay *r)
 		[RELAY_STAGE_XCLIENT] = "no answer to XCLIENT in time",
 		[RELAY_STAGE_EHLO2] = "no answer to EHLO in time",
 		[RELAY_STAGE_READY] = "",
+		[RELAY_STAGE_AUTH] = "no answer to AUTH in time",
 		[RELAY_STAGE_MAIL] = "no answer to MAIL in time",
 		[RELAY_STAGE_RCPT] = "no answer to RCPT in time",
 		[RELAY_STAGE_DATA] = "no answer to DATA in time",
@@ -1252,7 +1340,7 @@ relay_is_idle(const struct relay *r)
 {
 	/* a recipient asked for during RSET is held until its answer */
 	return (r->stage == RELAY_STAGE_READY || r->stage == RELAY_STAGE_RSET) && r->n_accepted == 0 && !r->want_rcpt &&
-	       !r->want_quit;
+	       !r->want_auth && !r->want_quit;
 }
 
 bool
@@ -1264,7 +1352,8 @@ relay_has_transaction(const struct relay *r)
 bool
 relay_wants_body(const struct relay *r)
 {
-	return r->stage == RELAY_STAGE_BODY && r->out_sent == r->out_len && r->action == RELAY_ACTION_NONE;
+	return (r->stage == RELAY_STAGE_BODY || (r->stage == RELAY_STAGE_AUTH && r->auth_line)) &&
+	       r->out_sent == r->out_len && r->action == RELAY_ACTION_NONE;
 }
 
 bool

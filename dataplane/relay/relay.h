@@ -46,7 +46,8 @@ struct relay_backend {
 enum relay_stage { /* where a failure happened, for log and status */
 #define RELAY_STAGES(X)                                                                                                \
 	X(CONNECT)                                                                                                     \
-	X(BANNER) X(EHLO) X(XCLIENT) X(EHLO2) X(READY) X(MAIL) X(RCPT) X(DATA) X(BODY) X(DOT) X(RSET) X(QUIT) X(CLOSED)
+	X(BANNER)                                                                                                      \
+	X(EHLO) X(XCLIENT) X(EHLO2) X(READY) X(AUTH) X(MAIL) X(RCPT) X(DATA) X(BODY) X(DOT) X(RSET) X(QUIT) X(CLOSED)
 #define X(name) RELAY_STAGE_##name,
 	RELAY_STAGES(X)
 #undef X
@@ -57,6 +58,7 @@ const char *relay_stage_name(enum relay_stage stage);
 enum relay_action {
 	RELAY_ACTION_NONE,
 	RELAY_ACTION_RCPT_REPLY,    /* relay_reply() answers the recipient (already mapped by POLICY section 5) */
+	RELAY_ACTION_AUTH_REPLY,    /* relay_reply() answers AUTH or a line of its exchange */
 	RELAY_ACTION_DATA_REPLY,    /* relay_reply() answers DATA or a BDAT chunk */
 	RELAY_ACTION_MESSAGE_REPLY, /* relay_reply() answers the end of data */
 	RELAY_ACTION_FAILED, /* our failure or the backend's: relay_reply() is the 451 to give; relay_stage() where */
@@ -93,6 +95,12 @@ void relay_disconnected(struct relay *r, uint64_t now_us);
  * The first recipient of a transaction sends MAIL before it. */
 void relay_rcpt(struct relay *r, const char *from, const char *mail_params, const char *rcpt, const char *rcpt_params,
 	uint32_t needs, uint64_t size_octets, uint64_t now_us);
+/*
+ * AUTH, as the client wrote it, 7-bit and without an octet that could end a line; at once after relay_init() or when idle. whole: nothing
+ * of its line is missing; else the rest follows as body octets while relay_wants_body(), like every later line of the exchange (after a
+ * 334), each with its CRLF and end set. Answered by AUTH_REPLY. Nothing of it is kept once it is sent, nor in relay_words().
+ */
+void relay_auth(struct relay *r, const char *text, uint32_t len_octets, bool whole, uint64_t now_us);
 /* The recipient asked for must be answered by at_us, if that is earlier than reply_ms after relay_rcpt(): for a second
  * backend, tried while the client waits for one reply. */
 void relay_limit(struct relay *r, uint64_t at_us);

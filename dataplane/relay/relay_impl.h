@@ -23,7 +23,7 @@ struct relay {
 	uint8_t client_address; /* enum conf_client_address */
 
 	/* what the worker asked for and could not be sent yet */
-	bool want_rcpt, want_reset, want_quit;
+	bool want_rcpt, want_reset, want_quit, want_auth;
 	bool muted; /* the command under way was given up: its answer is read and dropped */
 
 	/* the dialogue with the backend */
@@ -39,6 +39,7 @@ struct relay {
 	bool rcpt_sent;    /* pipelined behind MAIL */
 	bool early;        /* octets came while the message was being sent */
 	bool bdat, bdat_last;
+	bool auth_whole, auth_line; /* the command's line is whole; a line of the client goes to the backend past us */
 	uint32_t n_accepted;
 	uint64_t bdat_left_octets;
 	struct ehlo ehlo;
@@ -56,7 +57,8 @@ struct relay {
 	uint32_t needs;
 	uint64_t size_octets;
 	uint16_t mail_params_at, rcpt_at, rcpt_params_at;
-	bool request_broken; /* an octet that cannot be in a command, or too long */
+	uint16_t auth_octets; /* of AUTH, which lies in request instead */
+	bool request_broken;  /* an octet that cannot be in a command, or too long */
 	char request[RELAY_REQUEST_MAX_OCTETS];
 
 	uint32_t out_len, out_sent;

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "dataplane/base/bug.h"
+#include "dataplane/smtp/smtp_auth.h"
 #include "dataplane/smtp/smtp_path.h"
 
 #define ST(name) (1u << SMTP_ST_##name)
@@ -104,6 +105,13 @@ ehlo_line(struct smtp_session *s, char separator, const char *word)
 	smtp_say_raw(s, line, n + 6);
 }
 
+/* Not in the clear where there is TLS to be had (RFC 4954 section 4). */
+static bool
+auth_offered(const struct smtp_session *s, const struct smtp_env *env)
+{
+	return env->auth != 0 && (s->tls || !env->starttls);
+}
+
 static void
 apply_ehlo(struct smtp_session *s, const struct smtp_env *env, struct smtp_str args)
 {
@@ -118,8 +126,8 @@ apply_ehlo(struct smtp_session *s, const struct smtp_env *env, struct smtp_str a
 		{ EXT_CHUNKING, "CHUNKING" },
 		{ EXT_CHUNKING | EXT_BINARYMIME, "BINARYMIME" },
 	};
-	const char *keyword[ARRAY_LEN(offers) + 3];
-	char size[32];
+	const char *keyword[ARRAY_LEN(offers) + 4];
+	char size[32], auth[4 + SMTP_AUTH_NAMES_MAX_OCTETS];
 	uint32_t n = 0;
 
 	take_helo(s, args, true);
@@ -134,6 +142,12 @@ apply_ehlo(struct smtp_session *s, const struct smtp_env *env, struct smtp_str a
 	for (uint32_t i = 0; i < ARRAY_LEN(offers); i++)
 		if ((env->ext & offers[i].ext) == offers[i].ext)
 			keyword[n++] = offers[i].keyword;
+	if (auth_offered(s, env)) {
+		memcpy(auth, "AUTH", 4);
+		smtp_auth_names(env->auth, auth + 4);
+		keyword[n++] = auth;
+		s->offered |= EXT_AUTH;
+	}
 	ehlo_line(s, '-', env->conf->hostname);
 	for (uint32_t i = 0; i < n; i++)
 		ehlo_line(s, i + 1 < n ? '-' : ' ', keyword[i]);
@@ -177,7 +191,16 @@ keep_params(struct smtp_str text, char out[SMTP_PARAMS_MAX_OCTETS], uint16_t *le
 	return true;
 }
 
-enum { SEEN_SIZE = 1, SEEN_BODY = 2, SEEN_UTF8 = 4, SEEN_RET = 8, SEEN_ENVID = 16, SEEN_NOTIFY = 32, SEEN_ORCPT = 64 };
+enum {
+	SEEN_SIZE = 1,
+	SEEN_BODY = 2,
+	SEEN_UTF8 = 4,
+	SEEN_RET = 8,
+	SEEN_ENVID = 16,
+	SEEN_NOTIFY = 32,
+	SEEN_ORCPT = 64,
+	SEEN_AUTH = 128
+};
 
 static const struct smtp_refusal bad_param = { 501, "5.5.4", "Bad value of a parameter" };
 
@@ -246,6 +269,9 @@ mail_param(
 		return fine_if(
 			seen_first(seen, SEEN_ENVID) && p->value.len_octets <= 100 && smtp_str_is_xtext(p->value));
 	}
+	if (smtp_str_is(p->name, "AUTH") && (ext & EXT_AUTH) != 0) /* RFC 4954 section 5: xtext, or <> */
+		return fine_if(
+			seen_first(seen, SEEN_AUTH) && p->value.len_octets <= 500 && smtp_str_is_xtext(p->value));
 	return refusal(555, "5.5.4", "Unsupported parameter of MAIL");
 }
 
@@ -597,7 +623,7 @@ apply_help(struct smtp_session *s, const struct smtp_env *env, struct smtp_str a
 	smtp_say(s, 214, "2.0.0", "EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT");
 }
 
-/* EXPN, AUTH, ETRN, and what only a trusted peer may say: XCLIENT, XFORWARD, PROXY. Never forwarded. */
+/* EXPN, ETRN, and what only a trusted peer may say: XCLIENT, XFORWARD, PROXY. Never forwarded. */
 static struct smtp_refusal
 check_never(struct smtp_session *s, const struct smtp_env *env, struct smtp_str args)
 {
@@ -605,6 +631,58 @@ check_never(struct smtp_session *s, const struct smtp_env *env, struct smtp_str 
 	(void)env;
 	(void)args;
 	return refusal(502, "5.5.1", "Command not implemented");
+}
+
+/*
+ * AUTH on a listener that carries it to the backend. The mechanism must be one that was offered: -PLUS binds to a TLS channel that ends
+ * here, and by EXTERNAL a backend would take the client for us.
+ */
+static struct smtp_refusal
+check_auth(struct smtp_session *s, const struct smtp_env *env, struct smtp_str args)
+{
+	uint32_t n = 0;
+
+	if (env->auth == 0 && (s->offered & EXT_AUTH) != 0 && s->esmtp)
+		return refusal(454, "4.7.0", "Temporary authentication failure, please try again later");
+	if (env->auth == 0)
+		return check_never(s, env, args);
+	if (s->state != SMTP_ST_READY || !s->esmtp)
+		return refusal(503, "5.5.1",
+			s->state == SMTP_ST_GREETED || !s->esmtp ? "Send EHLO first"
+								 : "AUTH is not allowed inside a transaction");
+	if (s->authenticated)
+		return refusal(503, "5.5.1", "Already authenticated");
+	if (!auth_offered(s, env))
+		return refusal(538, "5.7.11", "Encryption required for authentication");
+	while (n < args.len_octets && args.ptr[n] != ' ')
+		n++;
+	for (uint32_t i = 0; i < args.len_octets; i++)
+		if (args.ptr[i] < 0x20 || args.ptr[i] > 0x7e)
+			return refusal(501, "5.5.2", "Line holds octets that are not allowed");
+	if (n == 0)
+		return refusal(501, "5.5.4", "Syntax: AUTH mechanism");
+	if ((smtp_auth_bit(args.ptr, n) & env->auth) == 0)
+		return refusal(504, "5.5.4", "Unrecognized authentication type");
+	return fine;
+}
+
+/* The command as one line; what came with it lies in the client's segment or in the line's own room. */
+static void
+apply_auth(struct smtp_session *s, const struct smtp_env *env, struct smtp_str args)
+{
+	memmove(s->line.text + 5, args.ptr, args.len_octets);
+	memcpy(s->line.text, "AUTH ", 5);
+	smtp_auth_begin(s, env, args.len_octets + 5, true);
+}
+
+void
+smtp_auth_begin(struct smtp_session *s, const struct smtp_env *env, uint32_t len_octets, bool whole)
+{
+	counter_inc(env->counters, CTR_smtp_auths);
+	s->auth_octets = (uint16_t)len_octets;
+	s->auth_whole = whole;
+	smtp_tell(s, SMTP_ACTION_AUTH);
+	smtp_state_set(s, SMTP_ST_AUTH_WAIT);
 }
 
 static struct smtp_refusal
@@ -616,6 +694,8 @@ check_starttls(struct smtp_session *s, const struct smtp_env *env, struct smtp_s
 		return check_never(s, env, args);
 	if (s->state == SMTP_ST_GREETED)
 		return refusal(503, "5.5.1", "Send EHLO first");
+	if (s->authenticated) /* the session would have to be forgotten, which the backend cannot be told */
+		return refusal(503, "5.5.1", "Already authenticated");
 	return check_no_args(s, env, args);
 }
 
@@ -664,7 +744,7 @@ static const struct smtp_cmd commands[] = {
 	{ "HELP",     ST_ANY,                                  false, check_any,      apply_help },
 	{ "STARTTLS", ST_ANY,                                  false, check_starttls, apply_starttls },
 	{ "EXPN",     ST_ANY,                                  false, check_never,    apply_noop },
-	{ "AUTH",     ST_ANY,                                  false, check_never,    apply_noop },
+	{ "AUTH",     ST_ANY,                                  false, check_auth,     apply_auth },
 	{ "ETRN",     ST_ANY,                                  false, check_never,    apply_noop },
 	{ "XCLIENT",  ST_ANY,                                  false, check_never,    apply_noop },
 	{ "XFORWARD", ST_ANY,                                  false, check_never,    apply_noop },
@@ -691,6 +771,12 @@ smtp_cmd_find(struct smtp_str line, struct smtp_str *args)
 		if (smtp_str_is(verb, commands[i].name))
 			return &commands[i];
 	return NULL;
+}
+
+bool
+smtp_cmd_is_auth(const struct smtp_cmd *cmd)
+{
+	return cmd != NULL && cmd->apply == apply_auth;
 }
 
 const struct smtp_refusal smtp_only_quit = { 503, "5.5.1", "No service for you here, only QUIT" };

@@ -21,6 +21,7 @@ struct smtp_cmd {
 
 /* The row of the line's first word, in any case; *args is what follows, without spaces around it. NULL: nobody knows it. */
 const struct smtp_cmd *smtp_cmd_find(struct smtp_str line, struct smtp_str *args);
+bool smtp_cmd_is_auth(const struct smtp_cmd *cmd); /* NULL: no */
 /* What any other command gets behind a refusing banner. */
 extern const struct smtp_refusal smtp_only_quit;
 /* Why cmd is out of order now. */

@@ -14,6 +14,8 @@
  *   MAIL      A sender, no accepted recipient yet: none given, or all answered 4xx or 5xx.
  *   RCPT      One accepted recipient or more. DATA or BDAT may follow.
  *   RCPT_WAIT The caller judges a recipient; commands behind it wait.
+ *   AUTH_WAIT The caller carries AUTH, or a line of its exchange, to a backend; commands behind it wait.
+ *   AUTH      The client's line of the exchange passes unread to its CRLF: nothing of it is kept here.
  *   DATA_WAIT The caller answers DATA, or says whether a chunk may pass.
  *   DATA      Octets of the message pass: to CRLF.CRLF, or as many as BDAT said.
  *   CHUNK     Between two chunks of one message. BDAT goes on with it, RSET, EHLO and QUIT end it.
@@ -38,6 +40,7 @@
 #define SMTP_RATE_GRACE_US (60 * 1000000ull)
 
 static_assert(SMTP_REPLY_MAX_OCTETS <= SMTP_LINE_MAX_OCTETS, "a held reply lies in the line's room");
+static_assert(SMTP_AUTH_LINE_MAX_OCTETS <= UINT16_MAX, "counted in 16 bits");
 static_assert(SMTP_ACTION_CLOSE < 16, "pending has a bit for each action");
 
 const char *
@@ -133,7 +136,7 @@ smtp_say(struct smtp_session *s, uint16_t code, const char *enhanced, const char
 void
 smtp_close(struct smtp_session *s, uint16_t code, const char *enhanced, const char *text, enum smtp_action how)
 {
-	const bool message = s->state == SMTP_ST_DATA || s->state == SMTP_ST_CHUNK;
+	const bool message = s->state == SMTP_ST_DATA || s->state == SMTP_ST_CHUNK || s->state == SMTP_ST_AUTH;
 
 	s->pending &= 1u << SMTP_ACTION_ABORT;
 	if (message)
@@ -263,6 +266,7 @@ smtp_session_tls_started(struct smtp_session *s, const struct smtp_env *env, uin
 	/* RFC 3207 section 4.2: nothing said before counts any more */
 	s->tls = true;
 	s->tls_wait = false;
+	s->authenticated = false;
 	s->esmtp = false;
 	s->helo[0] = '\0';
 	s->chunks_failed = 0;
@@ -325,6 +329,25 @@ bad_line(struct smtp_session *s, const struct smtp_env *env, enum counter which,
 		smtp_refuse(s, env, (struct smtp_refusal){ 500, "5.5.2", text }, true);
 }
 
+/* A command that is longer than any of ours: only AUTH may be, and passes on from here. False: it is none, or not to be had. */
+static bool
+long_auth(struct smtp_session *s, const struct smtp_env *env)
+{
+	struct smtp_str args;
+	const struct smtp_str line = { s->line.text, SMTP_LINE_MAX_OCTETS };
+	const struct smtp_cmd *cmd = smtp_cmd_find(line, &args);
+
+	for (uint32_t i = 0; i < line.len_octets; i++)
+		if (line.ptr[i] < 0x20 || line.ptr[i] > 0x7e)
+			return false;
+	if (!smtp_cmd_is_auth(cmd) || (cmd->states & 1u << s->state) == 0 || cmd->check(s, env, args).code != 0 ||
+		!smtp_count_command(s, env))
+		return false;
+	counter_inc(env->counters, CTR_smtp_commands);
+	smtp_auth_begin(s, env, SMTP_LINE_MAX_OCTETS, false);
+	return true;
+}
+
 /* Reads up to the end of one line. Returns octets consumed. */
 static uint32_t
 command_input(
@@ -333,8 +356,13 @@ command_input(
 	struct smtp_str line = { NULL, 0 };
 	uint32_t used;
 	const bool offered = s->esmtp; /* the first EHLO's reply offers PIPELINING */
-	const enum smtp_line_result result = smtp_line_input(&s->line, data, len_octets, &used, &line);
+	/* what fills the room to its last octet is looked at before more is dropped: AUTH may be longer */
+	const uint32_t room =
+		s->line.len_octets < SMTP_LINE_MAX_OCTETS ? SMTP_LINE_MAX_OCTETS - s->line.len_octets : UINT32_MAX;
+	const enum smtp_line_result result = smtp_line_input(&s->line, data, MIN(len_octets, room), &used, &line);
 
+	if (result == SMTP_LINE_MORE && s->line.len_octets == SMTP_LINE_MAX_OCTETS && long_auth(s, env))
+		s->since_us = now_us;
 	if (result == SMTP_LINE_MORE) /* a slow trickle does not prolong the period for one command */
 		return used;
 	s->since_us = now_us;
@@ -502,6 +530,48 @@ body_input(struct smtp_session *s, const struct smtp_env *env, const struct buf_
 	return text_input(s, env, in, room_octets, body, n_body);
 }
 
+/*
+ * A line of an AUTH exchange: its octets pass to the backend up to CRLF, and nothing but printable ASCII does, so that no line of it can
+ * hold a command (a backend may take a lone LF for a line's end).
+ */
+static uint32_t
+auth_input(struct smtp_session *s, const struct smtp_env *env, const struct buf_view *in, uint32_t room_octets,
+	struct buf_view *body, uint32_t *n_body)
+{
+	static const uint8_t crlf[] = "\r\n";
+	uint32_t n = 0;
+
+	if (room_octets < SMTP_BODY_ROOM_MIN_OCTETS || *n_body + 2 > SMTP_BODY_VIEWS_MAX)
+		return 0;
+	if (s->auth_cr && in->ptr[0] == '\n') {
+		body[(*n_body)++] = (struct buf_view){ .ptr = crlf, .len_octets = 2 };
+		s->auth_cr = false;
+		smtp_tell(s, SMTP_ACTION_AUTH_LINE);
+		smtp_state_set(s, SMTP_ST_AUTH_WAIT);
+		return 1;
+	}
+	while (n < MIN(in->len_octets, room_octets - 2) && in->ptr[n] >= 0x20 && in->ptr[n] <= 0x7e)
+		n++;
+	s->auth_line_octets = (uint16_t)MIN(s->auth_line_octets + n, SMTP_AUTH_LINE_MAX_OCTETS);
+	if (s->auth_cr || (n < in->len_octets && in->ptr[n] != '\r' && (in->ptr[n] < 0x20 || in->ptr[n] > 0x7e))) {
+		counter_inc(env->counters, CTR_smtp_noise_lines);
+		smtp_close(s, 500, "5.5.2", "Authentication line holds octets that are not allowed", SMTP_ACTION_CLOSE);
+		return in->len_octets;
+	}
+	if (s->auth_line_octets > SMTP_AUTH_LINE_MAX_OCTETS - 2) {
+		counter_inc(env->counters, CTR_smtp_long_lines);
+		smtp_close(s, 500, "5.5.6", "Authentication line too long", SMTP_ACTION_CLOSE);
+		return in->len_octets;
+	}
+	if (n > 0)
+		body[(*n_body)++] = (struct buf_view){ in->ptr, n, in->buf };
+	if (n < in->len_octets && in->ptr[n] == '\r') {
+		s->auth_cr = true;
+		n++;
+	}
+	return n;
+}
+
 static uint32_t
 swallow_input(struct smtp_session *s, const struct buf_view *in, uint64_t now_us)
 {
@@ -551,9 +621,12 @@ input_step(struct smtp_session *s, const struct smtp_env *env, const struct buf_
 	case SMTP_ST_REFUSED:
 		return has_room_to_reply(s) ? command_input(s, env, in->ptr, in->len_octets, now_us) : 0;
 	case SMTP_ST_RCPT_WAIT:
+	case SMTP_ST_AUTH_WAIT:
 	case SMTP_ST_DATA_WAIT:
 	case SMTP_ST_END_WAIT:
 		return 0;
+	case SMTP_ST_AUTH:
+		return has_room_to_reply(s) ? auth_input(s, env, in, room_octets, body, n_body) : 0;
 	case SMTP_ST_DATA:
 		return has_room_to_reply(s) ? body_input(s, env, in, room_octets, body, n_body, now_us) : 0;
 	case SMTP_ST_SWALLOW:
@@ -625,6 +698,8 @@ smtp_session_eof(struct smtp_session *s)
 	case SMTP_ST_MAIL:
 	case SMTP_ST_RCPT:
 	case SMTP_ST_RCPT_WAIT:
+	case SMTP_ST_AUTH_WAIT:
+	case SMTP_ST_AUTH:
 	case SMTP_ST_SWALLOW:
 	case SMTP_ST_REFUSED:
 	case SMTP_ST_CLOSING:
@@ -632,7 +707,8 @@ smtp_session_eof(struct smtp_session *s)
 	}
 	s->pending = 0;
 	smtp_state_set(s, SMTP_ST_CLOSING);
-	return was == SMTP_ST_DATA_WAIT || was == SMTP_ST_DATA || was == SMTP_ST_CHUNK || was == SMTP_ST_END_WAIT;
+	return was == SMTP_ST_DATA_WAIT || was == SMTP_ST_DATA || was == SMTP_ST_CHUNK || was == SMTP_ST_END_WAIT ||
+	       was == SMTP_ST_AUTH || was == SMTP_ST_AUTH_WAIT;
 }
 
 /* --- answers --- */
@@ -662,6 +738,71 @@ smtp_session_rcpt_answer(
 	}
 	smtp_state_set(s, e->n_rcpts > 0 ? SMTP_ST_RCPT : SMTP_ST_MAIL);
 	s->since_us = now_us;
+	give_reply(s, r);
+}
+
+struct buf_view
+smtp_session_auth_text(const struct smtp_session *s, bool *whole)
+{
+	*whole = s->auth_whole;
+	return (struct buf_view){ .ptr = (const uint8_t *)s->line.text, .len_octets = s->auth_octets };
+}
+
+/* The command's text is nobody's business any more. */
+static void
+auth_forget(struct smtp_session *s)
+{
+	explicit_bzero(s->line.text, s->auth_octets);
+	s->auth_octets = 0;
+	smtp_line_init(&s->line);
+}
+
+void
+smtp_session_auth_rest(struct smtp_session *s, uint64_t now_us)
+{
+	if (s->state == SMTP_ST_CLOSING)
+		return;
+	BUG_ON(s->state != SMTP_ST_AUTH_WAIT || s->auth_whole);
+	s->auth_line_octets = s->auth_octets;
+	auth_forget(s);
+	s->auth_whole = true;
+	s->auth_cr = false;
+	s->since_us = now_us;
+	smtp_state_set(s, SMTP_ST_AUTH);
+}
+
+void
+smtp_session_auth_answer(
+	struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *r, uint64_t now_us)
+{
+	if (s->state == SMTP_ST_CLOSING)
+		return;
+	BUG_ON(s->state != SMTP_ST_AUTH_WAIT && s->state != SMTP_ST_AUTH);
+	if (s->state == SMTP_ST_AUTH ||
+		!s->auth_whole) { /* a line of the client is not read to its end: no reply would stand in its place */
+		auth_forget(s);
+		smtp_close(
+			s, 421, "4.7.0", "Temporary authentication failure, please try again later", SMTP_ACTION_CLOSE);
+		return;
+	}
+	s->pending &= (uint16_t) ~(1u << SMTP_ACTION_AUTH_LINE);
+	auth_forget(s);
+	s->auth_line_octets = 0;
+	s->auth_cr = false;
+	s->since_us = now_us;
+	smtp_state_set(s, r->code == 334 ? SMTP_ST_AUTH : SMTP_ST_READY);
+	if (r->code == 235) {
+		counter_inc(env->counters, CTR_smtp_authenticated);
+		s->authenticated = true;
+	}
+	if (r->code >= 500) {
+		counter_inc(env->counters, CTR_smtp_errors);
+		if (env->conf->errors_max > 0 && ++s->n_errors > env->conf->errors_max) {
+			counter_inc(env->counters, CTR_smtp_too_many_errors);
+			smtp_close(s, 421, "4.7.0", "Too many errors", SMTP_ACTION_CLOSE);
+			return;
+		}
+	}
 	give_reply(s, r);
 }
 
@@ -752,6 +893,8 @@ smtp_session_data_failed(
 	case SMTP_ST_MAIL:
 	case SMTP_ST_RCPT:
 	case SMTP_ST_RCPT_WAIT:
+	case SMTP_ST_AUTH_WAIT:
+	case SMTP_ST_AUTH:
 	case SMTP_ST_REFUSED:
 	case SMTP_ST_CLOSING:
 		break;
@@ -791,6 +934,8 @@ smtp_session_shut(struct smtp_session *s, const struct smtp_env *env, const char
 		break;
 	case SMTP_ST_RCPT: /* a recipient is accepted: its message may be on the way */
 	case SMTP_ST_RCPT_WAIT:
+	case SMTP_ST_AUTH_WAIT:
+	case SMTP_ST_AUTH:
 	case SMTP_ST_DATA_WAIT:
 	case SMTP_ST_DATA:
 	case SMTP_ST_CHUNK:
@@ -863,6 +1008,7 @@ smtp_session_deadline_us(const struct smtp_session *s, const struct smtp_env *en
 	case SMTP_ST_MAIL:
 	case SMTP_ST_RCPT:
 	case SMTP_ST_CHUNK:
+	case SMTP_ST_AUTH:
 	case SMTP_ST_REFUSED:
 		return s->since_us + env->conf->command_timeout_s * 1000000ull;
 	case SMTP_ST_DATA:
@@ -870,6 +1016,7 @@ smtp_session_deadline_us(const struct smtp_session *s, const struct smtp_env *en
 		return data_deadline_us(s, env->conf);
 	case SMTP_ST_PAUSE:
 	case SMTP_ST_RCPT_WAIT:
+	case SMTP_ST_AUTH_WAIT:
 	case SMTP_ST_DATA_WAIT:
 	case SMTP_ST_END_WAIT:
 	case SMTP_ST_CLOSING:
@@ -896,6 +1043,12 @@ bool
 smtp_session_is_esmtp(const struct smtp_session *s)
 {
 	return s->esmtp;
+}
+
+bool
+smtp_session_is_authenticated(const struct smtp_session *s)
+{
+	return s->authenticated;
 }
 
 bool

@@ -26,6 +26,7 @@
 #define SMTP_PATH_MAX_OCTETS      320  /* 64 + 1 + 255, RFC 5321 4.5.3.1, without angle brackets */
 #define SMTP_PARAMS_MAX_OCTETS    1024
 #define SMTP_HELO_MAX_OCTETS      256
+#define SMTP_AUTH_LINE_MAX_OCTETS 12288 /* RFC 4954 section 4, of a line of an exchange with its CRLF */
 #define SMTP_BODY_VIEWS_MAX       16
 #define SMTP_BODY_ROOM_MIN_OCTETS 8 /* with less room no octet of a message is taken */
 
@@ -35,6 +36,7 @@ struct smtp_env {
 	uint32_t ext;         /* enum ehlo_ext offered on this listener, as POLICY section 5 derives it */
 	uint64_t size_octets; /* SIZE to offer: the largest; 0 = "SIZE" is not offered */
 	bool starttls;        /* offer STARTTLS */
+	uint32_t auth;        /* AUTH mechanisms to offer (smtp_auth.h); 0: AUTH is 502 */
 	struct counters *counters;
 };
 
@@ -73,6 +75,8 @@ enum smtp_action {
 	                           smtp_session_message_answer() */
 	SMTP_ACTION_ABORT, /* we refuse the message under way (bare LF, size, time-out, QUIT between chunks): abort the backend
 	                           connection, no dot and no QUIT. What to answer the client is settled already. No answer awaited. */
+	SMTP_ACTION_AUTH, /* AUTH: answer with smtp_session_auth_answer(); what it says by smtp_session_auth_text() */
+	SMTP_ACTION_AUTH_LINE, /* a line of the exchange was given whole, as body views: answer with smtp_session_auth_answer() */
 	SMTP_ACTION_RESET, /* RSET, EHLO or STARTTLS ended a transaction: reset the backend's side. No answer awaited. */
 	SMTP_ACTION_STARTTLS, /* 220 was queued: after it is sent, change the stream; then smtp_session_tls_started() */
 	SMTP_ACTION_QUIT,     /* 221 was queued: send, then close. */
@@ -87,6 +91,8 @@ enum smtp_state { /* of the dialogue, in order of the transaction */
 	X(MAIL)      /* MAIL taken, no recipient accepted */                                                           \
 	X(RCPT)      /* at least one recipient accepted */                                                             \
 	X(RCPT_WAIT) /* the answer to a recipient is awaited */                                                        \
+	X(AUTH_WAIT) /* the answer to AUTH, or to a line of its exchange, is awaited */                                \
+	X(AUTH)      /* a line of the client passes to the backend, unread */                                          \
 	X(DATA_WAIT) /* the answer to DATA is awaited */                                                               \
 	X(DATA)      /* octets of the message pass */                                                                  \
 	X(CHUNK)     /* between two BDAT chunks of a message */                                                        \
@@ -144,6 +150,11 @@ void smtp_session_data_answer(
 /* The backend failed inside DATA: what follows is swallowed to its end, then r is the answer. */
 void smtp_session_data_failed(
 	struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *r, uint64_t now_us);
+/* To ACTION_AUTH and ACTION_AUTH_LINE: 334 lets the client's next line pass, 235 exempts the session, all else ends the exchange. */
+void smtp_session_auth_answer(
+	struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *r, uint64_t now_us);
+/* To ACTION_AUTH whose line is longer than a command (*whole false): the first part went out, the rest may pass. */
+void smtp_session_auth_rest(struct smtp_session *s, uint64_t now_us);
 void smtp_session_message_answer(
 	struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *r, uint64_t now_us);
 void smtp_session_tls_started(struct smtp_session *s, const struct smtp_env *env, uint64_t now_us);
@@ -173,6 +184,10 @@ uint64_t smtp_session_message_octets(const struct smtp_session *s); /* of the me
 bool smtp_session_uses_bdat(const struct smtp_session *s);
 /* Octets of the BDAT chunk under way as its command gave them, and whether it is the last. */
 uint64_t smtp_session_chunk(const struct smtp_session *s, bool *last);
+/* The command AUTH as the client sent it, without its line end; *whole: nothing is missing. Lent until it is answered. */
+struct buf_view smtp_session_auth_text(const struct smtp_session *s, bool *whole);
+/* A backend answered 235 to this client: it decides about its recipients, not policy. */
+bool smtp_session_is_authenticated(const struct smtp_session *s);
 bool smtp_session_is_tls(const struct smtp_session *s);
 bool smtp_session_early_talker(const struct smtp_session *s);
 uint32_t smtp_session_manners(

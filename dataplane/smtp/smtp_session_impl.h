@@ -20,13 +20,18 @@ struct smtp_session {
 	uint8_t resume; /* enum smtp_state: where SWALLOW goes */
 	bool esmtp, early_talker, peer_eof;
 	bool tls, tls_wait; /* under TLS; STARTTLS was answered and the stream not changed yet */
-	bool bdat;          /* the message under way comes in chunks */
+	bool authenticated;
+	bool auth_whole; /* AUTH's line is held whole, else its rest passes */
+	bool auth_cr;    /* a CR of the line under way waits for its LF */
+	bool bdat;       /* the message under way comes in chunks */
 	bool chunk_last;
 	bool held;             /* SWALLOW: line.text holds the reply that follows the data */
 	uint8_t chunks_failed; /* 4 or 5: class of the reply that ended a message between its chunks; 0: none */
 	uint8_t manners;       /* enum smtp_manner seen */
 	uint16_t pending;      /* bit of each enum smtp_action to be told */
 	uint16_t held_octets, held_code;
+	uint16_t auth_octets;        /* AUTH_WAIT: of the command in line.text */
+	uint16_t auth_line_octets;   /* of the line under way that passed */
 	uint16_t out_at, out_octets; /* what is queued lies at out[out_at], out_octets of it */
 	/* since the last message a backend took: a session that delivers is no nuisance */
 	uint32_t n_commands, n_errors;
@@ -61,6 +66,8 @@ void smtp_say_raw(struct smtp_session *s, const char *text, uint32_t len_octets)
 void smtp_refuse(struct smtp_session *s, const struct smtp_env *env, struct smtp_refusal why, bool counts);
 /* 421 (or another last reply) and the end; a message under way is aborted. */
 void smtp_close(struct smtp_session *s, uint16_t code, const char *enhanced, const char *text, enum smtp_action how);
+/* AUTH, of which len_octets lie in line.text, is to be carried to a backend. */
+void smtp_auth_begin(struct smtp_session *s, const struct smtp_env *env, uint32_t len_octets, bool whole);
 /* Counts a command; false: one too many, 421 is queued. */
 bool smtp_count_command(struct smtp_session *s, const struct smtp_env *env);
 /* The largest message, 0: no limit of ours. */

@@ -291,7 +291,8 @@ data_begins(struct worker *w, struct session *s)
 	session_env(w, s, &env);
 	if (!s->message_open) { /* a later chunk of a message was judged with its first */
 		snprintf(s->message_from, sizeof(s->message_from), "%s", smtp_session_envelope(s->smtp)->from.text);
-		session_data_null_sender(w, s, &wait_s, &ref);
+		if (!smtp_session_is_authenticated(s->smtp))
+			session_data_null_sender(w, s, &wait_s, &ref);
 	}
 	if (wait_s > 0) {
 		smtp_reply_setf(&r, 451, "4.7.1", "Greylisted, please try again in %u seconds", wait_s);
@@ -354,6 +355,17 @@ act(struct worker *w, struct session *s, enum smtp_action action)
 		s->rcpt_begun_us = w->now_us;
 		session_rcpt(w, s);
 		break;
+	case SMTP_ACTION_AUTH:
+		s->tried = 0;
+		s->rcpt_begun_us = s->rcpt_us = w->now_us;
+		session_relay_auth(w, s);
+		break;
+	case SMTP_ACTION_AUTH_LINE:
+		if (s->relay != NULL) {
+			s->wait = SESSION_WAIT_BACKEND_AUTH;
+			relay_body_sent(s->relay->relay, 0, true, w->now_us);
+		}
+		break;
 	case SMTP_ACTION_DATA:
 		data_begins(w, s);
 		break;
@@ -389,7 +401,7 @@ act(struct worker *w, struct session *s, enum smtp_action action)
 static bool
 wants_body_room(const struct session *s)
 {
-	return smtp_session_state(s->smtp) == SMTP_ST_DATA;
+	return smtp_session_state(s->smtp) == SMTP_ST_DATA || smtp_session_state(s->smtp) == SMTP_ST_AUTH;
 }
 
 /* One step of the client's octets. True when something moved. */
@@ -400,6 +412,7 @@ client_step(struct worker *w, struct session *s)
 	enum smtp_action action = SMTP_ACTION_NONE;
 	uint32_t n_body = 0, used, room = UINT32_MAX, sent = 0;
 	struct smtp_env env;
+	bool in_auth;
 
 	if (s->wait != SESSION_WAIT_NONE || s->client.conn == NULL)
 		return false;
@@ -413,6 +426,7 @@ client_step(struct worker *w, struct session *s)
 	if (!next_plain(w, s) && !s->poke)
 		return false;
 	s->poke = false;
+	in_auth = smtp_session_state(s->smtp) == SMTP_ST_AUTH;
 	session_env(w, s, &env);
 	used = smtp_session_input(s->smtp, &env, &s->held, room, body, &n_body, &action, w->now_us);
 	for (uint32_t i = 0; i < n_body; i++) {
@@ -427,7 +441,7 @@ client_step(struct worker *w, struct session *s)
 		sent += took;
 	}
 	if (sent > 0) {
-		s->message_open = true;
+		s->message_open = s->message_open || !in_auth;
 		relay_body_sent(s->relay->relay, sent, false, w->now_us);
 	}
 	if (s->held.len_octets > 0)

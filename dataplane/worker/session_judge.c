@@ -170,6 +170,7 @@ resume(struct worker *w, struct session *s)
 	case SESSION_WAIT_PROXY:
 	case SESSION_WAIT_GREET_PAUSE:
 	case SESSION_WAIT_BACKEND_RCPT:
+	case SESSION_WAIT_BACKEND_AUTH:
 	case SESSION_WAIT_BACKEND_DATA:
 	case SESSION_WAIT_BACKEND_DOT:
 	case SESSION_WAIT_CLOSE:
@@ -321,6 +322,16 @@ session_rcpt(struct worker *w, struct session *s)
 	const struct smtp_envelope *e = smtp_session_envelope(s->smtp);
 	const struct policy_question q = question_of(w, s, e->from.text, e->rcpt.text);
 
+	if (smtp_session_is_authenticated(s->smtp)) { /* the backend said who it is, and decides (POLICY section 1) */
+		s->answer = (struct policy_answer){ .verdict = VERDICT_PASS,
+			.would = VERDICT_PASS,
+			.pool = 0xffff,
+			.score = q.verdict.score,
+			.reason = "authenticated" };
+		s->rcpt_us = w->now_us;
+		session_relay_rcpt(w, s);
+		return;
+	}
 	policy_rcpt(&ctx, &q, &s->answer, NULL, NULL);
 	if (e->from.len_octets > 0 && s->answer.after.kind_state != 0 && vt_kind(&s->answer.before) == VT_FREE)
 		wlog_name(w, &s->answer, &s->flow.remote, e->from.text, e->rcpt.text);
@@ -385,7 +396,9 @@ void
 session_message_done(struct worker *w, struct session *s, bool delivered)
 {
 	const struct policy_ctx ctx = policy_ctx_of(w);
-	const uint32_t n = s->kept_rcpts == NULL ? 0 : delivered ? s->kept_rcpts->n : MIN(s->kept_rcpts->n, 1u);
+	const uint32_t n = s->kept_rcpts == NULL || smtp_session_is_authenticated(s->smtp) ? 0
+	                   : delivered                                                     ? s->kept_rcpts->n
+	                                                                                   : MIN(s->kept_rcpts->n, 1u);
 
 	for (uint32_t i = 0; i < n; i++) {
 		const struct policy_question q = question_of(w, s, s->message_from, s->kept_rcpts->rcpt[i]);

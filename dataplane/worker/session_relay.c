@@ -15,6 +15,7 @@
 
 #define CMD_PIECE_OCTETS 2048
 #define TEXT_UNAVAILABLE "Mail server temporarily unavailable, please try again later"
+#define TEXT_NO_AUTH     "Temporary authentication failure, please try again later"
 
 static uint32_t
 backend_index_of(const struct worker *w, uint32_t id)
@@ -206,26 +207,37 @@ ask_backend(struct worker *w, struct session *s)
 	session_relay_flush(w, s);
 }
 
-/* The next backend of the pool that was not tried for this recipient; answers the client itself when there is none. */
-static void
-try_next(struct worker *w, struct session *s, const struct conf_pool *pool)
+/* Opens the next backend of the pool that was not tried yet. 0, or what backend_choose() answers when there is none. */
+static int
+open_next(struct worker *w, struct session *s, const struct conf_pool *pool, uint32_t needs, uint64_t size_octets)
 {
 	const struct snapshot *snap = w->snapshot;
-	const struct smtp_envelope *e = smtp_session_envelope(s->smtp);
 	struct backend_state states[CONF_BACKENDS_MAX];
 	int index = -1;
 
 	worker_backend_states(w, states);
 	while (w->now_us < s->rcpt_us + snap->conf->backend_total_ms * UINT64_C(1000)) {
 		index = backend_choose(
-			pool, states, snap->n_backends, s->tried, e->needs, e->size_octets, (uint32_t)worker_random(w));
+			pool, states, snap->n_backends, s->tried, needs, size_octets, (uint32_t)worker_random(w));
 		if (index < 0)
 			break;
 		s->tried |= UINT64_C(1) << index;
-		if (open_backend(w, s, (uint32_t)index, states[index].probed && states[index].health == BACKEND_UP)) {
-			ask_backend(w, s);
-			return;
-		}
+		if (open_backend(w, s, (uint32_t)index, states[index].probed && states[index].health == BACKEND_UP))
+			return 0;
+	}
+	return index < 0 ? index : -1;
+}
+
+/* The next backend of the pool that was not tried for this recipient; answers the client itself when there is none. */
+static void
+try_next(struct worker *w, struct session *s, const struct conf_pool *pool)
+{
+	const struct smtp_envelope *e = smtp_session_envelope(s->smtp);
+	const int index = open_next(w, s, pool, e->needs, e->size_octets);
+
+	if (index == 0) {
+		ask_backend(w, s);
+		return;
 	}
 	s->answer.reason = index == -2 ? "backend-unable" : "backend-down";
 	session_answer_text(w, s, 451, "4.3.0", TEXT_UNAVAILABLE);
@@ -238,6 +250,115 @@ relay_usable(const struct session *s, uint32_t backend_index)
 	       relay_stage(s->relay->relay) >= RELAY_STAGE_READY && relay_stage(s->relay->relay) < RELAY_STAGE_QUIT;
 }
 
+/* ---- AUTH ---- */
+
+/* The client's answer to AUTH, or to a line of its exchange. */
+static void
+answer_auth(struct worker *w, struct session *s, const struct smtp_reply *r)
+{
+	struct smtp_env env;
+
+	session_env(w, s, &env);
+	s->wait = SESSION_WAIT_NONE;
+	smtp_session_auth_answer(s->smtp, &env, r, w->now_us);
+	s->poke = true;
+}
+
+/* Never a 5xx for what is our failure or the backend's (RFC 4954 section 6 has 454 for it). */
+static void
+auth_failed(struct worker *w, struct session *s)
+{
+	struct smtp_reply r;
+
+	counter_inc(w->counters, CTR_worker_auth_failed);
+	smtp_reply_set(&r, 454, "4.7.0", TEXT_NO_AUTH);
+	answer_auth(w, s, &r);
+}
+
+static void
+ask_auth(struct worker *w, struct session *s)
+{
+	bool whole = false;
+	const struct buf_view text = smtp_session_auth_text(s->smtp, &whole);
+
+	s->wait = SESSION_WAIT_BACKEND_AUTH;
+	relay_auth(s->relay->relay, (const char *)text.ptr, text.len_octets, whole, w->now_us);
+	relay_limit(s->relay->relay, s->rcpt_begun_us + w->snapshot->conf->backend_reply_ms * UINT64_C(1000));
+	session_relay_flush(w, s);
+}
+
+/* The pool AUTH is carried to: the listener's default, for there is no recipient yet that could choose another. */
+static const struct conf_pool *
+auth_pool(struct worker *w, struct session *s)
+{
+	uint16_t index;
+
+	s->answer = (struct policy_answer){ .verdict = VERDICT_PASS, .would = VERDICT_PASS, .pool = 0xffff };
+	return pool_of(w, s, &index);
+}
+
+static void
+auth_try_next(struct worker *w, struct session *s)
+{
+	const struct conf_pool *pool = auth_pool(w, s);
+
+	if (pool != NULL && open_next(w, s, pool, 0, 0) == 0)
+		ask_auth(w, s);
+	else
+		auth_failed(w, s);
+}
+
+/* AUTH opens the backend, whatever is known of the client (POLICY section 5). */
+void
+session_relay_auth(struct worker *w, struct session *s)
+{
+	const struct conf_pool *pool = auth_pool(w, s);
+	const uint32_t backend = s->relay != NULL ? backend_index_of(w, s->relay->conf.id) : UINT32_MAX;
+
+	if (pool != NULL && relay_usable(s, backend) && pool->backends >> backend & 1) {
+		ask_auth(w, s);
+		return;
+	}
+	if (s->relay != NULL)
+		session_relay_abort(w, s);
+	auth_try_next(w, s);
+}
+
+/* The first part of a long AUTH went out: the rest passes behind it. */
+static void
+auth_goes_on(struct worker *w, struct session *s)
+{
+	bool whole = true;
+
+	if (s->wait != SESSION_WAIT_BACKEND_AUTH || s->relay == NULL || !relay_wants_body(s->relay->relay))
+		return;
+	smtp_session_auth_text(s->smtp, &whole);
+	if (whole)
+		return;
+	s->wait = SESSION_WAIT_NONE;
+	smtp_session_auth_rest(s->smtp, w->now_us);
+	s->poke = true;
+}
+
+/*
+ * The backend that knows who the client is, is gone, and no other does: nothing of this session may be let through any more. A reply where
+ * one is awaited, else at once.
+ */
+static void
+authenticated_lost(struct worker *w, struct session *s)
+{
+	struct smtp_env env;
+
+	s->answer.reason = "backend-failed";
+	if (smtp_session_state(s->smtp) == SMTP_ST_RCPT_WAIT) {
+		session_answer_text(w, s, 421, "4.3.0", TEXT_UNAVAILABLE);
+		return;
+	}
+	session_env(w, s, &env);
+	if (smtp_session_shut(s->smtp, &env, TEXT_UNAVAILABLE, w->now_us))
+		s->poke = true;
+}
+
 /* A recipient that policy let through. */
 void
 session_relay_rcpt(struct worker *w, struct session *s)
@@ -247,6 +368,10 @@ session_relay_rcpt(struct worker *w, struct session *s)
 	uint32_t backend = s->relay != NULL ? backend_index_of(w, s->relay->conf.id) : UINT32_MAX;
 
 	s->wait = SESSION_WAIT_NONE;
+	if (smtp_session_is_authenticated(s->smtp) && !relay_usable(s, backend)) {
+		authenticated_lost(w, s);
+		return;
+	}
 	if (pool == NULL || s->txn_failed) {
 		s->answer.reason = "backend-failed";
 		session_answer_text(w, s, 451, "4.3.0", TEXT_UNAVAILABLE);
@@ -257,15 +382,17 @@ session_relay_rcpt(struct worker *w, struct session *s)
 		session_answer_text(w, s, 452, "4.5.3", "Too many recipients, please send this one separately");
 		return;
 	}
-	/* who hands the client's name over waits for it as long as anybody waits for DNS */
-	if (s->dns_asked && w->now_us < s->verdict_due_us && s->ptr_name[0] == '\0')
+	/* who hands the client's name over, and opens a connection to do it, waits for it as long as anybody waits for DNS */
+	if (s->dns_asked && w->now_us < s->verdict_due_us && s->ptr_name[0] == '\0' &&
+		!smtp_session_is_authenticated(s->smtp))
 		for (uint32_t b = 0; b < w->snapshot->n_backends; b++)
 			if (pool->backends >> b & 1 &&
 				w->snapshot->backends[b].client_address == CLIENT_ADDRESS_XCLIENT) {
 				s->wait = SESSION_WAIT_NAME;
 				return;
 			}
-	if (relay_usable(s, backend) && (s->txn_has_pool || pool->backends >> backend & 1)) {
+	if (relay_usable(s, backend) &&
+		(s->txn_has_pool || smtp_session_is_authenticated(s->smtp) || pool->backends >> backend & 1)) {
 		ask_backend(w, s);
 		return;
 	}
@@ -380,6 +507,10 @@ backend_failed(struct worker *w, struct session *s)
 			session_answer_rcpt(w, s, &r);
 			return;
 		}
+		if (smtp_session_is_authenticated(s->smtp)) { /* another one does not know this client */
+			authenticated_lost(w, s);
+			return;
+		}
 		pool = pool_of(w, s, &index);
 		if (pool != NULL) {
 			s->wait = SESSION_WAIT_NONE;
@@ -387,6 +518,13 @@ backend_failed(struct worker *w, struct session *s)
 		} else {
 			session_answer_rcpt(w, s, &r);
 		}
+		return;
+	case SESSION_WAIT_BACKEND_AUTH:
+		session_relay_abort(w, s);
+		if (stage < RELAY_STAGE_READY) /* nothing of the exchange was said yet */
+			auth_try_next(w, s);
+		else
+			auth_failed(w, s);
 		return;
 	case SESSION_WAIT_BACKEND_DATA:
 		wlog_message(w, s, words, "failed", relay_stage_name(stage));
@@ -413,6 +551,11 @@ backend_failed(struct worker *w, struct session *s)
 			wlog_message(w, s, words, "failed", relay_stage_name(stage));
 			smtp_session_data_failed(s->smtp, &env, &r, w->now_us);
 			s->poke = true;
+		} else if (smtp_session_state(s->smtp) == SMTP_ST_AUTH ||
+			   smtp_session_state(s->smtp) == SMTP_ST_AUTH_WAIT) {
+			session_relay_abort(w, s);
+			auth_failed(w, s);
+			return;
 		} else if (s->txn_has_pool && smtp_session_state(s->smtp) == SMTP_ST_RCPT) {
 			s->txn_failed = true; /* between RCPT and DATA */
 		}
@@ -488,20 +631,23 @@ data_replied(struct worker *w, struct session *s)
 static void
 backend_closed(struct worker *w, struct session *s)
 {
-	const bool waits = s->wait == SESSION_WAIT_BACKEND_RCPT;
+	const bool waits = s->wait == SESSION_WAIT_BACKEND_RCPT, auth_waits = s->wait == SESSION_WAIT_BACKEND_AUTH;
 
 	drop_backend(s, relay_must_abort(s->relay->relay));
 	relay_put(w, s);
-	if (!waits) {
-		session_maybe_free(w, s);
-		return;
-	}
 	if (s->client.conn == NULL) {
 		session_maybe_free(w, s);
 		return;
 	}
 	s->tried = 0;
-	session_relay_rcpt(w, s);
+	if (auth_waits)
+		session_relay_auth(w, s);
+	else if (waits)
+		session_relay_rcpt(w, s);
+	else if (s->wait == SESSION_WAIT_NONE && smtp_session_is_authenticated(s->smtp))
+		authenticated_lost(w, s);
+	else
+		session_maybe_free(w, s);
 }
 
 /*
@@ -568,6 +714,13 @@ take_action(struct worker *w, struct session *s)
 		if (s->wait == SESSION_WAIT_BACKEND_RCPT)
 			rcpt_replied(w, s);
 		return true;
+	case RELAY_ACTION_AUTH_REPLY:
+		if (s->wait == SESSION_WAIT_BACKEND_AUTH) {
+			const struct smtp_reply r = *relay_reply(s->relay->relay);
+
+			answer_auth(w, s, &r);
+		}
+		return true;
 	case RELAY_ACTION_DATA_REPLY:
 		if (s->wait == SESSION_WAIT_BACKEND_DATA)
 			data_replied(w, s);
@@ -596,6 +749,8 @@ session_relay_run(struct worker *w, struct session *s)
 	}
 	if (s->live)
 		session_relay_flush(w, s);
+	if (s->live)
+		auth_goes_on(w, s);
 }
 
 void

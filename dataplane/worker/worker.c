@@ -63,6 +63,7 @@ worker_fill_env(struct worker *w, uint32_t listener, struct smtp_env *env)
 		.conf = w->snapshot->conf,
 		.ext = listener != LISTENER_NONE ? w->offer_ext[listener] : EXT_PIPELINING,
 		.size_octets = listener != LISTENER_NONE ? w->offer_size[listener] : 0,
+		.auth = listener != LISTENER_NONE ? w->offer_auth[listener] : 0,
 		.counters = w->counters,
 	};
 	if (env->conf->message_max_octets != 0 &&
@@ -87,6 +88,8 @@ static void __attribute__((noinline)) renew_offers_now(struct worker *w)
 		backend_offer(&snap->listeners[i], snap->pools, snap->n_pools, snap->backends, states, snap->n_backends,
 			&w->offer_ext[i], &w->offer_size[i]);
 		w->offer_ext[i] &= EXT_CARRIED;
+		w->offer_auth[i] =
+			backend_offer_auth(&snap->listeners[i], snap->pools, snap->n_pools, states, snap->n_backends);
 	}
 }
 

@@ -54,6 +54,7 @@ enum session_wait {
 	X(VERDICT)         /* a recipient waits for the client's verdict */                                            \
 	X(NAME)            /* a recipient waits for the client's name, which XCLIENT hands over */                     \
 	X(BACKEND_RCPT)    /* a recipient waits for the backend */                                                     \
+	X(BACKEND_AUTH)    /* AUTH, or a line of its exchange, waits for the backend */                                \
 	X(BACKEND_DATA)    /* DATA waits for the backend */                                                            \
 	X(BACKEND_DOT)     /* the end of data waits for the backend */                                                 \
 	X(CLOSE)           /* the last reply is on its way; the client closes */
@@ -177,6 +178,7 @@ struct worker {
 	uint64_t next_number;
 	uint32_t offer_ext[CONF_LISTENERS_MAX]; /* derived from the backends' states, renewed every OFFER_RENEW_US */
 	uint64_t offer_size[CONF_LISTENERS_MAX];
+	uint32_t offer_auth[CONF_LISTENERS_MAX];
 	uint64_t offer_due_us;
 	struct session *sessions_mem; /* slots of session_stride octets */
 	size_t session_stride;
@@ -239,6 +241,7 @@ void session_rcpt_undo(struct worker *w, struct session *s);
 
 /* session_relay.c: the backend's side */
 void session_relay_rcpt(struct worker *w, struct session *s);
+void session_relay_auth(struct worker *w, struct session *s);
 void session_relay_event(struct worker *w, struct session *s, uint32_t events);
 void session_relay_run(struct worker *w, struct session *s);
 void session_relay_quit(struct worker *w, struct session *s);

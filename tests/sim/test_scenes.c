@@ -723,6 +723,10 @@ cmd_listener(char *args)
 		l->trusted[l->n_trusted++] = (struct conf_port_addr){ .addr = a, .prefix_bits = 128 };
 	} else if (strcmp(what, "i_trust_the_backend") == 0) {
 		l->i_trust_the_backend = on_off(word(&args));
+	} else if (strcmp(what, "auth") == 0) {
+		static const char *const names[] = { "none", "relay" };
+
+		l->auth_relay = (uint8_t)one_of(word(&args), names, ARRAY_LEN(names));
 	} else if (strcmp(what, "any_domain") == 0) {
 		play.s.config.any_domain = on_off(word(&args));
 	} else {

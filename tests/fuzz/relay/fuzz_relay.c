@@ -33,6 +33,7 @@ enum {
 	OP_SAY2,
 	OP_SAY3,
 	OP_RCPT2,
+	OP_AUTH,
 	OP_N
 };
 
@@ -58,6 +59,8 @@ check_reply(const struct smtp_reply *r, enum relay_action action)
 		BUG_ON(r->code != 451 || memcmp(r->text, "451 4.3.0 ", 10) != 0);
 	if (action == RELAY_ACTION_DATA_REPLY)
 		BUG_ON(r->code != 354 && r->code != 250 && r->code < 400);
+	if (action == RELAY_ACTION_AUTH_REPLY)
+		BUG_ON(r->code != 235 && r->code != 334 && r->code < 400);
 	if (action == RELAY_ACTION_RCPT_REPLY)
 		BUG_ON(r->code >= 300 && r->code < 400);
 }
@@ -116,14 +119,15 @@ static bool
 may_ask(const struct run *u)
 {
 	switch (u->r.stage) {
+	case RELAY_STAGE_AUTH:
 	case RELAY_STAGE_MAIL:
 	case RELAY_STAGE_RCPT:
 	case RELAY_STAGE_DATA:
 	case RELAY_STAGE_BODY:
 	case RELAY_STAGE_DOT:
-		return u->r.muted && !u->r.want_rcpt;
+		return u->r.muted && !u->r.want_rcpt && !u->r.want_auth;
 	default:
-		return !u->r.want_rcpt;
+		return !u->r.want_rcpt && !u->r.want_auth;
 	}
 }
 
@@ -154,9 +158,13 @@ step(struct run *u, uint8_t op, const uint8_t **at, const uint8_t *end)
 			relay_rcpt(&u->r, "from@a.example", op % OP_N == OP_RCPT ? "" : " SIZE=9 BODY=8BITMIME",
 				"to@b.example", "", op & 0x40 ? EXT_8BITMIME : 0, op & 0x20 ? 1000 : 0, u->now_us);
 		return;
+	case OP_AUTH: /* between transactions alone, which the dialogue sees to */
+		if (may_ask(u) && u->r.n_accepted == 0)
+			relay_auth(&u->r, "AUTH PLAIN c2VjcmV0", 19, (op & 0x40) != 0, u->now_us);
+		return;
 	case OP_DATA:
 		if (u->r.stage == RELAY_STAGE_CLOSED ||
-			(u->r.stage == RELAY_STAGE_READY && u->r.n_accepted > 0 && !u->r.want_rcpt))
+			(u->r.stage == RELAY_STAGE_READY && u->r.n_accepted > 0 && !u->r.want_rcpt && !u->r.want_auth))
 			relay_data(&u->r, u->now_us);
 		return;
 	case OP_BDAT:
@@ -168,10 +176,11 @@ step(struct run *u, uint8_t op, const uint8_t **at, const uint8_t *end)
 	case OP_BODY:
 	case OP_DOT:
 		if (relay_wants_body(&u->r)) {
-			const bool bdat = u->r.bdat;
+			const bool bdat = u->r.bdat && u->r.stage == RELAY_STAGE_BODY;
 			const uint32_t n = bdat ? (uint32_t)u->r.bdat_left_octets : 7;
 
-			u->dot_sent = bdat ? u->r.bdat_last : op % OP_N == OP_DOT;
+			if (u->r.stage == RELAY_STAGE_BODY)
+				u->dot_sent = bdat ? u->r.bdat_last : op % OP_N == OP_DOT;
 			relay_body_sent(&u->r, n, op % OP_N == OP_DOT, u->now_us);
 		}
 		return;

@@ -56,6 +56,7 @@ settings(struct play *p, uint8_t a, uint8_t b)
 		.counters = &p->counters,
 		.ext = (uint32_t)b & 0xfe,
 		.starttls = (a & 128) != 0,
+		.auth = (p->seed & 2) != 0 ? 0xfff : 0,
 		.size_octets = (b & 1) != 0 ? 10000 : 0 };
 }
 
@@ -101,6 +102,8 @@ take_action(struct play *p, enum smtp_action action)
 {
 	switch (action) {
 	case SMTP_ACTION_RCPT:
+	case SMTP_ACTION_AUTH:
+	case SMTP_ACTION_AUTH_LINE:
 	case SMTP_ACTION_DATA:
 	case SMTP_ACTION_CHUNK_END:
 	case SMTP_ACTION_BODY_END:
@@ -126,6 +129,28 @@ take_action(struct play *p, enum smtp_action action)
 	}
 }
 
+/* A backend's answer to AUTH, or to a line of it: 334 once in two times, and nothing of the client's text stays. */
+static void
+answer_auth(struct play *p, enum smtp_action awaited)
+{
+	static const uint16_t codes[] = { 334, 334, 334, 235, 454, 535 };
+	bool whole = true;
+	const struct buf_view text = smtp_session_auth_text(&p->s, &whole);
+	struct smtp_reply r;
+
+	if (awaited == SMTP_ACTION_AUTH) {
+		BUG_ON(text.len_octets < 6 || text.len_octets > SMTP_LINE_MAX_OCTETS);
+		for (uint32_t i = 0; i < text.len_octets; i++)
+			BUG_ON(text.ptr[i] < 0x20 || text.ptr[i] > 0x7e);
+		if (!whole && draw(p, 4) != 0) {
+			smtp_session_auth_rest(&p->s, p->now_us);
+			return;
+		}
+	}
+	smtp_reply_set(&r, codes[draw(p, ARRAY_LEN(codes))], NULL, "an answer");
+	smtp_session_auth_answer(&p->s, &p->env, &r, p->now_us);
+}
+
 static void
 answer(struct play *p)
 {
@@ -145,7 +170,9 @@ answer(struct play *p)
 		memcpy(r.text, longest, n);
 		r.len_octets = (uint16_t)n;
 	}
-	if (awaited == SMTP_ACTION_RCPT) {
+	if (awaited == SMTP_ACTION_AUTH || awaited == SMTP_ACTION_AUTH_LINE) {
+		answer_auth(p, awaited);
+	} else if (awaited == SMTP_ACTION_RCPT) {
 		smtp_session_rcpt_answer(&p->s, &p->env, &r, p->now_us);
 	} else if (awaited == SMTP_ACTION_BODY_END) {
 		smtp_session_message_answer(&p->s, &p->env, &r, p->now_us);
@@ -180,6 +207,11 @@ happen(struct play *p)
 	case 2:
 		if (smtp_session_shut(&p->s, &p->env, "going down", p->now_us))
 			BUG_ON(smtp_session_state(&p->s) != SMTP_ST_CLOSING);
+		break;
+	case 3: /* the backend fails while a line of an exchange is under way */
+		smtp_reply_set(&r, 454, "4.7.0", "the backend is gone");
+		if (smtp_session_state(&p->s) == SMTP_ST_AUTH)
+			smtp_session_auth_answer(&p->s, &p->env, &r, p->now_us);
 		break;
 	default:
 		p->now_us += draw(p, 1000);
@@ -216,7 +248,13 @@ give(struct play *p, const uint8_t *data, uint32_t n)
 		BUG_ON(sum == UINT32_MAX);
 	}
 	BUG_ON(given > room);
-	BUG_ON(given > 0 && before != SMTP_ST_DATA);
+	BUG_ON(given > 0 && before != SMTP_ST_DATA && before != SMTP_ST_AUTH);
+	for (uint32_t i = 0; i < n_body && before == SMTP_ST_AUTH; i++)
+		for (uint32_t k = 0; k < body[i].len_octets; k++) {
+			const uint8_t c = body[i].ptr[k];
+
+			BUG_ON((c < 0x20 || c > 0x7e) && !(c == '\r' && k == 0) && !(c == '\n' && k == 1));
+		}
 	free(octets);
 	take_action(p, action);
 	return used;
@@ -260,7 +298,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			answer(&p);
 		else if (draw(&p, 4) == 0 && smtp_session_eof(&p.s))
 			BUG_ON(at != SMTP_ST_DATA && at != SMTP_ST_CHUNK && at != SMTP_ST_DATA_WAIT &&
-				at != SMTP_ST_END_WAIT);
+				at != SMTP_ST_END_WAIT && at != SMTP_ST_AUTH);
 		deadline = smtp_session_deadline_us(&p.s, &p.env);
 		if (deadline != UINT64_MAX)
 			p.now_us = MAX(p.now_us, deadline);

@@ -169,6 +169,15 @@ test_config_refuses_with_line_value_and_remedy(void **state)
 			{ .listeners = "listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; "
 				       "domains = [ \"*\" ]; pools = [ \"default\" ]; } );" },
 			{ "i_trust_the_backend = true" } },
+		{ "auth of submission",
+			{ .listeners = "listeners = ( { name = \"in\"; role = \"submission\"; addresses = [ "
+				       "\"198.18.0.2\" ]; "
+				       "auth = \"relay\"; pools = [ \"default\" ]; } );" },
+			{ ":4: listeners.in: auth = \"relay\": a submission listener is spliced" } },
+		{ "auth by another name",
+			{ .listeners = "listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; "
+				       "domains = [ \"a.b\" ]; auth = \"on\"; pools = [ \"default\" ]; } );" },
+			{ ":4: listeners.mx: auth" } },
 		{ "trusted host bits",
 			{ .listeners = "listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; "
 				       "domains = [ \"a.b\" ]; trusted_proxies = [ \"198.18.0.9/24\" ]; pools = [ "

@@ -84,8 +84,8 @@ struct play {
 	uint32_t cut; /* the backend's octets come in pieces of so many; 0: whole */
 };
 
-static const char *const play_action_names[] = { "NONE", "RCPT_REPLY", "DATA_REPLY", "MESSAGE_REPLY", "FAILED",
-	"CLOSED" };
+static const char *const play_action_names[] = { "NONE", "RCPT_REPLY", "AUTH_REPLY", "DATA_REPLY", "MESSAGE_REPLY",
+	"FAILED", "CLOSED" };
 
 static inline void
 play_init(struct play *p, const char *label, enum conf_client_address how)

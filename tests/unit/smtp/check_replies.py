@@ -24,9 +24,9 @@ def texts(path):
 
 
 def main(root):
-    scenarios = [line[3:].rstrip("\n") for path in sorted((root / "tests/dialogues").glob("*.txt"))
+    scenarios = [line[3:].rstrip("\n") for path in sorted((root / "tests/dialogues").rglob("*.txt"))
                  for line in path.read_text().splitlines() if line.startswith("S: ")]
-    scenarios += [line.split(" ", 3)[3] for path in sorted((root / "tests/dialogues").glob("*.txt"))
+    scenarios += [line.split(" ", 3)[3] for path in sorted((root / "tests/dialogues").rglob("*.txt"))
                   for line in path.read_text().splitlines() if re.match(r"repeat \d+ S: ", line)]
     missing, n = [], 0
     for source in SOURCES:
