@@ -37,7 +37,8 @@
 #define ALARMS_US         5000000 /* between two looks at what is wrong: a restart of the data plane is over by then */
 #define FIGURES_US        60000000
 #define LOAD_FIRST_US     400000 /* so long records are loaded before anything is served */
-#define LOAD_STEP_RECORDS 20000
+#define LOAD_STEP_RECORDS 4000
+#define LOAD_TURN_US      8000 /* of each turn while loading: what a request waits at most for it */
 #define SWEEP_RECORDS     5000 /* of the database, a second */
 #define SWEEP_TABLE_S     600  /* one sweep of the table */
 
@@ -534,12 +535,17 @@ load_step(struct control *c)
 {
 	const struct vt_ages ages = ages_now(c);
 
-	if (!store_stats(c->store)->loading)
-		return;
 	if (store_load_step(c->store, &c->segment.table, &ages, LOAD_STEP_RECORDS)) {
 		__atomic_store_n(&c->segment.live->loading, 0, __ATOMIC_RELEASE);
 		fprintf(stderr, "greyline-control: %" PRIu64 " records loaded\n", store_stats(c->store)->loaded);
 	}
+}
+
+static void
+load_until(struct control *c, uint64_t until_us)
+{
+	while (store_stats(c->store)->loading && control_mono_us() < until_us)
+		load_step(c);
 }
 
 /* The key of the tags: the database's; else that of a segment that is there; else a new one. */
@@ -597,8 +603,7 @@ attach(struct control *c)
 		store_load_begin(c->store);
 		if (!store_stats(c->store)->loading)
 			__atomic_store_n(&c->segment.live->loading, 0, __ATOMIC_RELEASE);
-		while (store_stats(c->store)->loading && control_mono_us() < until)
-			load_step(c);
+		load_until(c, until);
 	}
 	fprintf(stderr, "greyline-control: segment %s %s, %" PRIu64 " entries\n", c->segment_path,
 		created ? "created" : "found", c->segment.entries);
@@ -812,7 +817,6 @@ slow(evutil_socket_t fd, short what, void *arg)
 			return;
 		}
 	}
-	load_step(c);
 	if (now >= c->commit_at_us && !store_stats(c->store)->loading) {
 		bool more = store_commit(c->store, &c->segment.table, now, COMMIT_BUDGET_US);
 
@@ -830,6 +834,7 @@ turn(evutil_socket_t fd, short what, void *arg)
 	struct control *c = arg;
 	struct timeval tv = { 0 };
 	uint32_t taken = events_turn(c);
+	bool loading;
 
 	(void)fd;
 	(void)what;
@@ -837,7 +842,11 @@ turn(evutil_socket_t fd, short what, void *arg)
 		log_flush(&c->log, control_wall_us());
 	if (c->n_confirmations > 0)
 		confirmations_turn(c, control_mono_us());
-	c->turn_us = taken > 0 || c->n_confirmations > 0 ? TURN_MIN_US : MIN(c->turn_us * 2, (uint32_t)TURN_MAX_US);
+	loading = c->attached && store_stats(c->store)->loading;
+	if (loading)
+		load_until(c, control_mono_us() + LOAD_TURN_US);
+	c->turn_us = taken > 0 || c->n_confirmations > 0 || loading ? TURN_MIN_US
+	                                                            : MIN(c->turn_us * 2, (uint32_t)TURN_MAX_US);
 	tv.tv_usec = (suseconds_t)c->turn_us;
 	event_add(c->turn, &tv);
 }
