@@ -31,7 +31,7 @@
 #define REPLY_OCTETS  1024
 #define EVENTS        256
 #define LINE_OCTETS   72
-#define GIVE_UP_NS    UINT64_C(15000000000)
+#define GIVE_UP_NS    UINT64_C(30000000000)
 #define COMPLAINTS    5
 #define SWEEP_NS      UINT64_C(500000000)
 #define START_AT_ONCE 64

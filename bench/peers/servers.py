@@ -22,7 +22,7 @@ class Wires:
     """Three namespaces and two veths; receiving softirqs of each end stay on the CPU of who owns that end."""
 
     def __init__(self, name, cpu_server, cpu_other, kernel_server):
-        self.ns = {role: "gl-b%s-%s" % (name, role) for role in ("client", "server", "backend")}
+        self.ns = {role: "gl-bench-%s-%s" % (name, role) for role in ("client", "server", "backend")}
         for ns in self.ns.values():
             if netns.exists(ns):
                 raise common.BenchError("namespace %s is there already: left by a run that was killed? ip netns delete it" % ns)
@@ -78,14 +78,13 @@ class Peer:
 
     def __init__(self, name, build):
         self.name, self.build = name, build
-        self.short = name.replace("-", "")[:9]
         self.cpu_other, self.cpu_server = common.cpus()
         self.first = 0
         self.group = self.wires = self.tools = None
 
     def start(self):
         self.group = Group("greyline-bench-" + self.name)
-        self.wires = Wires(self.short, self.cpu_server, self.cpu_other, self.kernel)
+        self.wires = Wires(self.name, self.cpu_server, self.cpu_other, self.kernel)
         self.tools = Processes(tempfile.mkdtemp(prefix="greyline-bench-"))
         self.tools.spawn("sink", [os.path.join(self.build, "bench/peers/sink"), "25", "--rcpt", self.sink_rcpt], self.cpu_other, self.wires.ns["backend"])
         self.tools.wait_for("sink", "ready")
@@ -209,7 +208,7 @@ class Postgrey(Rooted):
 class Postscreen(Rooted):
     """postscreen with its tests after the banner on: new clients get 450 at RCPT. Its greet test is at least a second long."""
 
-    slots = 6000
+    slots = 1500
 
     def serve(self):
         mta._instance(self.root, os.path.join(self.folder, "mta"), mta.COMMON % dict(folder="mta", name="postscreen.bench") + POSTFIX + """
