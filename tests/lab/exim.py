@@ -84,7 +84,7 @@ local:
 out:
   driver = manualroute
   address_data = ${lookup{$domain}lsearch{/lab/%(folder)s/routes}}
-  route_data = <; ${extract{1}{ }{$address_data}}
+  route_data = <;${extract{1}{ }{$address_data}}
   transport = remote
   self = send
 begin transports

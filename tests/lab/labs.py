@@ -260,11 +260,11 @@ class Lab:
         """Exit status of the service's last life, negative for a signal, None if it never died."""
         return self.ask(do="status")["services"][service]["last_exit"]
 
-    def in_root(self, role, *argv, text=None, check=True, root=roots.LAB, **more):
+    def in_root(self, role, *argv, text=None, check=True, root=roots.LAB, timeout=60, **more):
         """A command of Postfix and the like inside the root, seeing this lab as /lab."""
         spec = self.service(role, "command", list(argv), roots.make(TOP, root), **more)
         line = supervise.Service(spec, self.folder).argv()
-        done = subprocess.run(line, input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, cwd="/",
+        done = subprocess.run(line, input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout, cwd="/",
                               universal_newlines=True)
         if check and done.returncode:
             raise LabError("%s: exit %d: %s" % (" ".join(argv), done.returncode, done.stdout))

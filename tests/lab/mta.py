@@ -78,6 +78,7 @@ minimal_backoff_time = 5s
 maximal_backoff_time = 5s
 queue_run_delay = 2s
 smtp_connection_cache_on_demand = no
+smtp_destination_recipient_limit = 200
 smtp_tls_security_level = none
 transport_maps = texthash:/lab/sender/transport
 virtual_mailbox_domains = %(returns)s

@@ -21,7 +21,7 @@ ROOTS = {
     "opensmtpd": ("1", ("opensmtpd",)),
     "haproxy": ("1", ("haproxy",)),
     "postgrey": ("1", ("postfix", "postgrey")),
-    "clients": ("1", ("swaks", "libnet-ssleay-perl", "libio-socket-inet6-perl", "python3")),
+    "clients": ("2", ("swaks", "libnet-ssleay-perl", "libio-socket-inet6-perl", "netbase", "python3")),
 }
 
 
