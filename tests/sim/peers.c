@@ -661,7 +661,7 @@ question(struct fake_control *c, const struct link_event_client *e)
 void
 fake_control_step(struct fake_control *c)
 {
-	for (uint32_t i = 0; i < CONF_WORKERS_MAX; i++) {
+	for (uint32_t i = 0; i < sim_segment(c->sim)->n_workers; i++) {
 		const void *record;
 
 		while ((record = ring_front(&sim_segment(c->sim)->event[i])) != NULL) {

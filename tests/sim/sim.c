@@ -20,9 +20,11 @@
 #define SIM_START_US         UINT64_C(1000000000)
 #define SIM_CONNS_MAX        4096
 #define SIM_STEP_MIN_US      100
+#define SIM_TAPS_MAX         32
+#define SIM_FROM_TAP         1000
 
 struct wire_frame {
-	struct wire_frame *next;
+	struct wire_frame *next; /* of those held before flush() */
 	uint64_t due_us, order;
 	uint32_t port;
 	int from_host; /* -1: the gateway */
@@ -61,7 +63,8 @@ struct sim {
 	uint64_t now_us, random[2], order, frames;
 	struct buf_pool *pool;
 	struct sim_wire wire;
-	struct wire_frame *flying; /* in order of due time */
+	struct wire_frame **flying; /* a heap: the next one due is the first */
+	uint32_t n_flying, flying_room;
 	struct segment segment;
 	struct worker_shared shared;
 	struct snapshot snapshot;
@@ -75,6 +78,9 @@ struct sim {
 	uint32_t rehash;
 	struct sim_host *host[SIM_HOSTS_MAX];
 	uint32_t n_hosts;
+	struct sim_tap *tap[SIM_TAPS_MAX];
+	uint32_t n_taps;
+	uint64_t steps;
 	void (*outside_tx)(void *arg, uint32_t port, const uint8_t *frame, uint32_t octets);
 	void *outside_arg;
 	void (*on_step)(struct sim *sim, void *arg);
@@ -124,17 +130,129 @@ wire_frame_of(uint32_t port, int from_host, const struct frame *f)
 	return w;
 }
 
+static bool
+is_before(const struct wire_frame *a, const struct wire_frame *b)
+{
+	return a->due_us < b->due_us || (a->due_us == b->due_us && a->order < b->order);
+}
+
 static void
 fly(struct sim *sim, struct wire_frame *w, uint64_t due_us)
 {
-	struct wire_frame **at;
+	uint32_t i = sim->n_flying++;
 
 	w->due_us = due_us;
 	w->order = sim->order++;
-	for (at = &sim->flying; *at != NULL && (*at)->due_us <= due_us; at = &(*at)->next)
-		continue;
-	w->next = *at;
-	*at = w;
+	if (i == sim->flying_room) {
+		sim->flying_room = sim->flying_room * 2 + 256;
+		sim->flying = realloc(sim->flying, sim->flying_room * sizeof(*sim->flying));
+		BUG_ON(sim->flying == NULL);
+	}
+	for (; i > 0 && is_before(w, sim->flying[(i - 1) / 2]); i = (i - 1) / 2)
+		sim->flying[i] = sim->flying[(i - 1) / 2];
+	sim->flying[i] = w;
+}
+
+/* The frame that is due first, taken off the wire. */
+static struct wire_frame *
+land(struct sim *sim)
+{
+	struct wire_frame *first = sim->flying[0], *last = sim->flying[--sim->n_flying];
+	uint32_t i = 0, child;
+
+	while ((child = 2 * i + 1) < sim->n_flying) {
+		child += child + 1 < sim->n_flying && is_before(sim->flying[child + 1], sim->flying[child]);
+		if (!is_before(sim->flying[child], last))
+			break;
+		sim->flying[i] = sim->flying[child];
+		i = child;
+	}
+	sim->flying[i] = last;
+	return first;
+}
+
+static uint32_t
+ethertype_of(const struct wire_frame *w)
+{
+	return w->octets >= 14 ? (uint32_t)w->data[12] << 8 | w->data[13] : 0;
+}
+
+static uint16_t
+icmp_checksum(const uint8_t *p, uint32_t octets, uint32_t sum)
+{
+	for (uint32_t i = 0; i < octets; i++)
+		sum += i % 2 == 0 ? (uint32_t)p[i] << 8 : p[i];
+	while (sum >> 16 != 0)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return (uint16_t)~sum;
+}
+
+/* The answer of a router that cannot pass w on: RFC 1191 for IPv4, RFC 4443 section 3.2 for IPv6. Its address is made up. */
+static void
+too_big(struct sim *sim, const struct wire_frame *w)
+{
+	const bool v4 = ethertype_of(w) == 0x0800;
+	const uint32_t head = v4 ? 20 : 40, quote = MIN(w->octets - 14, v4 ? 28u : 1000u), len = 8 + quote;
+	struct wire_frame *r = calloc(1, sizeof(*r) + 14 + head + len);
+	uint8_t *ip, *icmp;
+	uint32_t pseudo = 0;
+	uint16_t sum;
+
+	BUG_ON(r == NULL);
+	r->port = w->port;
+	r->from_host = w->from_host >= 0 ? -1 : SIM_FROM_TAP; /* towards who sent it */
+	r->octets = 14 + head + len;
+	memcpy(r->data, w->data + 6, 6);
+	memcpy(r->data + 6, w->data, 6);
+	memcpy(r->data + 12, w->data + 12, 2);
+	ip = r->data + 14;
+	icmp = ip + head;
+	memcpy(icmp + 8, w->data + 14, quote);
+	icmp[6] = (uint8_t)(sim->wire.mtu >> 8); /* in both families its low octets stand here */
+	icmp[7] = (uint8_t)sim->wire.mtu;
+	if (v4) {
+		ip[0] = 0x45;
+		ip[2] = (uint8_t)((head + len) >> 8);
+		ip[3] = (uint8_t)(head + len);
+		ip[8] = 64;
+		ip[9] = 1;
+		memcpy(ip + 12, w->data + 14 + 16, 4); /* as if the far end itself had said it */
+		memcpy(ip + 16, w->data + 14 + 12, 4);
+		sum = icmp_checksum(ip, 20, 0);
+		ip[10] = (uint8_t)(sum >> 8);
+		ip[11] = (uint8_t)sum;
+		icmp[0] = 3;
+		icmp[1] = 4;
+	} else {
+		ip[0] = 0x60;
+		ip[4] = (uint8_t)(len >> 8);
+		ip[5] = (uint8_t)len;
+		ip[6] = 58;
+		ip[7] = 64;
+		memcpy(ip + 8, w->data + 14 + 24, 16);
+		memcpy(ip + 24, w->data + 14 + 8, 16);
+		icmp[0] = 2;
+		for (uint32_t i = 8; i < 40; i += 2)
+			pseudo += (uint32_t)ip[i] << 8 | ip[i + 1];
+		pseudo += len + 58;
+	}
+	sum = icmp_checksum(icmp, len, pseudo);
+	icmp[2] = (uint8_t)(sum >> 8);
+	icmp[3] = (uint8_t)sum;
+	fly(sim, r, sim->now_us + sim->wire.delay_us);
+}
+
+/* Whether w is too large for the wire, which then has dealt with it. */
+static bool
+is_beyond_mtu(struct sim *sim, const struct wire_frame *w)
+{
+	const uint32_t type = ethertype_of(w);
+
+	if (sim->wire.mtu == 0 || w->octets - 14 <= sim->wire.mtu || (type != 0x0800 && type != 0x86dd))
+		return false;
+	if (!sim->wire.mtu_silent)
+		too_big(sim, w);
+	return true;
 }
 
 /* Takes w. */
@@ -144,10 +262,13 @@ transmit(struct sim *sim, struct wire_frame *w)
 	uint64_t due = sim->now_us + sim->wire.delay_us;
 
 	sim->frames++;
-	if (chance(sim, sim->wire.loss)) {
+	if (chance(sim, sim->wire.loss) || is_beyond_mtu(sim, w)) {
 		free(w);
 		return;
 	}
+	/* ARP has no checksum: nobody could tell */
+	if (chance(sim, sim->wire.corrupt) && ethertype_of(w) != 0x0806 && w->octets > 14)
+		w->data[14 + sim_random(sim) % (w->octets - 14)] ^= (uint8_t)(1u << sim_random(sim) % 8);
 	if (sim->wire.jitter_us != 0)
 		due += sim_random(sim) % sim->wire.jitter_us;
 	if (chance(sim, sim->wire.reorder))
@@ -211,10 +332,9 @@ to_host(struct sim *sim, struct sim_host *h, const struct wire_frame *w)
 static void
 deliver(struct sim *sim)
 {
-	while (sim->flying != NULL && sim->flying->due_us <= sim->now_us) {
-		struct wire_frame *w = sim->flying;
+	while (sim->n_flying > 0 && sim->flying[0]->due_us <= sim->now_us) {
+		struct wire_frame *w = land(sim);
 
-		sim->flying = w->next;
 		if (w->from_host >= 0 && sim->outside_tx != NULL)
 			sim->outside_tx(sim->outside_arg, w->port, w->data, w->octets);
 		else if (w->from_host >= 0)
@@ -222,6 +342,9 @@ deliver(struct sim *sim)
 		for (uint32_t i = 0; i < sim->n_hosts; i++)
 			if (sim->host[i]->port == w->port && (int)i != w->from_host && !sim->host[i]->paused)
 				to_host(sim, sim->host[i], w);
+		for (uint32_t i = 0; i < sim->n_taps && w->from_host < 0; i++)
+			if (sim->tap[i]->port == w->port)
+				sim->tap[i]->rx(sim->tap[i]->arg, w->data, w->octets);
 		free(w);
 	}
 }
@@ -648,7 +771,7 @@ sim_create(const struct sim_conf *conf)
 {
 	struct sim *sim = calloc(1, sizeof(*sim));
 	static struct segment control;
-	struct segment_params params = { .entries = 4096, .table_key = { 1, 2 } };
+	struct segment_params params = { .entries = 4096, .table_key = { 1, 2 }, .workers = conf->n_workers };
 	char why[256] = "";
 	uint8_t key[FLOW_KEY_OCTETS];
 	bool created;
@@ -657,10 +780,11 @@ sim_create(const struct sim_conf *conf)
 	sim->now_us = SIM_START_US;
 	sim->random[0] = conf->seed * UINT64_C(0x9e3779b97f4a7c15) | 1;
 	sim->random[1] = conf->seed ^ UINT64_C(0xd1b54a32d192ed03);
-	sim->pool = buf_malloc_create(SIM_POOL_BUFS);
+	sim->pool = buf_malloc_create(conf->n_bufs != 0 ? conf->n_bufs : SIM_POOL_BUFS);
 	sim->wire = conf->wire;
 	sim->n_workers = conf->n_workers;
-	snprintf(sim->dir, sizeof(sim->dir), "/tmp/greyline-sim-XXXXXX");
+	snprintf(sim->dir, sizeof(sim->dir), "%s/greyline-sim-XXXXXX",
+		access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
 	BUG_ON(mkdtemp(sim->dir) == NULL);
 	snprintf(sim->segment_path, sizeof(sim->segment_path), "%s/segment", sim->dir);
 	snprintf(sim->snapshot_path, sizeof(sim->snapshot_path), "%s/snapshot", sim->dir);
@@ -726,12 +850,9 @@ sim_destroy(struct sim *sim)
 		net_destroy(sim->host[i]->net);
 		free(sim->host[i]);
 	}
-	while (sim->flying != NULL) {
-		struct wire_frame *w = sim->flying;
-
-		sim->flying = w->next;
-		free(w);
-	}
+	while (sim->n_flying > 0)
+		free(land(sim));
+	free(sim->flying);
 	buf_malloc_destroy(sim->pool);
 	snapshot_unmap(&sim->snapshot);
 	segment_close(&sim->segment, true);
@@ -812,6 +933,28 @@ sim_frames(const struct sim *sim)
 }
 
 void
+sim_tap_add(struct sim *sim, struct sim_tap *tap)
+{
+	BUG_ON(sim->n_taps == SIM_TAPS_MAX);
+	sim->tap[sim->n_taps++] = tap;
+}
+
+void
+sim_tap_tx(struct sim *sim, uint32_t port, const uint8_t *frame, uint32_t octets)
+{
+	struct frame f = { .n_views = 1, .port_index = (uint8_t)port };
+
+	f.view[0] = (struct buf_view){ .ptr = frame, .len_octets = octets };
+	transmit(sim, wire_frame_of(port, SIM_FROM_TAP, &f));
+}
+
+uint64_t
+sim_steps(const struct sim *sim)
+{
+	return sim->steps;
+}
+
+void
 sim_on_step(struct sim *sim, void (*fn)(struct sim *sim, void *arg), void *arg)
 {
 	sim->on_step = fn;
@@ -835,7 +978,10 @@ sim_step(struct sim *sim, uint64_t max_us)
 	uint64_t due = sim->now_us + max_us;
 	bool busy = false;
 
+	sim->steps++;
 	deliver(sim);
+	for (uint32_t i = 0; i < sim->n_taps; i++)
+		due = MIN(due, sim->tap[i]->turn(sim->tap[i]->arg, sim->now_us));
 	for (uint32_t i = 0; i < sim->n_workers; i++)
 		busy |= worker_turn(sim->worker[i], sim->now_us);
 	for (uint32_t i = 0; i < sim->n_hosts; i++)
@@ -846,8 +992,8 @@ sim_step(struct sim *sim, uint64_t max_us)
 		sim->now_us += SIM_STEP_MIN_US;
 		return;
 	}
-	if (sim->flying != NULL)
-		due = MIN(due, sim->flying->due_us);
+	if (sim->n_flying > 0)
+		due = MIN(due, sim->flying[0]->due_us);
 	for (uint32_t i = 0; i < sim->n_workers; i++)
 		due = MIN(due, worker_deadline_us(sim->worker[i]));
 	for (uint32_t i = 0; i < sim->n_hosts; i++)

@@ -28,7 +28,21 @@ struct sim_host;
 /* What the wire does to each frame; probabilities in a thousand. */
 struct sim_wire {
 	uint32_t loss, duplicate, reorder;
+	uint32_t corrupt; /* one bit of an IP packet turned over */
 	uint64_t delay_us, jitter_us;
+	uint32_t mtu;    /* larger IP packets do not pass; 0: all do */
+	bool mtu_silent; /* nor is their sender told by ICMP */
+};
+
+/*
+ * A station on a wire that is no sim_host: frames for anybody on that port come to rx(); turn() is called in each step and answers when it
+ * wants the next one.
+ */
+struct sim_tap {
+	void (*rx)(void *arg, const uint8_t *frame, uint32_t octets);
+	uint64_t (*turn)(void *arg, uint64_t now_us);
+	void *arg;
+	uint32_t port;
 };
 
 /* A connection of a host. */
@@ -52,6 +66,7 @@ struct sim_conf {
 	struct sim_wire wire;
 	struct stream *(*stream_create)(void *arg); /* of the gateway's sessions; NULL: identity */
 	const struct snapshot_part *parts;          /* SNAPSHOT_SECTION_N; NULL: sim_default_parts() */
+	uint32_t n_bufs;                            /* of the one pool; 0: plenty */
 };
 
 struct sim *sim_create(const struct sim_conf *conf);
@@ -92,6 +107,12 @@ void sim_run(struct sim *sim, uint64_t for_us);
 
 /* Called in each step: backends and control played by the test. */
 void sim_on_step(struct sim *sim, void (*fn)(struct sim *sim, void *arg), void *arg);
+
+/* Puts a station on a wire; borrowed for life. What it says goes through sim_tap_tx(), which copies. */
+void sim_tap_add(struct sim *sim, struct sim_tap *tap);
+void sim_tap_tx(struct sim *sim, uint32_t port, const uint8_t *frame, uint32_t octets);
+/* Steps since the start: many in little virtual time means that somebody's deadline does not move. */
+uint64_t sim_steps(const struct sim *sim);
 
 uint32_t sim_bufs_in_use(const struct sim *sim); /* of gateway and hosts together */
 uint64_t sim_frames(const struct sim *sim);
