@@ -112,10 +112,11 @@ def _judge_log(send, entries):
     if passed:
         send.result["waited_s"] = max(int(e.get("waited_s", 0)) for e in passed)
     delivered = [e for e in messages if e.get("result") == "delivered"]
-    if send.offered and len(delivered) != 1:
-        send.fail("%d deliveries in the log" % len(delivered))
+    # a sender may bring its recipients in several transactions; each has to be in one
+    if send.offered and sum(int(e.get("rcpts", 0)) for e in delivered) != len(send.recipients):
+        send.fail("deliveries in the log to %s recipients" % [e.get("rcpts") for e in delivered])
     if delivered:
-        send.result["tls"] = any(e.get("tls") not in (None, "no") for e in rcpts)
+        send.result["tls"] = sorted({e.get("tls", "no") for e in passed})
 
 
 def _judge_copies(send, copies):
@@ -137,8 +138,11 @@ def _judge_copies(send, copies):
         send.fail("the MTA names another client: %s" % copies[0].received)
 
 
-def judge(lab, rows, backends, senders):
-    """Fills problems and results of each row. To be called once everything had its time."""
+def judge(lab, rows, backends, senders, starttls=False):
+    """Fills problems and results of each row. To be called once everything had its time.
+
+    starttls: the recipients let through must have come under TLS.
+    """
     backends.read(), senders.read()
     by_sender, flags = _log_by_sender(lab), _exim_flags(lab)
     for send in rows:
@@ -149,6 +153,8 @@ def judge(lab, rows, backends, senders):
             send.result["chunked"], send.result["pipelined"] = "K" in seen, "L" in seen
             if ("K" in seen) != (send.backend != "opensmtpd") or "L" not in seen:
                 send.fail("Exim as sender made use of %s" % seen)
+        if starttls and send.offered and "no" in send.result.get("tls", ["no"]):
+            send.fail("not under TLS")
         if send.kind == "dsn" and send.offered:
             reports = [c for c in backends.copies.values() if send.marker in c.quoted]
             send.result["reports"] = len(reports)

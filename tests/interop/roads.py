@@ -93,10 +93,12 @@ def choices():
 class InteropLab(Lab):
     """A lab with all the MTAs. Every sender is started by hand."""
 
-    def up_all(self):
+    def up_all(self, tls=False):
+        """tls: Postfix as sender makes use of STARTTLS, too; Exim and OpenSMTPD always do where it is offered."""
         self.roots = {name: roots.make(TOP, name) for name in (roots.LAB, exim.ROOT, opensmtpd.ROOT, haproxy.ROOT, "clients")}
         self.up(more=self._more, wait_s=90, mta_choices=dict(more_domains=domains("postfix"), routes=routes(),
-                                                            senders=SENDERS["postfix"]), **choices())
+                                                            senders=SENDERS["postfix"],
+                                                            sender_tls="may" if tls else "none"), **choices())
 
     def _more(self):
         returns = [a.RETURNS_DOMAIN]

@@ -106,7 +106,7 @@ def _wait_for_arrival(rows, backends):
 
 
 def run(lab, options):
-    results = {"date": time.strftime("%Y-%m-%d"), "versions": lab.versions(), "block_s": roads.BLOCK_S, "failures": []}
+    results = {"date": time.strftime("%Y-%m-%d"), "starttls": options.starttls, "versions": lab.versions(), "block_s": roads.BLOCK_S, "failures": []}
     rows = sends.all_sends(options.sender, options.backend, options.kind)
     by_sender = {s: [row for row in rows if row.sender == s] for s in sends.CAN}
     lab.start("sender")
@@ -129,10 +129,10 @@ def run(lab, options):
     backends, at_senders = judge.sides(lab)
     _wait_for_arrival(rows, backends)
     results["failures"] += failures
-    for send in judge.judge(lab, rows, backends, at_senders):
+    for send in judge.judge(lab, rows, backends, at_senders, options.starttls):
         results["failures"] += ["%s: %s" % (send.name, p) for p in send.problems]
     results["sends"] = [dict(sender=s.sender, backend=s.backend, road=s.road, family=s.family, kind=s.kind, offered=s.offered,
-                             recipients=len(s.recipients), problems=s.problems, **s.result) for s in rows]
+                             downgraded=s.downgraded, recipients=len(s.recipients), problems=s.problems, **s.result) for s in rows]
     return results
 
 
@@ -144,7 +144,7 @@ def main(argv):
     parser.add_argument("--no-corpus", action="store_true", help="without the smuggling corpus")
     parser.add_argument("--strings", type=int, default=0, help="that many of the corpus instead of all")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--starttls", action="store_true", help="swaks and smtplib use STARTTLS where it is offered")
+    parser.add_argument("--starttls", action="store_true", help="every sender has to use STARTTLS")
     parser.add_argument("--json", default=os.path.join(TOP, "build", "interop.json"), help="results go there")
     parser.add_argument("--write", action="store_true", help="keep the results in tests/interop/results and the table in docs/interop.md")
     parser.add_argument("--keep", action="store_true", help="leave the lab up")
@@ -155,7 +155,7 @@ def main(argv):
     if os.path.exists(lab.folder):
         lab.down()
     try:
-        lab.up_all()
+        lab.up_all(options.starttls)
         say("lab %s is up" % lab.name)
         results = run(lab, options)
     except (LabError, Failed, OSError) as error:

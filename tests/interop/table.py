@@ -27,7 +27,7 @@ def _cell(found):
     if all(not s["offered"] for s in found):
         return "not offered, sender told"
     waits = [s["waited_s"] for s in found if "waited_s" in s]
-    return "yes" + (", %s s" % "-".join(str(n) for n in sorted({min(waits), max(waits)})) if waits else "")
+    return ("yes, in ASCII" if any(s["downgraded"] for s in found) else "yes") + (", %s s" % "-".join(str(n) for n in sorted({min(waits), max(waits)})) if waits else "")
 
 
 def _roads(results):
@@ -72,6 +72,8 @@ def text(results):
     lines += ["**Every road, both families.** \"yes\": greylisted, came again by itself, arrived once with its octets, the MTA names "
               "the client's address (road `none`: the gateway's). The seconds are from the first attempt to the one let through.", ""]
     lines += _roads(results)
+    if results.get("starttls"):
+        lines += ["Every message came under STARTTLS (%s)." % ", ".join(sorted({t for s in held for t in s.get("tls", [])})), ""]
     lines += ["**What a message may need**, on the road `%s`, both families (%s)." % (
         sends.MAIN_ROAD, "; ".join("%s: %s" % row for row in sends.KINDS.items() if row[0] != "text")), ""]
     lines += _kinds(results)

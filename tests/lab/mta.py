@@ -79,7 +79,7 @@ maximal_backoff_time = 5s
 queue_run_delay = 2s
 smtp_connection_cache_on_demand = no
 smtp_destination_recipient_limit = 200
-smtp_tls_security_level = none
+smtp_tls_security_level = %(sender_tls)s
 transport_maps = texthash:/lab/sender/transport
 virtual_mailbox_domains = %(returns)s
 virtual_mailbox_base = /lab/mail
@@ -174,16 +174,16 @@ def _instance(root, folder, main_cf, master_cf):
             f.write(text)
 
 
-def configure(lab_folder, root, more_domains=(), routes=None, senders=None):
+def configure(lab_folder, root, more_domains=(), routes=None, senders=None, sender_tls="none"):
     """Write both instances below `lab_folder`, which the services see as /lab.
 
     routes: domain -> (address, port) of the gateway, for the sender; what is not named goes to its IPv4 address.
-    senders: the sender's addresses, IPv4 and IPv6, if not the usual ones.
+    senders: the sender's addresses, IPv4 and IPv6, if not the usual ones. sender_tls: its security level.
     """
     senders = senders or (a.client4("sender"), a.client6("sender"))
     domains = a.DOMAINS + (a.CORPUS_DOMAIN, a.RETURNS_DOMAIN) + tuple(more_domains)
     values = dict(domains=" ".join(domains), corpus=a.CORPUS_DOMAIN, returns=a.RETURNS_DOMAIN, uid=MAIL_UID,
-                  postscreen=a.POSTSCREEN_PORT, injection=SENDER_PORT, proxy=a.MTA_PORT_PROXY, xclient=a.MTA_PORT_XCLIENT,
+                  sender_tls=sender_tls, postscreen=a.POSTSCREEN_PORT, injection=SENDER_PORT, proxy=a.MTA_PORT_PROXY, xclient=a.MTA_PORT_XCLIENT,
                   plain=a.MTA_PORT_PLAIN, submission=a.MTA_PORT_SUBMISSION, lan4=a.LAN4, lan6=a.LAN6,
                   gateway=a.GATEWAY4, port=a.SMTP_PORT, address=senders[0], address6=senders[1])
     _instance(root, os.path.join(lab_folder, "mta"), COMMON % dict(folder="mta", name=MTA_NAME) + MTA % values,
