@@ -27,10 +27,10 @@ json_t *
 verdict_json(struct control *c, const struct client_verdict *v, const char *ptr)
 {
 	const uint32_t now_s = control_now_s(c);
-	static const char *const lists[] = { "none", "allow", "deny" };
+	static const char *const lists[] = { "none", "allow", "deny", "big-sender" };
 	json_t *out = json_pack("{s:s, s:s, s:i, s:s}", "known", known_name(v->known), "ptr_state",
 		policy_ptr_name((enum ptr_state)v->ptr_state), "score", (int)v->score, "name_list",
-		lists[v->name_list <= NAME_LIST_DENY ? v->name_list : 0]);
+		lists[v->name_list <= NAME_LIST_BIG_SENDER ? v->name_list : 0]);
 
 	if (ptr != NULL)
 		json_object_set_new(out, "ptr", api_string(ptr));

@@ -15,6 +15,9 @@
 #include "control/control.h"
 #include "dataplane/base/bug.h"
 #include "dataplane/policy/client.h"
+#include "dataplane/policy/triplet.h"
+
+#define TEST_DEADLINE_MS 10000 /* nobody but the operator waits */
 
 struct explain {
 	struct control *c;
@@ -23,6 +26,7 @@ struct explain {
 	char helo[256], from[512], rcpt[512], ptr[256];
 	json_t *steps;
 	bool asked_dns;
+	unsigned out; /* questions to DNS, and one while they are being asked */
 };
 
 static void
@@ -79,6 +83,15 @@ explain_finish(struct explain *x)
 }
 
 static void
+explain_one_answered(struct explain *x)
+{
+	if (--x->out > 0)
+		return;
+	x->q.names.known = CLIENT_KNOWN;
+	explain_finish(x);
+}
+
+static void
 explain_dns(void *arg, const struct ip_addr *client, const struct resolver_result *result)
 {
 	struct explain *x = arg;
@@ -87,7 +100,54 @@ explain_dns(void *arg, const struct ip_addr *client, const struct resolver_resul
 	x->q.verdict = result->verdict;
 	x->q.verdict.time_s = control_now_s(x->c);
 	snprintf(x->ptr, sizeof(x->ptr), "%s", result->ptr);
-	explain_finish(x);
+	explain_one_answered(x);
+}
+
+static void
+explain_helo(void *arg, const struct ip_addr *client, const struct resolver_result *result)
+{
+	struct explain *x = arg;
+
+	(void)client;
+	x->q.names.helo_score = MAX(result->verdict.score, (int16_t)0);
+	x->q.names.helo_zone = result->verdict.zone;
+	x->q.names.helo_decisive = result->decisive;
+	explain_one_answered(x);
+}
+
+static void
+explain_sender(void *arg, const struct ip_addr *client, const struct resolver_result *result)
+{
+	struct explain *x = arg;
+
+	(void)client;
+	x->q.names.sender_score = MAX(result->verdict.score, (int16_t)0);
+	x->q.names.sender_zone = result->verdict.zone;
+	explain_one_answered(x);
+}
+
+/* Everything at once, as for a session. */
+static void
+explain_ask(struct explain *x)
+{
+	struct control *c = x->c;
+	const uint32_t deadline_ms = c->config->values.conf.dns_deadline_ms;
+	char canonical[TRIPLET_PATH_MAX_OCTETS + 1], name[DNSBL_NAME_MAX_OCTETS + 1];
+	const char *domain;
+
+	x->out = 2;
+	resolver_ask(c->resolver, &x->q.client, deadline_ms, false, explain_dns, x);
+	if (dnsbl_domain_askable(x->helo, strlen(x->helo), name) > 0) {
+		x->out++;
+		resolver_ask_name(c->resolver, ZONE_KIND_HELO, name, false, deadline_ms, false, explain_helo, x);
+	}
+	triplet_canonical(x->from, canonical);
+	domain = triplet_domain(canonical);
+	if (dnsbl_domain_askable(domain, strlen(domain), name) > 0) {
+		x->out++;
+		resolver_ask_name(c->resolver, ZONE_KIND_SENDER, name, false, deadline_ms, false, explain_sender, x);
+	}
+	explain_one_answered(x);
 }
 
 /* The listener by name; the first mx without one. False: answered. */
@@ -165,7 +225,8 @@ explain(struct control *c, struct api_request *r, const json_t *args)
 	x->q.verdict = policy_client_lookup(&ctx, &addr, control_now_s(c), &fresh);
 	/* the table keeps no names, so DNS is asked all the same: its cache mostly knows */
 	x->asked_dns = true;
-	resolver_ask(c->resolver, &addr, c->config->values.conf.dns_deadline_ms, false, explain_dns, x);
+	x->q.names = NAME_VERDICT_NONE;
+	explain_ask(x);
 }
 
 /* --- why */
@@ -228,6 +289,12 @@ why(struct control *c, struct api_request *r, const json_t *args)
 struct dnsbl_test {
 	struct control *c;
 	struct api_request *r;
+	unsigned out; /* of a name: lists of HELO names and of senders */
+	char name[DNSBL_NAME_MAX_OCTETS + 1];
+	json_t *zones;
+	int score;
+	uint32_t dns_ms;
+	bool complete;
 };
 
 static const char *
@@ -246,51 +313,105 @@ effect_name(enum client_effect e)
 	return "?";
 }
 
-static json_t *
-zone_json(struct control *c, uint32_t index, const struct resolver_zone_result *z)
+/* What the zone is asked about. */
+static const char *
+zone_asks(const struct control *c, uint32_t index)
 {
+	static const char *const asks[ZONE_KINDS] = { "client", "helo", "sender" };
+
+	return asks[c->config->zone[index].kind];
+}
+
+static json_t *
+zone_json(struct control *c, uint32_t index, const struct resolver_result *result)
+{
+	const struct resolver_zone_result *z = &result->zone[index];
 	static const char *const states[] = { "unasked", "clear", "listed", "error" };
-	json_t *answers = json_array();
+	const struct resolver_stats *s = resolver_stats(c->resolver);
+	json_t *answers = json_array(), *seen = json_array();
 	char text[IP_ADDR_TEXT_MAX_OCTETS];
 
 	for (unsigned i = 0; i < z->n_addrs; i++)
 		json_array_append_new(answers, json_string(ip_addr_format(&z->addr[i], text)));
-	return json_pack("{s:o, s:b, s:s, s:o, s:i, s:b, s:i, s:b}", "zone", api_string(c->config->zone[index].name),
-		"listed", (int)(z->state == ZONE_LISTED), "state", states[z->state <= ZONE_ERROR ? z->state : 0],
-		"answers", answers, "weight", (int)(z->state == ZONE_LISTED ? z->weight : 0), "error",
-		(int)(z->state == ZONE_ERROR), "dns_ms", (int)z->dns_ms, "counts", (int)z->counts);
+	for (uint32_t i = 0; i < result->n_seen; i++)
+		if (result->seen[i].zone == index && result->seen[i].server < s->n_servers)
+			json_array_append_new(seen, json_sprintf("%s (%s)", ip_addr_format(&result->seen[i].addr, text),
+							    s->server[result->seen[i].server].name));
+	return json_pack("{s:o, s:s, s:b, s:s, s:o, s:i, s:b, s:i, s:b, s:o}", "zone",
+		api_string(c->config->zone[index].name), "asks", zone_asks(c, index), "listed",
+		(int)(z->state == ZONE_LISTED), "state", states[z->state <= ZONE_ERROR ? z->state : 0], "answers",
+		answers, "weight", (int)(z->state == ZONE_LISTED ? z->weight : 0), "error",
+		(int)(z->state == ZONE_ERROR), "dns_ms", (int)z->dns_ms, "counts", (int)z->counts, "seen_as", seen);
+}
+
+/* The zones of a result that are asked about such a subject. */
+static void
+zones_add(struct dnsbl_test *t, const struct resolver_result *result, enum conf_zone_kind kind)
+{
+	for (uint32_t i = 0; i < result->n_zones && i < t->c->config->n_zones; i++)
+		if (t->c->config->zone[i].kind == kind)
+			json_array_append_new(t->zones, zone_json(t->c, i, result));
 }
 
 static void
 dnsbl_tested(void *arg, const struct ip_addr *client, const struct resolver_result *result)
 {
 	struct dnsbl_test *t = arg;
-	struct control *c = t->c;
-	struct client_judgement j = client_judge(&c->config->values.conf, &result->verdict);
-	json_t *zones = json_array(), *out;
+	struct client_judgement j = client_judge(&t->c->config->values.conf, &result->verdict);
 	char text[IP_ADDR_TEXT_MAX_OCTETS];
 
-	for (uint32_t i = 0; i < result->n_zones && i < c->config->n_zones; i++)
-		json_array_append_new(zones, zone_json(c, i, &result->zone[i]));
-	out = json_pack("{s:s, s:s, s:o, s:i, s:i, s:s, s:b, s:o}", "client", ip_addr_format(client, text), "ptr_state",
-		policy_ptr_name((enum ptr_state)result->verdict.ptr_state), "ptr", api_string(result->ptr), "score",
-		(int)result->verdict.score, "dns_ms", (int)result->dns_ms, "effect", effect_name(j.effect), "complete",
-		(int)result->complete, "zones", zones);
-	api_answer(t->r, out);
+	zones_add(t, result, ZONE_KIND_CLIENT);
+	api_answer(t->r,
+		json_pack("{s:s, s:s, s:o, s:i, s:i, s:s, s:b, s:o}", "client", ip_addr_format(client, text),
+			"ptr_state", policy_ptr_name((enum ptr_state)result->verdict.ptr_state), "ptr",
+			api_string(result->ptr), "score", (int)result->verdict.score, "dns_ms", (int)result->dns_ms,
+			"effect", effect_name(j.effect), "complete", (int)result->complete, "zones", t->zones));
 	free(t);
+}
+
+/* The lists of one kind have answered about a name. */
+static void
+name_tested(struct dnsbl_test *t, const struct resolver_result *result, enum conf_zone_kind kind)
+{
+	zones_add(t, result, kind);
+	t->score += result->verdict.score;
+	t->dns_ms = MAX(t->dns_ms, result->dns_ms);
+	t->complete = t->complete && result->complete;
+	if (--t->out > 0)
+		return;
+	api_answer(t->r, json_pack("{s:o, s:i, s:i, s:b, s:o}", "name", api_string(t->name), "score", t->score,
+				 "dns_ms", (int)t->dns_ms, "complete", (int)t->complete, "zones", t->zones));
+	free(t);
+}
+
+static void
+name_tested_as_helo(void *arg, const struct ip_addr *client, const struct resolver_result *result)
+{
+	(void)client;
+	name_tested(arg, result, ZONE_KIND_HELO);
+}
+
+static void
+name_tested_as_sender(void *arg, const struct ip_addr *client, const struct resolver_result *result)
+{
+	(void)client;
+	name_tested(arg, result, ZONE_KIND_SENDER);
 }
 
 static void
 dnsbl_test(struct control *c, struct api_request *r, const json_t *args)
 {
 	const char *text = api_need(r, args, "client");
+	char name[DNSBL_NAME_MAX_OCTETS + 1];
 	struct dnsbl_test *t;
 	struct ip_addr addr;
+	bool is_addr;
 
 	if (text == NULL)
 		return;
-	if (ip_addr_parse(text, &addr) != 0) {
-		api_error(r, "usage", "\"%.60s\" is not an address", text);
+	is_addr = ip_addr_parse(text, &addr) == 0;
+	if (!is_addr && dnsbl_domain_askable(text, strlen(text), name) == 0) {
+		api_error(r, "usage", "\"%.60s\" is neither an address nor a domain", text);
 		return;
 	}
 	if (c->config->list[LIST_RESOLVERS].n == 0) {
@@ -299,8 +420,14 @@ dnsbl_test(struct control *c, struct api_request *r, const json_t *args)
 	}
 	t = malloc(sizeof(*t));
 	BUG_ON(t == NULL);
-	*t = (struct dnsbl_test){ c, r };
-	resolver_ask(c->resolver, &addr, 10000, true, dnsbl_tested, t);
+	*t = (struct dnsbl_test){ .c = c, .r = r, .out = 2, .complete = true, .zones = json_array() };
+	if (is_addr) {
+		resolver_ask(c->resolver, &addr, TEST_DEADLINE_MS, true, dnsbl_tested, t);
+		return;
+	}
+	snprintf(t->name, sizeof(t->name), "%s", name);
+	resolver_ask_name(c->resolver, ZONE_KIND_HELO, name, false, TEST_DEADLINE_MS, true, name_tested_as_helo, t);
+	resolver_ask_name(c->resolver, ZONE_KIND_SENDER, name, false, TEST_DEADLINE_MS, true, name_tested_as_sender, t);
 }
 
 static json_t *
@@ -339,12 +466,13 @@ dnsbl_status(struct control *c, struct api_request *r, const json_t *args)
 		if (h == NULL)
 			break;
 		zone_weight_range(&c->config->zone[i], &lowest, &highest);
-		row = json_pack("{s:o, s:i, s:i, s:b, s:I, s:I, s:I, s:I, s:f, s:i}", "zone",
-			api_string(c->config->zone[i].name), "weight_min", lowest, "weight_max", highest, "decisive",
-			(int)c->config->zone[i].spec.decisive, "asked", (json_int_t)z->asked, "answered",
-			(json_int_t)z->answered, "listed", (json_int_t)z->listed, "errors", (json_int_t)z->errors,
-			"latency_ms", z->answered > 0 ? (double)z->ms_total / (double)z->answered : 0.0,
-			"latency_max_ms", (int)MIN(z->ms_max, 1000000u));
+		row = json_pack("{s:o, s:s, s:i, s:i, s:b, s:I, s:I, s:I, s:I, s:f, s:i}", "zone",
+			api_string(c->config->zone[i].name), "asks", zone_asks(c, i), "weight_min", lowest,
+			"weight_max", highest, "decisive", (int)c->config->zone[i].spec.decisive, "asked",
+			(json_int_t)z->asked, "answered", (json_int_t)z->answered, "listed", (json_int_t)z->listed,
+			"errors", (json_int_t)z->errors, "latency_ms",
+			z->answered > 0 ? (double)z->ms_total / (double)z->answered : 0.0, "latency_max_ms",
+			(int)MIN(z->ms_max, 1000000u));
 		json_object_set_new(row, "state",
 			json_string(
 				s->zones_off ? "off" : zone_standing_name(zone_health_standing(h, ZONE_V4, now_us))));

@@ -246,12 +246,25 @@ eal_part(const struct config *c)
 	return (struct snapshot_part){ .data = out, .octets = (size_t)(at - out) };
 }
 
+/* The most that all zones of a kind could say together. */
+static int32_t
+names_weight_max(const struct config *c, enum conf_zone_kind kind)
+{
+	int32_t sum = 0;
+
+	for (uint32_t i = 0; i < c->n_zones; i++)
+		if (c->zone[i].kind == kind)
+			sum += MAX(dnsbl_zone_weight_max(&c->zone[i].spec), 0);
+	return MIN(sum, DNSBL_SCORE_MAX);
+}
+
 int
 compile_snapshot(const struct config *c, const struct compile_extra *extra, const char *segment_path, const char *path,
 	uint64_t generation)
 {
 	struct snapshot_part part[SNAPSHOT_SECTION_N] = { 0 };
 	struct conf_zone zones[CONF_ZONES_MAX];
+	struct conf conf;
 	const uint64_t seed = extra->seed;
 	static const enum snapshot_section owned[] = { SNAPSHOT_EAL_ARGS, SNAPSHOT_DOMAINS, SNAPSHOT_CLIENT_ALLOW,
 		SNAPSHOT_CLIENT_DENY, SNAPSHOT_SENDER_ALLOW, SNAPSHOT_SENDER_DENY, SNAPSHOT_RCPT_ALLOW,
@@ -259,9 +272,14 @@ compile_snapshot(const struct config *c, const struct compile_extra *extra, cons
 	int error;
 
 	memset(zones, 0, sizeof(zones));
-	for (uint32_t i = 0; i < c->n_zones; i++)
+	for (uint32_t i = 0; i < c->n_zones; i++) {
 		memcpy(zones[i].name, c->zone[i].name, sizeof(zones[i].name));
-	part[SNAPSHOT_CONF] = (struct snapshot_part){ &c->values.conf, sizeof(c->values.conf) };
+		zones[i].kind = (uint8_t)c->zone[i].kind;
+	}
+	conf = c->values.conf;
+	conf.helo_weight_max = names_weight_max(c, ZONE_KIND_HELO);
+	conf.sender_weight_max = names_weight_max(c, ZONE_KIND_SENDER);
+	part[SNAPSHOT_CONF] = (struct snapshot_part){ &conf, sizeof(conf) };
 	part[SNAPSHOT_PORTS] = (struct snapshot_part){ c->port, c->n_ports * sizeof(c->port[0]) };
 	part[SNAPSHOT_LISTENERS] = (struct snapshot_part){ c->listener, c->n_listeners * sizeof(c->listener[0]) };
 	part[SNAPSHOT_POOLS] = (struct snapshot_part){ c->pool, c->n_pools * sizeof(c->pool[0]) };

@@ -402,6 +402,11 @@ read_list_files(struct config_reader *r)
 				rows[i].list == LIST_CLIENT_ALLOW ? &r->config->client_allow : &r->config->client_deny,
 				&r->config->list[rows[i].list]);
 	}
+	if (r->config->file.big_senders) {
+		const struct config_text file = { .text = r->config->file.big_senders_file };
+
+		reader_list_file(r, LIST_OF_HOSTS, &file, "clients.big_senders_file", NULL, &r->config->big_senders);
+	}
 }
 
 /* What libconfig would take silently or end the process for. */
@@ -471,6 +476,7 @@ config_parse(const char *path, const char *text, size_t octets, bool read_files,
 
 		reader_error(&r, s != NULL ? config_setting_source_line(s) : 1, which, "%s", wrong);
 	}
+	reader_sort_zones(r.config);
 	reader_check_parts(&r);
 out:
 	config_destroy(&tree);
@@ -515,6 +521,7 @@ config_free(struct config *c)
 		config_texts_free(&c->pool_domains[i]);
 	for (uint32_t i = 0; i < c->n_sources; i++)
 		free(c->source[i]);
+	config_texts_free(&c->big_senders);
 	free(c->client_allow.v);
 	free(c->client_deny.v);
 	free(c->ca);

@@ -50,6 +50,8 @@ struct config_zone {
 	struct dnsbl_zone spec;      /* spec.zone may hold a key: never shown */
 	char name[CONF_HOST_OCTETS]; /* public */
 	enum conf_zone_kind kind;
+	char whoami[CONF_HOST_OCTETS];     /* a name whose answer tells the resolver's address; "": none */
+	char test_point[CONF_HOST_OCTETS]; /* of lists of names: what they must list */
 	uint32_t line;
 };
 
@@ -65,6 +67,7 @@ struct config {
 	uint8_t *file_origin, *origin; /* [option_n], enum config_origin */
 	struct config_texts list[LIST_N];
 	struct config_networks client_allow, client_deny;
+	struct config_texts big_senders; /* empty where clients.big_senders is off */
 
 	struct conf_port port[CONF_PORTS_MAX];
 	struct conf_listener listener[CONF_LISTENERS_MAX];

@@ -1,5 +1,5 @@
 /*
- * config_parts.c - ports, pools with their backends, listeners and DNS zones: read, then checked against each other.
+ * config_parts.c - ports, pools with their backends and listeners: read, then checked against each other.
  *
  * Flow:   config.c -> reader_part() for each of them -> reader_check_parts()
  * Touches: the domain files they name.
@@ -368,99 +368,29 @@ read_listener(struct config_reader *r, const config_setting_t *s, int index)
 		reader_error(r, member_line_of(list), m.path, "pools is empty: a listener needs one at least");
 }
 
-/* --- DNS zones */
-
-static void
-zone_finish(struct config_reader *r, uint32_t line, const char *path, const char *text, const char *name, bool decisive)
-{
-	struct config_zone *z = &r->config->zone[r->config->n_zones];
-	char why[DNSBL_WHY_OCTETS];
-
-	if (r->config->n_zones == CONF_ZONES_MAX) {
-		reader_error(r, line, path, "more than %d zones", CONF_ZONES_MAX);
-		return;
-	}
-	if (dnsbl_zone_parse(text, &z->spec, why) != 0) {
-		reader_error(r, line, path, "%s", why);
-		return;
-	}
-	for (uint32_t i = 0; i < r->config->n_zones; i++)
-		if (strcasecmp(r->config->zone[i].spec.zone, z->spec.zone) == 0)
-			reader_error(r, line, path, "this zone is there already (line %u)", r->config->zone[i].line);
-	z->spec.decisive = decisive;
-	z->line = line;
-	snprintf(z->name, sizeof(z->name), "%s", name);
-	r->config->n_zones++;
-}
-
-static void
-read_zone_group(struct config_reader *r, const config_setting_t *s, int index)
-{
-	char zone[CONF_HOST_OCTETS], name[CONF_HOST_OCTETS], text[2048];
-	struct config_texts filters = { 0 };
-	const config_setting_t *list;
-	struct member_ctx m;
-	bool decisive;
-	size_t at;
-
-	if (!member_begin(&m, r, s, "dnsbl.zones", index) || !member_text(&m, "zone", zone, sizeof(zone), true))
-		return;
-	if (!member_text(&m, "name", name, sizeof(name), false) || !member_bool(&m, "decisive", &decisive))
-		return;
-	if (name[0] == '\0')
-		snprintf(name, sizeof(name), "%s", zone);
-	list = config_setting_get_member(s, "filters");
-	if (list != NULL)
-		reader_texts(r, list, m.path, &filters);
-	at = (size_t)snprintf(text, sizeof(text), "%s", zone);
-	for (uint32_t i = 0; i < filters.n && at < sizeof(text); i++)
-		at += (size_t)snprintf(text + at, sizeof(text) - at, "%c%s", i == 0 ? '=' : ',', filters.v[i].text);
-	if (at >= sizeof(text))
-		reader_error(r, member_line_of(s), m.path, "filters are too long");
-	else
-		zone_finish(r, member_line_of(s), m.path, text, name, decisive);
-	config_texts_free(&filters);
-}
-
-static void
-read_zone(struct config_reader *r, const config_setting_t *s, int index)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "dnsbl.zones[%d]", index);
-	if (config_setting_type(s) == CONFIG_TYPE_STRING) {
-		const char *text = config_setting_get_string(s);
-		char name[CONF_HOST_OCTETS];
-
-		snprintf(name, sizeof(name), "%.*s", (int)strcspn(text, "=*"), text);
-		zone_finish(r, member_line_of(s), path, text, name, false);
-	} else {
-		read_zone_group(r, s, index);
-	}
-}
-
 bool
 reader_part(struct config_reader *r, const config_setting_t *s, const char *path)
 {
 	static const struct {
 		const char *path;
 		void (*read)(struct config_reader *r, const config_setting_t *s, int index);
-	} parts[] = { { "ports", read_port }, { "pools", read_pool }, { "listeners", read_listener },
-		{ "dnsbl.zones", read_zone } };
+	} parts[] = { { "ports", read_port }, { "pools", read_pool }, { "listeners", read_listener } };
+	enum conf_zone_kind kind;
 
 	for (unsigned p = 0; p < ARRAY_LEN(parts); p++) {
 		if (strcmp(path, parts[p].path) != 0)
 			continue;
-		if (strcmp(path, "dnsbl.zones") == 0 && config_setting_is_array(s)) {
-			; /* an array of texts is as good as a list of them */
-		} else if (!is_list(r, s, path)) {
+		if (!is_list(r, s, path))
 			return true;
-		}
 		for (int i = 0; i < config_setting_length(s); i++)
 			parts[p].read(r, config_setting_get_elem(s, (unsigned)i), i);
 		return true;
 	}
-	return false;
+	if (!reader_zone_kind(path, &kind))
+		return false;
+	if (config_setting_is_array(s) || is_list(r, s, path)) /* an array of texts is as good as a list of them */
+		reader_zones(r, s, kind);
+	return true;
 }
 
 /* --- relations */

@@ -35,7 +35,13 @@ void reader_list_file(struct config_reader *r, enum list_kind kind, const struct
 char *reader_file(
 	struct config_reader *r, uint32_t line, const char *path, const char *name, size_t max_octets, size_t *octets);
 
-/* Whether path is one of ports, pools, listeners, dnsbl.zones: then it is read. */
+/* config_zones.c: whether path is a list of zones, and of which; reads it. */
+bool reader_zone_kind(const char *path, enum conf_zone_kind *kind);
+void reader_zones(struct config_reader *r, const config_setting_t *list, enum conf_zone_kind kind);
+/* After all were read: by kind, in the order of the file within each. */
+void reader_sort_zones(struct config *c);
+
+/* Whether path is one of ports, pools, listeners, or a list of zones: then it is read. */
 bool reader_part(struct config_reader *r, const config_setting_t *s, const char *path);
 /* Relations between the parts, after everything was read. */
 void reader_check_parts(struct config_reader *r);

@@ -224,11 +224,12 @@ questions_differ(const struct config *a, const struct config *b)
 {
 	if (a->n_zones != b->n_zones ||
 		texts_differ(&a->list[LIST_CLIENT_ALLOW_NAMES], &b->list[LIST_CLIENT_ALLOW_NAMES]) ||
-		texts_differ(&a->list[LIST_CLIENT_DENY_NAMES], &b->list[LIST_CLIENT_DENY_NAMES]))
+		texts_differ(&a->list[LIST_CLIENT_DENY_NAMES], &b->list[LIST_CLIENT_DENY_NAMES]) ||
+		texts_differ(&a->big_senders, &b->big_senders))
 		return true;
 	for (uint32_t i = 0; i < a->n_zones; i++)
 		if (memcmp(&a->zone[i].spec, &b->zone[i].spec, sizeof(a->zone[i].spec)) != 0 ||
-			strcmp(a->zone[i].name, b->zone[i].name) != 0)
+			a->zone[i].kind != b->zone[i].kind || strcmp(a->zone[i].name, b->zone[i].name) != 0)
 			return true;
 	return false;
 }

@@ -47,8 +47,8 @@ struct confirmation {
 
 /* Counts of control's own, copied into its counters in the segment. */
 struct control_counts {
-	uint64_t events_client, events_name, events_log, events_malformed, events_stale, answers, answers_full,
-		rejects_kept, segments_lost;
+	uint64_t events_client, events_names, events_name, events_log, events_malformed, events_stale, answers,
+		name_answers, answers_full, rejects_kept, segments_lost;
 };
 
 struct control {

@@ -73,7 +73,7 @@ entry_is(const struct entry *e, const struct subject *s)
 }
 
 static struct entry *
-entry_find(struct dns_cache *c, const struct subject *s)
+entry_find(const struct dns_cache *c, const struct subject *s)
 {
 	struct entry *e;
 
@@ -88,15 +88,19 @@ dns_cache_find(struct dns_cache *c, const struct subject *s, uint64_t now_us)
 {
 	struct entry *e = entry_find(c, s);
 
-	if (e == NULL)
+	if (e == NULL || e->known.until_us <= now_us)
 		return NULL;
-	if (e->known.until_us <= now_us) {
-		entry_drop(c, e);
-		return NULL;
-	}
 	TAILQ_REMOVE(&c->used, e, link);
 	TAILQ_INSERT_TAIL(&c->used, e, link);
 	return &e->known;
+}
+
+const struct dns_cached *
+dns_cache_last(const struct dns_cache *c, const struct subject *s)
+{
+	const struct entry *e = entry_find(c, s);
+
+	return e != NULL ? &e->known : NULL;
 }
 
 void
@@ -119,10 +123,12 @@ dns_cache_put(struct dns_cache *c, const struct subject *s, const struct resolve
 		TAILQ_REMOVE(&c->used, e, link);
 	}
 	TAILQ_INSERT_TAIL(&c->used, e, link);
+	e->known.put_us = now_us;
 	e->known.until_us = now_us + (uint64_t)result->ttl_s * 1000000;
 	e->known.verdict = result->verdict;
 	e->known.ttl_s = result->ttl_s;
 	e->known.complete = result->complete;
+	e->known.decisive = result->decisive;
 	if (s->kind == ZONE_KIND_CLIENT)
 		memcpy(e->known.text, result->ptr, sizeof(e->known.text));
 }

@@ -26,10 +26,7 @@ zone_say(const struct upstream *up, uint32_t zone, const char *what)
 void
 proof_client(struct job *j, uint32_t zone, bool listed)
 {
-	struct resolver *r = j->r;
-
-	if (r->in_good_standing != NULL && r->in_good_standing(r->standing_arg, &j->f.subject.client) &&
-		zone_health_client(&j->up->health[zone], true, listed))
+	if (zone_health_client(&j->up->health[zone], j->f.good, listed))
 		zone_say(j->up, zone, "lists a large share of the clients in good standing: quarantine");
 }
 
@@ -85,26 +82,36 @@ proof_random(struct server *s, const struct dns_answer *a)
 	servers_count(s->up);
 }
 
+/* The name of a test point; 0 when the zone is too long for it: then no round ends, the zone stays unproven for the family. */
+static size_t
+point_name(const struct config_zone *z, enum zone_family f, enum zone_point p, char *out, size_t room)
+{
+	if (z->kind == ZONE_KIND_CLIENT)
+		return dnsbl_test_name(z->spec.zone, f == ZONE_V6, p == ZONE_POINT_LISTED, out, room);
+	return dnsbl_query_domain(p == ZONE_POINT_LISTED ? z->test_point : DNSBL_CLEAN_DOMAIN, z->spec.zone, out, room);
+}
+
 static void
 zone_prove(struct upstream *up, uint32_t zone, uint64_t now)
 {
+	const struct config_zone *z = &up->zone[zone];
+	const uint32_t families = z->kind == ZONE_KIND_CLIENT ? ZONE_FAMILIES : 1;
 	struct zone_health *h = &up->health[zone];
 	char name[DNS_NAME_OCTETS];
 
 	zone_health_round(h, (uint8_t)(up->n_servers * ZONE_POINTS), now);
-	for (uint32_t i = 0; i < up->n_servers * ZONE_POINTS * ZONE_FAMILIES; i++) {
-		const enum zone_family f = (enum zone_family)(i / ZONE_POINTS % ZONE_FAMILIES);
+	for (uint32_t i = 0; i < up->n_servers * ZONE_POINTS * families; i++) {
+		const enum zone_family f = (enum zone_family)(i / ZONE_POINTS % families);
 		const enum zone_point p = (enum zone_point)(i % ZONE_POINTS);
 		struct question *q;
 
-		if (dnsbl_test_name(
-			    up->zone[zone].spec.zone, f == ZONE_V6, p == ZONE_POINT_LISTED, name, sizeof(name)) == 0)
-			continue; /* too long a zone: no round ends, the zone stays unproven for the family */
+		if (point_name(z, f, p, name, sizeof(name)) == 0)
+			continue;
 		q = question_new(up, NULL, QUESTION_POINT, zone, DNS_A, name);
 		q->family = f;
 		q->point = p;
 		up->r->stats.proving++;
-		attempt_start(q, &up->server[i / (ZONE_POINTS * ZONE_FAMILIES)]);
+		attempt_start(q, &up->server[i / (ZONE_POINTS * families)]);
 		question_put(q);
 	}
 }
@@ -125,7 +132,10 @@ proof_point(struct server *s, const struct question *q, const struct dns_answer 
 	if (h->family[q->family] == ZONE_STANDING_NO_FAMILY)
 		return; /* a list of IPv4 alone: nothing is wrong */
 	snprintf(what, sizeof(what), bad ? "fails its test points of %s (%s): quarantine" : "has proven itself for %s",
-		q->family == ZONE_V6 ? "IPv6" : "IPv4", zone_standing_name(h->family[q->family]));
+		up->zone[q->index].kind != ZONE_KIND_CLIENT ? "names"
+		: q->family == ZONE_V6                      ? "IPv6"
+							    : "IPv4",
+		zone_standing_name(h->family[q->family]));
 	zone_say(up, q->index, what);
 }
 

@@ -21,7 +21,7 @@
 #include "control/resolver_impl.h"
 #include "dataplane/base/bug.h"
 
-#define RESOLVER_SILENT_MAX  16
+#define RESOLVER_SILENT_MAX  4
 #define RESOLVER_PROBE_US    1000000
 #define RESOLVER_EDNS_OCTETS 1232 /* never fragmented (DNS flag day 2020) */
 
@@ -128,6 +128,18 @@ question_ask(struct upstream *up, struct job *job, enum question_kind kind, uint
 		}
 		attempt_start(q, s);
 	}
+	question_put(q);
+}
+
+void
+question_ask_one(
+	struct upstream *up, struct job *job, uint32_t server, uint32_t zone, enum dns_type type, const char *name)
+{
+	struct question *q = question_new(up, job, QUESTION_WHOAMI, zone, type, name);
+
+	q->server = server;
+	q->tried = UINT32_MAX; /* nobody else can tell */
+	attempt_start(q, &up->server[server]);
 	question_put(q);
 }
 

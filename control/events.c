@@ -29,30 +29,56 @@ struct asked {
 	uint64_t session;
 };
 
+static struct link_head
+answer_head(const struct asked *a, enum link_answer_type type, size_t octets)
+{
+	return (struct link_head){ .type = (uint16_t)type,
+		.len_octets = (uint16_t)octets,
+		.worker = a->worker,
+		.dataplane_incarnation = a->dataplane_incarnation,
+		.control_incarnation = a->c->segment.incarnation };
+}
+
+/* To the worker that asked, if somebody waits there and its ring has room. */
+static void
+answer_send(const struct asked *a, const void *record, size_t octets)
+{
+	struct control *c = a->c;
+	void *slot;
+
+	if (!c->attached || a->session == 0 || a->worker >= c->segment.n_workers ||
+		c->segment.answer[a->worker].shared == NULL)
+		return;
+	slot = ring_reserve(&c->segment.answer[a->worker]);
+	if (slot == NULL) {
+		c->counts.answers_full++;
+		return;
+	}
+	memcpy(slot, record, octets);
+	ring_publish(&c->segment.answer[a->worker]);
+	c->counts.answers++;
+}
+
+/* Of an earlier life of the data plane: nobody waits any more. */
+static bool
+is_stale(struct control *c, const struct link_head *head)
+{
+	if (head->dataplane_incarnation ==
+		__atomic_load_n(&c->segment.live->incarnation[SEGMENT_DATAPLANE], __ATOMIC_RELAXED))
+		return false;
+	c->counts.events_stale++;
+	return true;
+}
+
 static void
 answer(void *arg, const struct ip_addr *client, const struct resolver_result *result)
 {
 	struct asked *a = arg;
 	struct control *c = a->c;
-	struct link_answer_client *slot, out = { 0 };
+	struct link_answer_client out = { 0 };
 	const size_t ptr_len = strnlen(result->ptr, sizeof(out.ptr));
 
-	if (!c->attached || a->session == 0 || a->worker >= c->segment.n_workers ||
-		c->segment.answer[a->worker].shared == NULL) {
-		free(a);
-		return;
-	}
-	slot = ring_reserve(&c->segment.answer[a->worker]);
-	if (slot == NULL) {
-		c->counts.answers_full++;
-		free(a);
-		return;
-	}
-	out.head = (struct link_head){ .type = LINK_ANSWER_CLIENT,
-		.len_octets = sizeof(out),
-		.worker = a->worker,
-		.dataplane_incarnation = a->dataplane_incarnation,
-		.control_incarnation = c->segment.incarnation };
+	out.head = answer_head(a, LINK_ANSWER_CLIENT, sizeof(out));
 	out.session = a->session;
 	out.client = *client;
 	out.verdict = result->verdict;
@@ -60,9 +86,7 @@ answer(void *arg, const struct ip_addr *client, const struct resolver_result *re
 	out.dns_ms = result->dns_ms;
 	out.ptr_len = (uint16_t)MIN(ptr_len, sizeof(out.ptr));
 	memcpy(out.ptr, result->ptr, out.ptr_len);
-	memcpy(slot, &out, sizeof(out));
-	ring_publish(&c->segment.answer[a->worker]);
-	c->counts.answers++;
+	answer_send(a, &out, sizeof(out));
 	free(a);
 }
 
@@ -76,16 +100,27 @@ events_client_finished(void *arg, const struct ip_addr *client, const struct res
 	uint32_t counts_s = fresh_s;
 	struct policy_ctx ctx;
 
-	if (!c->attached || v.known != CLIENT_KNOWN || v.ptr_state == PTR_UNKNOWN)
+	bool good;
+
+	if (!c->attached)
 		return;
+	control_policy_ctx(c, &ctx);
+	good = policy_in_good_standing(&ctx, client, now_s);
+	if (v.known != CLIENT_KNOWN || v.ptr_state == PTR_UNKNOWN) {
+		/* nothing was heard: of a client in good standing that is kept, for it is not asked about again so soon */
+		if (!good)
+			return;
+		v = (struct client_verdict){ .known = CLIENT_KNOWN, .ptr_state = PTR_TEMPERR, .zone = ZONE_NONE };
+	}
 	/* Backdated, so that it is fresh for counts_s from now on. */
-	if (!result->complete)
+	if (good && v.score <= 0 && v.ptr_state != PTR_NONE && v.name_list != NAME_LIST_DENY)
+		counts_s = fresh_s;
+	else if (!result->complete)
 		counts_s = MIN(fresh_s, (uint32_t)CLIENT_RETRY_S);
 	else if (v.score > 0 || v.ptr_state == PTR_NONE || v.ptr_state == PTR_UNCONFIRMED ||
-		 v.name_list != NAME_LIST_NONE)
+		 (v.name_list != NAME_LIST_NONE && v.name_list != NAME_LIST_BIG_SENDER))
 		counts_s = MIN(fresh_s, MAX(result->ttl_s, (uint32_t)CLIENT_BAD_MIN_S));
 	v.time_s = now_s > fresh_s - counts_s ? now_s - (fresh_s - counts_s) : 1;
-	control_policy_ctx(c, &ctx);
 	policy_client_store(&ctx, client, &v, now_s);
 }
 
@@ -94,32 +129,136 @@ events_client_is_good(void *arg, const struct ip_addr *client)
 {
 	struct control *c = arg;
 	struct policy_ctx ctx;
-	uint16_t count;
 
 	if (!c->attached)
 		return false;
 	control_policy_ctx(c, &ctx);
-	return autoallow_check(&ctx, policy_auto_tag(&c->segment.table, client), control_now_s(c), true, &count);
+	return policy_in_good_standing(&ctx, client, control_now_s(c));
 }
 
 static void
 take_client(struct control *c, const struct link_event_client *e, uint16_t worker)
 {
+	struct resolver_result last;
 	struct asked *a;
 
 	c->counts.events_client++;
-	if (e->head.dataplane_incarnation !=
-		__atomic_load_n(&c->segment.live->incarnation[SEGMENT_DATAPLANE], __ATOMIC_RELAXED)) {
-		c->counts.events_stale++;
+	if (is_stale(c, &e->head))
 		return;
-	}
 	a = malloc(sizeof(*a));
 	BUG_ON(a == NULL);
 	*a = (struct asked){
 		.c = c, .worker = worker, .dataplane_incarnation = e->head.dataplane_incarnation, .session = e->session
 	};
+	/* the name of a client whose verdict is fresh is what it was last, within that time: nobody is asked about it again */
+	if (e->want_name == LINK_WANT_LAST_NAME && resolver_last(c->resolver, &e->client, &last) &&
+		last.ttl_s < c->config->values.conf.client_fresh_s) {
+		answer(a, &e->client, &last);
+		return;
+	}
 	resolver_ask(c->resolver, &e->client,
 		e->deadline_ms > 0 ? e->deadline_ms : c->config->values.conf.dns_deadline_ms, false, answer, a);
+}
+
+/* --- names */
+
+/* The question about a transaction's names, until the lists of both have answered. */
+struct asked_names {
+	struct asked to;
+	uint32_t transaction;
+	uint64_t asked_us;
+	unsigned out; /* of the two, and one while they are being asked */
+	bool told;
+	struct name_verdict v;
+};
+
+static void
+names_tell(struct asked_names *a)
+{
+	struct control *c = a->to.c;
+	struct link_answer_names out = { .session = a->to.session, .transaction = a->transaction, .names = a->v };
+
+	a->told = true;
+	if (out.names.known != CLIENT_LATE)
+		out.names.known = CLIENT_KNOWN;
+	out.dns_ms = (uint32_t)((control_mono_us() - a->asked_us) / 1000);
+	out.head = answer_head(&a->to, LINK_ANSWER_NAMES, sizeof(out));
+	answer_send(&a->to, &out, sizeof(out));
+	c->counts.name_answers++;
+}
+
+/* Whether what the other list says could not change that the sender is refused. */
+static bool
+names_decided(const struct asked_names *a)
+{
+	const int32_t threshold = a->to.c->config->values.conf.dnsbl_reject_threshold;
+	const int helo = a->v.helo_decisive ? a->v.helo_score : MIN(a->v.helo_score, threshold - 1);
+
+	return threshold > 0 && a->v.sender_score + helo >= threshold;
+}
+
+static void
+names_done(struct asked_names *a, const struct resolver_result *result)
+{
+	a->out--;
+	if (result != NULL && result->verdict.known != CLIENT_KNOWN)
+		a->v.known = CLIENT_LATE;
+	if (!a->told && (a->out == 0 || names_decided(a)))
+		names_tell(a);
+	if (a->out == 0)
+		free(a);
+}
+
+static void
+helo_answered(void *arg, const struct ip_addr *client, const struct resolver_result *result)
+{
+	struct asked_names *a = arg;
+
+	(void)client;
+	a->v.helo_score = MAX(result->verdict.score, (int16_t)0);
+	a->v.helo_zone = result->verdict.zone;
+	a->v.helo_decisive = result->decisive;
+	names_done(a, result);
+}
+
+static void
+sender_answered(void *arg, const struct ip_addr *client, const struct resolver_result *result)
+{
+	struct asked_names *a = arg;
+
+	(void)client;
+	a->v.sender_score = MAX(result->verdict.score, (int16_t)0);
+	a->v.sender_zone = result->verdict.zone;
+	names_done(a, result);
+}
+
+static void
+take_names(struct control *c, const struct link_event_names *e, uint16_t worker)
+{
+	const uint32_t deadline_ms = e->deadline_ms > 0 ? e->deadline_ms : c->config->values.conf.dns_deadline_ms;
+	const bool good = events_client_is_good(c, &e->client);
+	char helo[DNSBL_NAME_MAX_OCTETS + 1], sender[DNSBL_NAME_MAX_OCTETS + 1];
+	struct asked_names *a;
+
+	c->counts.events_names++;
+	if (is_stale(c, &e->head))
+		return;
+	a = malloc(sizeof(*a));
+	BUG_ON(a == NULL);
+	*a = (struct asked_names){ .to = { c, worker, e->head.dataplane_incarnation, e->session },
+		.transaction = e->transaction,
+		.asked_us = control_mono_us(),
+		.out = 1,
+		.v = NAME_VERDICT_NONE };
+	if (dnsbl_domain_askable(e->text, e->helo_len, helo) > 0) {
+		a->out++;
+		resolver_ask_name(c->resolver, ZONE_KIND_HELO, helo, good, deadline_ms, false, helo_answered, a);
+	}
+	if (dnsbl_domain_askable(e->text + e->helo_len, e->sender_len, sender) > 0) {
+		a->out++;
+		resolver_ask_name(c->resolver, ZONE_KIND_SENDER, sender, good, deadline_ms, false, sender_answered, a);
+	}
+	names_done(a, NULL);
 }
 
 static void
@@ -235,6 +374,9 @@ events_turn(struct control *c)
 			switch ((enum link_event_type)e.head.type) {
 			case LINK_EVENT_CLIENT:
 				take_client(c, &e.client, w);
+				break;
+			case LINK_EVENT_NAMES:
+				take_names(c, &e.names, w);
 				break;
 			case LINK_EVENT_NAME:
 				take_name(c, &e.name);

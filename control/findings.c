@@ -115,8 +115,10 @@ result_ptr(const struct findings *f, const struct findings_rules *rules, struct 
 		/* every confirmed name counts; denied is stronger */
 		if (name_listed(rules->deny_names, f->name[i]))
 			v->name_list = NAME_LIST_DENY;
-		else if (v->name_list == NAME_LIST_NONE && name_listed(rules->allow_names, f->name[i]))
+		else if (v->name_list != NAME_LIST_DENY && name_listed(rules->allow_names, f->name[i]))
 			v->name_list = NAME_LIST_ALLOW;
+		else if (v->name_list == NAME_LIST_NONE && name_listed(rules->big_senders, f->name[i]))
+			v->name_list = NAME_LIST_BIG_SENDER;
 	}
 	snprintf(out->ptr, sizeof(out->ptr), "%s", first >= 0 ? f->name[first] : f->n_names > 0 ? f->name[0] : "");
 	if (first >= 0)
@@ -169,6 +171,44 @@ findings_zone(
 	return w;
 }
 
+/* The first word of a text that is an address. */
+static bool
+address_in(const char *text, struct ip_addr *out)
+{
+	static const char between[] = " \t\"=,;()<>";
+	char word[IP_ADDR_TEXT_MAX_OCTETS];
+
+	for (const char *p = text + strspn(text, between); *p != '\0'; p += strspn(p, between)) {
+		const size_t n = strcspn(p, between);
+
+		snprintf(word, sizeof(word), "%.*s", (int)MIN(n, sizeof(word)), p);
+		if (n < sizeof(word) && ip_addr_parse(word, out) == 0)
+			return true;
+		p += n;
+	}
+	return false;
+}
+
+void
+findings_whoami(struct findings *f, uint32_t zone, uint32_t server, const struct dns_answer *a)
+{
+	struct resolver_seen s = { .zone = zone, .server = server };
+	bool found = false;
+
+	if (a->status != DNS_OK || f->n_seen >= f->seen_max)
+		return;
+	for (uint32_t i = 0; i < a->n_addrs && !found; i++) {
+		s.addr = a->addr[i];
+		found = !ip_addr_is_v4(&s.addr) || ip_addr_to_v4(&s.addr) >> 24 != 127;
+	}
+	if (!found && !address_in(a->text, &s.addr))
+		return;
+	for (uint32_t i = 0; i < f->n_seen; i++) /* as A and as TXT */
+		if (f->seen[i].zone == zone && f->seen[i].server == server && ip_addr_equal(&f->seen[i].addr, &s.addr))
+			return;
+	f->seen[f->n_seen++] = s;
+}
+
 /* Sums what counts. unproven: a zone was not heard of yet. */
 static void
 result_score(const struct findings *f, const struct findings_rules *rules, struct resolver_result *out, bool *unproven)
@@ -194,6 +234,7 @@ result_score(const struct findings *f, const struct findings_rules *rules, struc
 		*unproven = *unproven || h->family[family] == ZONE_STANDING_UNPROVEN;
 		if (z->state == ZONE_LISTED && counts) {
 			score += z->weight;
+			out->decisive = out->decisive || rules->zone[i].spec.decisive;
 			if (z->weight > best) {
 				best = z->weight;
 				v->zone = (uint8_t)i;
@@ -224,6 +265,18 @@ findings_result(const struct findings *f, const struct findings_rules *rules, st
 	if (!out->complete)
 		out->ttl_s = RESOLVER_TTL_ERROR_S;
 	out->n_zones = rules->n_zones;
+	out->seen = f->seen;
+	out->n_seen = f->n_seen;
+}
+
+/* A name that is refused for already: further lists only add. */
+static bool
+name_decided(const struct findings *f, const struct findings_rules *rules, const struct resolver_result *result)
+{
+	const int32_t threshold = rules->conf->dnsbl_reject_threshold;
+
+	return threshold > 0 && result->verdict.score >= threshold &&
+	       (f->subject.kind == ZONE_KIND_SENDER || result->decisive);
 }
 
 /*
@@ -239,9 +292,13 @@ findings_decided(const struct findings *f, const struct findings_rules *rules, c
 
 	if (f->whole || result->verdict.known != CLIENT_KNOWN)
 		return false;
+	if (f->subject.kind != ZONE_KIND_CLIENT)
+		return name_decided(f, rules, result);
 	for (uint32_t i = 0; i < rules->n_zones; i++) {
 		const struct resolver_zone_result *z = &result->zone[i];
 
+		if (rules->zone[i].kind != ZONE_KIND_CLIENT)
+			continue;
 		if (z->counts && z->state == ZONE_LISTED)
 			score += z->weight;
 		else if (z->state == ZONE_UNASKED || z->state == ZONE_ERROR) {

@@ -36,12 +36,21 @@ struct resolver_zone_result {
 	struct ip_addr addr[4];
 };
 
+/* Which address of a resolver a zone sees, of the zones that tell it (config_zone.whoami). */
+struct resolver_seen {
+	uint32_t zone, server; /* indices */
+	struct ip_addr addr;
+};
+
 struct resolver_result {
-	struct client_verdict verdict;
-	bool complete; /* every question got an answer that says something */
+	struct client_verdict verdict; /* of a name: score and zone alone */
+	bool decisive;                 /* a decisive zone listed it */
+	bool complete;                 /* every question got an answer that says something */
 	bool cached;
 	uint32_t ttl_s; /* of all of it, within bounds */
 	uint32_t dns_ms;
+	const struct resolver_seen *seen; /* of a whole result; lent while the callback runs */
+	uint32_t n_seen;
 	char ptr[256]; /* the confirmed name, else the first; "" without; printable ASCII */
 	uint32_t n_zones;
 	struct resolver_zone_result zone[CONF_ZONES_MAX]; /* not of a cached result: n_zones is 0 then */
@@ -62,7 +71,7 @@ struct findings_rules {
 	const struct config_zone *zone;
 	const struct zone_health *health;
 	uint32_t n_zones;
-	const void *allow_names, *deny_names; /* name_set, NULL: none */
+	const void *allow_names, *deny_names, *big_senders; /* name_set, NULL: none */
 	const struct conf *conf;
 	bool zones_off; /* no resolver is honest */
 };
@@ -72,11 +81,14 @@ struct findings {
 	uint32_t pending, answered; /* questions out; those that got an answer that says something */
 	bool ptr_done, ptr_temperr, forward_temperr, more_names;
 	bool have_ttl, error;
+	bool good;  /* of a client in good standing: what lists it is looked at */
 	bool whole; /* nothing is left out because it could not matter, zones in quarantine are asked: `dnsbl test` */
 	uint32_t ttl_s;
 	uint32_t n_names, n_forward;
 	char name[RESOLVER_PTR_NAMES_MAX][DNS_NAME_OCTETS];
 	bool confirmed[RESOLVER_PTR_NAMES_MAX];
+	struct resolver_seen *seen; /* room for seen_max; NULL: nobody wants to know */
+	uint32_t n_seen, seen_max;
 	enum ptr_state ptr_none; /* PTR_NONE or PTR_UNCONFIRMED when there was no usable name */
 	struct resolver_zone_result zone[CONF_ZONES_MAX];
 };
@@ -93,6 +105,9 @@ struct zone_weight findings_zone(
 	struct findings *f, const struct config_zone *zone, uint32_t index, const struct dns_answer *a, uint64_t ms);
 /* The zone did not answer, or was not asked because it is too busy. */
 void findings_zone_failed(struct findings *f, uint32_t index, uint64_t ms);
+
+/* An answer to a zone's whoami name by a resolver: an A record outside 127.0.0.0/8, or an address in a text. */
+void findings_whoami(struct findings *f, uint32_t zone, uint32_t server, const struct dns_answer *a);
 
 /* All that is known by now. dns_ms is the caller's. */
 void findings_result(const struct findings *f, const struct findings_rules *rules, struct resolver_result *out);

@@ -308,6 +308,9 @@ second_turn(struct log *log, int64_t wall_us)
 
 	if (second == log->second)
 		return;
+	/* the folder may be mounted, the disk mended since: nobody has to come and say so */
+	if (log->fd < 0 && log->path[0] != '\0')
+		(void)log_open(log, log->path);
 	if (log->grey_capped > 0) {
 		snprintf(count, sizeof(count), "%u", log->grey_capped);
 		line_begin(&l, out, log->format, wall_us, "notice");

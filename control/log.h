@@ -36,7 +36,7 @@ struct log {
 };
 
 void log_init(struct log *log);
-/* Opens (or opens anew) path, "" for none. 0 or -errno; then lines are counted as lost until it can be opened. */
+/* Opens (or opens anew) path, "" for none. 0 or -errno; then lines are counted as lost, and it is tried again every second. */
 int log_open(struct log *log, const char *path);
 void log_fini(struct log *log);
 

@@ -24,7 +24,9 @@ struct option_values {
 	char log_file[512];
 	char metrics_listen[64];
 	char dnsbl_disabled[1000]; /* public names, separated by spaces */
-	uint8_t log_format;        /* enum log_format */
+	bool big_senders;
+	char big_senders_file[512];
+	uint8_t log_format; /* enum log_format */
 	uint32_t dns_timeout_ms, dns_tries, dns_cache_entries, dns_in_flight;
 	uint32_t why_entries, map_mb, map_max_mb, store_grey_per_s;
 	uint64_t state_entries;

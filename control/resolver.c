@@ -70,6 +70,21 @@ resolver_flush(struct resolver *r)
 	dns_cache_flush(r->cache);
 }
 
+bool
+resolver_last(const struct resolver *r, const struct ip_addr *client, struct resolver_result *out)
+{
+	const struct subject s = subject_of_client(client);
+	const struct dns_cached *c = dns_cache_last(r->cache, &s);
+	const uint64_t now = resolver_now_us();
+
+	if (c == NULL)
+		return false;
+	*out = (struct resolver_result){ .verdict = c->verdict, .complete = c->complete, .cached = true };
+	out->ttl_s = (uint32_t)((now - c->put_us) / 1000000);
+	memcpy(out->ptr, c->text, sizeof(out->ptr));
+	return true;
+}
+
 /* --- the result of a job */
 
 static struct findings_rules
@@ -80,6 +95,7 @@ rules_of(const struct upstream *up)
 		.n_zones = up->n_zones,
 		.allow_names = up->allow_names,
 		.deny_names = up->deny_names,
+		.big_senders = up->big_senders,
 		.conf = &up->conf,
 		.zones_off = up->r->stats.zones_off };
 }
@@ -124,11 +140,12 @@ job_finish(struct job *j)
 	TAILQ_REMOVE(&r->jobs, j, link);
 	r->stats.in_flight--;
 	dns_cache_put(r->cache, &j->f.subject, &result, now);
-	if (r->finished != NULL)
+	if (r->finished != NULL && j->f.subject.kind == ZONE_KIND_CLIENT)
 		r->finished(r->finished_arg, &j->f.subject.client, &result);
 	waiters_answer(j, &result);
 	BUG_ON(j->up->refs == 0);
 	j->up->refs--; /* the channels go at the next tick: never inside one of their callbacks */
+	free(j->f.seen);
 	free(j);
 }
 
@@ -210,6 +227,9 @@ resolver_answered(struct question *q, const struct dns_answer *a)
 	case QUESTION_ZONE:
 		take_zone(j, q, a);
 		break;
+	case QUESTION_WHOAMI:
+		findings_whoami(&j->f, q->index, q->server, a);
+		break;
 	case QUESTION_HEALTH:
 	case QUESTION_POINT:
 	case QUESTION_RANDOM:
@@ -255,6 +275,7 @@ upstream_destroy(struct upstream *up)
 	free(up->health);
 	free(up->allow_names);
 	free(up->deny_names);
+	free(up->big_senders);
 	free(up);
 }
 
@@ -275,9 +296,10 @@ static void
 standings_take_over(struct upstream *up, const struct upstream *old, const struct config *config)
 {
 	for (uint32_t i = 0; i < up->n_zones; i++) {
-		zone_health_init(&up->health[i], &up->zone[i].spec);
+		zone_health_init(&up->health[i], &up->zone[i].spec, up->zone[i].kind != ZONE_KIND_CLIENT);
 		for (uint32_t k = 0; old != NULL && k < old->n_zones; k++)
-			if (strcasecmp(old->zone[k].spec.zone, up->zone[i].spec.zone) == 0) {
+			if (old->zone[k].kind == up->zone[i].kind &&
+				strcasecmp(old->zone[k].spec.zone, up->zone[i].spec.zone) == 0) {
 				const bool blocks = up->health[i].blocks;
 
 				up->health[i] = old->health[k];
@@ -319,6 +341,7 @@ resolver_configure(struct resolver *r, const struct config *config)
 	up->conf = config->values.conf;
 	up->allow_names = names_build(&config->list[LIST_CLIENT_ALLOW_NAMES]);
 	up->deny_names = names_build(&config->list[LIST_CLIENT_DENY_NAMES]);
+	up->big_senders = names_build(&config->big_senders);
 	up->timeout_ms = config->values.dns_timeout_ms;
 	standings_take_over(up, r->up, config);
 	LIST_INSERT_HEAD(&r->upstreams, up, link);
@@ -446,6 +469,18 @@ job_ask_zone(struct resolver *r, struct job *j, uint32_t zone)
 	question_ask(r->up, j, QUESTION_ZONE, zone, DNS_A, name);
 }
 
+/* Of a zone that tells: the address each resolver has there. */
+static void
+job_ask_whoami(struct resolver *r, struct job *j, uint32_t zone)
+{
+	static const enum dns_type types[] = { DNS_A, DNS_TXT };
+	const char *name = j->up->zone[zone].whoami;
+
+	for (uint32_t s = 0; name[0] != '\0' && s < j->up->n_servers; s++)
+		for (unsigned t = 0; t < ARRAY_LEN(types); t++)
+			question_ask_one(r->up, j, s, zone, types[t], name);
+}
+
 static void
 job_start(struct resolver *r, struct job *j)
 {
@@ -455,15 +490,19 @@ job_start(struct resolver *r, struct job *j)
 	if (j->f.subject.kind == ZONE_KIND_CLIENT &&
 		dns_reverse_name(&j->f.subject.client, NULL, name, sizeof(name)) > 0)
 		question_ask(r->up, j, QUESTION_PTR, 0, DNS_PTR, name);
-	for (uint32_t i = 0; i < j->up->n_zones; i++)
-		if (j->up->zone[i].kind == j->f.subject.kind)
-			job_ask_zone(r, j, i);
+	for (uint32_t i = 0; i < j->up->n_zones; i++) {
+		if (j->up->zone[i].kind != j->f.subject.kind)
+			continue;
+		job_ask_zone(r, j, i);
+		if (j->f.whole)
+			job_ask_whoami(r, j, i);
+	}
 	if (--j->f.pending == 0)
 		job_finish(j);
 }
 
 static void
-job_new(struct resolver *r, const struct subject *s, bool whole, struct waiter *w)
+job_new(struct resolver *r, const struct subject *s, bool good, bool whole, struct waiter *w)
 {
 	struct job *j = calloc(1, sizeof(*j));
 
@@ -471,7 +510,15 @@ job_new(struct resolver *r, const struct subject *s, bool whole, struct waiter *
 	j->r = r;
 	j->up = r->up;
 	j->f.subject = *s;
+	j->f.good = s->kind != ZONE_KIND_CLIENT
+	                    ? good
+	                    : r->in_good_standing != NULL && r->in_good_standing(r->standing_arg, &s->client);
 	j->f.whole = whole;
+	if (whole) {
+		j->f.seen_max = r->up->n_zones * r->up->n_servers * 2;
+		j->f.seen = calloc(MAX(j->f.seen_max, 1u), sizeof(*j->f.seen));
+		BUG_ON(j->f.seen == NULL);
+	}
 	j->f.ptr_none = PTR_NONE;
 	j->started_us = resolver_now_us();
 	STAILQ_INIT(&j->waiters);
@@ -486,7 +533,8 @@ job_new(struct resolver *r, const struct subject *s, bool whole, struct waiter *
 }
 
 static void
-ask(struct resolver *r, const struct subject *s, uint32_t deadline_ms, bool fresh, resolver_fn *fn, void *arg)
+ask(struct resolver *r, const struct subject *s, bool good, uint32_t deadline_ms, bool fresh, resolver_fn *fn,
+	void *arg)
 {
 	const uint64_t now = resolver_now_us();
 	const struct dns_cached *c = fresh ? NULL : dns_cache_find(r->cache, s, now);
@@ -495,7 +543,9 @@ ask(struct resolver *r, const struct subject *s, uint32_t deadline_ms, bool fres
 
 	r->stats.clients++;
 	if (c != NULL) {
-		struct resolver_result result = { .verdict = c->verdict, .complete = c->complete, .cached = true };
+		struct resolver_result result = {
+			.verdict = c->verdict, .decisive = c->decisive, .complete = c->complete, .cached = true
+		};
 
 		result.ttl_s = (uint32_t)((c->until_us - now) / 1000000);
 		if (s->kind == ZONE_KIND_CLIENT)
@@ -520,7 +570,7 @@ ask(struct resolver *r, const struct subject *s, uint32_t deadline_ms, bool fres
 		r->stats.coalesced++;
 		STAILQ_INSERT_TAIL(&j->waiters, w, link);
 	} else {
-		job_new(r, s, fresh, w);
+		job_new(r, s, good, fresh, w);
 	}
 }
 
@@ -530,7 +580,17 @@ resolver_ask(
 {
 	const struct subject s = subject_of_client(client);
 
-	ask(r, &s, deadline_ms, fresh, fn, arg);
+	ask(r, &s, false, deadline_ms, fresh, fn, arg);
+}
+
+void
+resolver_ask_name(struct resolver *r, enum conf_zone_kind kind, const char *name, bool good, uint32_t deadline_ms,
+	bool fresh, resolver_fn *fn, void *arg)
+{
+	struct subject s = { .kind = kind };
+
+	snprintf(s.name, sizeof(s.name), "%s", name);
+	ask(r, &s, good, deadline_ms, fresh, fn, arg);
 }
 
 const struct zone_health *

@@ -29,7 +29,7 @@ typedef void resolver_fn(void *arg, const struct ip_addr *client, const struct r
 struct resolver_params {
 	const struct config *config; /* resolvers, times, zones, name lists: copied */
 	uint32_t in_flight, cache_entries;
-	resolver_fn *finished; /* every client whose questions all ended, late ones as well: for the table */
+	resolver_fn *finished; /* every client (no name) whose questions all ended, late ones as well: for the table */
 	void *finished_arg;
 	/* Whether a client is in good standing (mail of it is known to be good); NULL: nobody is. A zone that lists many such is no good. */
 	bool (*in_good_standing)(void *arg, const struct ip_addr *client);
@@ -45,6 +45,14 @@ int resolver_configure(struct resolver *r, const struct config *config);
 /* Asks; fn is called once, perhaps before this returns (cached, refused). deadline_ms from now. fresh: past the cache. */
 void resolver_ask(
 	struct resolver *r, const struct ip_addr *client, uint32_t deadline_ms, bool fresh, resolver_fn *fn, void *arg);
+/*
+ * The same about a HELO name or a sender's domain (ZONE_KIND_HELO, ZONE_KIND_SENDER): what lists of names say. name: as
+ * dnsbl_domain_askable() gives it. good: of a client in good standing. fn is given a zero address; nothing of this goes to the table.
+ */
+void resolver_ask_name(struct resolver *r, enum conf_zone_kind kind, const char *name, bool good, uint32_t deadline_ms,
+	bool fresh, resolver_fn *fn, void *arg);
+/* What was last heard of a client, whatever its age: verdict and name; out->ttl_s is its age here. False: nothing. */
+bool resolver_last(const struct resolver *r, const struct ip_addr *client, struct resolver_result *out);
 /* Whether there was something. */
 bool resolver_forget(struct resolver *r, const struct ip_addr *client);
 void resolver_flush(struct resolver *r);

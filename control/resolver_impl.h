@@ -43,8 +43,8 @@ struct upstream {
 	struct zone_health *health;
 	uint32_t timeout_ms;
 	uint32_t n_zones;
-	void *allow_names, *deny_names; /* name_set */
-	struct conf conf;               /* thresholds and effects: what could change an outcome */
+	void *allow_names, *deny_names, *big_senders; /* name_set */
+	struct conf conf;                             /* thresholds and effects: what could change an outcome */
 	uint32_t n_servers;
 };
 
@@ -66,7 +66,15 @@ struct job {
 };
 
 /* The last three are asked of one resolver, without a job. */
-enum question_kind { QUESTION_PTR, QUESTION_FORWARD, QUESTION_ZONE, QUESTION_HEALTH, QUESTION_POINT, QUESTION_RANDOM };
+enum question_kind {
+	QUESTION_PTR,
+	QUESTION_FORWARD,
+	QUESTION_ZONE,
+	QUESTION_WHOAMI, /* of a job, but asked of one resolver */
+	QUESTION_HEALTH,
+	QUESTION_POINT,
+	QUESTION_RANDOM
+};
 
 struct question {
 	struct resolver *r;
@@ -74,6 +82,7 @@ struct question {
 	struct job *job;
 	enum question_kind kind;
 	uint32_t index;          /* of the name, of the zone */
+	uint32_t server;         /* the one whose address a zone is asked for */
 	enum zone_family family; /* of a test point */
 	enum zone_point point;
 	enum dns_type type;
@@ -129,6 +138,9 @@ void server_health_ask(struct server *s);
 /* A question of a job, of one resolver after another until one answers. */
 void question_ask(struct upstream *up, struct job *job, enum question_kind kind, uint32_t index, enum dns_type type,
 	const char *name);
+/* What a zone's whoami name says to one of them. */
+void question_ask_one(
+	struct upstream *up, struct job *job, uint32_t server, uint32_t zone, enum dns_type type, const char *name);
 /* A question of its own, to be sent by attempt_start() and given back by question_put(). */
 struct question *question_new(struct upstream *up, struct job *job, enum question_kind kind, uint32_t index,
 	enum dns_type type, const char *name);

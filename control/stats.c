@@ -64,6 +64,8 @@ stats_publish(struct control *c)
 	if (!c->attached)
 		return;
 	put(c, CTR_control_events_client, c->counts.events_client);
+	put(c, CTR_control_events_names, c->counts.events_names);
+	put(c, CTR_control_name_answers, c->counts.name_answers);
 	put(c, CTR_control_events_name, c->counts.events_name);
 	put(c, CTR_control_events_log, c->counts.events_log);
 	put(c, CTR_control_events_malformed, c->counts.events_malformed);

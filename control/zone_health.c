@@ -13,9 +13,11 @@
 #include "dataplane/base/bug.h"
 
 void
-zone_health_init(struct zone_health *h, const struct dnsbl_zone *zone)
+zone_health_init(struct zone_health *h, const struct dnsbl_zone *zone, bool of_names)
 {
 	memset(h, 0, sizeof(*h));
+	if (of_names)
+		h->family[ZONE_V6] = ZONE_STANDING_NO_FAMILY;
 	h->blocks = zone->n_filters == 0 && zone->weight > 0;
 	for (unsigned i = 0; i < zone->n_filters; i++)
 		h->blocks = h->blocks || zone->filter[i].weight > 0;

@@ -5,7 +5,8 @@
  * Pure:   no clock, no I/O, no allocation; answers and time come in.
  * Keeps:  a zone counts only for a family of addresses it has proven itself for; what says nothing (time-outs, SERVFAIL) never changes a
  *         standing; every bad standing ends by itself when the zone heals.
- * Source: POLICY section 4; RFC 5782 section 5 (127.0.0.2 is listed, 127.0.0.1 is not; ::FFFF:7F00:2 and :1 of IPv6); PITFALLS 40.
+ * Source: POLICY section 4; RFC 5782 section 5 (127.0.0.2 is listed, 127.0.0.1 is not; ::FFFF:7F00:2 and :1 of IPv6; of names "test" and
+ *         "invalid"); PITFALLS 40.
  */
 #ifndef GREYLINE_CONTROL_ZONE_HEALTH_H
 #define GREYLINE_CONTROL_ZONE_HEALTH_H
@@ -24,16 +25,17 @@
 #define ZONE_OPEN_MIN_US   (5 * UINT64_C(1000000))
 #define ZONE_OPEN_MAX_US   (300 * UINT64_C(1000000))
 
-#define ZONE_STANDINGS(X)                                                                                              \
-	X(UNPROVEN, "unproven") /* nothing heard of its test points yet */                                             \
-	X(ACTIVE, "active")                                                                                            \
-	X(LISTS_EVERYTHING, "lists-everything") /* 127.0.0.1 */                                                        \
-	X(LISTS_NOTHING, "lists-nothing")       /* 127.0.0.2 is not listed */                                          \
-	X(ANSWERS_ERRORS, "answers-errors")     /* 127.255.255.0/24: we may not ask */                                 \
-	X(LISTS_GOOD_CLIENTS, "lists-good-clients")                                                                    \
-	X(NO_FAMILY, "not-of-this-family") /* a list of IPv4 has no IPv6 test point */                                 \
-	X(DISABLED, "disabled")            /* by the operator */                                                       \
-	X(FAILING, "failing")              /* the breaker is open */
+#define ZONE_STANDINGS(X)                                                                                                        \
+	X(UNPROVEN, "unproven") /* nothing heard of its test points yet */                                                       \
+	X(ACTIVE, "active")                                                                                                      \
+	X(LISTS_EVERYTHING, "lists-everything") /* 127.0.0.1 */                                                                  \
+	X(LISTS_NOTHING, "lists-nothing")       /* 127.0.0.2 is not listed */                                                    \
+	X(ANSWERS_ERRORS, "answers-errors")     /* 127.255.255.0/24: we may not ask */                                           \
+	X(LISTS_GOOD_CLIENTS, "lists-good-clients")                                                                              \
+	X(NO_FAMILY,                                                                                                             \
+		"not-of-this-family") /* a list of IPv4 has no IPv6 test point; a list of names is of no family but the first */ \
+	X(DISABLED, "disabled") /* by the operator */                                                                            \
+	X(FAILING, "failing")   /* the breaker is open */
 
 enum zone_standing {
 #define X(name, text) ZONE_STANDING_##name,
@@ -62,7 +64,8 @@ struct zone_health {
 	uint64_t open_until_us, open_for_us, proof_at_us;
 };
 
-void zone_health_init(struct zone_health *h, const struct dnsbl_zone *zone);
+/* of_names: a list of names has one family only, the first. */
+void zone_health_init(struct zone_health *h, const struct dnsbl_zone *zone, bool of_names);
 
 /* A round begins: n answers will come for each family. */
 void zone_health_round(struct zone_health *h, uint8_t n, uint64_t now_us);

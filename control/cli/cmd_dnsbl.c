@@ -8,6 +8,7 @@ cmd_dnsbl_test(struct cli *cli, int argc, char **argv)
 {
 	static const struct cli_field fields[] = {
 		{ "client", "client", CLI_TEXT },
+		{ "name", "name", CLI_TEXT },
 		{ "ptr_state", "reverse DNS", CLI_TEXT },
 		{ "ptr", "name", CLI_TEXT },
 		{ "score", "score", CLI_TEXT },
@@ -17,13 +18,14 @@ cmd_dnsbl_test(struct cli *cli, int argc, char **argv)
 	};
 	static const struct cli_field columns[] = {
 		{ "zone", "ZONE", CLI_TEXT },
+		{ "asks", "ABOUT", CLI_TEXT },
 		{ "state", "STATE", CLI_TEXT },
 		{ "listed", "LISTED", CLI_YES },
 		{ "answers", "ANSWERS", CLI_TEXT },
 		{ "weight", "WEIGHT", CLI_TEXT },
 		{ "counts", "COUNTS", CLI_YES },
 		{ "dns_ms", "TIME", CLI_MS },
-		{ "text", "TEXT", CLI_TEXT },
+		{ "seen_as", "SEES US AS (RESOLVER)", CLI_TEXT },
 	};
 	const char *pos[CLI_ARGS_MAX];
 	json_t *args, *result;
@@ -48,6 +50,7 @@ cmd_dnsbl_status(struct cli *cli, int argc, char **argv)
 {
 	static const struct cli_field zones[] = {
 		{ "zone", "ZONE", CLI_TEXT },
+		{ "asks", "ABOUT", CLI_TEXT },
 		{ "state", "IPV4", CLI_TEXT },
 		{ "state6", "IPV6", CLI_TEXT },
 		{ "weight_max", "WEIGHT", CLI_TEXT },

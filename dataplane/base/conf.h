@@ -78,9 +78,11 @@ struct conf {
 	uint32_t grey_auto_after;     /* 5: automatic allow of a network; 0 = off */
 	uint32_t grey_source_budget;  /* new GREY records a source network may start in an hour */
 	int32_t dnsbl_reject_threshold, dnsbl_grey_threshold;
-	uint32_t dns_deadline_ms; /* 2000: from accept */
-	uint32_t client_fresh_s;  /* a client verdict is fresh for so long */
-	uint32_t trap_s;          /* 24 h */
+	int32_t helo_weight_max,
+		sender_weight_max; /* what all zones of that kind together could say; 0: there are none. Not options */
+	uint32_t dns_deadline_ms;  /* 2000: from accept */
+	uint32_t client_fresh_s;   /* a client verdict is fresh for so long */
+	uint32_t trap_s;           /* 24 h */
 
 	uint32_t greet_pause_ms;           /* strangers only; 0 = off */
 	uint32_t command_timeout_s;        /* 300 (RFC 5321 section 4.5.3.2.7) */
@@ -191,6 +193,8 @@ struct conf_backend {
 
 struct conf_zone {
 	char name[CONF_HOST_OCTETS]; /* the public name: never the key */
+	uint8_t kind;                /* enum conf_zone_kind */
+	uint8_t reserved[7];
 };
 
 /* What a probe found; EHLO keywords as a set. */

@@ -64,13 +64,25 @@ struct client_verdict {
 	uint8_t known;     /* enum client_known */
 	uint8_t ptr_state; /* enum ptr_state */
 	uint8_t zone;      /* index of the zone that weighed most, ZONE_NONE when none listed the client */
-	uint8_t name_list; /* of a confirmed name: 0 on none, 1 allowed, 2 denied */
+	uint8_t name_list; /* of a confirmed name: NAME_LIST_* */
 	int16_t score;     /* sum of weights, -999 to 999 */
 	uint8_t trapped;   /* blocked by a trap until trap_until_s */
 	uint8_t reserved;
 	uint32_t time_s; /* policy time of the answer */
 };
 
-enum { NAME_LIST_NONE, NAME_LIST_ALLOW, NAME_LIST_DENY };
+/* What lists of names say of the names a client gave in a transaction: HELO and the domain of the sender. 8 octets. */
+struct name_verdict {
+	uint8_t known;                  /* enum client_known */
+	uint8_t helo_zone, sender_zone; /* index of the zone that weighed most, ZONE_NONE when none listed the name */
+	uint8_t helo_decisive;          /* a decisive zone listed it: only then may the HELO name alone refuse */
+	int16_t helo_score,
+		sender_score; /* sums of weights, 0 to 999: nobody has confirmed these names, they never help */
+};
+
+#define NAME_VERDICT_NONE ((struct name_verdict){ .helo_zone = ZONE_NONE, .sender_zone = ZONE_NONE })
+
+/* BIG_SENDER: of a pool that retries from many addresses; it has the automatic allow (rule 11), no more. */
+enum { NAME_LIST_NONE, NAME_LIST_ALLOW, NAME_LIST_DENY, NAME_LIST_BIG_SENDER };
 
 #endif

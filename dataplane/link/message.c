@@ -27,6 +27,13 @@ name_valid(const struct link_event_name *n)
 	       n->kind != VT_FREE && n->kind <= VT_KIND_KNOWN && n->tag != 0;
 }
 
+static bool
+names_valid(const struct link_event_names *n)
+{
+	return n->helo_len <= LINK_DOMAIN_MAX_OCTETS && n->sender_len <= LINK_DOMAIN_MAX_OCTETS &&
+	       offsetof(struct link_event_names, text) + n->helo_len + n->sender_len <= n->head.len_octets;
+}
+
 bool
 link_event_valid(const union link_event *e)
 {
@@ -37,6 +44,8 @@ link_event_valid(const union link_event *e)
 		return e->head.len_octets >= offsetof(struct link_event_name, text) && name_valid(&e->name);
 	case LINK_EVENT_LOG:
 		return log_record_valid(&e->log);
+	case LINK_EVENT_NAMES:
+		return e->head.len_octets >= offsetof(struct link_event_names, text) && names_valid(&e->names);
 	case LINK_EVENT_BACKEND:
 		return e->head.len_octets >= sizeof(e->head);
 	}
@@ -46,8 +55,15 @@ link_event_valid(const union link_event *e)
 static bool
 verdict_valid(const struct client_verdict *v)
 {
-	return v->known <= CLIENT_LATE && v->ptr_state <= PTR_TEMPERR && v->name_list <= NAME_LIST_DENY &&
+	return v->known <= CLIENT_LATE && v->ptr_state <= PTR_TEMPERR && v->name_list <= NAME_LIST_BIG_SENDER &&
 	       v->score >= -999 && v->score <= 999;
+}
+
+static bool
+name_verdict_valid(const struct name_verdict *v)
+{
+	return v->known <= CLIENT_LATE && v->helo_decisive <= 1 && v->helo_score >= 0 && v->helo_score <= 999 &&
+	       v->sender_score >= 0 && v->sender_score <= 999;
 }
 
 bool
@@ -61,6 +77,8 @@ link_answer_valid(const union link_answer *a)
 		       verdict_valid(&a->client.verdict);
 	case LINK_ANSWER_PROBE:
 		return a->head.len_octets >= sizeof(a->probe);
+	case LINK_ANSWER_NAMES:
+		return a->head.len_octets >= sizeof(a->names) && name_verdict_valid(&a->names.names);
 	}
 	return false;
 }

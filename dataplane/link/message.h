@@ -25,6 +25,7 @@ enum link_event_type {
 	LINK_EVENT_NAME = 2,    /* the readable name of a table entry */
 	LINK_EVENT_LOG = 3,     /* a log line as fields */
 	LINK_EVENT_BACKEND = 4, /* a backend's state changed: look into the segment */
+	LINK_EVENT_NAMES = 5,   /* ask: what lists of names say of a HELO name and a sender's domain */
 };
 
 struct link_head {
@@ -36,12 +37,30 @@ struct link_head {
 	uint32_t control_incarnation; /* as the sender knows it */
 };
 
+enum link_want_name {
+	LINK_WANT_VERDICT,
+	LINK_WANT_NAME,      /* for a backend: the verdict may be known already, the name is not */
+	LINK_WANT_LAST_NAME, /* of a client whose verdict is fresh: what was last heard, nobody is asked about it for this */
+};
+
 struct link_event_client {
 	struct link_head head;
 	uint64_t session; /* number in the worker's life; 0: nobody waits (refresh) */
 	struct ip_addr client;
-	uint32_t want_name; /* 1: the answer is wanted even if the cached verdict is known (PTR name for XCLIENT) */
+	uint32_t want_name; /* enum link_want_name */
 	uint32_t deadline_ms;
+};
+
+/* The names of a transaction as lists are asked about them: lower case, A-labels, no final dot. */
+struct link_event_names {
+	struct link_head head;
+	uint64_t session;
+	uint32_t transaction; /* of the session: the answer to an earlier one is stale */
+	uint32_t deadline_ms;
+	struct ip_addr client;
+	uint16_t helo_len, sender_len; /* 0: not asked about */
+	uint32_t reserved;
+	char text[512]; /* HELO name, then the sender's domain; not terminated */
 };
 
 /* Name of a triplet: three texts, each preceded by its length. */
@@ -87,6 +106,7 @@ struct link_event_log {
 enum link_answer_type {
 	LINK_ANSWER_CLIENT = 1,
 	LINK_ANSWER_PROBE = 2, /* probe this backend now (id), relaytest if asked */
+	LINK_ANSWER_NAMES = 3,
 };
 
 struct link_answer_client {
@@ -106,6 +126,15 @@ struct link_answer_probe {
 	uint32_t relaytest;
 };
 
+struct link_answer_names {
+	struct link_head head;
+	uint64_t session;
+	uint32_t transaction;
+	uint32_t dns_ms;
+	struct name_verdict names;
+};
+
+#define LINK_DOMAIN_MAX_OCTETS    253 /* of a name in a link_event_names */
 #define LINK_NAME_PART_MAX_OCTETS 320 /* of sender and rcpt in a link_event_name */
 
 /* A copy of a slot. */
@@ -114,6 +143,7 @@ union link_event {
 	struct link_event_client client;
 	struct link_event_name name;
 	struct link_event_log log;
+	struct link_event_names names;
 	uint8_t octets[LINK_EVENT_OCTETS];
 };
 
@@ -121,6 +151,7 @@ union link_answer {
 	struct link_head head;
 	struct link_answer_client client;
 	struct link_answer_probe probe;
+	struct link_answer_names names;
 	uint8_t octets[LINK_ANSWER_OCTETS];
 };
 

@@ -318,6 +318,9 @@ check_conf(const struct check *c, struct snapshot *s)
 		!terminated(conf->tls_ciphersuites, sizeof(conf->tls_ciphersuites)) ||
 		!terminated(conf->tls_groups, sizeof(conf->tls_groups)))
 		return refuse(c, "conf: tls: a version that does not exist or a text without end");
+	if (conf->helo_weight_max < 0 || conf->helo_weight_max > 999 || conf->sender_weight_max < 0 ||
+		conf->sender_weight_max > 999)
+		return refuse(c, "conf: weights of lists of names");
 	if (conf->workers == 0 || conf->workers > CONF_WORKERS_MAX)
 		return refuse(c, "conf: %u workers", conf->workers);
 	if (conf->sessions == 0 || conf->sessions > SNAPSHOT_SESSIONS_MAX)
@@ -433,6 +436,8 @@ check_zones(const struct check *c, struct snapshot *s)
 	for (uint32_t i = 0; i < s->n_zones; i++) {
 		if (!terminated(s->zones[i].name, sizeof(s->zones[i].name)))
 			return refuse(c, "zone %u: a name without end", i);
+		if (s->zones[i].kind >= ZONE_KINDS || (i > 0 && s->zones[i].kind < s->zones[i - 1].kind))
+			return refuse(c, "zone %u: kind %u", i, s->zones[i].kind);
 	}
 	return true;
 }

@@ -44,7 +44,7 @@ client_load(const struct vt_entry *e)
 		.known = CLIENT_KNOWN,
 		.ptr_state = ptr <= PTR_TEMPERR ? ptr : PTR_UNKNOWN,
 		.zone = zone < CONF_ZONES_MAX ? (uint8_t)zone : ZONE_NONE,
-		.name_list = name_list <= NAME_LIST_DENY ? name_list : NAME_LIST_NONE,
+		.name_list = name_list,
 		.score = (int16_t)MIN(MAX(score, -CLIENT_SCORE_MAX), CLIENT_SCORE_MAX),
 		.time_s = e->time_s,
 	};
@@ -54,6 +54,22 @@ bool
 client_has_hit(const struct client_verdict *v)
 {
 	return v->known == CLIENT_KNOWN && v->score > 0;
+}
+
+struct client_verdict
+client_add_names(const struct conf *conf, const struct client_verdict *v, const struct name_verdict *names)
+{
+	struct client_verdict out = *v;
+	int helo = names->helo_score;
+
+	if (helo <= 0 && names->sender_score <= 0)
+		return out;
+	if (!names->helo_decisive && conf->dnsbl_reject_threshold > 0)
+		helo = MIN(helo, conf->dnsbl_reject_threshold - 1);
+	if (v->known != CLIENT_KNOWN)
+		out = (struct client_verdict){ .known = CLIENT_KNOWN, .ptr_state = PTR_UNKNOWN, .zone = ZONE_NONE };
+	out.score = (int16_t)MIN(MAX(out.score + helo + names->sender_score, -CLIENT_SCORE_MAX), CLIENT_SCORE_MAX);
+	return out;
 }
 
 static void

@@ -35,6 +35,13 @@ struct client_verdict client_load(const struct vt_entry *e);
 /* A listing that ends the automatic allow and keeps a message from counting for it. */
 bool client_has_hit(const struct client_verdict *v);
 
+/*
+ * The verdict with what lists say of the client's names added. A HELO name alone never reaches the threshold of refusal (POLICY section 4;
+ * RFC 5321 section 4.1.4) unless a decisive zone listed it. Names that are listed make a verdict of one that is not known.
+ */
+struct client_verdict client_add_names(
+	const struct conf *conf, const struct client_verdict *v, const struct name_verdict *names);
+
 struct client_judgement {
 	enum client_effect effect; /* the strongest of all tests */
 	const char *word;          /* constant word of the test that has it, "" for none: "dnsbl", "no-ptr", ... */

@@ -291,6 +291,25 @@ dnsbl_query_name(const struct ip_addr *client, const char *zone, char *out, size
 }
 
 size_t
+dnsbl_domain_askable(const char *text, size_t octets, char *out)
+{
+	const char *last;
+
+	if (octets > 0 && text[octets - 1] == '.')
+		octets--;
+	if (octets == 0 || octets > DNSBL_NAME_MAX_OCTETS)
+		return 0;
+	for (size_t i = 0; i < octets; i++)
+		out[i] = (char)(text[i] >= 'A' && text[i] <= 'Z' ? text[i] + ('a' - 'A') : text[i]);
+	out[octets] = '\0';
+	last = strrchr(out, '.');
+	if (strlen(out) != octets || last == NULL || dnsbl_zone_wrong(out) != NULL ||
+		strspn(last + 1, "0123456789") == strlen(last + 1))
+		return 0;
+	return octets;
+}
+
+size_t
 dnsbl_query_domain(const char *domain, const char *zone, char *out, size_t room)
 {
 	char labels[DNSBL_NAME_MAX_OCTETS + 2];

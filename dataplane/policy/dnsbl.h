@@ -35,6 +35,8 @@
 #define DNSBL_SCORE_MAX       999
 #define DNSBL_NAME_MAX_OCTETS 253 /* RFC 1035 section 2.3.4, as text without the final dot */
 #define DNSBL_WHY_OCTETS      200
+#define DNSBL_TEST_DOMAIN     "test"    /* RFC 5782 section 5: lists of names have it, */
+#define DNSBL_CLEAN_DOMAIN    "invalid" /* and never this */
 
 struct dnsbl_filter {
 	uint64_t octet[4][4]; /* for each octet of the answer a set of its 256 values */
@@ -61,6 +63,11 @@ const char *dnsbl_zone_wrong(const char *text);
 size_t dnsbl_query_name(const struct ip_addr *client, const char *zone, char *out, size_t room);
 /* The nibbles of all 16 octets, for IPv4 in its mapped form too: the test points of IPv6 lists are ::FFFF:7F00:2 and :1. */
 size_t dnsbl_query_name_v6(const struct ip_addr *client, const char *zone, char *out, size_t room);
+/*
+ * The name as a list is asked about it, into out (DNSBL_NAME_MAX_OCTETS + 1): lower case, without final dot. Its length; 0 for what no list
+ * of names knows: one label alone, an address, octets that no domain has.
+ */
+size_t dnsbl_domain_askable(const char *text, size_t octets, char *out);
 /* "DOMAIN.ZONE" for lists of names (RFC 5782 section 3). domain: lower case A-labels. */
 size_t dnsbl_query_domain(const char *domain, const char *zone, char *out, size_t room);
 /* Test points of RFC 5782 section 5: listed true: what must be listed (127.0.0.2), false: what must not be (127.0.0.1). */

@@ -44,11 +44,13 @@ struct judge {
 	void *trace_arg;
 	enum stage stage;
 	struct ip_addr network;
-	bool known;                            /* the client's verdict is there; its judgement is in client */
-	bool open;                             /* it is neither there nor given up */
-	bool may_allow, may_reject, may_doubt; /* what the open verdict could still do */
-	bool doubt;                            /* greylist longer */
-	struct client_judgement client;
+	bool known;                                   /* the client's verdict is there; its judgement is in client */
+	bool open;                                    /* it is neither there nor given up */
+	bool may_allow, may_reject, may_doubt;        /* what the open verdict could still do */
+	bool doubt;                                   /* greylist longer */
+	bool names_open;                              /* the same of the lists of names */
+	struct client_verdict listed;                 /* the client's verdict with what lists say of its names added */
+	struct client_judgement client;               /* of that */
 	uint64_t trap_tags[2], auto_tag, triplet_tag; /* judge_prefetch(); traps: of the address, of its network */
 	struct vt_entry trap;                         /* kind VT_FREE: none in force */
 	uint32_t trap_left_s;
@@ -555,47 +557,103 @@ rule_trap(struct judge *j)
 	return refuse_client(j, RULE_TRAP, VERDICT_DEFER, "trap", "temporarily blocked");
 }
 
-/* The public name of the zone that weighed most. */
 static const char *
-zone_name(const struct judge *j)
+zone_name(const struct judge *j, uint8_t zone)
 {
-	const uint8_t zone = j->q->verdict.zone;
-
 	return j->ctx->zones != NULL && zone < j->ctx->n_zones && j->ctx->zones[zone].name[0] != '\0'
 	               ? j->ctx->zones[zone].name
 	               : "blocklist";
 }
 
-/* 8. The client's verdict: DNSBL score and reverse DNS. */
-static bool
-rule_client(struct judge *j)
+/* What weighs on a client whose score has an effect: its own zone where that would do alone, else the heavier of its names. */
+struct blame {
+	const char *word; /* for the log */
+	uint8_t zone;
+};
+
+static struct blame
+blame_of(const struct judge *j)
+{
+	const struct name_verdict *n = &j->q->names;
+	const bool by_client = client_judge(j->ctx->conf, &j->q->verdict).effect >= j->client.effect;
+
+	if (by_client || (n->helo_score <= 0 && n->sender_score <= 0))
+		return (struct blame){ "dnsbl", j->q->verdict.zone };
+	return n->sender_score >= n->helo_score ? (struct blame){ "dnsbl-sender", n->sender_zone }
+	                                        : (struct blame){ "dnsbl-helo", n->helo_zone };
+}
+
+/* Whether any zone is asked about addresses: lists of names come last in the table of zones. */
+static uint32_t
+client_zones(const struct policy_ctx *ctx)
+{
+	return ctx->n_zones > 0 && (ctx->zones == NULL || ctx->zones[0].kind == ZONE_KIND_CLIENT) ? ctx->n_zones : 0;
+}
+
+/* What an answer that is still missing could do. */
+static void
+client_may(struct judge *j)
+{
+	const struct conf *conf = j->ctx->conf;
+	const int names = j->names_open ? conf->helo_weight_max + conf->sender_weight_max : 0;
+
+	if (j->open) {
+		j->may_reject |= client_judge_may(conf, client_zones(j->ctx), EFFECT_DEFER);
+		j->may_doubt |= client_judge_may(conf, client_zones(j->ctx), EFFECT_GREY);
+	}
+	if (names == 0)
+		return;
+	/* beside an open score of the client any weight may be the one that was missing */
+	if (conf->dnsbl_reject_threshold > 0 && (j->open || j->listed.score + names >= conf->dnsbl_reject_threshold))
+		j->may_reject = true;
+	if (conf->dnsbl_grey_threshold > 0 && (j->open || j->listed.score + names >= conf->dnsbl_grey_threshold) &&
+		j->client.effect < EFFECT_GREY)
+		j->may_doubt = true;
+}
+
+static void
+client_trace(const struct judge *j, bool is)
 {
 	const struct client_verdict *v = &j->q->verdict;
-	const char *reason = j->client.reason != NULL ? j->client.reason : zone_name(j);
-	const bool is = j->client.effect >= EFFECT_DEFER;
+	const struct name_verdict *n = &j->q->names;
 
-	if (!j->known) {
-		j->may_reject |= j->open && client_judge_may(j->ctx->conf, j->ctx->n_zones, EFFECT_DEFER);
-		j->may_doubt = j->open && client_judge_may(j->ctx->conf, j->ctx->n_zones, EFFECT_GREY);
+	if (j->trace == NULL)
+		return;
+	if (j->listed.known != CLIENT_KNOWN) {
 		judge_trace(j, RULE_CLIENT, false,
 			j->open ? "DNS has not answered yet" : "DNS did not answer in time: decided without");
-		return false;
+		return;
 	}
-	judge_trace(j, RULE_CLIENT, is, "score %d%s%s, reverse DNS %s: %s", v->score,
-		v->zone != ZONE_NONE ? ", most by " : "", v->zone != ZONE_NONE ? zone_name(j) : "",
-		policy_ptr_name((enum ptr_state)v->ptr_state),
+	judge_trace(j, RULE_CLIENT, is, "score %d%s%s%s%s%s%s, reverse DNS %s: %s", j->listed.score,
+		v->zone != ZONE_NONE ? ", most by " : "", v->zone != ZONE_NONE ? zone_name(j, v->zone) : "",
+		n->helo_score > 0 ? ", HELO name in " : "", n->helo_score > 0 ? zone_name(j, n->helo_zone) : "",
+		n->sender_score > 0 ? ", sender's domain in " : "",
+		n->sender_score > 0 ? zone_name(j, n->sender_zone) : "", policy_ptr_name((enum ptr_state)v->ptr_state),
 		j->client.effect == EFFECT_REJECT  ? "refused"
 		: j->client.effect == EFFECT_DEFER ? "deferred"
 		: j->client.effect == EFFECT_GREY  ? "greylisted for twice the block"
 						   : "nothing");
-	if (client_has_hit(v) && !j->q->dry)
+}
+
+/* 8. The client's verdict: score of the lists and reverse DNS. */
+static bool
+rule_client(struct judge *j)
+{
+	const bool is = j->client.effect >= EFFECT_DEFER;
+	struct blame by;
+
+	client_may(j);
+	client_trace(j, is);
+	if (client_has_hit(&j->q->verdict) &&
+		!j->q->dry) /* its own: a listed sender is no fault of the network that relays him */
 		autoallow_lose(j->ctx, &j->network, j->q->now_s);
 	j->doubt = j->client.effect == EFFECT_GREY;
 	if (!is)
 		return false;
 	judge_count(j, j->client.effect == EFFECT_REJECT ? CTR_policy_client_refused : CTR_policy_client_deferred);
+	by = j->client.reason != NULL ? (struct blame){ j->client.word, ZONE_NONE } : blame_of(j);
 	return refuse_client(j, RULE_CLIENT, j->client.effect == EFFECT_REJECT ? VERDICT_REJECT : VERDICT_DEFER,
-		j->client.word, reason);
+		by.word, j->client.reason != NULL ? j->client.reason : zone_name(j, by.zone));
 }
 
 static bool
@@ -634,9 +692,15 @@ rule_auto_allow(struct judge *j)
 	uint16_t count = 0;
 	bool is;
 
-	if (j->known && client_has_hit(&j->q->verdict)) {
+	if (client_has_hit(&j->listed)) {
 		judge_trace(j, RULE_AUTO_ALLOW, false, "not for a listed client");
 		return false;
+	}
+	if (j->known && j->q->verdict.name_list == NAME_LIST_BIG_SENDER) { /* only ever set for a confirmed name */
+		judge_trace(j, RULE_AUTO_ALLOW, true, "confirmed name %s is of a big sender's pool", j->q->ptr_name);
+		judge_count(j, CTR_policy_big_senders);
+		j->may_reject = j->may_allow = j->may_doubt = false;
+		return decide(j, RULE_AUTO_ALLOW, VERDICT_PASS, 0, "big-sender");
 	}
 	is = autoallow_check(j->ctx, j->auto_tag, j->q->now_s, j->q->dry, &count);
 	judge_trace(j, RULE_AUTO_ALLOW, is, "%u messages counted for the network, %u needed", count,
@@ -919,13 +983,14 @@ judge_init(struct judge *j, const struct policy_ctx *ctx, const struct policy_qu
 	j->q = q;
 	j->out = out;
 	j->stage = stage;
-	*out = (struct policy_answer){
-		.verdict = VERDICT_PASS, .pool = POOL_DEFAULT, .reason = "", .score = q->verdict.score
-	};
+	*out = (struct policy_answer){ .verdict = VERDICT_PASS, .pool = POOL_DEFAULT, .reason = "" };
 	j->network = out->network = policy_client_network(&q->client);
 	j->known = q->verdict.known == CLIENT_KNOWN;
 	j->open = !j->known && q->verdict.known != CLIENT_LATE && stage != STAGE_DATA;
-	j->client = client_judge(ctx->conf, &q->verdict);
+	j->names_open = q->names.known != CLIENT_KNOWN && q->names.known != CLIENT_LATE && stage == STAGE_RCPT;
+	j->listed = client_add_names(ctx->conf, &q->verdict, &q->names);
+	j->client = client_judge(ctx->conf, &j->listed);
+	out->score = j->listed.score;
 	triplet_canonical(q->from, j->from);
 	triplet_canonical(q->rcpt, j->rcpt);
 }
@@ -1000,7 +1065,7 @@ count_verdict(const struct judge *j)
 		return;
 	}
 	judge_count(j, CTR_policy_judged);
-	if (j->q->verdict.known == CLIENT_LATE && j->out->rule > RULE_ALLOWED)
+	if ((j->q->verdict.known == CLIENT_LATE || j->q->names.known == CLIENT_LATE) && j->out->rule > RULE_ALLOWED)
 		judge_count(j, CTR_policy_decided_without);
 }
 
@@ -1083,6 +1148,7 @@ policy_connect(const struct policy_ctx *ctx, const struct policy_question *q, st
 	bool decided = false;
 
 	client_only.from = client_only.rcpt = "";
+	client_only.names = NAME_VERDICT_NONE;
 	judge_init(&j, ctx, &client_only, out, STAGE_CONNECT);
 	if (ctx->conf->reject_at == REJECT_AT_RCPT)
 		return;
@@ -1092,11 +1158,11 @@ policy_connect(const struct policy_ctx *ctx, const struct policy_question *q, st
 		decided = rules[tests[i]](&j);
 	if (!decided)
 		*out = (struct policy_answer){
-			.verdict = VERDICT_PASS, .pool = POOL_DEFAULT, .reason = "", .score = q->verdict.score
+			.verdict = VERDICT_PASS, .pool = POOL_DEFAULT, .reason = "", .score = j.listed.score
 		};
 	if (out->verdict == VERDICT_DEFER) /* a 451 belongs to RCPT */
 		decide(&j, out->rule, VERDICT_PASS, 0, out->reason);
-	if (is_undecided(&j)) {
+	if (is_undecided(&j) && !policy_in_good_standing(ctx, &q->client, q->now_s)) {
 		become_waiting(&j);
 		return;
 	}
@@ -1112,6 +1178,12 @@ policy_connect(const struct policy_ctx *ctx, const struct policy_question *q, st
 		policy_count(ctx, CTR_policy_connect_refused);
 }
 
+static bool
+asks_for_names(const struct policy_ctx *ctx)
+{
+	return ctx->conf->helo_weight_max > 0 || ctx->conf->sender_weight_max > 0;
+}
+
 bool
 policy_is_known(const struct policy_ctx *ctx, const struct policy_question *q)
 {
@@ -1124,6 +1196,7 @@ policy_is_known(const struct policy_ctx *ctx, const struct policy_question *q)
 	if (q->verdict.known != CLIENT_KNOWN)
 		return false;
 	client_only.from = client_only.rcpt = "";
+	client_only.names = NAME_VERDICT_NONE;
 	client_only.dry = true;
 	judge_init(&j, ctx, &client_only, &out, STAGE_CONNECT);
 	judge_prefetch(&j);
@@ -1133,7 +1206,8 @@ policy_is_known(const struct policy_ctx *ctx, const struct policy_question *q)
 		decided = rules[tests[i]](&j);
 	if (!decided || out.verdict != VERDICT_PASS)
 		return false;
-	return out.rule == RULE_ALLOWED || (out.rule == RULE_AUTO_ALLOW && ctx->sender_deny == NULL);
+	return out.rule == RULE_ALLOWED ||
+	       (out.rule == RULE_AUTO_ALLOW && ctx->sender_deny == NULL && !asks_for_names(ctx));
 }
 
 void
@@ -1190,22 +1264,31 @@ void
 policy_message(const struct policy_ctx *ctx, const struct policy_question *q, bool delivered)
 {
 	const struct ip_addr network = policy_client_network(&q->client);
+	const bool hit = client_has_hit(&q->verdict) || q->names.helo_score > 0 || q->names.sender_score > 0;
 	char from[TRIPLET_PATH_MAX_OCTETS + 1];
 
 	if (ctx->table == NULL || q->dry)
 		return;
-	if (ctx->conf->mode == MODE_OBSERVE && delivered && !client_has_hit(&q->verdict))
+	if (ctx->conf->mode == MODE_OBSERVE && delivered && !hit)
 		warm_triplet(ctx, q);
 	if (q->from[0] == '\0')
 		return;
 	/* An unknown verdict is not "without a hit" */
-	if (delivered && (q->verdict.known != CLIENT_KNOWN || client_has_hit(&q->verdict)))
+	if (delivered && (q->verdict.known != CLIENT_KNOWN || hit))
 		return;
 	triplet_canonical(q->from, from);
 	autoallow_message(ctx, &network, triplet_domain(from), delivered, q->now_s);
 }
 
 /* The client's record. */
+
+bool
+policy_in_good_standing(const struct policy_ctx *ctx, const struct ip_addr *client, uint32_t now_s)
+{
+	uint16_t count;
+
+	return ctx->table != NULL && autoallow_check(ctx, policy_auto_tag(ctx->table, client), now_s, true, &count);
+}
 
 struct client_verdict
 policy_client_decode(const struct vt_entry *e)

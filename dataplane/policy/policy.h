@@ -40,6 +40,8 @@ struct policy_question {
 	bool i_trust_the_backend;
 	struct ip_addr client;
 	struct client_verdict verdict;
+	struct name_verdict
+		names; /* known = CLIENT_UNASKED: not asked yet, which a recipient waits for where it could matter */
 	uint16_t protocol_score;     /* sum of the weights of what the dialogue showed */
 	const char *helo, *ptr_name; /* "" when none; ptr_name only when confirmed */
 	const char *from, *rcpt;     /* without brackets, NUL-terminated; "" is the null sender */
@@ -106,6 +108,10 @@ void policy_connect(const struct policy_ctx *ctx, const struct policy_question *
  * before and needs a sender. Reads only; needs a known verdict. Rules about recipients are the caller's to look at.
  */
 bool policy_is_known(const struct policy_ctx *ctx, const struct policy_question *q);
+
+/* Whether the client's network has the automatic allow: its mail is known to be good. Such a client never waits for a question about it,
+ * and is asked about again once in client_fresh_s at most. Reads only. */
+bool policy_in_good_standing(const struct policy_ctx *ctx, const struct ip_addr *client, uint32_t now_s);
 
 /* The client's record in the table as a verdict; known = CLIENT_UNASKED when there is none or it is stale. `fresh` false: usable, but
  * ask again in the background. */

@@ -97,7 +97,7 @@ session_arm(struct worker *w, struct session *s)
 	if (!s->live)
 		return;
 	if (waits_for_verdict(s))
-		due = s->verdict_due_us;
+		due = session_verdict_due_us(s);
 	if (s->wait == SESSION_WAIT_GREET_PAUSE || s->wait == SESSION_WAIT_PROXY)
 		due = s->pause_due_us;
 	if (s->linger_due_us != 0)
@@ -349,6 +349,7 @@ act(struct worker *w, struct session *s, enum smtp_action action)
 		break;
 	case SMTP_ACTION_MAIL:
 		begin_transaction(w, s);
+		session_names_begin(s);
 		break;
 	case SMTP_ACTION_RCPT:
 		s->tried = 0;
@@ -516,7 +517,7 @@ begin_dialogue(struct worker *w, struct session *s)
 		s->wait = SESSION_WAIT_CONNECT_VERDICT;
 		return;
 	}
-	if (conf->greet_pause_ms != 0 && s->verdict.known != CLIENT_KNOWN) {
+	if (conf->greet_pause_ms != 0 && s->verdict.known != CLIENT_KNOWN && !s->good) {
 		session_env(w, s, &env);
 		smtp_session_tease(s->smtp, &env); /* who takes a line for the whole banner shows it now */
 		s->wait = SESSION_WAIT_GREET_PAUSE;
@@ -708,7 +709,7 @@ session_timer(struct worker *w, struct session *s)
 			session_arm(w, s);
 		return;
 	}
-	if (waits_for_verdict(s) && w->now_us >= s->verdict_due_us) {
+	if (waits_for_verdict(s) && w->now_us >= session_verdict_due_us(s)) {
 		session_verdict_late(w, s);
 	} else if (s->wait == SESSION_WAIT_GREET_PAUSE && w->now_us >= s->pause_due_us) {
 		greet(w, s);

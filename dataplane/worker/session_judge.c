@@ -78,6 +78,7 @@ question_of(struct worker *w, struct session *s, const char *from, const char *r
 		.i_trust_the_backend = l != NULL && l->i_trust_the_backend,
 		.client = s->flow.remote,
 		.verdict = s->verdict,
+		.names = s->names,
 		.protocol_score = protocol_score(w, s),
 		.helo = smtp_session_helo(s->smtp),
 		.ptr_name =
@@ -102,7 +103,7 @@ some_backend_wants_name(const struct worker *w, const struct conf_listener *l)
 }
 
 static bool
-send_question(struct worker *w, const struct session *s, bool want_name, bool background)
+send_question(struct worker *w, const struct session *s, enum link_want_name want_name, bool background)
 {
 	struct link_event_client *e = ring_reserve(w->event);
 
@@ -132,14 +133,21 @@ session_ask_verdict(struct worker *w, struct session *s)
 	const struct policy_ctx ctx = policy_ctx_of(w);
 	uint32_t listener;
 	const bool want_name = some_backend_wants_name(w, worker_listener_of(w, &s->flow, &listener));
+	enum link_want_name want = LINK_WANT_VERDICT;
 	bool fresh = false, background;
 
 	s->verdict = policy_client_lookup(&ctx, &s->flow.remote, w->now_s, &fresh);
+	s->good = policy_in_good_standing(&ctx, &s->flow.remote, w->now_s);
+	if (s->good && s->verdict.known == CLIENT_KNOWN && s->verdict.time_s <= w->now_s &&
+		w->now_s - s->verdict.time_s < w->snapshot->conf->client_fresh_s)
+		fresh = true; /* asked about once in so long, even if DNS had a temporary error then */
 	s->verdict_due_us = w->now_us + w->snapshot->conf->dns_deadline_ms * UINT64_C(1000);
 	if (s->verdict.known == CLIENT_KNOWN && fresh && !want_name)
 		return;
 	background = s->verdict.known == CLIENT_KNOWN && !want_name;
-	s->dns_asked = send_question(w, s, want_name, background) && !background;
+	if (want_name)
+		want = s->verdict.known == CLIENT_KNOWN && fresh ? LINK_WANT_LAST_NAME : LINK_WANT_NAME;
+	s->dns_asked = send_question(w, s, want, background) && !background;
 	s->asked_us = w->now_us;
 	if (s->verdict.known != CLIENT_KNOWN)
 		s->verdict.known = s->dns_asked ? CLIENT_ASKED : CLIENT_LATE;
@@ -178,20 +186,31 @@ resume(struct worker *w, struct session *s)
 	}
 }
 
+struct session *
+session_of_answer(struct worker *w, uint64_t number)
+{
+	const uint32_t slot = (uint32_t)(number & 0xffffff);
+	struct session *s = NULL;
+
+	if (slot < w->n_slots)
+		s = (struct session *)(void *)((uint8_t *)w->sessions_mem + slot * w->session_stride);
+	if (s != NULL && s->live && s->number == number)
+		return s;
+	counter_inc(w->counters, CTR_worker_answer_stale);
+	return NULL;
+}
+
 void
 session_verdict_answer(struct worker *w, const struct link_answer_client *a)
 {
-	const uint32_t slot = (uint32_t)(a->session & 0xffffff);
 	struct session *s;
 
 	if (a->session == 0)
 		return; /* a refresh: control has stored it in the table */
-	if (slot >= w->n_slots) {
-		counter_inc(w->counters, CTR_worker_answer_stale);
+	s = session_of_answer(w, a->session);
+	if (s == NULL)
 		return;
-	}
-	s = (struct session *)(void *)((uint8_t *)w->sessions_mem + slot * w->session_stride);
-	if (!s->live || s->number != a->session || !ip_addr_equal(&s->flow.remote, &a->client)) {
+	if (!ip_addr_equal(&s->flow.remote, &a->client)) {
 		counter_inc(w->counters, CTR_worker_answer_stale);
 		return;
 	}
@@ -209,13 +228,33 @@ session_verdict_answer(struct worker *w, const struct link_answer_client *a)
 		session_pump(w, s);
 }
 
+/* A recipient waits for the first of what is still out; who waits for the banner or a name, for the client's verdict alone. */
+uint64_t
+session_verdict_due_us(const struct session *s)
+{
+	uint64_t due = UINT64_MAX;
+
+	if (s->wait != SESSION_WAIT_VERDICT)
+		return s->verdict_due_us;
+	if (s->verdict.known == CLIENT_ASKED)
+		due = s->verdict_due_us;
+	if (s->names.known == CLIENT_ASKED)
+		due = MIN(due, s->names_due_us);
+	return due;
+}
+
+/* What is out of time is given up; a late answer still counts at the next recipient. */
 void
 session_verdict_late(struct worker *w, struct session *s)
 {
 	counter_inc(w->counters, CTR_worker_verdicts_late);
-	if (s->verdict.known != CLIENT_KNOWN)
-		s->verdict.known = CLIENT_LATE; /* a late answer still counts at the next recipient */
-	s->dns_asked = false;
+	if (w->now_us >= s->verdict_due_us) {
+		if (s->verdict.known != CLIENT_KNOWN)
+			s->verdict.known = CLIENT_LATE;
+		s->dns_asked = false;
+	}
+	if (s->names.known == CLIENT_ASKED && w->now_us >= s->names_due_us)
+		s->names.known = CLIENT_LATE;
 	resume(w, s);
 }
 
@@ -253,7 +292,9 @@ session_may_splice(struct worker *w, const struct session *s)
 {
 	const struct snapshot *snap = w->snapshot;
 	const struct policy_ctx ctx = policy_ctx_of(w);
-	struct policy_question q = { .client = s->flow.remote, .helo = "", .ptr_name = "", .now_s = w->now_s };
+	struct policy_question q = {
+		.client = s->flow.remote, .names = NAME_VERDICT_NONE, .helo = "", .ptr_name = "", .now_s = w->now_s
+	};
 	const struct conf_listener *l;
 	bool fresh = false;
 
@@ -312,7 +353,7 @@ ask_name(struct worker *w, struct session *s)
 		return;
 	s->name_asked = true;
 	s->asked_us = w->now_us;
-	send_question(w, s, true, false);
+	send_question(w, s, LINK_WANT_LAST_NAME, false);
 }
 
 void
@@ -332,17 +373,28 @@ session_rcpt(struct worker *w, struct session *s)
 		session_relay_rcpt(w, s);
 		return;
 	}
+	if (s->wait == SESSION_WAIT_VERDICT)
+		s->held_us += w->now_us - s->wait_began_us;
+	s->wait_began_us = w->now_us;
 	policy_rcpt(&ctx, &q, &s->answer, NULL, NULL);
 	if (e->from.len_octets > 0 && s->answer.after.kind_state != 0 && vt_kind(&s->answer.before) == VT_FREE)
 		wlog_name(w, &s->answer, &s->flow.remote, e->from.text, e->rcpt.text);
 	switch (s->answer.verdict) {
 	case VERDICT_WAIT:
-		if (s->verdict.known == CLIENT_ASKED) {
+		session_names_ask(w, s);
+		if (s->verdict.known == CLIENT_ASKED || s->names.known == CLIENT_ASKED) {
 			s->wait = SESSION_WAIT_VERDICT;
 			return;
 		}
-		/* nothing is under way that could be waited for */
-		s->verdict.known = CLIENT_LATE;
+		/* nothing is under way that could be waited for, unless the names need no question */
+		if (s->names.known == CLIENT_KNOWN && q.names.known != CLIENT_KNOWN) {
+			session_rcpt(w, s);
+			return;
+		}
+		if (s->verdict.known != CLIENT_KNOWN)
+			s->verdict.known = CLIENT_LATE;
+		if (s->names.known != CLIENT_KNOWN)
+			s->names.known = CLIENT_LATE;
 		counter_inc(w->counters, CTR_worker_verdicts_late);
 		session_rcpt(w, s);
 		return;

@@ -443,6 +443,9 @@ drain_answers(struct worker *w)
 		case LINK_ANSWER_PROBE:
 			probes_request(w, a.probe.backend_id, a.probe.relaytest != 0);
 			continue;
+		case LINK_ANSWER_NAMES:
+			session_names_answer(w, &a.names);
+			continue;
 		}
 		counter_inc(w->counters, CTR_worker_answer_unknown);
 	}

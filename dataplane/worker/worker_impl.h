@@ -51,7 +51,7 @@ enum session_wait {
 	X(PROXY)           /* a trusted proxy's header is awaited, nothing has begun */                                \
 	X(CONNECT_VERDICT) /* the banner waits for the client's verdict (reject_at = connect) */                       \
 	X(GREET_PAUSE)     /* the banner waits */                                                                      \
-	X(VERDICT)         /* a recipient waits for the client's verdict */                                            \
+	X(VERDICT)         /* a recipient waits for the client's verdict, or that on its names */                      \
 	X(NAME)            /* a recipient waits for the client's name, which XCLIENT hands over */                     \
 	X(BACKEND_RCPT)    /* a recipient waits for the backend */                                                     \
 	X(BACKEND_AUTH)    /* AUTH, or a line of its exchange, waits for the backend */                                \
@@ -89,6 +89,7 @@ struct session {
 	bool client_eof, client_gone; /* FIN seen; connection over */
 	bool is_submission;           /* spliced: of a submission listener, or a known client's where that is on */
 	bool begun;                   /* the client is known by address; before it only SESSION_WAIT_PROXY */
+	bool good;                    /* its network had the automatic allow when it came: no pause, no wait for DNS */
 	bool dns_asked;
 	bool name_asked;   /* of a client whose verdict was known: nobody waits for it */
 	bool message_open; /* octets of a message went to the backend, no final answer yet */
@@ -111,6 +112,11 @@ struct session {
 	uint64_t asked_us;
 	uint32_t dns_ms;
 	struct client_verdict verdict;
+	struct name_verdict names; /* of this transaction */
+	uint32_t transaction;      /* counts MAIL: an answer about the names of an earlier one is stale */
+	uint64_t names_due_us;     /* while names.known is CLIENT_ASKED */
+	uint64_t wait_began_us;    /* of SESSION_WAIT_VERDICT */
+	uint64_t held_us;          /* all waits for DNS so far: dns.deadline_ms at most */
 	char ptr_name[256];
 	/* the recipient under judgement */
 	struct policy_answer answer;
@@ -232,6 +238,16 @@ bool session_limits_ok(struct worker *w, struct session *s);
 void session_ask_verdict(struct worker *w, struct session *s);
 void session_verdict_answer(struct worker *w, const struct link_answer_client *a);
 void session_verdict_late(struct worker *w, struct session *s);
+/* The session of a number an answer carries; NULL and counted when it is none any more. */
+struct session *session_of_answer(struct worker *w, uint64_t number);
+/* When the wait for DNS is over. */
+uint64_t session_verdict_due_us(const struct session *s);
+
+/* session_names.c: what lists of names say */
+void session_names_begin(struct session *s);
+void session_names_ask(struct worker *w, struct session *s);
+void session_names_answer(struct worker *w, const struct link_answer_names *a);
+
 void session_rcpt(struct worker *w, struct session *s);
 void session_data_null_sender(struct worker *w, struct session *s, uint32_t *wait_s, uint64_t *ref);
 bool session_may_splice(struct worker *w, const struct session *s);

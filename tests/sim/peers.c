@@ -618,44 +618,67 @@ keep_log(struct fake_control *c, const struct link_event_log *e)
 }
 
 static void
-answer(struct fake_control *c, const struct link_answer_client *a, uint16_t worker)
+answer(struct fake_control *c, const union link_answer *a, uint16_t worker)
 {
-	struct link_answer_client *to = ring_reserve(&sim_segment(c->sim)->answer[worker]);
+	union link_answer *to = ring_reserve(&sim_segment(c->sim)->answer[worker]);
 
 	if (to == NULL)
 		return;
-	*to = *a;
+	memcpy(to, a, a->head.len_octets);
 	ring_publish(&sim_segment(c->sim)->answer[worker]);
+}
+
+static void
+answer_after(struct fake_control *c, const union link_answer *a, uint16_t worker, uint64_t delay_us)
+{
+	if (delay_us == 0) {
+		answer(c, a, worker);
+		return;
+	}
+	BUG_ON(c->n_held == ARRAY_LEN(c->held));
+	c->held[c->n_held].due_us = sim_now_us(c->sim) + delay_us;
+	c->held[c->n_held].worker = worker;
+	c->held[c->n_held++].a = *a;
+}
+
+static void
+name_question(struct fake_control *c, const struct link_event_names *e)
+{
+	union link_answer a = {
+		.names = { .head = e->head, .session = e->session, .transaction = e->transaction, .names = c->names }
+	};
+
+	c->n_name_questions++;
+	snprintf(c->asked_helo, sizeof(c->asked_helo), "%.*s", e->helo_len, e->text);
+	snprintf(c->asked_sender, sizeof(c->asked_sender), "%.*s", e->sender_len, e->text + e->helo_len);
+	a.head.type = LINK_ANSWER_NAMES;
+	a.head.len_octets = sizeof(a.names);
+	a.names.names.known = CLIENT_KNOWN;
+	if (!c->names_silent)
+		answer_after(c, &a, e->head.worker, c->names_delay_us);
 }
 
 static void
 question(struct fake_control *c, const struct link_event_client *e)
 {
-	struct link_answer_client a = {
-		.head = e->head,
-		.session = e->session,
-		.client = e->client,
-		.verdict = c->verdict,
-	};
+	union link_answer a = { .client = {
+					.head = e->head,
+					.session = e->session,
+					.client = e->client,
+					.verdict = c->verdict,
+				} };
 
 	c->n_questions++;
+	c->n_last_name_questions += e->want_name == LINK_WANT_LAST_NAME;
 	a.head.type = LINK_ANSWER_CLIENT;
-	a.head.len_octets = sizeof(a);
-	a.verdict.known = CLIENT_KNOWN;
+	a.head.len_octets = sizeof(a.client);
+	a.client.verdict.known = CLIENT_KNOWN;
 	if (c->ptr != NULL) {
-		a.ptr_len = (uint16_t)strlen(c->ptr);
-		memcpy(a.ptr, c->ptr, a.ptr_len);
+		a.client.ptr_len = (uint16_t)strlen(c->ptr);
+		memcpy(a.client.ptr, c->ptr, a.client.ptr_len);
 	}
-	if (c->silent)
-		return;
-	if (c->delay_us == 0) {
-		answer(c, &a, e->head.worker);
-		return;
-	}
-	BUG_ON(c->n_held == ARRAY_LEN(c->held));
-	c->held[c->n_held].due_us = sim_now_us(c->sim) + c->delay_us;
-	c->held[c->n_held].worker = e->head.worker;
-	c->held[c->n_held++].a = a;
+	if (!c->silent)
+		answer_after(c, &a, e->head.worker, c->delay_us);
 }
 
 void
@@ -669,6 +692,8 @@ fake_control_step(struct fake_control *c)
 
 			if (head->type == LINK_EVENT_CLIENT)
 				question(c, record);
+			else if (head->type == LINK_EVENT_NAMES)
+				name_question(c, record);
 			else if (head->type == LINK_EVENT_LOG)
 				keep_log(c, record);
 			ring_release(&sim_segment(c->sim)->event[i]);
@@ -786,6 +811,10 @@ sim_conf_init(struct sim_config *c)
 	listener_init(&c->listener[0], "mx", ROLE_MX, 25, 3, 0);
 	listener_init(&c->listener[1], "submission", ROLE_SUBMISSION, 587, 1 << 2, 2);
 	snprintf(c->zone[0].name, sizeof(c->zone[0].name), "bl.example");
+	snprintf(c->zone[1].name, sizeof(c->zone[1].name), "helo.list.example");
+	snprintf(c->zone[2].name, sizeof(c->zone[2].name), "sender.list.example");
+	c->zone[1].kind = ZONE_KIND_HELO;
+	c->zone[2].kind = ZONE_KIND_SENDER;
 }
 
 static void

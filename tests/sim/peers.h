@@ -73,12 +73,17 @@ struct fake_control {
 	const char *ptr;
 	bool silent; /* answers nothing */
 	uint64_t delay_us;
-	uint32_t n_questions;
-	char log[64][4096]; /* the last lines, a ring */
+	uint32_t n_questions, n_last_name_questions; /* all; those for a name alone, which go to nobody */
+	struct name_verdict names;                   /* the answer about names; names_delay_us before it */
+	bool names_silent;
+	uint64_t names_delay_us;
+	uint32_t n_name_questions;
+	char asked_helo[256], asked_sender[256]; /* of the last one */
+	char log[64][4096];                      /* the last lines, a ring */
 	uint32_t n_log;
 	struct {
 		uint64_t due_us;
-		struct link_answer_client a;
+		union link_answer a;
 		uint16_t worker;
 	} held[64];
 	uint32_t n_held;
@@ -99,7 +104,7 @@ struct sim_config {
 	struct conf_listener listener[2];
 	struct conf_pool pool[3];
 	struct conf_backend backend[4];
-	struct conf_zone zone[1];
+	struct conf_zone zone[3]; /* of clients, HELO names, senders; names are asked about where conf has weights */
 	uint32_t n_backends;
 	/* one entry each, NULL: none */
 	const char *client_allow, *client_deny, *sender_allow, *sender_deny, *rcpt_allow, *rcpt_deny, *rcpt_no_grey,

@@ -12,8 +12,23 @@
 #include "dataplane/link/log_record.h"
 #include "dataplane/link/message.h"
 #include "dataplane/link/ring.h"
+#include "dataplane/policy/dnsbl.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* As control reads them: what is asked about is a domain of two labels at least, whatever stood in the record. */
+static void
+names_askable(const char *text, uint16_t octets)
+{
+	char name[DNSBL_NAME_MAX_OCTETS + 1], again[DNSBL_NAME_MAX_OCTETS + 1], question[DNSBL_NAME_MAX_OCTETS + 1];
+	const size_t n = dnsbl_domain_askable(text, octets, name);
+
+	BUG_ON(n > octets || (n > 0 && (strlen(name) != n || strchr(name, '.') == NULL)));
+	if (n == 0)
+		return;
+	BUG_ON(dnsbl_domain_askable(name, n, again) != n || strcmp(name, again) != 0);
+	BUG_ON(dnsbl_query_domain(name, "zone.example", question, sizeof(question)) > DNSBL_NAME_MAX_OCTETS);
+}
 
 static void
 read_event(const union link_event *e)
@@ -34,6 +49,11 @@ read_event(const union link_event *e)
 		break;
 	case LINK_EVENT_NAME:
 		BUG_ON((size_t)e->name.sender_len + e->name.rcpt_len > sizeof(e->name.text));
+		break;
+	case LINK_EVENT_NAMES:
+		BUG_ON((size_t)e->names.helo_len + e->names.sender_len > sizeof(e->names.text));
+		names_askable(e->names.text, e->names.helo_len);
+		names_askable(e->names.text + e->names.helo_len, e->names.sender_len);
 		break;
 	case LINK_EVENT_CLIENT:
 	case LINK_EVENT_BACKEND:
@@ -61,8 +81,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (is_event) {
 		if (link_event_take(&r, &event) == LINK_TAKEN)
 			read_event(&event);
-	} else if (link_answer_take(&r, &answer) == LINK_TAKEN && answer.head.type == LINK_ANSWER_CLIENT) {
-		BUG_ON(answer.client.ptr_len > sizeof(answer.client.ptr));
+	} else if (link_answer_take(&r, &answer) == LINK_TAKEN) {
+		BUG_ON(answer.head.type == LINK_ANSWER_CLIENT && answer.client.ptr_len > sizeof(answer.client.ptr));
+		BUG_ON(answer.head.type == LINK_ANSWER_NAMES &&
+			(answer.names.names.helo_score < 0 || answer.names.names.sender_score < 0));
 	}
 	BUG_ON(ring_front(&r) != NULL);
 	return 0;

@@ -136,6 +136,19 @@ test_config_refuses_with_line_value_and_remedy(void **state)
 			{ ":5: dnsbl.zones[0]: " } },
 		{ "zone twice", { .rest = "dnsbl = { zones = ( \"bl.example\",\n \"BL.example\" ); };" },
 			{ ":6: dnsbl.zones[1]: this zone is there already (line 5)" } },
+		{ "a list of names that speaks for clients",
+			{ .rest = "dnsbl = { sender_zones = ( \"dbl.example*-2\" ); };" },
+			{ ":5: dnsbl.sender_zones[0]: negative weights are for lists of client addresses" } },
+		{ "a test point that is no domain",
+			{ .rest = "dnsbl = { helo_zones = ( { zone = \"hbl.example\"; test_point = \"a b\"; } ); };" },
+			{ ":5: dnsbl.helo_zones[0]: test_point = \"a b\": the zone is no domain" } },
+		{ "a test point of a list of addresses",
+			{ .rest = "dnsbl = { zones = ( { zone = \"bl.example\"; test_point = \"x\"; } ); };" },
+			{ ":5: dnsbl.zones[0]: unknown member test_point" } },
+		{ "a key is not told in an error",
+			{ .rest = "dnsbl = { sender_zones = ( { zone = \"secretkey.example\"; filters = [ \"1.2.3.4\" "
+				  "]; } ); };" },
+			{ ":5: dnsbl.sender_zones[0]: \"1.2.3.4\": listings are answers in 127.0.0.0/8 only" } },
 		{ "zone member", { .rest = "dnsbl = { zones = ( { zone = \"bl.example\"; filter = [ ]; } ); };" },
 			{ "unknown member filter; did you mean filters?" } },
 		{ "no ports", { .ports = "" }, { ": ports: has to be given" } },
@@ -284,6 +297,59 @@ test_config_takes_what_is_written_out(void **state)
 		config_free(c);
 		config_errors_free(&errors);
 	}
+}
+
+#define BIG_SENDERS GREYLINE_SOURCE "/packaging/big-senders.list"
+
+/* Dated, every entry with what it is for, every name more than a top level domain; on or off by one option. */
+static void
+test_the_shipped_list_of_big_senders(void **state)
+{
+	static const struct parts
+		on = { .rest = "clients = { big_senders = true; big_senders_file = \"" BIG_SENDERS "\"; };" },
+		off = { .rest = "clients = { big_senders = false; big_senders_file = \"" BIG_SENDERS "\"; };" },
+		gone = { .rest = "clients = { big_senders = true; big_senders_file = \"/nowhere/list\"; };" };
+	struct config_errors errors = { 0 };
+	struct config *c = parse(&on, &errors);
+	FILE *f = fopen(BIG_SENDERS, "r");
+	char line[512];
+	uint32_t entries = 0;
+	bool dated = false;
+
+	(void)state;
+	CHECK_TRUE(errors.n > 0 ? errors.line[0] : "read", c != NULL);
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f) != NULL) {
+		int year, month;
+
+		dated = dated || (sscanf(line, "# As of %4d-%2d.", &year, &month) == 2 && year >= 2026 && month >= 1 &&
+					 month <= 12);
+		if (line[0] == '#' || line[0] == '\n')
+			continue;
+		entries++;
+		CHECK_TRUE(line, strstr(line, "# ") != NULL && strlen(strstr(line, "# ")) > 6);
+	}
+	fclose(f);
+	CHECK_TRUE("dated", dated);
+	CHECK_TRUE("entries", entries >= 20);
+	CHECK_EQ("all of them", c->big_senders.n, entries);
+	for (uint32_t i = 0; i < c->big_senders.n; i++) {
+		const char *name = c->big_senders.v[i].text;
+
+		CHECK_TRUE(name, strchr(name + 1, '.') != NULL);
+		for (uint32_t k = 0; k < i; k++)
+			CHECK_TRUE(name, strcmp(name, c->big_senders.v[k].text) != 0);
+	}
+	config_free(c);
+	config_errors_free(&errors);
+	c = parse(&off, &errors);
+	CHECK_EQ("off", c->big_senders.n, 0);
+	config_free(c);
+	config_errors_free(&errors);
+	c = parse(&gone, &errors);
+	CHECK_TRUE("named",
+		c == NULL && strstr(errors.line[0], "clients.big_senders_file: cannot read \"/nowhere/list\"") != NULL);
+	config_errors_free(&errors);
 }
 
 static void
@@ -456,6 +522,7 @@ main(void)
 		cmocka_unit_test(test_config_refuses_with_line_value_and_remedy),
 		cmocka_unit_test(test_config_takes_what_is_written_out),
 		cmocka_unit_test(test_config_list_names_file_and_line),
+		cmocka_unit_test(test_the_shipped_list_of_big_senders),
 		cmocka_unit_test(test_config_error_lines_are_printable),
 		cmocka_unit_test(test_config_set_lies_over_the_file),
 		cmocka_unit_test(test_compile_domains_carry_what_wider_ones_say),

@@ -3,6 +3,7 @@
  */
 #include "tests/check.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -206,6 +207,34 @@ test_log_reopens_after_rotation(void **state)
 }
 
 /* A full disk and a pipe nobody reads: lines are counted as lost, and no call waits. */
+/* A folder that is not there at start: no `log reopen` is needed once it is. */
+static void
+test_log_is_opened_as_soon_as_it_can_be(void **state)
+{
+	struct link_event_log e = rcpt("a", "b@example.org");
+	char folder[] = "/tmp/greyline-log-XXXXXX", path[64];
+	struct log log;
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	snprintf(path, sizeof(path), "%s/log", folder);
+	assert_int_equal(rmdir(folder), 0);
+	log_init(&log);
+	CHECK_EQ("not there", log_open(&log, path), -ENOENT);
+	log_event(&log, &e, WALL_US, WALL_US);
+	log_flush(&log, WALL_US);
+	CHECK_EQ("lost", log.lost, 1);
+	assert_int_equal(mkdir(folder, 0700), 0);
+	log_flush(&log, WALL_US + 1000000);
+	CHECK_EQ("open", log.error, 0);
+	log_event(&log, &e, WALL_US + 1000000, WALL_US + 1000000);
+	log_flush(&log, WALL_US + 1000000);
+	CHECK_EQ("written", lines_of(path, "rcpt"), 1);
+	log_fini(&log);
+	unlink(path);
+	rmdir(folder);
+}
+
 static void
 test_log_never_waits(void **state)
 {
@@ -248,6 +277,7 @@ main(void)
 		cmocka_unit_test(test_log_longest_record_fits),
 		cmocka_unit_test(test_log_caps_greylisted_strangers_alone),
 		cmocka_unit_test(test_log_reopens_after_rotation),
+		cmocka_unit_test(test_log_is_opened_as_soon_as_it_can_be),
 		cmocka_unit_test(test_log_never_waits),
 	};
 

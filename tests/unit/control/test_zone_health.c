@@ -63,7 +63,7 @@ test_zone_health_test_points(void **state)
 		struct zone_health h;
 		bool bad;
 
-		zone_health_init(&h, &z);
+		zone_health_init(&h, &z, false);
 		CHECK_TRUE(rows[i].label, !zone_health_counts(&h, ZONE_V4)); /* not before its proof */
 		zone_health_round(&h, (uint8_t)n, SECOND_US);
 		for (size_t k = 0; k < n; k++)
@@ -107,7 +107,7 @@ test_zone_health_times_and_healing(void **state)
 	bool changed, bad;
 
 	(void)state;
-	zone_health_init(&h, &z);
+	zone_health_init(&h, &z, false);
 	CHECK_EQ("at once", h.proof_at_us, 0);
 	prove(&h, "--", now, &changed, &bad);
 	CHECK_EQ("nothing heard: soon", h.proof_at_us, now + ZONE_RETRY_US);
@@ -141,8 +141,8 @@ test_zone_health_share_of_good_clients(void **state)
 	bool changed = false, bad;
 
 	(void)state;
-	zone_health_init(&h, &block);
-	zone_health_init(&w, &allow);
+	zone_health_init(&h, &block, false);
+	zone_health_init(&w, &allow, false);
 	h.family[ZONE_V4] = w.family[ZONE_V4] = ZONE_STANDING_ACTIVE;
 	for (unsigned i = 0; i < 1000; i++)
 		CHECK_TRUE("strangers may all be listed", !zone_health_client(&h, false, true));
@@ -172,7 +172,7 @@ test_zone_health_breaker(void **state)
 	uint64_t now = SECOND_US, open_us = ZONE_OPEN_MIN_US;
 
 	(void)state;
-	zone_health_init(&h, &z);
+	zone_health_init(&h, &z, false);
 	h.family[ZONE_V4] = ZONE_STANDING_ACTIVE;
 	for (unsigned i = 0; i < ZONE_FAILURES_MAX - 1; i++)
 		CHECK_TRUE("not yet", !zone_health_answered(&h, true, now) && zone_health_asks(&h, ZONE_V4, now));

@@ -188,6 +188,29 @@ test_link_event_valid_checks_every_length(void **state)
 				  .kind = 200,
 				  .tag = 5 } },
 			false },
+		{ "names",
+			{ .names = { .head = { .type = LINK_EVENT_NAMES,
+					     .len_octets = sizeof(struct link_event_names) },
+				  .helo_len = 253,
+				  .sender_len = 253 } },
+			true },
+		{ "a HELO name too long",
+			{ .names = { .head = { .type = LINK_EVENT_NAMES,
+					     .len_octets = sizeof(struct link_event_names) },
+				  .helo_len = 254 } },
+			false },
+		{ "a sender's domain too long",
+			{ .names = { .head = { .type = LINK_EVENT_NAMES,
+					     .len_octets = sizeof(struct link_event_names) },
+				  .sender_len = 65535 } },
+			false },
+		{ "names beyond their record",
+			{ .names = { .head = { .type = LINK_EVENT_NAMES,
+					     .len_octets = offsetof(struct link_event_names, text) + 20 },
+				  .helo_len = 10,
+				  .sender_len = 11 } },
+			false },
+		{ "names cut", { .names = { .head = { .type = LINK_EVENT_NAMES, .len_octets = 40 } } }, false },
 		{ "log of no kind", { .log = { .head = { .type = LINK_EVENT_LOG, .len_octets = 48 }, .kind = 99 } },
 			false },
 		{ "log with fields it has not",
@@ -232,6 +255,24 @@ test_link_answer_valid_checks_every_length_and_choice(void **state)
 	CHECK_TRUE("probe", link_answer_valid(&b));
 	b.head.len_octets = 17;
 	CHECK_TRUE("probe cut", !link_answer_valid(&b));
+	b = (union link_answer){
+		.names = { .head = { .type = LINK_ANSWER_NAMES, .len_octets = sizeof(struct link_answer_names) },
+			.names = { .known = CLIENT_KNOWN, .helo_score = 999, .sender_score = 999 } }
+	};
+	CHECK_TRUE("names", link_answer_valid(&b));
+	b.names.names.helo_score = -1;
+	CHECK_TRUE("nobody speaks for a client by a HELO name", !link_answer_valid(&b));
+	b.names.names.helo_score = 1000;
+	CHECK_TRUE("a score that cannot be", !link_answer_valid(&b));
+	b.names.names.helo_score = 0;
+	b.names.names.sender_score = -999;
+	CHECK_TRUE("nor by a sender's domain", !link_answer_valid(&b));
+	b.names.names.sender_score = 0;
+	b.names.names.helo_decisive = 2;
+	CHECK_TRUE("a choice that does not exist", !link_answer_valid(&b));
+	b.names.names.helo_decisive = 1;
+	b.head.len_octets = sizeof(struct link_answer_names) - 1;
+	CHECK_TRUE("names cut short", !link_answer_valid(&b));
 }
 
 static void

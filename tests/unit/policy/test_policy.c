@@ -1335,8 +1335,9 @@ test_client_record_keeps_its_value(void **state)
 			.kind_state = vt_kind_state(VT_CLIENT, VT_NONE) };
 		const struct client_verdict v = client_load(&e);
 
-		CHECK_TRUE("in range", v.ptr_state <= PTR_TEMPERR && v.name_list <= NAME_LIST_DENY && v.score >= -999 &&
-					       v.score <= 999 && (v.zone < CONF_ZONES_MAX || v.zone == ZONE_NONE));
+		CHECK_TRUE("in range", v.ptr_state <= PTR_TEMPERR && v.name_list <= NAME_LIST_BIG_SENDER &&
+					       v.score >= -999 && v.score <= 999 &&
+					       (v.zone < CONF_ZONES_MAX || v.zone == ZONE_NONE));
 	}
 }
 
