@@ -234,6 +234,36 @@ def broken_zone(t):
         t.lab.ctl("reload", check=False)
 
 
+@case("a list of names at rbldnsd refuses a listed sender by its public name, and no other", variants=("packet", "sanitized"), families=(4,))
+def names_zone(t):
+    def state():
+        found = json.loads(t.lab.ctl("dnsbl", "status", "--json").stdout)
+        return [z["state"] for z in found["zones"] if z["asks"] == "sender"]
+    with open(t.lab.config) as f:
+        good = f.read()
+    lists = 'sender_zones = ( { zone = "%s"; name = "names.public"; filters = [ "127.0.1.2*9" ]; decisive = true; } );' % a.NAMES_ZONE
+    listed = "someone@mail.%s" % a.LISTED_DOMAIN
+    try:
+        with open(t.lab.config, "w") as f:
+            f.write(good.replace("zones = (\n", "%s\n\tzones = (\n" % lists, 1))
+        t.lab.ctl("reload")
+        t.wait("proven by test and invalid", lambda: state() == ["active"], 20)
+        reply = t.deliver(t.stranger(), listed, "alice@example.org", b"").last
+        t.check(reply.code == 554 and "names.public" in str(reply), "a listed sender: %s" % reply)
+        reply = t.deliver(t.stranger(), t.sender(), "alice@example.org", b"").last
+        t.check(reply.seconds, "another one: %s" % reply)
+        reply = t.deliver(t.stranger(), listed, "postmaster@example.org", b"").last
+        t.check(reply.code != 554, "postmaster is reached: %s" % reply)
+        out = t.lab.ctl("dnsbl", "test", "mail." + a.LISTED_DOMAIN).stdout
+        t.check("names.public" in out and "127.0.1.2" in out and a.NAMES_ZONE not in out, out)
+        out = t.lab.ctl("explain", a.client4("good"), "mail.x.example", listed, "alice@example.org").stdout
+        t.check("sender's domain in names.public" in out, out)
+    finally:
+        with open(t.lab.config, "w") as f:
+            f.write(good)
+        t.lab.ctl("reload", check=False)
+
+
 @case("/metrics counts in the format of Prometheus", variants=("packet", "sanitized"), families=(None,))
 def metrics(t):
     with open_socket(t.lab.net["gateway"], socket.AF_INET) as s:

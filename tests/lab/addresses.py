@@ -43,6 +43,8 @@ RETURNS_DOMAIN = "returns.example"  # senders' domain of the interoperability te
 ZONE = "lab.example"                # names of the lab's hosts
 BLOCKLIST = "bl.lab.example"        # listing is decisive
 GREYLIST_ZONE = "grey.lab.example"  # listing is a hint
+NAMES_ZONE = "names.lab.example"      # a list of names: has LISTED_DOMAIN and what is below it
+LISTED_DOMAIN = "listed-sender.example"
 ERROR_ZONE = "err.lab.example"      # answers 127.255.255.254 for everybody: a blocked resolver
 
 # kind -> third number of 198.18.N.10 and fourth group of 2001:db8:0:N::10

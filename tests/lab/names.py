@@ -88,6 +88,7 @@ remote-control:
         text = ":127.0.0.2:%s is listed in the lab\n" % kind
         _write(folder, zone + ".4", soa + text + "127.0.0.2\n%s\n" % a.client4(kind))
         _write(folder, zone + ".6", soa + text + "::ffff:7f00:2/128\n%s/128\n" % a.client6(kind))
+    _write(folder, a.NAMES_ZONE + ".names", soa + ":127.0.1.2:listed in the lab\ntest\n.%s\n" % a.LISTED_DOMAIN)
     _write(folder, a.ERROR_ZONE + ".4", soa + "0.0.0.0/0 :127.255.255.254:query refused, open resolver\n")
 
     unbound = """
@@ -119,7 +120,7 @@ remote-control:
     # The lab has no way out: a root server that is the lab's nsd refuses, and the answer is a quick SERVFAIL.
     _write(folder, "root.hints", ". 3600 NS ns.%s.\nns.%s. 3600 A 127.0.0.1\n" % (a.ZONE, a.ZONE))
     stubs = [(zone, "127.0.0.1@%d" % a.NSD_PORT) for zone in zones]
-    stubs += [(zone, "127.0.0.1@%d" % a.RBLDNSD_PORT) for zone in (a.BLOCKLIST, a.GREYLIST_ZONE, a.ERROR_ZONE)]
+    stubs += [(zone, "127.0.0.1@%d" % a.RBLDNSD_PORT) for zone in (a.BLOCKLIST, a.GREYLIST_ZONE, a.ERROR_ZONE, a.NAMES_ZONE)]
     stubs += list(_failing_zones())
     for zone, server in stubs:
         unbound += 'stub-zone:\n    name: "%s."\n    stub-addr: %s\n' % (zone, server)
@@ -130,6 +131,7 @@ def services():
     """What the supervisor runs in the dns namespace: (name, argv inside the root)."""
     sets = ["%s:ip4trie:/lab/dns/%s.4" % (z, z) for z in (a.BLOCKLIST, a.GREYLIST_ZONE, a.ERROR_ZONE)]
     sets += ["%s:ip6trie:/lab/dns/%s.6" % (z, z) for z in (a.BLOCKLIST, a.GREYLIST_ZONE)]
+    sets.append("%s:dnset:/lab/dns/%s.names" % (a.NAMES_ZONE, a.NAMES_ZONE))
     return [
         ("nsd", ["/usr/sbin/nsd", "-d", "-c", "/lab/dns/nsd.conf"]),
         ("rbldnsd", ["/usr/sbin/rbldnsd", "-n", "-c", "1", "-u", "rbldns", "-b", "127.0.0.1/%d" % a.RBLDNSD_PORT] + sets),

@@ -86,7 +86,7 @@ def complaint_of_test(root, name, function):
         return "%s has no function %s" % (name, function)
     if function == "main":
         return None
-    if re.search(r"cmocka_unit_test\w*\(\s*%s\b" % re.escape(function), text) is None:
+    if re.search(r"(cmocka_unit_test\w*|WORLD_TEST)\(\s*%s\b" % re.escape(function), text) is None:
         return "%s does not run %s" % (name, function)
     return None
 
