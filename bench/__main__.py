@@ -24,6 +24,7 @@ sys.dont_write_bytecode = True
 
 from bench import common, micro_run, pictures  # noqa: E402
 from bench.control import run as control  # noqa: E402
+from bench.dns import run as dns  # noqa: E402
 from bench.load import run as load  # noqa: E402
 from bench.peers import run as peers  # noqa: E402
 
@@ -41,6 +42,7 @@ BENCHMARKS = {
     "load": Benchmark("the gateway over memif next to a bare echo", {n: "%s; DNS %s" % (r[0], r[3]) for n, r in load.RUNS.items()},
                       lambda names, o: load.run(names, o.build, o.pairs, o.phase_ms), load.rows),
     "peers": Benchmark("Greyline next to what a user would pick instead, over veth", peers.RUNS, peers.run, peers.rows, root=True),
+    "dns": Benchmark("control's resolver next to dnsperf, on one nsd", dns.RUNS, dns.run, dns.rows, root=True),
     "control": Benchmark("control under a flood of new triplets, and restarts with many entries", control.RUNS, control.run, control.rows),
 }
 
