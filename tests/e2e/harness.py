@@ -5,7 +5,7 @@ import os
 import time
 
 from lab import addresses as a
-from lab import gateway, haproxy, roots
+from lab import certs, gateway, haproxy, roots
 from lab.labs import TOP, Lab
 
 from . import smtp
@@ -65,8 +65,25 @@ def pools():
         ("none", [gateway.backend("none1", port=a.MTA_PORT_PLAIN, client_address="none")]),
         ("tried", [gateway.backend("tried1", port=SINK_PORT + 1), gateway.backend("tried2")]),
     )
+    roads += tls_roads()
     return "".join(',\n\t{ name = "%s"; domains = [ "%s.example" ];\n\t  backends = ( %s ); }' % (
         name, name, ", ".join(backends)) for name, backends in roads)
+
+
+def tls_roads():
+    """Backends spoken to by TLS. The fingerprint is the MTA's, filled in by Bench.up() once there is a certificate."""
+    ca, other = "@folder@/ca/ca.pem", "@folder@/other/ca.pem"
+    checked = ' tls = "require"; tls_ca = "%s"; tls_name = "%s";'
+    rows = (
+        ("tlsmay", a.MTA_PORT_PROXY, ' tls = "may";'),
+        ("tlsca", a.MTA_PORT_PROXY, checked % (ca, certs.MTA_NAME)),
+        ("tlspin", a.MTA_PORT_PROXY, ' tls = "require"; tls_fingerprints = [ "@MTA_FINGERPRINT@" ];'),
+        ("tlsbadname", a.MTA_PORT_PROXY, checked % (ca, "other.lab.example")),
+        ("tlsbadpin", a.MTA_PORT_PROXY, ' tls = "require"; tls_fingerprints = [ "%s" ];' % ("00" * 32)),
+        ("tlsbadca", a.MTA_PORT_PROXY, checked % (other, certs.MTA_NAME)),
+        ("tlssink", SINK_PORT, ' tls = "require";'),
+    )
+    return tuple((name, [gateway.backend(name + "1", port=port, more=more)]) for name, port, more in rows)
 
 
 def listeners():
@@ -79,13 +96,17 @@ def listeners():
 
 def choices(variant):
     """Arguments of Lab.up for the variant."""
-    domains = list(a.DOMAINS) + [SINK_DOMAIN, a.CORPUS_DOMAIN]
+    domains = list(a.DOMAINS) + [SINK_DOMAIN, a.CORPUS_DOMAIN] + TLS_DOMAINS
     quoted = "[ " + ", ".join('"%s"' % d for d in domains) + " ]"
     chosen = dict(VARIANTS[variant], block="%ds" % BLOCK_S, more_pools=pools(), more_listeners=listeners(), domains=quoted,
-                  mx_pools='[ "default", "sink", "v1", "xclient", "six", "none", "tried" ]',
+                  mx_pools='[ "default", "sink", "v1", "xclient", "six", "none", "tried", '
+                  + ", ".join('"%s"' % name for name, _ in tls_roads()) + " ]",
                   allow='"198.19.%d.0/24", "2001:db8:1:%x::/64"' % (ALLOWED_NETWORK, ALLOWED_NETWORK))
     chosen.pop("build", None)
     return chosen
+
+
+TLS_DOMAINS = ["%s.example" % name for name, _ in tls_roads()]
 
 
 class Bench:
@@ -105,13 +126,15 @@ class Bench:
         if os.path.exists(self.lab.folder):
             self.lab.down()
         try:
-            self.lab.up(prepare=self._backends, more=self._haproxy, **choices(self.variant))
+            self.lab.up(prepare=self._backends, more=self._haproxy, mta_choices=dict(more_domains=TLS_DOMAINS),
+                        **choices(self.variant))
         except BaseException:
             self.down()
             raise
         self.log, self.maildir = Log(self.lab.log_path), Maildir(self.lab.maildir)
 
     def _backends(self):
+        certs.Authority(self.lab.path("other"), "Another CA")
         self.sink.start()
         self.mortal.start()
 

@@ -115,6 +115,17 @@ class Session:
         self.send(command.encode("utf-8") + b"\r\n" if isinstance(command, str) else command)
         return self.reply()
 
+    def starttls(self, context, name=None, helo="client.lab.example"):
+        """STARTTLS and the handshake; answers the EHLO reply inside. The socket is then an ssl.SSLSocket."""
+        reply = self.ask("STARTTLS")
+        if reply.code != 220:
+            raise Closed("STARTTLS: %s" % reply)
+        try:
+            self.socket = context.wrap_socket(self.socket, server_hostname=name)
+        except OSError as error:
+            raise Closed("handshake: %s" % error) from error
+        return self.ask("EHLO " + helo)
+
     def at_end(self, wait_s=5):
         """True when the gateway has closed; left-over octets are an error."""
         self.socket.settimeout(wait_s)
@@ -170,8 +181,8 @@ class Attempt:
         return "%s: %s%s" % (self.stage, self.last, "; %s" % self.error if self.error else "")
 
 
-def deliver(lab, source, sender, recipients, content, helo="client.lab.example", wait_s=40, mail_options="", **where):
-    """One attempt, as an MTA makes it. Never raises for what the gateway does but a malformed reply."""
+def deliver(lab, source, sender, recipients, content, helo="client.lab.example", wait_s=40, mail_options="", tls=None, name=None, **where):
+    """One attempt, as an MTA makes it, after STARTTLS by the context `tls`. Never raises for what the gateway does but a malformed reply."""
     attempt = Attempt()
     if isinstance(recipients, str):
         recipients = [recipients]
@@ -184,6 +195,9 @@ def deliver(lab, source, sender, recipients, content, helo="client.lab.example",
                 return attempt
             attempt.stage = "ehlo"
             s.ask("EHLO " + helo)
+            if tls:
+                attempt.stage = "starttls"
+                s.starttls(tls, name, helo)
             attempt.stage = "mail"
             reply = s.ask("MAIL FROM:<%s>%s" % (sender, mail_options))
             if reply.code != 250:

@@ -16,8 +16,8 @@ def _quoted(words):
     return "[ " + ", ".join('"%s"' % w for w in words) + " ]" if words else "[ ]"
 
 
-def backend(name="mta1", address=a.BACKEND4, port=a.MTA_PORT_PROXY, client_address="proxy_v2"):
-    return '{ name = "%s"; address = "%s"; port = %d; client_address = "%s"; }' % (name, address, port, client_address)
+def backend(name="mta1", address=a.BACKEND4, port=a.MTA_PORT_PROXY, client_address="proxy_v2", more=""):
+    return '{ name = "%s"; address = "%s"; port = %d; client_address = "%s";%s }' % (name, address, port, client_address, more)
 
 
 def render(folder, driver="net_af_packet", workers=1, backends=None, block="4m", **extra):
@@ -31,7 +31,7 @@ def render(folder, driver="net_af_packet", workers=1, backends=None, block="4m",
         "wan_device": _device(driver, 0, "wan0"), "lan_device": _device(driver, 1, "lan0"),
         "mode": "enforce", "reject_at": "rcpt", "block": block, "pass": "6h", "expire": "36d",
         "grey_reference": "false", "bare_lf": "normalize", "log_format": "kv", "unconfirmed": "nothing",
-        "more_pools": "", "more_listeners": "", "domains": _quoted([a.DOMAIN]), "mx_pools": _quoted(["default"]),
+        "tls": "", "MTA_FINGERPRINT": "00" * 32, "more_pools": "", "more_listeners": "", "domains": _quoted([a.DOMAIN]), "mx_pools": _quoted(["default"]),
         "state_entries": "65536", "deny": "", "allow": "",
         "backends": ",\n              ".join(backends or [backend()]),
         "submission_backend": backend("submission1", port=a.MTA_PORT_SUBMISSION),
@@ -44,6 +44,7 @@ def render(folder, driver="net_af_packet", workers=1, backends=None, block="4m",
     if unknown:
         raise KeyError("greyline.conf.in has no %s" % ", ".join(sorted(unknown)))
     values.update(extra)
-    for key, value in values.items():
-        text = text.replace("@%s@" % key, str(value))
+    for _ in range(2):          # a value may name another one
+        for key, value in values.items():
+            text = text.replace("@%s@" % key, str(value))
     return text

@@ -15,7 +15,7 @@ import subprocess
 import time
 
 from . import addresses as a
-from . import gateway, mta, names, probe, roots, supervise
+from . import certs, gateway, mta, names, probe, roots, supervise
 from .netns import LabError, Net, exists, open_socket, pids, run
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -113,9 +113,10 @@ class Lab:
         self.net.up()
         names.configure(self.path("dns"))
         mta.configure(self.folder, root, **(mta_choices or {}))
-        self._certificate()
+        self.mta_pair = certs.configure(self.folder)
         with open(self.config, "w") as f:
-            f.write(config.replace("@folder@", self.folder) if config else gateway.render(self.folder, **choices))
+            f.write(config.replace("@folder@", self.folder) if config else gateway.render(
+                self.folder, MTA_FINGERPRINT=self.mta_pair.sha256, **choices))
         if prepare:
             prepare()
         services = [self.service("dns", name, argv, root) for name, argv in names.services()]
@@ -141,18 +142,6 @@ class Lab:
         if root:
             spec["root"] = root
         return spec
-
-    def _certificate(self):
-        """A certificate for the submission port; the gateway only carries it."""
-        key, certificate = self.path("run", "key"), self.path("run", "certificate")
-        run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-            "-days", "30", "-subj", "/CN=submission.lab.example", "-keyout", key, "-out", certificate)
-        with open(self.path("mta", "tls.pem"), "w") as out:
-            os.chmod(out.name, 0o600)
-            for part in (key, certificate):
-                with open(part) as f:
-                    out.write(f.read())
-                os.unlink(part)
 
     def _supervise(self, services):
         with open(self.path("services.json"), "w") as f:

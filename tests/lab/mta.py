@@ -50,6 +50,10 @@ smtpd_client_connection_count_limit = 0
 smtpd_recipient_limit = 1000
 smtpd_upstream_proxy_timeout = 5s
 smtpd_forbid_bare_newline = no
+smtpd_tls_security_level = may
+smtpd_tls_chain_files = /lab/mta/tls.pem
+smtpd_tls_received_header = yes
+smtpd_tls_loglevel = 1
 local_header_rewrite_clients =
 anvil_status_update_time = 3600s
 minimal_backoff_time = 2s
@@ -80,6 +84,10 @@ queue_run_delay = 2s
 smtp_connection_cache_on_demand = no
 smtp_destination_recipient_limit = 200
 smtp_tls_security_level = %(sender_tls)s
+smtp_tls_CAfile = /lab/ca/ca.pem
+smtp_tls_loglevel = 1
+smtp_tls_fingerprint_digest = sha256
+smtp_tls_policy_maps = texthash:/lab/sender/tls
 transport_maps = texthash:/lab/sender/transport
 virtual_mailbox_domains = %(returns)s
 virtual_mailbox_base = /lab/mail
@@ -135,8 +143,6 @@ tlsproxy  unix - - n -  0 tlsproxy
 dnsblog   unix - - n -  0 dnsblog
 %(submission)d inet n - n - - smtpd
     -o smtpd_upstream_proxy_protocol=haproxy
-    -o smtpd_tls_security_level=may
-    -o smtpd_tls_chain_files=/lab/mta/tls.pem
     -o smtpd_banner=submission.lab.example
 """
 
@@ -193,6 +199,7 @@ def configure(lab_folder, root, more_domains=(), routes=None, senders=None, send
     with open(os.path.join(lab_folder, "sender", "transport"), "w") as f:
         for domain, (address, port) in (routes or {}).items():
             f.write("%s smtp:[%s]:%d\n" % (domain, address, port))
+    open(os.path.join(lab_folder, "sender", "tls"), "w").close()
     with open(os.path.join(lab_folder, "mta", "mailboxes"), "w") as f:
         f.write(MAILBOXES)
     mail = os.path.join(lab_folder, "mail")
