@@ -8,6 +8,8 @@ Usage: ./dev bench                       the micro benchmarks
   --pairs N       pairs of phases, gateway and echo (20)
   --phase-ms N    length of a phase (1000)
   --seconds N     length of a measurement where there are no pairs (10)
+  --rounds N      how often a restart is timed (3)
+  --entries N     records a restart has (10,000,000)
   --build DIR     programs of another build folder (build)
   --pictures DIR  SVG pictures of the result, too; 'pictures FILE... DIR' makes them of a kept one
 
@@ -30,10 +32,11 @@ from bench.peers import run as peers  # noqa: E402
 
 
 class Benchmark:
-    """what: one line; runs: name -> one line; measure(names, options) -> figures by run; rows(figures) -> table; root: needs it."""
+    """what: one line; runs: name -> one line; measure(names, options) -> figures by run; rows(figures) -> table; root: needs it; together: all
+    runs in one call, because they alternate."""
 
-    def __init__(self, what, runs, measure, rows, root=False):
-        self.what, self.runs, self.measure, self.rows, self.root = what, runs, measure, rows, root
+    def __init__(self, what, runs, measure, rows, root=False, together=False):
+        self.what, self.runs, self.measure, self.rows, self.root, self.together = what, runs, measure, rows, root, together
 
 
 BENCHMARKS = {
@@ -41,8 +44,8 @@ BENCHMARKS = {
                        micro_run.rows),
     "load": Benchmark("the gateway over memif next to a bare echo", {n: "%s; DNS %s" % (r[0], r[3]) for n, r in load.RUNS.items()},
                       lambda names, o: load.run(names, o.build, o.pairs, o.phase_ms), load.rows),
-    "peers": Benchmark("Greyline next to what a user would pick instead, over veth", peers.RUNS, peers.run, peers.rows, root=True),
-    "dns": Benchmark("control's resolver next to dnsperf, on one nsd", dns.RUNS, dns.run, dns.rows, root=True),
+    "peers": Benchmark("Greyline next to what a user would pick instead, over veth", peers.RUNS, peers.run, peers.rows, root=True, together=True),
+    "dns": Benchmark("control's resolver next to dnsperf, on one nsd", dns.RUNS, dns.run, dns.rows, root=True, together=True),
     "control": Benchmark("control under a flood of new triplets, and restarts with many entries", control.RUNS, control.run, control.rows),
 }
 
@@ -76,6 +79,8 @@ def main(argv):
     parser.add_argument("--pairs", type=int, default=20, help=argparse.SUPPRESS)
     parser.add_argument("--phase-ms", type=int, default=1000, help=argparse.SUPPRESS)
     parser.add_argument("--seconds", type=int, default=10, help=argparse.SUPPRESS)
+    parser.add_argument("--rounds", type=int, default=3, help=argparse.SUPPRESS)
+    parser.add_argument("--entries", type=int, default=10000000, help=argparse.SUPPRESS)
     parser.add_argument("--build", default=os.path.join(common.TOP, "build"), help=argparse.SUPPRESS)
     parser.add_argument("--pictures", help=argparse.SUPPRESS)
     parser.add_argument("names", nargs="*", help=argparse.SUPPRESS)
@@ -92,8 +97,11 @@ def main(argv):
         b = BENCHMARKS[name]
         if b.root and os.geteuid():
             raise common.BenchError("%s needs root: sudo ./dev bench %s" % (name, name))
-        figures = b.measure(runs, options)
-        result["benchmarks"][name] = figures
+        figures = result["benchmarks"].setdefault(name, {})
+        for part in [runs] if b.together else [[run] for run in runs]:
+            figures.update(b.measure(part, options))
+            if options.out:  # what was measured is kept, whatever happens to the rest
+                common.write(result, options.out, quiet=True)
         failed |= any("error" in f for f in figures.values())
         print("\n%s: %s\n%s\n" % (name, b.what, common.table(b.rows(figures))), file=sys.stderr, flush=True)
     result["machine"]["load_average_after"] = [round(x, 1) for x in os.getloadavg()]

@@ -69,7 +69,7 @@ def number(value, digits=0):
     return "-" if value is None else "{:,.{}f}".format(value, digits)
 
 
-def write(result, out):
+def write(result, out, quiet=False):
     """JSON into a file, or to stdout without one."""
     text = json.dumps(result, indent=1)
     if not out:
@@ -77,4 +77,5 @@ def write(result, out):
         return
     with open(out, "w") as f:
         f.write(text + "\n")
-    say("written: " + out)
+    if not quiet:
+        say("written: " + out)

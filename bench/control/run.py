@@ -151,7 +151,7 @@ def run(names, options):
     for name in names:
         common.say("control/%s: %s" % (name, RUNS[name]))
         try:
-            result[name] = flood(options.build, options.seconds) if name == "flood" else restart(options.build)
+            result[name] = flood(options.build, options.seconds) if name == "flood" else restart(options.build, options.entries, options.rounds)
         except common.BenchError as error:
             common.say("control/%s: %s" % (name, error))
             result[name] = {"what": RUNS[name], "error": str(error)}

@@ -101,7 +101,8 @@ static void
 usage(void)
 {
 	fputs("usage: load --segment PATH [--echo COUNTERS] [--pairs N] [--phase-ms N] PART [--beside PART]...\n"
-	      "            [--flood SYNS_A_SECOND|max] [--flood-net N] [--levels N,N,...] [--overload FACTOR]\n"
+	      "            [--flood SYNS_A_SECOND|max] [--flood-net N] [--levels N,N,...] [--overload FACTOR] "
+	      "[--rate-share S]\n"
 	      "            -- EAL arguments (the gateway's port first, then the echo's)\n"
 	      "PART:       --template T [--slots N] [--clients N] [--net N] [--triplets N] [--rate N] [--message N] "
 	      "[--pause MS]\n"
@@ -199,10 +200,11 @@ parse(struct load *l, int argc, char **argv, const char **segment, const char **
 		{ "phase-ms", required_argument, NULL, 'd' }, { "beside", no_argument, NULL, 'b' },
 		{ "flood", required_argument, NULL, 'f' }, { "flood-net", required_argument, NULL, 'F' },
 		{ "levels", required_argument, NULL, 'l' }, { "overload", required_argument, NULL, 'o' },
-		{ "template", required_argument, NULL, 't' }, { "slots", required_argument, NULL, 'n' },
-		{ "clients", required_argument, NULL, 'c' }, { "triplets", required_argument, NULL, '3' },
-		{ "rate", required_argument, NULL, 'r' }, { "message", required_argument, NULL, 'm' },
-		{ "net", required_argument, NULL, 'a' }, { "pause", required_argument, NULL, 'w' }, { 0 } };
+		{ "rate-share", required_argument, NULL, 'R' }, { "template", required_argument, NULL, 't' },
+		{ "slots", required_argument, NULL, 'n' }, { "clients", required_argument, NULL, 'c' },
+		{ "triplets", required_argument, NULL, '3' }, { "rate", required_argument, NULL, 'r' },
+		{ "message", required_argument, NULL, 'm' }, { "net", required_argument, NULL, 'a' },
+		{ "pause", required_argument, NULL, 'w' }, { 0 } };
 	struct part *p = add_part(l);
 	int option;
 
@@ -234,6 +236,9 @@ parse(struct load *l, int argc, char **argv, const char **segment, const char **
 			break;
 		case 'o':
 			l->overload = strtod(optarg, NULL);
+			break;
+		case 'R':
+			l->rate_share = strtod(optarg, NULL);
 			break;
 		default:
 			if (!part_option(p, option, optarg))

@@ -42,7 +42,8 @@ struct load {
 	uint64_t flood_rate; /* spoofed SYNs a second; UINT64_MAX: as many as the port takes */
 	uint8_t flood_net;
 	uint32_t levels[LEVELS_MAX], n_levels; /* idle sessions to hold open meanwhile, rising */
-	double overload;                       /* extra SYNs, as a multiple of the peak; 0: no such run */
+	double rate_share; /* open loop at that share of what a closed loop reached; 0: as --rate says */
+	double overload;   /* extra SYNs, as a multiple of the peak; 0: no such run */
 };
 
 struct phase {

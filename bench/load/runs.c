@@ -118,8 +118,9 @@ tail(const uint64_t *bucket, uint32_t from)
 	return (double)n;
 }
 
-#define EMPTY_SHARE_MIN 0.25 /* of the time of busy turns */
-#define PAUSE_MIN_US    4.0  /* an empty turn is far below a microsecond, so what is longer was the machine's */
+#define EMPTY_SHARE_MIN  0.25 /* of the time of busy turns */
+#define PAUSED_SHARE_MAX 0.1  /* of the busy turns */
+#define PAUSE_MIN_US     4.0  /* an empty turn is far below a microsecond, so what is longer was the machine's */
 
 /* The smallest edge that at most 1 - share of the turns exceed; with pauses subtracted that would have fallen into busy turns. */
 static double
@@ -136,6 +137,28 @@ turn_percentile(const struct load *l, const struct turn_times *t, double busy_cy
 			return edge_us(l, i);
 	}
 	return edge_us(l, TURN_BUCKETS - 1);
+}
+
+/* Pauses can be taken off where enough empty turns tell their rate, and where turns are not mostly pauses. */
+static bool
+pauses_are_known(const struct load *l, const struct turn_times *t, double busy_cycles)
+{
+	uint32_t from = 0;
+
+	while (edge_us(l, from) < PAUSE_MIN_US)
+		from++;
+	return (double)t->empty_cycles >= EMPTY_SHARE_MIN * busy_cycles && t->empty_cycles > 0 &&
+	       tail(t->empty, from) / (double)t->empty_cycles * busy_cycles <= PAUSED_SHARE_MAX * tail(t->busy, 0);
+}
+
+/* The counts of a histogram, or the buckets' lower edges. */
+static void
+print_histogram(const char *name, const struct load *l, const uint64_t *bucket)
+{
+	printf(", \"%s\": [", name);
+	for (uint32_t i = 0; i < TURN_BUCKETS; i++)
+		printf("%s%.6g", i > 0 ? ", " : "", bucket != NULL ? (double)bucket[i] : edge_us(l, i));
+	printf("]");
 }
 
 static void
@@ -158,8 +181,8 @@ print_turns(const struct load *l, const struct turn_times *before, uint64_t busy
 		t.empty_cycles > 0 ? tail(t.empty, 12) / ((double)t.empty_cycles * l->ns_a_cycle / 1e9) : 0,
 		t.empty_cycles > 0 ? tail(t.empty, 16) / ((double)t.empty_cycles * l->ns_a_cycle / 1e9) : 0);
 	for (uint32_t k = 0; k < 2; k++) {
-		if (k == 1 && (double)t.empty_cycles < EMPTY_SHARE_MIN * (double)busy_cycles) {
-			printf(", \"without_pauses\": null"); /* too few empty turns to know the pauses by */
+		if (k == 1 && !pauses_are_known(l, &t, (double)busy_cycles)) {
+			printf(", \"without_pauses\": null");
 			break;
 		}
 		printf(", \"%s\": {", k == 0 ? "raw" : "without_pauses");
@@ -168,6 +191,9 @@ print_turns(const struct load *l, const struct turn_times *before, uint64_t busy
 				turn_percentile(l, &t, (double)busy_cycles, shares[i].share, k == 1));
 		printf("}");
 	}
+	print_histogram("from_us", l, NULL);
+	print_histogram("busy", l, t.busy);
+	print_histogram("empty", l, t.empty);
 	printf("},\n");
 }
 
@@ -372,6 +398,11 @@ load_run(struct load *l)
 	bool well = true;
 
 	gateway_phase(l, l->overload > 0 ? 0 : l->flood_rate, &warm);
+	if (l->rate_share > 0) { /* so far the loop was closed: that was the peak */
+		gateway_phase(l, l->flood_rate, &warm);
+		l->part[0].rate = (uint64_t)((double)warm.sessions * 1e9 / (double)warm.ns * l->rate_share) + 1;
+		fprintf(stderr, "load: open loop at %" PRIu64 " sessions a second\n", l->part[0].rate);
+	}
 	for (uint32_t i = 0; i < l->n_parts; i++)
 		l->part[i].done = l->part[i].failed = 0;
 	turns = turns_now(l);

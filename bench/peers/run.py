@@ -102,10 +102,11 @@ def run(names, options):
             result[name] = summary(name, rounds[name])
             served = result[name]["sessions"]
             grown = peer.group.memory_octets() - memory[name]
-            kept = peer.stored()
-            if kept is not None and served:
+            if peer.stored() is not None and served:
                 time.sleep(2)  # what is still on its way to disk
-                result[name]["a_triplet"] = {"triplets": served, "disk_octets": round((peer.stored() - (stored[name] or 0)) / served, 1),
+                on_disk = peer.kept() or served
+                result[name]["a_triplet"] = {"triplets": served, "stored_triplets": on_disk,
+                                             "disk_octets": round((peer.stored() - (stored[name] or 0)) / on_disk, 1),
                                              "memory_octets": round(grown / served, 1)}
             result[name]["idle"] = idle_memory(peer)
     finally:

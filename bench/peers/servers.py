@@ -122,7 +122,11 @@ class Peer:
         return p, opened
 
     def stored(self):
-        """(triplets or clients kept, octets on disk) or None where nothing is kept."""
+        """Octets on disk, None where nothing is kept."""
+        return None
+
+    def kept(self):
+        """Triplets on disk, None where every one is written at once."""
         return None
 
     def close(self):
@@ -282,9 +286,14 @@ class Greyline(Peer):
     def words(self):
         return self.gateway.output("control")[-500:] + self.gateway.output("dataplane")[-500:]
 
+    def _database(self):
+        return self.gateway.ctl("db", "stats", "--state-dir", self.gateway.path("state")) or {}
+
     def stored(self):
-        stats = self.gateway.ctl("db", "stats") or {}
-        return stats.get("used_octets")
+        return self._database().get("used_octets")
+
+    def kept(self):
+        return self._database().get("tables", {}).get("entries")
 
     def close(self):
         gateway = getattr(self, "gateway", None)
