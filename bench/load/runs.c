@@ -199,11 +199,11 @@ print_turns(const struct load *l, const struct turn_times *before, uint64_t busy
 
 /* ---- pairs ---- */
 
-/* What the phase counts: sessions, or spoofed SYNs where there are no sessions. */
+/* What the phase counts: sessions, or, where there are none, the SYNs that reached the gateway (what its ring had no room for did not). */
 static uint64_t
 units_of(const struct load *l, const struct phase *p)
 {
-	return l->part[0].conf.template == GEN_none ? p->flood : p->sessions;
+	return l->part[0].conf.template == GEN_none ? p->frames_in : p->sessions;
 }
 
 /*
