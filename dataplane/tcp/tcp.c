@@ -358,6 +358,8 @@ tcp_set_state(struct tcp_conn *c, enum tcp_state state)
 		tcp_fifo_put(c, TCP_FIFO_FIN_WAIT_2);
 	else if (state == TCP_STATE_CLOSE_WAIT)
 		tcp_fifo_put(c, TCP_FIFO_CLOSE_WAIT);
+	else if (state == TCP_STATE_ESTABLISHED && c->keepalive)
+		tcp_fifo_put(c, TCP_FIFO_KEEPALIVE);
 	else
 		tcp_fifo_put(c, TCP_FIFO_NONE);
 }
@@ -668,6 +670,14 @@ tcp_send(struct tcp_conn *c, const struct buf_view *v)
 	if (n < v->len_octets)
 		c->send_refused = true;
 	return n;
+}
+
+void
+tcp_keepalive(struct tcp_conn *c)
+{
+	c->keepalive = true;
+	if (c->state == TCP_STATE_ESTABLISHED && c->fifo == TCP_FIFO_NONE)
+		tcp_fifo_put(c, TCP_FIFO_KEEPALIVE);
 }
 
 void

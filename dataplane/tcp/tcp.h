@@ -106,6 +106,10 @@ uint32_t tcp_send_room(const struct tcp_conn *c);
 uint32_t tcp_send(struct tcp_conn *c, const struct buf_view *v);
 uint32_t tcp_unacked_octets(const struct tcp_conn *c); /* queued and not yet acknowledged */
 
+/* While it is established: a peer that is silent is asked now and then whether it lives; one that does not answer ends the connection with
+ * TCP_EV_TIMEOUT. May be called before it is connected. */
+void tcp_keepalive(struct tcp_conn *c);
+
 /* FIN after what is queued. Reading goes on. */
 void tcp_close(struct tcp_conn *c);
 /* RST now; what is queued is dropped. No event follows; tcp_release() is still due, as after every end (CLOSED, RESET, TIMEOUT,

@@ -85,6 +85,15 @@ const char *tcp_state_name(enum tcp_state state);
 #define TCP_FIN_WAIT_2_US UINT64_C(180000000)
 #define TCP_CLOSE_WAIT_US UINT64_C(900000000) /* above the 600 s a backend may take after the final dot */
 #define TCP_ORPHAN_US     UINT64_C(60000000)
+/* RFC 9293 section 3.8.4, where the layer above asks for it: a peer silent for this to twice this is asked, once a period, so often. RFC 1122
+ * wants two hours as the default; a session that is being relayed is not left to a dead peer, nor to a NAT that forgets, for so long. */
+#define TCP_KEEPALIVE_US   UINT64_C(60000000)
+#define TCP_KEEPALIVES_MAX 4
+/* A path that swallows large segments and no ICMP comes back: after so many time-outs in a row of a segment that large, what every path
+ * takes (RFC 8201 section 4), and in IPv4, after as many again, what every host takes. */
+#define TCP_BLACK_HOLE_RTOS  2
+#define TCP_BLACK_HOLE_MTU   1280u
+#define TCP_BLACK_HOLE_MTU_4 576u
 /* Of all connections so many may be orphans, 16 at least: peers that never close must not keep others out. Beyond it the oldest is reset. */
 #define TCP_ORPHANS_SHARE 4
 #define TCP_ORPHANS_MIN   16u
@@ -119,7 +128,14 @@ struct tcp_list {
 	uint32_t n;
 };
 
-enum tcp_fifo { TCP_FIFO_NONE, TCP_FIFO_FIN_WAIT_2, TCP_FIFO_CLOSE_WAIT, TCP_FIFO_ORPHAN, TCP_FIFO_N };
+enum tcp_fifo {
+	TCP_FIFO_NONE,
+	TCP_FIFO_FIN_WAIT_2,
+	TCP_FIFO_CLOSE_WAIT,
+	TCP_FIFO_ORPHAN,
+	TCP_FIFO_KEEPALIVE, /* ESTABLISHED, asked for by tcp_keepalive() */
+	TCP_FIFO_N
+};
 
 enum tcp_list_id {
 	TCP_LIST_OUT,     /* has something to send, or may have */
@@ -152,6 +168,7 @@ struct tcp_conn {
 	uint8_t rtx_count; /* retransmissions or unanswered probes in a row */
 	uint8_t dupacks;
 	uint8_t dupacks_owed; /* of ours to the peer */
+	uint8_t keepalives;   /* unanswered */
 	uint8_t n_sack_recent;
 	bool ts_ok : 1, sack_ok : 1, is_client : 1, released : 1;
 	bool syn_due : 1; /* a SYN or SYN-ACK is to be sent */
@@ -167,6 +184,8 @@ struct tcp_conn {
 	bool cwnd_limited : 1;
 	bool in_table : 1;
 	bool acked_all_due : 1; /* something was written since TCP_EV_ACKED_ALL */
+	bool keepalive : 1, keepalive_due : 1;
+	bool heard : 1; /* an acceptable segment since keepalive looked last */
 
 	/* send side, RFC 9293 section 3.3.1 */
 	uint32_t iss, snd_una, snd_nxt, snd_max, snd_end;

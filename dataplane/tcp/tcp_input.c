@@ -193,6 +193,7 @@ step_sequence_rst_syn(struct tcp_conn *c, struct tcp_seg_in *s)
 		answer_unacceptable(c, s);
 		return false;
 	}
+	c->heard = true;
 	update_ts_recent(c, s);
 	trim(c, s);
 	return true;

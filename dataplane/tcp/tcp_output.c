@@ -482,6 +482,19 @@ send_next(struct tcp_conn *c, struct tcp_seg_out *out)
 	return true;
 }
 
+/* From an octet the peer has: outside of its window, so that it answers. */
+static bool
+send_keepalive(struct tcp_conn *c, struct tcp_seg_out *out)
+{
+	if (!c->keepalive_due)
+		return false;
+	c->keepalive_due = false;
+	if (c->snd_una != c->snd_max)
+		return false; /* something was sent meanwhile: its ACK is as good */
+	emit(c, out, c->snd_una - 1, 0, false);
+	return true;
+}
+
 static bool
 send_ack(struct tcp_conn *c, struct tcp_seg_out *out)
 {
@@ -505,7 +518,7 @@ output_synchronised(struct tcp_conn *c, struct tcp_seg_out *out)
 	if (c->ooo != NULL && c->sack_ok && send_ack(c, out))
 		return true;
 	return send_recovery(c, out) || send_tail_probe(c, out) || send_window_probe(c, out) || send_next(c, out) ||
-	       send_ack(c, out);
+	       (c->keepalive_due && send_keepalive(c, out)) || send_ack(c, out);
 }
 
 bool

@@ -15,6 +15,7 @@ static const uint64_t fifo_us[TCP_FIFO_N] = {
 	[TCP_FIFO_FIN_WAIT_2] = TCP_FIN_WAIT_2_US,
 	[TCP_FIFO_CLOSE_WAIT] = TCP_CLOSE_WAIT_US,
 	[TCP_FIFO_ORPHAN] = TCP_ORPHAN_US,
+	[TCP_FIFO_KEEPALIVE] = TCP_KEEPALIVE_US,
 };
 
 /* The one node stands for the earlier of the two. */
@@ -104,6 +105,24 @@ give_up(struct tcp_conn *c)
 	tcp_conn_end(c, TCP_EV_TIMEOUT);
 }
 
+/*
+ * The segment at SND.UNA was lost time after time: it may be too large for a path whose ICMP is lost (RFC 1191 and 8201 leave that open,
+ * RFC 4821 section 7.7 has what is done here in a longer form). A wrong guess costs this connection some headers.
+ */
+static void
+guess_black_hole(struct tcp_conn *c)
+{
+	const bool v4 = ip_addr_is_v4(&c->flow.local);
+	const uint32_t mtu = c->rtx_count < 2 * TCP_BLACK_HOLE_RTOS || !v4 ? TCP_BLACK_HOLE_MTU : TCP_BLACK_HOLE_MTU_4;
+	const uint32_t mss = tcp_mss_of_mtu(&c->flow, mtu);
+	const uint32_t sent = c->snd_max - c->snd_una - tcp_fin_sent(c);
+
+	if (c->rtx_count % TCP_BLACK_HOLE_RTOS != 0 || mss >= c->mss_limit || sent <= mss)
+		return;
+	counter_inc(c->tcp->counters, CTR_tcp_pmtu_guessed);
+	tcp_set_mss(c, mss);
+}
+
 static void
 on_rto(struct tcp_conn *c)
 {
@@ -122,6 +141,7 @@ on_rto(struct tcp_conn *c)
 		c->syn_retransmitted = true;
 		return;
 	}
+	guess_black_hole(c);
 	/* RFC 5681 section 3.1 (4): half of what was in flight, once for a series of time-outs */
 	if (c->rtx_count == 1)
 		c->ssthresh = MAX((c->snd_max - c->snd_una) / 2, 2 * c->mss);
@@ -181,10 +201,33 @@ conn_timer_due(struct tcp_conn *c, uint64_t now_us)
 	}
 }
 
+/* RFC 9293 section 3.8.4: a segment the peer must answer. What is in flight has a timer that asks as well. */
+static void
+on_keepalive(struct tcp_conn *c)
+{
+	tcp_fifo_put(c, TCP_FIFO_KEEPALIVE);
+	if (c->heard || c->timer_kind != TCP_TIMER_NONE) {
+		c->heard = false;
+		c->keepalives = 0;
+		return;
+	}
+	if (c->keepalives++ == TCP_KEEPALIVES_MAX) {
+		counter_inc(c->tcp->counters, CTR_tcp_keepalive_limit);
+		tcp_conn_reset(c, TCP_EV_TIMEOUT);
+		return;
+	}
+	counter_inc(c->tcp->counters, CTR_tcp_keepalive);
+	c->keepalive_due = true;
+	tcp_want_output(c);
+}
+
 static void
 fifo_due(struct tcp_conn *c)
 {
 	switch ((enum tcp_fifo)c->fifo) {
+	case TCP_FIFO_KEEPALIVE:
+		on_keepalive(c);
+		return;
 	case TCP_FIFO_FIN_WAIT_2:
 		counter_inc(c->tcp->counters, CTR_tcp_fin_wait_2_limit);
 		break;

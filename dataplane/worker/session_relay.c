@@ -169,6 +169,10 @@ open_backend(struct worker *w, struct session *s, uint32_t index, bool probe_wor
 		counter_inc(w->counters, CTR_worker_backend_no_port);
 		return false;
 	}
+	/* from here on one side may wait for minutes on the other: a dead one must not hold both */
+	tcp_keepalive(s->backend.conn);
+	if (s->client.conn != NULL)
+		tcp_keepalive(s->client.conn);
 	w->free_relay = r->next_free;
 	r->conf = *b;
 	r->conf_index = index;

@@ -49,6 +49,9 @@ open_next(struct worker *w, struct session *s)
 			counter_inc(w->counters, CTR_worker_backend_no_port);
 			continue;
 		}
+		tcp_keepalive(s->backend.conn);
+		if (s->client.conn != NULL)
+			tcp_keepalive(s->client.conn);
 		memcpy(s->message_backend, b->name, sizeof(s->message_backend));
 		splice_init(s->splice, b, &addrs, &limits, w->counters, w->now_us);
 		s->spliced[SPLICE_TO_BACKEND] = s->spliced[SPLICE_TO_CLIENT] = 0;

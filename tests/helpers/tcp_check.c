@@ -73,6 +73,7 @@ check_timers(const struct tcp_conn *c)
 	BUG_ON(c->released && c->state != TCP_STATE_CLOSED && c->fifo != TCP_FIFO_ORPHAN);
 	BUG_ON(!c->released && (c->state == TCP_STATE_FIN_WAIT_2) != (c->fifo == TCP_FIFO_FIN_WAIT_2));
 	BUG_ON(!c->released && (c->state == TCP_STATE_CLOSE_WAIT) != (c->fifo == TCP_FIFO_CLOSE_WAIT));
+	BUG_ON(!c->released && (c->state == TCP_STATE_ESTABLISHED && c->keepalive) != (c->fifo == TCP_FIFO_KEEPALIVE));
 }
 
 void

@@ -9,7 +9,7 @@
  *   in FLAGS [WORD...]        the peer says: FLAGS of S A F R P or -, seq= ack= len= wnd= ts=+N|-N|none sack=A-B bad-checksum
  *   out FLAGS [WORD...]       the endpoint says at once: seq= ack= len= wnd= mss= as far as given; `out later`: within 500 ms
  *   silence                   it says nothing, for 100 ms
- *   wait MS | write N | read N | close | abort
+ *   wait MS | write N | read N | close | abort | keepalive
  *   then NAME                 the state now
  *   event NAME...             events told since the last look, all of them: ACCEPTED CONNECTED READABLE EOF CLOSED RESET REFUSED TIMEOUT
  *   readable N
@@ -340,6 +340,8 @@ do_line(struct play *t, const struct words *w)
 		tcp_close(p->c);
 	else if (strcmp(verb, "abort") == 0)
 		tcp_abort(p->c);
+	else if (strcmp(verb, "keepalive") == 0)
+		tcp_keepalive(p->c);
 	else if (strcmp(verb, "readable") == 0) {
 		if (tcp_readable_octets(p->c) != n)
 			complain(t, "%u octets are readable, want %u", tcp_readable_octets(p->c), n);

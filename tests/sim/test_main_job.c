@@ -599,6 +599,29 @@ test_submission_is_spliced_behind_a_proxy_header(void **state)
 	scene_end(&s);
 }
 
+/* Nobody says a word, and one side is gone without one: the other must not be held for the length of a session. */
+static void
+test_a_dead_side_of_a_splice_is_noticed_by_asking(void **state)
+{
+	(void)state;
+	for (int client_dies = 0; client_dies < 2; client_dies++) {
+		struct sim_conn *c;
+
+		start();
+		c = sim_connect(s.client, CLIENT4, GATEWAY4, 587);
+		CHECK_EQ("banner", scene_reply(&s, c), 220);
+		CHECK_EQ("EHLO", scene_chat(&s, c, "EHLO client.example"), 250);
+		sim_run(s.sim, 200000000);
+		CHECK_EQ("who lives is left alone", worker_sessions(sim_worker(s.sim, 0)), 1);
+		CHECK_TRUE("both are asked", counter_read(&sim_segment(s.sim)->counters[0], CTR_tcp_keepalive) >= 2);
+		sim_host_pause(client_dies ? s.client : s.submit.host, true);
+		sim_run(s.sim, 400000000);
+		CHECK_EQ("the dead one is noticed", worker_sessions(sim_worker(s.sim, 0)), 0);
+		CHECK_EQ("by asking", counter_read(&sim_segment(s.sim)->counters[0], CTR_tcp_keepalive_limit), 1);
+		scene_end(&s);
+	}
+}
+
 /* ---- time, drain, reload ---- */
 
 static void
@@ -804,6 +827,7 @@ main(void)
 		cmocka_unit_test(test_rset_between_messages_resets_the_backend),
 		cmocka_unit_test(test_a_pipelined_burst_keeps_the_order_of_replies),
 		cmocka_unit_test(test_submission_is_spliced_behind_a_proxy_header),
+		cmocka_unit_test(test_a_dead_side_of_a_splice_is_noticed_by_asking),
 		cmocka_unit_test(test_drain_says_421_to_idle_sessions_and_lets_messages_finish),
 		cmocka_unit_test(test_silent_clients_are_ended),
 		cmocka_unit_test(test_too_many_sessions_of_one_address_are_told_421),
