@@ -12,6 +12,9 @@
  * The stages (enum relay_stage) are the states:
  *   CONNECT  the connection is being opened by the worker; nothing to say
  *   BANNER   connected; PROXY was the first we sent, if the backend is configured for it; 220 is awaited
+ *   EHLO0    the greeting before TLS is under way, with our name: it tells whether STARTTLS is offered
+ *   STARTTLS STARTTLS was sent; 220 is awaited
+ *   TLS      the worker's handshake with the backend is under way; then greetings begin anew
  *   EHLO     the first greeting is under way: ours where XCLIENT follows, else with the client's name
  *   XCLIENT  the client's identity was sent; 220 is awaited, and nothing but 220 is good
  *   EHLO2    the greeting after XCLIENT, with the client's name
@@ -115,6 +118,9 @@ relay_init(struct relay *r, const struct relay_backend *b, const struct relay_cl
 
 	r->stage = RELAY_STAGE_CONNECT;
 	r->client_address = b->conf.client_address;
+	r->tls = b->conf.tls;
+	r->tls_strict = b->conf.tls == BACKEND_TLS_REQUIRE || b->conf.ca_octets > 0 || b->conf.n_fingerprints > 0;
+	r->tls_possible = b->tls_possible;
 	r->probe_works = b->probe_works;
 	r->counters = b->counters;
 	copy_text(r->our_name, sizeof(r->our_name), b->our_name);
@@ -206,6 +212,13 @@ relay_lose(struct relay *r, bool retry)
 		count(r, CTR_relay_banner_failed);
 		relay_fail(r);
 		return;
+	case RELAY_STAGE_STARTTLS:
+	case RELAY_STAGE_TLS:
+		r->tls_failed = true;
+		count(r, CTR_tls_backend_failed);
+		relay_fail(r);
+		return;
+	case RELAY_STAGE_EHLO0:
 	case RELAY_STAGE_EHLO:
 	case RELAY_STAGE_EHLO2:
 		count(r, CTR_relay_ehlo_failed);
@@ -522,6 +535,19 @@ relay_pass(struct relay *r, enum relay_action action)
 	relay_say(r, action);
 }
 
+/* The greeting that counts: behind TLS, or where there will be none. */
+static void
+relay_begin_greeting(struct relay *r, uint64_t now_us)
+{
+	r->ehlo = (struct ehlo){ 0 };
+	if (r->client_address == CLIENT_ADDRESS_XCLIENT) {
+		r->own_name = true;
+		relay_greet(r, RELAY_STAGE_EHLO, "EHLO", r->our_name, now_us);
+	} else {
+		relay_greet_as_client(r, RELAY_STAGE_EHLO, now_us);
+	}
+}
+
 static void
 relay_in_banner(struct relay *r, uint64_t now_us)
 {
@@ -529,12 +555,57 @@ relay_in_banner(struct relay *r, uint64_t now_us)
 		relay_lose(r, false);
 		return;
 	}
-	if (r->client_address == CLIENT_ADDRESS_XCLIENT) {
-		r->own_name = true;
-		relay_greet(r, RELAY_STAGE_EHLO, "EHLO", r->our_name, now_us);
-	} else {
-		relay_greet_as_client(r, RELAY_STAGE_EHLO, now_us);
+	if (r->tls == BACKEND_TLS_NEVER) {
+		relay_begin_greeting(r, now_us);
+		return;
 	}
+	r->own_name = true;
+	relay_greet(r, RELAY_STAGE_EHLO0, "EHLO", r->our_name, now_us);
+}
+
+/* No TLS here: without it go on, or not at all. */
+static void
+relay_without_tls(struct relay *r, const char *why, uint64_t now_us)
+{
+	if (!r->tls_strict) {
+		relay_begin_greeting(r, now_us);
+		return;
+	}
+	r->stage = RELAY_STAGE_STARTTLS;
+	relay_words_set(r, why);
+	relay_lose(r, false);
+}
+
+static void
+relay_in_ehlo0(struct relay *r, uint64_t now_us)
+{
+	const uint16_t code = r->parser.reply.code;
+
+	if (code == 250)
+		ehlo_parse(&r->parser.reply, &r->ehlo);
+	else if (code < 500) {
+		relay_lose(r, false);
+		return;
+	}
+	if (code != 250 || (r->ehlo.ext & EXT_STARTTLS) == 0) {
+		relay_without_tls(r, "STARTTLS is not offered", now_us);
+	} else if (!r->tls_possible) {
+		relay_without_tls(r, "its TLS options cannot be used", now_us);
+	} else {
+		out_str(r, "STARTTLS\r\n");
+		relay_await(r, RELAY_STAGE_STARTTLS, now_us);
+	}
+}
+
+static void
+relay_in_starttls(struct relay *r, uint64_t now_us)
+{
+	if (r->parser.reply.code != 220) {
+		relay_without_tls(r, r->words, now_us);
+		return;
+	}
+	relay_await(r, RELAY_STAGE_TLS, now_us);
+	relay_say(r, RELAY_ACTION_STARTTLS);
 }
 
 /* The greeting with the client's name (or ours in its stead) was refused. */
@@ -826,6 +897,12 @@ relay_handle_reply(struct relay *r, uint64_t now_us)
 	case RELAY_STAGE_BANNER:
 		relay_in_banner(r, now_us);
 		return;
+	case RELAY_STAGE_EHLO0:
+		relay_in_ehlo0(r, now_us);
+		return;
+	case RELAY_STAGE_STARTTLS:
+		relay_in_starttls(r, now_us);
+		return;
 	case RELAY_STAGE_EHLO:
 	case RELAY_STAGE_EHLO2:
 		relay_in_ehlo(r, now_us);
@@ -854,6 +931,7 @@ relay_handle_reply(struct relay *r, uint64_t now_us)
 	case RELAY_STAGE_RSET:
 		relay_in_rset(r, now_us);
 		return;
+	case RELAY_STAGE_TLS:
 	case RELAY_STAGE_CONNECT:
 	case RELAY_STAGE_READY:
 		count(r, CTR_relay_unasked_replies);
@@ -878,12 +956,37 @@ relay_connected(struct relay *r, uint64_t now_us)
 		break;
 	case CLIENT_ADDRESS_PROXY_V2:
 		r->out_len = proxy_header_build_v2(&r->client.addrs, r->out);
+		if (r->client.tls.version[0] != '\0')
+			r->out_len = proxy_header_add_tls(r->out, r->out_len, &r->client.tls);
 		break;
 	case CLIENT_ADDRESS_NONE:
 	case CLIENT_ADDRESS_XCLIENT:
 		break;
 	}
 	relay_await(r, RELAY_STAGE_BANNER, now_us);
+}
+
+void
+relay_tls_started(struct relay *r, uint64_t now_us)
+{
+	if (r->stage != RELAY_STAGE_TLS)
+		return;
+	relay_begin_greeting(r, now_us);
+}
+
+void
+relay_tls_failed(struct relay *r, const char *words)
+{
+	if (r->stage != RELAY_STAGE_TLS)
+		return;
+	relay_words_set(r, words);
+	relay_lose(r, false);
+}
+
+bool
+relay_may_go_plain(const struct relay *r)
+{
+	return r->tls_failed && !r->tls_strict;
 }
 
 void
@@ -1014,6 +1117,9 @@ relay_answer_owed(const struct relay *r)
 		return true;
 	case RELAY_STAGE_CONNECT:
 	case RELAY_STAGE_BANNER:
+	case RELAY_STAGE_EHLO0:
+	case RELAY_STAGE_STARTTLS:
+	case RELAY_STAGE_TLS:
 	case RELAY_STAGE_EHLO:
 	case RELAY_STAGE_XCLIENT:
 	case RELAY_STAGE_EHLO2:
@@ -1158,6 +1264,9 @@ relay_reset(struct relay *r, uint64_t now_us)
 		break;
 	case RELAY_STAGE_CONNECT:
 	case RELAY_STAGE_BANNER:
+	case RELAY_STAGE_EHLO0:
+	case RELAY_STAGE_STARTTLS:
+	case RELAY_STAGE_TLS:
 	case RELAY_STAGE_EHLO:
 	case RELAY_STAGE_XCLIENT:
 	case RELAY_STAGE_EHLO2:
@@ -1200,6 +1309,9 @@ relay_quit(struct relay *r, uint64_t now_us)
 	case RELAY_STAGE_DATA:
 		r->muted = true;
 		break;
+	case RELAY_STAGE_EHLO0:
+	case RELAY_STAGE_STARTTLS:
+	case RELAY_STAGE_TLS:
 	case RELAY_STAGE_EHLO:
 	case RELAY_STAGE_XCLIENT:
 	case RELAY_STAGE_EHLO2:
@@ -1222,6 +1334,9 @@ relay_stage_end_us(const struct relay *r)
 		return MIN(r->phase_us + r->connect_us, r->setup_end_us);
 	case RELAY_STAGE_BANNER:
 		return MIN(r->phase_us + r->greeting_us, r->setup_end_us);
+	case RELAY_STAGE_EHLO0:
+	case RELAY_STAGE_STARTTLS:
+	case RELAY_STAGE_TLS:
 	case RELAY_STAGE_EHLO:
 	case RELAY_STAGE_XCLIENT:
 	case RELAY_STAGE_EHLO2:
@@ -1263,6 +1378,9 @@ relay_timeout(struct relay *r)
 	static const char *const what[] = {
 		[RELAY_STAGE_CONNECT] = "no connection in time",
 		[RELAY_STAGE_BANNER] = "no banner in time",
+		[RELAY_STAGE_EHLO0] = "no answer to EHLO in time",
+		[RELAY_STAGE_STARTTLS] = "no answer to STARTTLS in time",
+		[RELAY_STAGE_TLS] = "no TLS handshake in time",
 		[RELAY_STAGE_EHLO] = "no answer to EHLO in time",
 		[RELAY_STAGE_XCLIENT] = "no answer to XCLIENT in time",
 		[RELAY_STAGE_EHLO2] = "no answer to EHLO in time",

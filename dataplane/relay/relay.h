@@ -26,9 +26,10 @@
 struct relay_client {
 	struct proxy_addrs addrs; /* src: the client, dst: our listener */
 	char helo[256];
-	char ptr_name[256]; /* "" when none */
-	uint8_t ptr_state;  /* enum ptr_state: no name by TEMPERR or UNKNOWN is [TEMPUNAVAIL], else [UNAVAILABLE] */
-	bool ptr_confirmed; /* NAME is the name; else only REVERSE_NAME */
+	char ptr_name[256];   /* "" when none */
+	struct proxy_tls tls; /* version "": it speaks plain text */
+	uint8_t ptr_state;    /* enum ptr_state: no name by TEMPERR or UNKNOWN is [TEMPUNAVAIL], else [UNAVAILABLE] */
+	bool ptr_confirmed;   /* NAME is the name; else only REVERSE_NAME */
 	bool esmtp;
 };
 
@@ -39,6 +40,7 @@ struct relay_backend {
 	uint32_t greeting_ms, total_ms, reply_ms, dot_s; /* see conf.h; 0: the default. dot_s: 600 at least */
 	uint32_t connect_ms;                             /* 0: as greeting_ms */
 	uint32_t body_stall_s; /* no octet of the message could be handed over for so long; 0: dot_s */
+	bool tls_possible;     /* where conf.tls is not never: its options can be used, there is memory */
 	bool probe_works; /* probed and BACKEND_UP: only then a 5xx to EHLO is the client's fault (POLICY section 5) */
 	struct counters *counters; /* outlives the relay; NULL: not counted. relay.connects is the worker's to count */
 };
@@ -47,7 +49,9 @@ enum relay_stage { /* where a failure happened, for log and status */
 #define RELAY_STAGES(X)                                                                                                \
 	X(CONNECT)                                                                                                     \
 	X(BANNER)                                                                                                      \
-	X(EHLO) X(XCLIENT) X(EHLO2) X(READY) X(AUTH) X(MAIL) X(RCPT) X(DATA) X(BODY) X(DOT) X(RSET) X(QUIT) X(CLOSED)
+	X(EHLO0)                                                                                                       \
+	X(STARTTLS) X(TLS) X(EHLO) X(XCLIENT) X(EHLO2) X(READY) X(AUTH) X(MAIL) X(RCPT) X(DATA) X(BODY) X(DOT) X(RSET) \
+		X(QUIT) X(CLOSED)
 #define X(name) RELAY_STAGE_##name,
 	RELAY_STAGES(X)
 #undef X
@@ -62,6 +66,7 @@ enum relay_action {
 	RELAY_ACTION_DATA_REPLY,    /* relay_reply() answers DATA or a BDAT chunk */
 	RELAY_ACTION_MESSAGE_REPLY, /* relay_reply() answers the end of data */
 	RELAY_ACTION_FAILED, /* our failure or the backend's: relay_reply() is the 451 to give; relay_stage() where */
+	RELAY_ACTION_STARTTLS, /* the backend said 220: change the stream, then relay_tls_started() or relay_tls_failed() */
 	RELAY_ACTION_CLOSED, /* after QUIT, or idle close by the backend between transactions: open anew when needed */
 };
 
@@ -88,6 +93,11 @@ void relay_init(
 	struct relay *r, const struct relay_backend *backend, const struct relay_client *client, uint64_t now_us);
 
 void relay_connected(struct relay *r, uint64_t now_us);
+/* After RELAY_ACTION_STARTTLS. Octets the backend sent behind its 220 were not said under TLS: that is a failure, too. */
+void relay_tls_started(struct relay *r, uint64_t now_us);
+void relay_tls_failed(struct relay *r, const char *words);
+/* It failed at TLS, and the configuration takes plain text for better than nothing (RFC 7435): open anew with tls = never. */
+bool relay_may_go_plain(const struct relay *r);
 /* The connection ended: refused, timed out, reset or closed by the backend. */
 void relay_disconnected(struct relay *r, uint64_t now_us);
 

@@ -21,6 +21,8 @@ struct relay {
 	uint8_t action, after;  /* enum relay_action: not taken yet, and what follows it */
 	uint8_t after_at;       /* enum relay_stage: where what follows comes from */
 	uint8_t client_address; /* enum conf_client_address */
+	uint8_t tls;            /* enum conf_backend_tls */
+	bool tls_strict, tls_possible, tls_failed;
 
 	/* what the worker asked for and could not be sent yet */
 	bool want_rcpt, want_reset, want_quit, want_auth;

@@ -22,6 +22,13 @@
 #define PROXY_V2_PROXY        0x21
 #define PROXY_V2_TCP4         0x11
 #define PROXY_V2_TCP6         0x21
+/* section 2.2: types of TLVs */
+#define PROXY_V2_AUTHORITY      0x02
+#define PROXY_V2_SSL            0x20
+#define PROXY_V2_SSL_VERSION    0x21
+#define PROXY_V2_SSL_CIPHER     0x23
+#define PROXY_V2_SSL_CLIENT     0x01 /* the client spoke TLS */
+#define PROXY_V2_TLV_SSL_OCTETS 8    /* type, length, client, verify; sub-TLVs follow */
 
 static const uint8_t v2_signature[12] = { 0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a };
 
@@ -57,6 +64,41 @@ proxy_header_build_v2(const struct proxy_addrs *a, uint8_t *out)
 	p += addr_octets;
 	p = put_u16(p, a->src_port);
 	p = put_u16(p, a->dst_port);
+	return (uint32_t)(p - out);
+}
+
+/* A type-length-value behind p; NULL where it does not fit before end. */
+static uint8_t *
+put_tlv(uint8_t *p, const uint8_t *end, uint8_t type, const char *value)
+{
+	const size_t n = strlen(value);
+
+	if (p == NULL || (size_t)(end - p) < n + 3)
+		return NULL;
+	p = put_u8(p, type);
+	p = put_u16(p, (uint16_t)n);
+	memcpy(p, value, n);
+	return p + n;
+}
+
+uint32_t
+proxy_header_add_tls(uint8_t *out, uint32_t octets, const struct proxy_tls *tls)
+{
+	const uint8_t *end = out + PROXY_HEADER_MAX_OCTETS;
+	uint8_t *at = out + octets, *p = at + PROXY_V2_TLV_SSL_OCTETS, *with_name;
+
+	BUG_ON(octets < PROXY_V2_FIXED_OCTETS || octets + PROXY_V2_TLV_SSL_OCTETS > PROXY_HEADER_MAX_OCTETS);
+	p = put_tlv(p, end, PROXY_V2_SSL_VERSION, tls->version);
+	p = put_tlv(p, end, PROXY_V2_SSL_CIPHER, tls->cipher);
+	BUG_ON(p == NULL); /* two words of at most 63 octets behind 52 */
+	at = put_u8(at, PROXY_V2_SSL);
+	at = put_u16(at, (uint16_t)(p - at - 2));
+	at = put_u8(at, PROXY_V2_SSL_CLIENT);
+	put_u32(at, 1); /* verify: no certificate of the client was checked */
+	with_name = tls->name[0] != '\0' ? put_tlv(p, end, PROXY_V2_AUTHORITY, tls->name) : NULL;
+	if (with_name != NULL)
+		p = with_name;
+	put_u16(out + PROXY_V2_FIXED_OCTETS - 2, (uint16_t)(p - out - PROXY_V2_FIXED_OCTETS));
 	return (uint32_t)(p - out);
 }
 

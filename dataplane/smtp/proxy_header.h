@@ -18,10 +18,21 @@ struct proxy_addrs {
 	uint16_t src_port, dst_port;
 };
 
+#define PROXY_TLS_WORD_OCTETS 64
+
+struct proxy_tls {
+	char version[PROXY_TLS_WORD_OCTETS]; /* "TLSv1.3" */
+	char cipher[PROXY_TLS_WORD_OCTETS];
+	char name[256]; /* SNI; "" when none */
+};
+
 /* Writes a header for a proxied connection to out (PROXY_HEADER_MAX_OCTETS); returns its length. local is version 2's
  * LOCAL command (version 1: PROXY with our own addresses, as UNKNOWN is refused by Postfix): used by probes. */
 uint32_t proxy_header_build_v1(const struct proxy_addrs *a, uint8_t *out);
 uint32_t proxy_header_build_v2(const struct proxy_addrs *a, uint8_t *out);
+/* Appends what is known of the client's TLS (section 2.2.6: SSL with version and cipher; AUTHORITY with the name of its SNI) to a
+ * version 2 header of octets at out; what does not fit PROXY_HEADER_MAX_OCTETS is left out. Returns the new length. */
+uint32_t proxy_header_add_tls(uint8_t *out, uint32_t octets, const struct proxy_tls *tls);
 uint32_t proxy_header_build_v2_local(uint8_t *out);
 
 enum proxy_parse { PROXY_MORE, PROXY_DONE, PROXY_LOCAL, PROXY_BROKEN };

@@ -137,7 +137,8 @@ apply_ehlo(struct smtp_session *s, const struct smtp_env *env, struct smtp_str a
 		snprintf(size, sizeof(size), "SIZE %llu", (unsigned long long)env->size_octets);
 		keyword[n++] = size;
 	}
-	if (env->starttls && !s->tls)
+	s->offered_tls = env->starttls && !s->tls;
+	if (s->offered_tls)
 		keyword[n++] = "STARTTLS";
 	for (uint32_t i = 0; i < ARRAY_LEN(offers); i++)
 		if ((env->ext & offers[i].ext) == offers[i].ext)
@@ -688,15 +689,22 @@ smtp_auth_begin(struct smtp_session *s, const struct smtp_env *env, uint32_t len
 static struct smtp_refusal
 check_starttls(struct smtp_session *s, const struct smtp_env *env, struct smtp_str args)
 {
+	struct smtp_refusal why;
+
 	if (s->tls)
 		return refusal(503, "5.5.1", "TLS is in use already");
-	if (!env->starttls)
+	if (!env->starttls && !s->offered_tls)
 		return check_never(s, env, args);
 	if (s->state == SMTP_ST_GREETED)
 		return refusal(503, "5.5.1", "Send EHLO first");
 	if (s->authenticated) /* the session would have to be forgotten, which the backend cannot be told */
 		return refusal(503, "5.5.1", "Already authenticated");
-	return check_no_args(s, env, args);
+	why = check_no_args(s, env, args);
+	if (why.code == 0 && (env->starttls_busy || !env->starttls)) {
+		counter_inc(env->counters, CTR_tls_busy);
+		return refusal(454, "4.7.0", "TLS not available at the moment, please try again later");
+	}
+	return why;
 }
 
 static void
@@ -777,6 +785,27 @@ bool
 smtp_cmd_is_auth(const struct smtp_cmd *cmd)
 {
 	return cmd != NULL && cmd->apply == apply_auth;
+}
+
+bool
+smtp_cmd_before_tls(const struct smtp_cmd *cmd)
+{
+	/* BDAT says its own refusal: its octets follow whatever we answer */
+	static const char *const names[] = { "EHLO", "HELO", "NOOP", "RSET", "QUIT", "STARTTLS", "BDAT" };
+
+	for (uint32_t i = 0; i < ARRAY_LEN(names); i++)
+		if (strcmp(cmd->name, names[i]) == 0)
+			return true;
+	return false;
+}
+
+/* A certificate that we lack is our own failure: no 5xx for it. */
+struct smtp_refusal
+smtp_needs_tls(const struct smtp_env *env)
+{
+	if (env->starttls_busy)
+		return refusal(454, "4.7.0", "TLS is required here and not available at the moment");
+	return refusal(530, "5.7.0", "Must issue a STARTTLS command first");
 }
 
 const struct smtp_refusal smtp_only_quit = { 503, "5.5.1", "No service for you here, only QUIT" };

@@ -24,6 +24,9 @@ const struct smtp_cmd *smtp_cmd_find(struct smtp_str line, struct smtp_str *args
 bool smtp_cmd_is_auth(const struct smtp_cmd *cmd); /* NULL: no */
 /* What any other command gets behind a refusing banner. */
 extern const struct smtp_refusal smtp_only_quit;
+/* Whether cmd is obeyed before STARTTLS where TLS is required, and what the others get. */
+bool smtp_cmd_before_tls(const struct smtp_cmd *cmd);
+struct smtp_refusal smtp_needs_tls(const struct smtp_env *env);
 /* Why cmd is out of order now. */
 struct smtp_refusal smtp_cmd_out_of_order(const struct smtp_session *s, const struct smtp_cmd *cmd);
 

@@ -270,11 +270,25 @@ smtp_session_tls_started(struct smtp_session *s, const struct smtp_env *env, uin
 	s->esmtp = false;
 	s->helo[0] = '\0';
 	s->chunks_failed = 0;
+	s->bdat = s->chunk_last = s->held = false;
+	s->offered = s->mail_needs = 0;
+	s->n_rcpts_tried = 0;
+	s->envelope.mail_params[0] = s->envelope.rcpt_params[0] = '\0';
+	s->envelope.n_rcpts = s->envelope.n_deferred = s->envelope.n_refused = 0;
+	s->envelope.needs = 0;
+	s->envelope.size_octets = 0;
 	s->envelope.from.text[0] = s->envelope.rcpt.text[0] = '\0';
 	s->envelope.from.len_octets = s->envelope.rcpt.len_octets = 0;
 	smtp_line_init(&s->line);
 	smtp_state_set(s, SMTP_ST_GREETED);
 	s->since_us = now_us;
+}
+
+void
+smtp_session_tls_implicit(struct smtp_session *s)
+{
+	BUG_ON(s->state != SMTP_ST_PAUSE);
+	s->tls = true;
 }
 
 /* --- commands --- */
@@ -314,7 +328,10 @@ obey(struct smtp_session *s, const struct smtp_env *env, struct smtp_str line)
 		smtp_refuse(s, env, s->state == SMTP_ST_REFUSED ? smtp_only_quit : why, true);
 		return;
 	}
-	why = (cmd->states & 1u << s->state) != 0 ? cmd->check(s, env, args) : smtp_cmd_out_of_order(s, cmd);
+	if (env->tls_required && !s->tls && !smtp_cmd_before_tls(cmd) && s->state != SMTP_ST_REFUSED)
+		why = smtp_needs_tls(env);
+	else
+		why = (cmd->states & 1u << s->state) != 0 ? cmd->check(s, env, args) : smtp_cmd_out_of_order(s, cmd);
 	if (why.code != 0)
 		smtp_refuse(s, env, why, !cmd->uncounted);
 	else

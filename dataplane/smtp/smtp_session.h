@@ -36,6 +36,8 @@ struct smtp_env {
 	uint32_t ext;         /* enum ehlo_ext offered on this listener, as POLICY section 5 derives it */
 	uint64_t size_octets; /* SIZE to offer: the largest; 0 = "SIZE" is not offered */
 	bool starttls;        /* offer STARTTLS */
+	bool starttls_busy;   /* and answer it 454: no certificate, no memory, too many handshakes */
+	bool tls_required;    /* no mail without TLS: 530 (RFC 3207 section 4) */
 	uint32_t auth;        /* AUTH mechanisms to offer (smtp_auth.h); 0: AUTH is 502 */
 	struct counters *counters;
 };
@@ -158,6 +160,8 @@ void smtp_session_auth_rest(struct smtp_session *s, uint64_t now_us);
 void smtp_session_message_answer(
 	struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *r, uint64_t now_us);
 void smtp_session_tls_started(struct smtp_session *s, const struct smtp_env *env, uint64_t now_us);
+/* Implicit TLS: before the banner. */
+void smtp_session_tls_implicit(struct smtp_session *s);
 
 /* Queues 421 and moves to CLOSING (drain, overload, session limit) where the dialogue allows it: never inside a message.
  * true when it did. */

@@ -64,8 +64,10 @@ session_maybe_free(struct worker *w, struct session *s)
 	wheel_cancel(&w->wheel, &s->timer);
 	buf_unref(w->io->pool, s->held.buf);
 	s->held = (struct buf_view){ 0 };
+	session_tls_forget(w, s);
 	if (s->stream != NULL)
 		s->stream->ops->destroy(s->stream);
+	s->stream = NULL;
 	session_kept_drop(w, s);
 	if (s->counted) {
 		network = policy_client_network(&s->flow.remote);
@@ -96,10 +98,12 @@ session_arm(struct worker *w, struct session *s)
 
 	if (!s->live)
 		return;
+	if (s->unfinished) /* it took its share of a turn, and perhaps nothing happens that would serve it again */
+		due = w->now_us;
 	if (waits_for_verdict(s))
-		due = session_verdict_due_us(s);
-	if (s->wait == SESSION_WAIT_GREET_PAUSE || s->wait == SESSION_WAIT_PROXY)
-		due = s->pause_due_us;
+		due = MIN(due, session_verdict_due_us(s));
+	if (s->wait == SESSION_WAIT_GREET_PAUSE || s->wait == SESSION_WAIT_PROXY || s->wait == SESSION_WAIT_TLS)
+		due = MIN(due, s->pause_due_us);
 	if (s->linger_due_us != 0)
 		due = MIN(due, s->linger_due_us);
 	if (s->is_submission) {
@@ -119,6 +123,8 @@ session_arm(struct worker *w, struct session *s)
 		}
 		if (s->relay != NULL)
 			due = MIN(due, relay_deadline_us(s->relay->relay));
+		if (s->backend_stream != NULL)
+			due = MIN(due, s->backend_stream->ops->deadline_us(s->backend_stream));
 	}
 	if (due == UINT64_MAX)
 		wheel_cancel(&w->wheel, &s->timer);
@@ -132,9 +138,11 @@ void
 session_env(struct worker *w, const struct session *s, struct smtp_env *env)
 {
 	uint32_t listener;
+	const struct conf_listener *l = worker_listener_of(w, &s->flow, &listener);
 
-	worker_listener_of(w, &s->flow, &listener);
 	worker_fill_env(w, listener, env);
+	if (l != NULL && l->tls != LISTENER_TLS_OFF)
+		session_tls_env(w, s, l, env);
 }
 
 /* One step out: what the dialogue says, or what the stream says by itself. True when something moved. */
@@ -156,8 +164,8 @@ push_client(struct worker *w, struct session *s)
 }
 
 /* Gives what there is to say to the connection, as far as there is room. */
-static void
-flush_client(struct worker *w, struct session *s)
+void
+session_flush_client(struct worker *w, struct session *s)
 {
 	while (s->client.conn != NULL && tcp_send_room(s->client.conn) >= OUT_ROOM_MIN_OCTETS)
 		if (!push_client(w, s))
@@ -191,7 +199,12 @@ session_client_lost(struct worker *w, struct session *s, const char *why)
 	const bool in_message = s->begun && !s->is_submission && smtp_session_eof(s->smtp);
 
 	s->end_reason = why;
-	drop_client(w, s, true);
+	if (s->stream != NULL && s->client.conn != NULL && s->stream->peer_eof) { /* close_notify is answered by ours */
+		s->stream->ops->shutdown(s->stream);
+		session_flush_client(w, s);
+	}
+	/* behind words of TLS by FIN, so that they arrive */
+	drop_client(w, s, s->stream == NULL || !(s->stream->failed || s->stream->peer_eof));
 	if (s->wait == SESSION_WAIT_BACKEND_DOT) {
 		session_arm(w, s);
 		return;
@@ -224,7 +237,7 @@ static void
 finish_close(struct worker *w, struct session *s)
 {
 	s->stream->ops->shutdown(s->stream);
-	flush_client(w, s);
+	session_flush_client(w, s);
 	if (!s->live || s->client.conn == NULL)
 		return;
 	s->linger_due_us = s->relay != NULL ? w->now_us + BACKEND_LINGER_US : 0;
@@ -257,8 +270,8 @@ next_plain(struct worker *w, struct session *s)
 	return s->held.len_octets > 0 || used > 0;
 }
 
-static void
-take_held(struct worker *w, struct session *s, uint32_t octets)
+void
+session_take_held(struct worker *w, struct session *s, uint32_t octets)
 {
 	s->held.ptr += octets;
 	s->held.len_octets -= octets;
@@ -353,6 +366,7 @@ act(struct worker *w, struct session *s, enum smtp_action action)
 		break;
 	case SMTP_ACTION_RCPT:
 		s->tried = 0;
+		s->backend_words[0] = '\0';
 		s->rcpt_begun_us = w->now_us;
 		session_rcpt(w, s);
 		break;
@@ -387,9 +401,12 @@ act(struct worker *w, struct session *s, enum smtp_action action)
 		begin_transaction(w, s);
 		if (s->relay != NULL)
 			relay_reset(s->relay->relay, w->now_us);
+		s->poke =
+			true; /* STARTTLS may be what ended it: told at once, before octets come that are TLS already */
 		break;
 	case SMTP_ACTION_STARTTLS:
-		break; /* never offered here: the stream of TLS is not built yet */
+		session_tls_starttls(w, s);
+		break;
 	case SMTP_ACTION_QUIT:
 		begin_close(w, s, "quit");
 		break;
@@ -426,12 +443,14 @@ client_step(struct worker *w, struct session *s)
 	}
 	if (!next_plain(w, s) && !s->poke)
 		return false;
+	if (s->held.len_octets == 0 && !s->poke)
+		return true; /* a part of a record: there may be more of it */
 	s->poke = false;
 	in_auth = smtp_session_state(s->smtp) == SMTP_ST_AUTH;
 	session_env(w, s, &env);
 	used = smtp_session_input(s->smtp, &env, &s->held, room, body, &n_body, &action, w->now_us);
 	for (uint32_t i = 0; i < n_body; i++) {
-		uint32_t took = s->backend.conn != NULL ? tcp_send(s->backend.conn, &body[i]) : 0;
+		uint32_t took = s->backend.conn != NULL ? session_relay_send(w, s, &body[i]) : 0;
 
 		if (took != body[i].len_octets) {
 			/* the room was asked for: only an exhausted pool gets us here */
@@ -446,7 +465,7 @@ client_step(struct worker *w, struct session *s)
 		relay_body_sent(s->relay->relay, sent, false, w->now_us);
 	}
 	if (s->held.len_octets > 0)
-		take_held(w, s, used);
+		session_take_held(w, s, used);
 	act(w, s, action);
 	return used > 0 || action != SMTP_ACTION_NONE;
 }
@@ -460,6 +479,8 @@ client_eof(struct worker *w, struct session *s)
 	}
 	if (s->held.len_octets > 0 || tcp_readable_octets(s->client.conn) > 0)
 		return; /* what it said before it closed is worked on first */
+	if (s->stream->is_tls && !s->stream->peer_eof)
+		counter_inc(w->counters, CTR_tls_no_close_notify);
 	if (s->wait == SESSION_WAIT_NONE || s->wait == SESSION_WAIT_GREET_PAUSE ||
 		s->wait == SESSION_WAIT_CONNECT_VERDICT)
 		session_client_lost(w, s, "client-closed");
@@ -471,7 +492,14 @@ session_pump(struct worker *w, struct session *s)
 {
 	bool moved = true;
 
+	if (s->wait == SESSION_WAIT_TLS) {
+		session_tls_run(w, s);
+		if (!s->live || s->wait == SESSION_WAIT_TLS)
+			return;
+	}
 	for (uint32_t i = 0; moved && s->live && i < SESSION_PUMP_MAX; i++) {
+		uint32_t unsent;
+
 		moved = client_step(w, s);
 		if (!s->live)
 			return;
@@ -479,12 +507,20 @@ session_pump(struct worker *w, struct session *s)
 			session_relay_run(w, s);
 		if (!s->live)
 			return;
-		flush_client(w, s);
+		unsent = s->client.conn != NULL && s->stream->is_tls ? tcp_send_room(s->client.conn) : 0;
+		session_flush_client(w, s);
+		/* a stream of TLS reads nothing while too much of its own is unsent: it went, so it reads again */
+		moved |= unsent != 0 && s->client.conn != NULL && tcp_send_room(s->client.conn) != unsent;
 	}
 	if (!s->live)
 		return;
-	if (s->stream->failed)
+	s->unfinished = moved;
+	if (s->stream->failed) {
+		counter_inc(w->counters, stream_tls_failure(s->stream) == STREAM_TLS_ALERT    ? CTR_tls_alerts
+					 : stream_tls_failure(s->stream) == STREAM_TLS_MEMORY ? CTR_tls_failed_memory
+											      : CTR_tls_broken);
 		session_client_lost(w, s, "stream");
+	}
 	if (s->live && (s->client_eof || s->stream->peer_eof) && s->client.conn != NULL)
 		client_eof(w, s);
 	if (s->live)
@@ -493,11 +529,18 @@ session_pump(struct worker *w, struct session *s)
 
 /* ---- events ---- */
 
-static void
-greet(struct worker *w, struct session *s)
+/* Nothing stands against this client any more: the banner, on an implicit listener after the handshake. */
+void
+session_greet(struct worker *w, struct session *s)
 {
 	struct smtp_env env;
 
+	if (s->tls_implicit && !s->stream->is_tls) {
+		if (!session_tls_implicit(w, s))
+			return;
+		session_tls_run(w, s);
+		return;
+	}
 	session_env(w, s, &env);
 	s->wait = SESSION_WAIT_NONE;
 	smtp_session_greet(s->smtp, &env, w->now_us);
@@ -511,20 +554,23 @@ begin_dialogue(struct worker *w, struct session *s)
 	const struct conf *conf = w->snapshot->conf;
 	struct smtp_env env;
 
-	if (session_connect_refused(w, s, &waits))
+	if (session_connect_refused(w, s, &waits)) {
+		if (s->tls_implicit) /* a banner in plain text is no answer here, and a handshake is more than it gets */
+			session_client_lost(w, s, "refused");
 		return;
+	}
 	if (waits) {
 		s->wait = SESSION_WAIT_CONNECT_VERDICT;
 		return;
 	}
-	if (conf->greet_pause_ms != 0 && s->verdict.known != CLIENT_KNOWN && !s->good) {
+	if (conf->greet_pause_ms != 0 && !s->tls_implicit && s->verdict.known != CLIENT_KNOWN && !s->good) {
 		session_env(w, s, &env);
 		smtp_session_tease(s->smtp, &env); /* who takes a line for the whole banner shows it now */
 		s->wait = SESSION_WAIT_GREET_PAUSE;
 		s->pause_due_us = w->now_us + conf->greet_pause_ms * UINT64_C(1000);
 		return;
 	}
-	greet(w, s);
+	session_greet(w, s);
 }
 
 static void
@@ -543,7 +589,7 @@ refuse_over_limit(struct worker *w, struct session *s, const struct smtp_env *en
 	struct smtp_reply r;
 
 	counter_inc(w->counters, CTR_worker_over_limit);
-	if (w->n_live > w->n_slots / OVER_LIMIT_POLITE_SHARE) {
+	if (w->n_live > w->n_slots / OVER_LIMIT_POLITE_SHARE || s->tls_implicit) {
 		session_client_lost(w, s, "over-limit");
 		return;
 	}
@@ -591,6 +637,7 @@ session_begin(struct worker *w, struct session *s)
 		return;
 	}
 	worker_fill_env(w, listener, &env);
+	s->tls_implicit = l->tls == LISTENER_TLS_IMPLICIT;
 	smtp_session_init(s->smtp, &env, w->now_us);
 	if (!session_limits_ok(w, s)) {
 		refuse_over_limit(w, s, &env);
@@ -605,7 +652,8 @@ session_begin(struct worker *w, struct session *s)
 		session_ask_verdict(w, s);
 		begin_dialogue(w, s);
 	}
-	session_pump(w, s);
+	if (s->live)
+		session_pump(w, s);
 }
 
 void
@@ -653,6 +701,10 @@ session_client_event(struct worker *w, struct session *s, uint32_t events)
 			session_arm(w, s);
 		return;
 	}
+	if (s->wait == SESSION_WAIT_TLS && events & (TCP_EV_RESET | TCP_EV_TIMEOUT | TCP_EV_CLOSED)) {
+		session_tls_gone(w, s, CTR_tls_failed_gone, "tls-gone");
+		return;
+	}
 	if (events & (TCP_EV_RESET | TCP_EV_TIMEOUT | TCP_EV_CLOSED)) {
 		const char *why = events & TCP_EV_RESET     ? "client-reset"
 		                  : events & TCP_EV_TIMEOUT ? "client-timeout"
@@ -663,6 +715,10 @@ session_client_event(struct worker *w, struct session *s, uint32_t events)
 	}
 	if (events & TCP_EV_EOF)
 		s->client_eof = true;
+	if (s->wait == SESSION_WAIT_TLS && s->client_eof && tcp_readable_octets(s->client.conn) == 0) {
+		session_tls_gone(w, s, CTR_tls_failed_gone, "tls-gone");
+		return;
+	}
 	if (s->wait == SESSION_WAIT_CLOSE && events & TCP_EV_READABLE)
 		tcp_consume(
 			s->client.conn, tcp_readable_octets(s->client.conn)); /* after QUIT nothing is listened to */
@@ -712,7 +768,9 @@ session_timer(struct worker *w, struct session *s)
 	if (waits_for_verdict(s) && w->now_us >= session_verdict_due_us(s)) {
 		session_verdict_late(w, s);
 	} else if (s->wait == SESSION_WAIT_GREET_PAUSE && w->now_us >= s->pause_due_us) {
-		greet(w, s);
+		session_greet(w, s);
+	} else if (s->wait == SESSION_WAIT_TLS && w->now_us >= s->pause_due_us) {
+		session_tls_gone(w, s, CTR_tls_failed_timeout, "tls-timeout");
 	} else if (s->client.conn != NULL && s->wait == SESSION_WAIT_NONE) {
 		session_env(w, s, &env);
 		if (env.conf->session_max_s != 0 &&

@@ -157,7 +157,6 @@ session_ask_verdict(struct worker *w, struct session *s)
 static void
 resume(struct worker *w, struct session *s)
 {
-	struct smtp_env env;
 	bool waits = false;
 
 	switch ((enum session_wait)s->wait) {
@@ -169,13 +168,15 @@ resume(struct worker *w, struct session *s)
 		break;
 	case SESSION_WAIT_CONNECT_VERDICT:
 		if (!session_connect_refused(w, s, &waits)) {
-			session_env(w, s, &env);
 			s->wait = SESSION_WAIT_NONE;
-			smtp_session_greet(s->smtp, &env, w->now_us);
+			session_greet(w, s);
+		} else if (s->tls_implicit) {
+			session_client_lost(w, s, "refused");
 		}
 		break;
 	case SESSION_WAIT_NONE:
 	case SESSION_WAIT_PROXY:
+	case SESSION_WAIT_TLS:
 	case SESSION_WAIT_GREET_PAUSE:
 	case SESSION_WAIT_BACKEND_RCPT:
 	case SESSION_WAIT_BACKEND_AUTH:
@@ -301,8 +302,8 @@ session_may_splice(struct worker *w, const struct session *s)
 	if (snap->conf->known_clients_relay || snap->conf->mode == MODE_OBSERVE)
 		return false;
 	l = worker_listener_of(w, &s->flow, &q.listener);
-	if (l == NULL || ctx.traps != NULL || snap->rcpt_allow != NULL || snap->rcpt_deny != NULL ||
-		snap->rcpt_no_grey != NULL)
+	if (l == NULL || l->tls >= LISTENER_TLS_REQUIRE || ctx.traps != NULL || snap->rcpt_allow != NULL ||
+		snap->rcpt_deny != NULL || snap->rcpt_no_grey != NULL)
 		return false;
 	q.verdict = policy_client_lookup(&ctx, &s->flow.remote, w->now_s, &fresh);
 	return fresh && pool_takes_splices(w, l) && policy_is_known(&ctx, &q);

@@ -13,9 +13,10 @@
 
 #include "dataplane/base/bug.h"
 
-#define CMD_PIECE_OCTETS 2048
-#define TEXT_UNAVAILABLE "Mail server temporarily unavailable, please try again later"
-#define TEXT_NO_AUTH     "Temporary authentication failure, please try again later"
+#define CMD_PIECE_OCTETS        2048
+#define BACKEND_TLS_ROOM_OCTETS 20480 /* a record of the largest size with its framing, and what TLS says by itself */
+#define TEXT_UNAVAILABLE        "Mail server temporarily unavailable, please try again later"
+#define TEXT_NO_AUTH            "Temporary authentication failure, please try again later"
 
 static uint32_t
 backend_index_of(const struct worker *w, uint32_t id)
@@ -34,9 +35,19 @@ relay_put(struct worker *w, struct session *s)
 	s->relay = NULL;
 }
 
+void
+session_relay_stream_end(struct session *s)
+{
+	if (s->backend_stream == NULL)
+		return;
+	s->backend_stream->ops->destroy(s->backend_stream);
+	s->backend_stream = NULL;
+}
+
 static void
 drop_backend(struct session *s, bool abort_it)
 {
+	session_relay_stream_end(s);
 	if (s->backend.conn == NULL)
 		return;
 	if (abort_it)
@@ -74,12 +85,53 @@ session_relay_quit(struct worker *w, struct session *s)
 	session_relay_flush(w, s);
 }
 
+/* Octets that may be handed over now. Under TLS each view becomes records: their framing needs room, too. */
+static uint32_t
+plain_room(const struct session *s)
+{
+	const uint32_t room = tcp_send_room(s->backend.conn);
+
+	if (s->backend_stream == NULL)
+		return room;
+	if (s->backend_stream->handshaking || room < 2 * BACKEND_TLS_ROOM_OCTETS)
+		return 0;
+	return (room - BACKEND_TLS_ROOM_OCTETS) / 2;
+}
+
 uint32_t
 session_relay_room(const struct session *s)
 {
 	if (s->backend.conn == NULL || !relay_wants_body(s->relay->relay))
 		return 0;
-	return tcp_send_room(s->backend.conn);
+	return plain_room(s);
+}
+
+/* What TLS says by itself, or makes of plain octets. Returns plain octets taken; less than all only where there is no room or no buffer. */
+static uint32_t
+send_by_tls(struct session *s, struct buf_view plain, uint64_t now_us)
+{
+	const uint32_t n = plain.len_octets;
+	uint32_t used;
+	struct buf_view wire;
+
+	do {
+		if (tcp_send_room(s->backend.conn) < BACKEND_TLS_ROOM_OCTETS)
+			break;
+		used = stream_wrap(s->backend_stream, &plain, &wire, now_us);
+		plain.ptr += used;
+		plain.len_octets -= used;
+		if (wire.len_octets > 0 && tcp_send(s->backend.conn, &wire) != wire.len_octets) {
+			s->backend_stream->failed = true; /* a record is cut: nothing can be said any more */
+			break;
+		}
+	} while (used > 0 || wire.len_octets > 0);
+	return n - plain.len_octets;
+}
+
+uint32_t
+session_relay_send(struct worker *w, struct session *s, const struct buf_view *v)
+{
+	return s->backend_stream == NULL ? tcp_send(s->backend.conn, v) : send_by_tls(s, *v, w->now_us);
 }
 
 void
@@ -87,9 +139,10 @@ session_relay_flush(struct worker *w, struct session *s)
 {
 	uint8_t piece[CMD_PIECE_OCTETS];
 
-	(void)w;
+	if (s->backend_stream != NULL && s->backend.conn != NULL)
+		send_by_tls(s, (struct buf_view){ 0 }, w->now_us);
 	while (s->relay != NULL && s->backend.conn != NULL && relay_output_pending(s->relay->relay) > 0) {
-		uint32_t room = MIN(tcp_send_room(s->backend.conn), (uint32_t)sizeof(piece));
+		uint32_t room = MIN(plain_room(s), (uint32_t)sizeof(piece));
 		struct buf_view v = { .ptr = piece };
 
 		if (room == 0)
@@ -97,7 +150,7 @@ session_relay_flush(struct worker *w, struct session *s)
 		v.len_octets = relay_output(s->relay->relay, piece, room);
 		if (v.len_octets == 0)
 			return;
-		if (tcp_send(s->backend.conn, &v) != v.len_octets) {
+		if (session_relay_send(w, s, &v) != v.len_octets) {
 			counter_inc(w->counters, CTR_worker_body_cut);
 			drop_backend(s, true);
 			relay_disconnected(s->relay->relay, w->now_us);
@@ -128,6 +181,8 @@ pool_of(struct worker *w, struct session *s, uint16_t *index)
 static void
 client_facts(const struct session *s, struct relay_client *c)
 {
+	struct stream_tls_facts tls;
+
 	*c = (struct relay_client){
 		.addrs = { .src = s->flow.remote,
 			.dst = s->told_local,
@@ -139,6 +194,11 @@ client_facts(const struct session *s, struct relay_client *c)
 	};
 	snprintf(c->helo, sizeof(c->helo), "%s", smtp_session_helo(s->smtp));
 	snprintf(c->ptr_name, sizeof(c->ptr_name), "%s", s->ptr_name);
+	if (stream_tls_facts(s->stream, &tls)) {
+		snprintf(c->tls.version, sizeof(c->tls.version), "%s", tls.version);
+		snprintf(c->tls.cipher, sizeof(c->tls.cipher), "%s", tls.cipher);
+		snprintf(c->tls.name, sizeof(c->tls.name), "%s", tls.name);
+	}
 	/* a name this session does not hold (the verdict came from the table, the answer is late) is no proof of absence */
 	if (c->ptr_name[0] == '\0' && c->ptr_state != PTR_NONE)
 		c->ptr_state = PTR_UNKNOWN;
@@ -190,6 +250,12 @@ open_backend(struct worker *w, struct session *s, uint32_t index, bool probe_wor
 		.probe_works = probe_works,
 		.counters = w->counters,
 	};
+	if (s->plain_only >> index & 1) {
+		facts.conf.tls = BACKEND_TLS_NEVER;
+		counter_inc(w->counters, CTR_tls_backend_plain);
+	}
+	facts.tls_possible = b->tls != BACKEND_TLS_NEVER && w->conf.tls != NULL &&
+	                     tls_context_has_backend(w->conf.tls, b->id) && tls_context_has_memory(w->conf.tls);
 	client_facts(s, &client);
 	relay_init(r->relay, &facts, &client, w->now_us);
 	s->relay = r;
@@ -495,6 +561,7 @@ backend_failed(struct worker *w, struct session *s)
 	counter_inc(w->counters, CTR_worker_backend_failures);
 	suspect(w, s);
 	snprintf(words, sizeof(words), "%s", relay_words(s->relay->relay));
+	snprintf(s->backend_words, sizeof(s->backend_words), "%.*s", (int)sizeof(s->backend_words) - 1, words);
 	if (s->client.conn == NULL && wait != SESSION_WAIT_BACKEND_DOT) {
 		session_relay_abort(w, s);
 		session_maybe_free(w, s);
@@ -503,6 +570,10 @@ backend_failed(struct worker *w, struct session *s)
 	session_env(w, s, &env);
 	switch (wait) {
 	case SESSION_WAIT_BACKEND_RCPT:
+		if (relay_may_go_plain(s->relay->relay) && s->relay->conf_index < CONF_BACKENDS_MAX) {
+			s->plain_only |= UINT64_C(1) << s->relay->conf_index;
+			s->tried &= ~(UINT64_C(1) << s->relay->conf_index);
+		}
 		session_relay_abort(w, s);
 		if (s->txn_has_pool) {
 			/* accepted recipients went down with it: every later command of this transaction is told so */
@@ -567,6 +638,7 @@ backend_failed(struct worker *w, struct session *s)
 		return;
 	case SESSION_WAIT_PROXY:
 	case SESSION_WAIT_CONNECT_VERDICT:
+	case SESSION_WAIT_TLS:
 	case SESSION_WAIT_GREET_PAUSE:
 	case SESSION_WAIT_VERDICT:
 	case SESSION_WAIT_NAME:
@@ -689,6 +761,70 @@ message_or_body_replied(struct worker *w, struct session *s)
 		backend_failed(w, s);
 }
 
+/*
+ * The same through TLS. What the relay does not take now waits in backend_held: a stream is not asked again before its view is used up.
+ * A handshake with a backend is a client's: a key exchange and the check of a signature, less than ours as a server, and as rare as
+ * sessions that are let through; it is not queued.
+ */
+static bool
+feed_by_tls(struct worker *w, struct session *s)
+{
+	struct stream *tls = s->backend_stream;
+	const bool was_handshaking = tls->handshaking;
+	struct buf_view wire = { 0 }, plain = { 0 };
+	uint32_t used;
+
+	if (s->backend_held.len_octets == 0) {
+		tcp_peek(s->backend.conn, &wire, 1);
+		used = stream_unwrap(tls, &wire, &plain, w->now_us);
+		s->backend_held = plain; /* lent until the next unwrap, and not longer needed */
+		if (used > 0)
+			tcp_consume(s->backend.conn, used);
+	} else {
+		used = 0;
+	}
+	if (tls->failed || tls->peer_eof) {
+		const char *word =
+			tls->peer_eof ? "closed by close_notify" : stream_tls_failure_word(stream_tls_failure(tls));
+
+		if (was_handshaking && stream_tls_failure(tls) == STREAM_TLS_UNVERIFIED)
+			counter_inc(w->counters, CTR_tls_backend_unverified);
+		send_by_tls(s, (struct buf_view){ 0 }, w->now_us); /* the alert */
+		if (was_handshaking)
+			relay_tls_failed(s->relay->relay, word);
+		drop_backend(s, false);
+		if (!was_handshaking)
+			relay_disconnected(s->relay->relay, w->now_us);
+		return false;
+	}
+	if (was_handshaking && !tls->handshaking)
+		relay_tls_started(s->relay->relay, w->now_us);
+	if (s->backend_held.len_octets > 0) {
+		const uint32_t took = relay_input(s->relay->relay, &s->backend_held, w->now_us);
+
+		s->backend_held.ptr += took;
+		s->backend_held.len_octets -= took;
+		return took > 0 || used > 0;
+	}
+	return used > 0;
+}
+
+/* The backend said 220 to STARTTLS. */
+static void
+start_tls(struct worker *w, struct session *s)
+{
+	if (s->backend.conn == NULL)
+		return; /* its end is told by its event */
+	if (tcp_readable_octets(s->backend.conn) > 0) {
+		relay_tls_failed(s->relay->relay, "octets behind the answer to STARTTLS");
+		return;
+	}
+	s->backend_held = (struct buf_view){ 0 };
+	s->backend_stream = stream_tls_client(w->conf.tls, w->io->pool, s->relay->conf.id);
+	if (s->backend_stream == NULL)
+		relay_tls_failed(s->relay->relay, "no memory for TLS");
+}
+
 /* Gives the backend's octets to the relay; true when some were taken. */
 static bool
 feed(struct worker *w, struct session *s)
@@ -696,6 +832,8 @@ feed(struct worker *w, struct session *s)
 	struct buf_view v;
 	bool fed = false;
 
+	if (s->backend_stream != NULL && s->backend.conn != NULL)
+		return feed_by_tls(w, s);
 	while (s->backend.conn != NULL && tcp_peek(s->backend.conn, &v, 1) > 0) {
 		const uint32_t used = relay_input(s->relay->relay, &v, w->now_us);
 
@@ -732,6 +870,9 @@ take_action(struct worker *w, struct session *s)
 	case RELAY_ACTION_MESSAGE_REPLY:
 		message_or_body_replied(w, s);
 		return true;
+	case RELAY_ACTION_STARTTLS:
+		start_tls(w, s);
+		return true;
 	case RELAY_ACTION_FAILED:
 		backend_failed(w, s);
 		return true;
@@ -747,12 +888,16 @@ session_relay_run(struct worker *w, struct session *s)
 {
 	bool moved = true;
 
+	if (s->backend_stream != NULL) /* it reads nothing while too much of its own is unsent */
+		session_relay_flush(w, s);
 	for (uint32_t i = 0; moved && s->live && s->relay != NULL && i < SESSION_PUMP_MAX; i++) {
 		moved = feed(w, s);
 		moved |= take_action(w, s);
 	}
-	if (s->live)
+	if (s->live) {
+		s->unfinished |= moved && s->relay != NULL;
 		session_relay_flush(w, s);
+	}
 	if (s->live)
 		auth_goes_on(w, s);
 }

@@ -92,7 +92,7 @@ wlog_rcpt(struct worker *w, struct session *s, const struct smtp_reply *r)
 	const struct policy_answer *a = &s->answer;
 	const struct smtp_envelope *env = smtp_session_envelope(s->smtp);
 	struct link_event_log *e;
-	char words[256], ref[9];
+	char words[256], ref[9], tls[128];
 	uint32_t listener;
 
 	if (!relay_line_allowed(w, s) || !grey_line_allowed(w, a) || (e = begin(w, LINK_LOG_RCPT)) == NULL)
@@ -109,7 +109,7 @@ wlog_rcpt(struct worker *w, struct session *s, const struct smtp_reply *r)
 	text(e, LOG_ptr, s->ptr_name);
 	text(e, LOG_ptr_state, policy_ptr_name((enum ptr_state)s->verdict.ptr_state));
 	text(e, LOG_helo, smtp_session_helo(s->smtp));
-	text(e, LOG_tls, smtp_session_is_tls(s->smtp) ? "yes" : "no");
+	text(e, LOG_tls, session_tls_word(s, tls, sizeof(tls)));
 	log_record_put(e, LOG_from, env->from.text, env->from.len_octets);
 	log_record_put(e, LOG_rcpt, env->rcpt.text, env->rcpt.len_octets);
 	text(e, LOG_verdict, policy_verdict_name(a->verdict));
@@ -127,6 +127,8 @@ wlog_rcpt(struct worker *w, struct session *s, const struct smtp_reply *r)
 	text(e, LOG_reply, smtp_reply_words(r, words, sizeof(words)));
 	if (s->relay != NULL && relay_words(s->relay->relay)[0] != '\0')
 		text(e, LOG_backend_reply, relay_words(s->relay->relay));
+	else if (s->relay == NULL && r->code / 100 == 4)
+		text(e, LOG_backend_reply, s->backend_words);
 	log_record_put_number(e, LOG_dns_ms, s->dns_ms);
 	ring_publish(w->event);
 }
@@ -159,6 +161,7 @@ void
 wlog_session(struct worker *w, struct session *s)
 {
 	struct link_event_log *e = begin(w, LINK_LOG_SESSION);
+	char tls[128];
 
 	if (e == NULL)
 		return;
@@ -168,6 +171,8 @@ wlog_session(struct worker *w, struct session *s)
 	log_record_put_number(e, LOG_duration_s, (int64_t)((w->now_us - s->accepted_us) / 1000000));
 	log_record_put_number(e, LOG_msgs, s->is_submission || !s->begun ? 0 : smtp_session_messages(s->smtp));
 	log_record_put_number(e, LOG_octets, (int64_t)s->octets);
+	if (s->stream != NULL && s->stream->is_tls)
+		text(e, LOG_tls, session_tls_word(s, tls, sizeof(tls)));
 	if (s->is_submission)
 		text(e, LOG_backend, s->message_backend);
 	if (s->relay_denied != 0)

@@ -325,8 +325,12 @@ worker_destroy(struct worker *w)
 	for (uint32_t i = 0; w->sessions_mem != NULL && i < w->n_slots; i++) {
 		struct session *s = (struct session *)(void *)((uint8_t *)w->sessions_mem + i * w->session_stride);
 
-		if (s->live)
+		if (s->live) {
 			buf_unref(w->io->pool, s->held.buf);
+			if (s->stream != NULL)
+				s->stream->ops->destroy(s->stream);
+			session_relay_stream_end(s);
+		}
 	}
 	if (w->tcp != NULL)
 		tcp_destroy(w->tcp);
@@ -616,6 +620,8 @@ worker_turn(struct worker *w, uint64_t now_us)
 	w->now_us = now_us;
 	w->now_s = segment_policy_now_s(w->segment, now_us);
 	worked = take_snapshot(w);
+	if (w->conf.tls != NULL)
+		worked |= tls_context_take(w->conf.tls);
 	renew_offers(w);
 	exchange_neighbours(w);
 	worked |= input_frames(w);
@@ -627,6 +633,10 @@ worker_turn(struct worker *w, uint64_t now_us)
 	drain_some(w);
 	worked |= serve_connections(w);
 	worked |= output_segments(w);
+	if (w->tls_first != NULL && session_tls_serve(w)) { /* what is slow comes after everybody else's answers */
+		worked = true;
+		output_segments(w);
+	}
 	/* An ACK of this turn may have told the session that there is room again: the next turn serves it at once. */
 	worked |= output_own_frames(w);
 	w->io->ops->flush(w->io);
@@ -650,5 +660,5 @@ worker_deadline_us(const struct worker *w)
 	due = MIN(due, w->orphans.due_us);
 	if (w->conf.index == 0)
 		due = MIN(due, probes_deadline_us(w));
-	return due;
+	return w->tls_first != NULL ? w->now_us : due;
 }

@@ -16,7 +16,7 @@
 #include "dataplane/smtp/smtp_manners.h"
 #include "dataplane/smtp/smtp_session.h"
 #include "dataplane/tcp/tcp.h"
-#include "dataplane/tls/stream.h"
+#include "dataplane/tls/stream_tls.h"
 #include "dataplane/worker/limits.h"
 #include "dataplane/worker/worker.h"
 
@@ -50,6 +50,7 @@ enum session_wait {
 	X(NONE)            /* the client speaks */                                                                     \
 	X(PROXY)           /* a trusted proxy's header is awaited, nothing has begun */                                \
 	X(CONNECT_VERDICT) /* the banner waits for the client's verdict (reject_at = connect) */                       \
+	X(TLS)             /* the handshake with the client is under way, or the 220 before it */                      \
 	X(GREET_PAUSE)     /* the banner waits */                                                                      \
 	X(VERDICT)         /* a recipient waits for the client's verdict, or that on its names */                      \
 	X(NAME)            /* a recipient waits for the client's name, which XCLIENT hands over */                     \
@@ -95,9 +96,13 @@ struct session {
 	bool message_open; /* octets of a message went to the backend, no final answer yet */
 	bool txn_failed;   /* the backend of this transaction failed after it had accepted a recipient */
 	bool txn_has_pool;
-	bool counted;     /* in the limits */
-	bool backend_eof; /* submission: the backend's FIN was seen */
-	bool poke;        /* the dialogue was answered: it may have more to do without new octets */
+	bool counted;      /* in the limits */
+	bool backend_eof;  /* submission: the backend's FIN was seen */
+	bool poke;         /* the dialogue was answered: it may have more to do without new octets */
+	bool unfinished;   /* more could move: it goes on in a later turn */
+	bool tls_implicit; /* the listener speaks TLS from the first octet */
+	bool tls_queued;   /* in the worker's queue of handshakes */
+	struct session *tls_next;
 	uint64_t number;  /* unique in the worker's life; low 24 bits are the slot */
 	struct flow flow; /* the client's; its local end is that of the connection, which names the listener */
 	struct ip_addr
@@ -120,11 +125,14 @@ struct session {
 	char ptr_name[256];
 	/* the recipient under judgement */
 	struct policy_answer answer;
-	uint64_t rcpt_us;       /* when it was let through */
-	uint64_t rcpt_begun_us; /* when its turn came: the client waits for its reply since then */
-	uint64_t tried;         /* backends by bit */
-	uint32_t backend_opens; /* connections to backends so far: tells an old one's event from a new one's */
-	uint16_t pool;          /* of this transaction where txn_has_pool */
+	uint64_t rcpt_us;              /* when it was let through */
+	uint64_t rcpt_begun_us;        /* when its turn came: the client waits for its reply since then */
+	uint64_t tried;                /* backends by bit */
+	uint64_t plain_only;           /* likewise: TLS with it failed, and without is allowed */
+	struct stream *backend_stream; /* NULL: plain */
+	struct buf_view backend_held;  /* lent by it: what the relay has not taken yet */
+	uint32_t backend_opens;        /* connections to backends so far: tells an old one's event from a new one's */
+	uint16_t pool;                 /* of this transaction where txn_has_pool */
 	struct kept_rcpts *kept_rcpts;
 	struct session_relay *relay;
 	uint64_t octets;         /* of all messages */
@@ -132,6 +140,7 @@ struct session {
 	uint32_t relay_denied; /* recipients of this session answered so; the first RELAY_DENIED_LINES_MAX have lines */
 	char message_from[SMTP_PATH_MAX_OCTETS + 1];
 	char message_backend[CONF_NAME_OCTETS];
+	char backend_words[128]; /* of the backend that failed this recipient, for its line in the log */
 	uint64_t message_ref;
 	const char *end_reason; /* constant word for the log */
 	uint64_t spliced[SPLICE_WAYS], splice_acked[SPLICE_WAYS];
@@ -189,6 +198,9 @@ struct worker {
 	struct session *sessions_mem; /* slots of session_stride octets */
 	size_t session_stride;
 	uint32_t n_slots, n_live;
+	/* handshakes whose next octets are here, in the order they came */
+	struct session *tls_first, *tls_last;
+	uint32_t n_tls_queued;
 	_Atomic uint32_t n_live_shared;
 	struct session *free_session;
 	void *relays_mem;
@@ -221,6 +233,9 @@ void worker_fill_env(struct worker *w, uint32_t listener, struct smtp_env *env);
 /* session.c: a client's session */
 void session_accept(struct worker *w, struct tcp_conn *conn);
 void session_begin(struct worker *w, struct session *s);
+void session_greet(struct worker *w, struct session *s);
+void session_flush_client(struct worker *w, struct session *s);
+void session_take_held(struct worker *w, struct session *s, uint32_t octets);
 void session_client_event(struct worker *w, struct session *s, uint32_t events);
 void session_timer(struct worker *w, struct session *s);
 void session_arm(struct worker *w, struct session *s);
@@ -264,6 +279,8 @@ void session_relay_quit(struct worker *w, struct session *s);
 void session_relay_abort(struct worker *w, struct session *s);
 void session_relay_flush(struct worker *w, struct session *s);
 uint32_t session_relay_room(const struct session *s);
+uint32_t session_relay_send(struct worker *w, struct session *s, const struct buf_view *v);
+void session_relay_stream_end(struct session *s);
 
 /* session_proxy.c: the header of a trusted load balancer */
 bool session_proxy_expected(const struct conf_listener *l, const struct ip_addr *peer);
@@ -271,6 +288,16 @@ void session_proxy_begin(struct worker *w, struct session *s);
 void session_proxy_run(struct worker *w, struct session *s);
 void session_proxy_event(struct worker *w, struct session *s, uint32_t events);
 void session_proxy_refuse(struct worker *w, struct session *s, const char *why);
+
+/* session_tls.c: handshakes with clients */
+void session_tls_env(struct worker *w, const struct session *s, const struct conf_listener *l, struct smtp_env *env);
+bool session_tls_implicit(struct worker *w, struct session *s);
+void session_tls_starttls(struct worker *w, struct session *s);
+void session_tls_run(struct worker *w, struct session *s);
+void session_tls_gone(struct worker *w, struct session *s, enum counter why, const char *word);
+void session_tls_forget(struct worker *w, struct session *s);
+bool session_tls_serve(struct worker *w);
+const char *session_tls_word(const struct session *s, char *out, uint32_t octets);
 
 /* session_splice.c: submission, known clients */
 void session_splice_begin(struct worker *w, struct session *s);
