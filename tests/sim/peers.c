@@ -21,6 +21,7 @@ struct fake_conn {
 	struct sim_conn *c;
 	struct fake_mta *m;
 	struct fake_conn *next;
+	bool tls_next; /* when what it said is out */
 	bool header_done, in_data, greeted, body_failed;
 	bool in_chunk, chunk_last, chunk_unwanted,
 		bdat_open; /* bdat_open: a message in chunks has begun and not ended */
@@ -177,6 +178,34 @@ heard_client(struct fake_conn *f)
 	hear(f, line);
 }
 
+static void
+keep_word(char *out, size_t room, const uint8_t *value, size_t n)
+{
+	snprintf(out, room, "%.*s", (int)n, (const char *)value);
+}
+
+/* TLVs of version 2; those of SSL hold others. */
+static void
+header_tls(struct fake_conn *f, const uint8_t *at, const uint8_t *end)
+{
+	while (end - at >= 3) {
+		const size_t n = (size_t)at[1] << 8 | at[2];
+
+		BUG_ON(n > (size_t)(end - at - 3));
+		if (at[0] == 0x20) {
+			BUG_ON(n < 5 || at[3] != 1);
+			header_tls(f, at + 8, at + 3 + n);
+		} else if (at[0] == 0x21) {
+			keep_word(f->msg.tls_version, sizeof(f->msg.tls_version), at + 3, n);
+		} else if (at[0] == 0x23) {
+			keep_word(f->msg.tls_cipher, sizeof(f->msg.tls_cipher), at + 3, n);
+		} else if (at[0] == 0x02) {
+			keep_word(f->msg.tls_name, sizeof(f->msg.tls_name), at + 3, n);
+		}
+		at += 3 + n;
+	}
+}
+
 static bool
 header(struct fake_conn *f)
 {
@@ -210,6 +239,7 @@ header(struct fake_conn *f)
 			ip_addr_format(&a, f->msg.client);
 		}
 		heard_client(f);
+		header_tls(f, in + 16 + (in[13] == 0x21 ? 36 : 12), in + 16 + len);
 		f->c->in_seen = 16 + len;
 	}
 	return true;
@@ -382,12 +412,20 @@ command(struct fake_conn *f, const char *line)
 		if (fails(f, m->at_ehlo))
 			return;
 		snprintf(f->msg.helo, sizeof(f->msg.helo), "%.255s", line + 5);
-		snprintf(reply, sizeof(reply), "250-mta.example\r\n%s%s250 ENHANCEDSTATUSCODES\r\n",
+		f->msg.under_tls = f->c->stream != NULL;
+		snprintf(reply, sizeof(reply), "250-mta.example\r\n%s%s%s250 ENHANCEDSTATUSCODES\r\n",
 			m->ext != NULL ? m->ext : "",
+			m->tls_create != NULL && f->c->stream == NULL ? "250-STARTTLS\r\n" : "",
 			m->client_address == CLIENT_ADDRESS_XCLIENT
 				? "250-XCLIENT NAME ADDR PORT PROTO HELO REVERSE_NAME\r\n"
 				: "");
 		say(f, reply);
+	} else if (strcmp(line, "STARTTLS") == 0 && m->tls_create != NULL && f->c->stream == NULL) {
+		m->n_tls++;
+		if (fails(f, m->at_starttls))
+			return;
+		say(f, "220 2.0.0 Ready to start TLS\r\n");
+		f->tls_next = true;
 	} else if (strncasecmp(line, "XCLIENT", 7) == 0) {
 		if (fails(f, m->at_xclient))
 			return;
@@ -550,6 +588,10 @@ fake_mta_step(struct fake_mta *m)
 			f->out_octets -= n;
 			memmove(f->out, f->out + n, f->out_octets);
 			f->ready_us = now + 1000;
+			if (f->tls_next && f->out_octets == 0) {
+				f->tls_next = false;
+				f->c->stream = m->tls_create(m->tls_arg);
+			}
 		}
 		if ((f->c->eof || f->c->reset) && (f->in_data || f->bdat_open)) {
 			m->n_aborted_in_data++;

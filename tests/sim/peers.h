@@ -14,8 +14,10 @@
 struct fake_message {
 	char from[512], to[8][512];
 	uint32_t n_to;
-	char client[64], helo[256], name[256]; /* from the PROXY header or XCLIENT */
-	uint8_t *data;                         /* with the final CRLF.CRLF as received; of chunks, their octets */
+	char client[64], helo[256], name[256];               /* from the PROXY header or XCLIENT */
+	char tls_version[64], tls_cipher[64], tls_name[256]; /* of the client's TLS, from the PROXY header */
+	bool under_tls;
+	uint8_t *data; /* with the final CRLF.CRLF as received; of chunks, their octets */
 	size_t octets;
 };
 
@@ -32,6 +34,10 @@ enum fake_fail { /* what the backend does when the named stage comes */
 };
 
 struct fake_mta {
+	struct stream *(*tls_create)(void *arg); /* offers STARTTLS, and this is the stream then */
+	void *tls_arg;
+	enum fake_fail at_starttls;
+	uint32_t n_tls; /* connections that said STARTTLS */
 	struct sim *sim;
 	struct sim_host *host;
 	enum conf_client_address client_address;

@@ -68,6 +68,8 @@ start(struct scene *s, struct sim_conf conf, uint32_t n_workers)
 {
 	if (s->framed)
 		conf.stream_create = framed_server;
+	if (s->tls_client != NULL)
+		scene_tls_conf(s, &conf);
 	s->config.conf.workers = n_workers;
 	conf.parts = sim_conf_parts(&s->config);
 	s->sim = sim_create(&conf);
@@ -105,7 +107,9 @@ scene_end(struct scene *s)
 	fake_mta_stop(&s->mta_x);
 	fake_mta_stop(&s->mta_v1);
 	fake_mta_stop(&s->submit);
+	scene_tls_end(s);
 	sim_destroy(s->sim);
+	scene_tls_gone(s);
 	while (n_framed > 0)
 		free(framed[--n_framed]);
 }
@@ -218,6 +222,15 @@ scene_open(struct scene *s, const char *from, const char *to)
 
 	scene_frame(s, c);
 	scene_reply(s, c);
+	if (s->tls && atoi(s->reply) == 220) {
+		char banner[sizeof(s->reply)];
+
+		memcpy(banner, s->reply, sizeof(banner));
+		scene_chat(s, c, "EHLO client.example");
+		if (!scene_starttls(s, c))
+			fprintf(stderr, "no TLS: %s\n", s->reply);
+		memcpy(s->reply, banner, sizeof(banner)); /* the reply of a connection just opened is its banner */
+	}
 	return c;
 }
 

@@ -4,6 +4,7 @@
 #ifndef GREYLINE_TESTS_SIM_SCENE_H
 #define GREYLINE_TESTS_SIM_SCENE_H
 
+#include "tests/helpers/tls_certs.h"
 #include "tests/sim/peers.h"
 
 #define CLIENT4  "198.18.0.10"
@@ -17,9 +18,12 @@ struct scene {
 	struct sim_host *client, *lan;
 	struct fake_mta mta, mta_x, mta_v1, submit;
 	struct fake_control control;
-	bool framed;        /* clients and gateway talk through the stream that re-frames and delays */
-	char reply[8192];   /* the last one, whole */
-	char message[4096]; /* room for scene_deliver() */
+	bool framed; /* clients and gateway talk through the stream that re-frames and delays */
+	bool tls;    /* clients say EHLO and STARTTLS before anything else; needs scene_tls() */
+	struct tls_context *tls_client, *tls_backend; /* of the client hosts and of the fakes */
+	struct counters tls_counters;                 /* theirs */
+	char reply[8192];                             /* the last one, whole */
+	char message[4096];                           /* room for scene_deliver() */
 };
 
 /* config may be changed between scene_conf() and scene_start(). */
@@ -33,6 +37,24 @@ void scene_settle(struct scene *s);
 
 /* Puts the re-framing stream on a connection that was just opened, where the scene has it. */
 void scene_frame(struct scene *s, struct sim_conn *c);
+/*
+ * Between scene_conf() and scene_start(): the gateway shows the certificates of certs (which outlive the scene), the mx listener offers
+ * STARTTLS. At any time later: other certificates, as certs holds them now.
+ */
+void scene_tls(struct scene *s, struct tls_certs *certs);
+void scene_tls_reload(struct scene *s, struct tls_certs *certs);
+/* The client's side of TLS on a connection, for its owner to set; and a backend's. Destroyed with the scene. */
+struct stream *scene_tls_client(struct scene *s);
+struct stream *scene_tls_backend(void *scene);
+/* STARTTLS, and the handshake: true when both are done. */
+bool scene_starttls(struct scene *s, struct sim_conn *c);
+/* Waits for a handshake that has begun: false when it failed. */
+bool scene_tls_wait(struct scene *s, struct sim_conn *c);
+/* For scene.c. */
+void scene_tls_conf(struct scene *s, struct sim_conf *conf);
+void scene_tls_end(struct scene *s);
+void scene_tls_gone(struct scene *s);
+
 /* Opens a connection and takes the banner; NULL-safe others below work on what it gives. */
 struct sim_conn *scene_open(struct scene *s, const char *from, const char *to);
 /* Sends line (CRLF is added) and waits for one whole reply; answers its code, 0 when the connection ended or nothing came in limit. */

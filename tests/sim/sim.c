@@ -75,6 +75,9 @@ struct sim {
 	struct worker *worker[CONF_WORKERS_MAX];
 	struct tcp_mark *marks[CONF_WORKERS_MAX]; /* outlive the workers */
 	struct stream *(*stream_create)(void *arg);
+	struct tls_context *(*tls_create)(void *arg, uint32_t worker, struct counters *counters);
+	void *tls_arg;
+	struct tls_context *tls[CONF_WORKERS_MAX];
 	uint32_t rehash;
 	struct sim_host *host[SIM_HOSTS_MAX];
 	uint32_t n_hosts;
@@ -86,6 +89,18 @@ struct sim {
 	void (*on_step)(struct sim *sim, void *arg);
 	void *on_step_arg;
 };
+
+struct tls_context *
+sim_tls(struct sim *sim, uint32_t worker)
+{
+	return sim->tls[worker];
+}
+
+struct buf_pool *
+sim_pool(struct sim *sim)
+{
+	return sim->pool;
+}
 
 uint64_t
 sim_random(struct sim *sim)
@@ -753,6 +768,8 @@ start_workers(struct sim *sim)
 			memset(sim->marks[i], 0, marks_octets);
 		}
 		wc.marks = sim->marks[i];
+		if (sim->tls_create != NULL)
+			wc.tls = sim->tls[i] = sim->tls_create(sim->tls_arg, i, &sim->segment.counters[i]);
 		sim->io[i] = (struct sim_io){ .sim = sim, .index = i };
 		sim->io[i].io =
 			(struct port_io){ .ops = &io_ops, .pool = sim->pool, .counters = &sim->segment.counters[i] };
@@ -806,6 +823,8 @@ sim_create(const struct sim_conf *conf)
 	flow_steering_init(&sim->shared.steering, key, sim->shared.n_workers);
 	worker_publish(&sim->shared, &sim->snapshot);
 	sim->stream_create = conf->stream_create;
+	sim->tls_create = conf->tls_create;
+	sim->tls_arg = conf->tls_arg;
 	start_workers(sim);
 	return sim;
 }
@@ -824,6 +843,7 @@ sim_kill_gateway(struct sim *sim)
 {
 	for (uint32_t i = 0; i < sim->n_workers; i++) {
 		worker_destroy(sim->worker[i]);
+		tls_context_destroy(sim->tls[i]);
 		queue_drop(sim, &sim->io[i].rx);
 		queue_drop(sim, &sim->io[i].redirected);
 	}
@@ -836,6 +856,7 @@ sim_destroy(struct sim *sim)
 {
 	for (uint32_t i = 0; i < sim->n_workers; i++) {
 		worker_destroy(sim->worker[i]);
+		tls_context_destroy(sim->tls[i]);
 		queue_drop(sim, &sim->io[i].rx);
 		queue_drop(sim, &sim->io[i].redirected);
 		BUG_ON(sim->io[i].held != NULL); /* a turn that ended without flush() */

@@ -65,8 +65,10 @@ struct sim_conf {
 	uint32_t n_workers;
 	struct sim_wire wire;
 	struct stream *(*stream_create)(void *arg); /* of the gateway's sessions; NULL: identity */
-	const struct snapshot_part *parts;          /* SNAPSHOT_SECTION_N; NULL: sim_default_parts() */
-	uint32_t n_bufs;                            /* of the one pool; 0: plenty */
+	struct tls_context *(*tls_create)(void *arg, uint32_t worker, struct counters *counters); /* NULL: no TLS */
+	void *tls_arg;
+	const struct snapshot_part *parts; /* SNAPSHOT_SECTION_N; NULL: sim_default_parts() */
+	uint32_t n_bufs;                   /* of the one pool; 0: plenty */
 };
 
 struct sim *sim_create(const struct sim_conf *conf);
@@ -78,6 +80,8 @@ uint64_t sim_now_us(const struct sim *sim);
 uint64_t sim_random(struct sim *sim);
 struct worker *sim_worker(struct sim *sim, uint32_t i);
 struct segment *sim_segment(struct sim *sim);
+struct tls_context *sim_tls(struct sim *sim, uint32_t worker); /* what tls_create gave; destroyed with the simulator */
+struct buf_pool *sim_pool(struct sim *sim);
 struct worker_shared *sim_shared(struct sim *sim);
 struct sim_wire *sim_wire_of(struct sim *sim);
 void sim_rehash(
