@@ -171,6 +171,68 @@ check_listeners(const struct control *c, const struct cert_area *a, json_t *find
 	}
 }
 
+static bool
+is_ours(const struct cert_area *a, const uint8_t *fingerprint)
+{
+	for (uint32_t i = 0; i < a->n_rows; i++)
+		if (a->row[i].in_use &&
+			(memcmp(a->row[i].spki_sha256, fingerprint, CONF_FINGERPRINT_OCTETS) == 0 ||
+				memcmp(a->row[i].cert_sha256, fingerprint, CONF_FINGERPRINT_OCTETS) == 0))
+			return true;
+	return false;
+}
+
+/* Whether known clients of an mx listener may be spliced to this backend: as session_judge.c has it, one pool and PROXY. */
+static bool
+is_spliced_to(const struct control *c, uint32_t backend)
+{
+	const struct config *f = c->config;
+
+	if (f->values.conf.known_clients_relay || f->values.conf.mode == MODE_OBSERVE ||
+		f->backend[backend].client_address == CLIENT_ADDRESS_NONE ||
+		f->backend[backend].client_address == CLIENT_ADDRESS_XCLIENT)
+		return false;
+	for (uint32_t i = 0; i < f->n_listeners; i++)
+		for (uint32_t p = 0; p < f->n_pools; p++)
+			if (f->listener[i].role == ROLE_MX && f->listener[i].tls != LISTENER_TLS_OFF &&
+				f->listener[i].pools == UINT64_C(1) << p && (f->pool[p].backends >> backend & 1) != 0)
+				return true;
+	return false;
+}
+
+/*
+ * Clients spliced to an MTA meet its certificate in the place of ours, under the same name of the MX: a TLSA record that lists one of the two
+ * alone makes senders with DANE refuse the other. The MTA's key is what the configuration says it is: its certificate never passes here
+ * in clear text, TLS 1.3 hides it.
+ */
+static void
+check_spliced(const struct control *c, const struct cert_area *a, json_t *findings)
+{
+	for (uint32_t i = 0; i < c->config->n_backends; i++) {
+		const struct conf_backend *b = &c->config->backend[i];
+
+		if (!is_spliced_to(c, i))
+			continue;
+		if (b->n_fingerprints == 0)
+			find(findings, "warning", b->name,
+				"known clients are spliced to it and meet its certificate: give its tls_fingerprints, "
+				"so that keys can be compared; TLSA "
+				"must list its key and ours, and its certificate must hold the names of the MX");
+		for (uint32_t k = 0; k < b->n_fingerprints; k++) {
+			char text[2 * CONF_FINGERPRINT_OCTETS + 1] = "";
+
+			for (unsigned o = 0; o < CONF_FINGERPRINT_OCTETS; o++)
+				snprintf(text + 2 * o, 3, "%02x", b->fingerprint[k][o]);
+			if (!is_ours(a, b->fingerprint[k]))
+				find(findings, "warning", b->name,
+					"known clients are spliced to it and meet %s, which is none of ours: TLSA must "
+					"list both, and its certificate must hold "
+					"the names of the MX",
+					text);
+		}
+	}
+}
+
 static void
 cert_check(struct control *c, struct api_request *r, const json_t *args)
 {
@@ -192,6 +254,7 @@ cert_check(struct control *c, struct api_request *r, const json_t *args)
 	check_rows(a, c->config->values.conf.tls_warn_s, findings);
 	check_key_types(a, findings);
 	check_listeners(c, a, findings);
+	check_spliced(c, a, findings);
 	for (size_t i = 0; i < json_array_size(findings); i++)
 		well = well &&
 		       strcmp(json_string_value(json_object_get(json_array_get(findings, i), "severity")), "note") == 0;

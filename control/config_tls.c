@@ -159,9 +159,11 @@ backend_tls_read(struct member_ctx *m, struct conf_backend *b)
 			"tls_ca needs tls_name: any certificate of these authorities would be taken without");
 		return false;
 	}
-	if (b->tls == BACKEND_TLS_NEVER && (b->ca_octets > 0 || b->n_fingerprints > 0)) {
+	if (b->tls == BACKEND_TLS_NEVER &&
+		b->ca_octets >
+			0) { /* fingerprints are of use without: to cert check, where clients are spliced to it */
 		reader_error(m->r, member_line_of(m->group), m->path,
-			"tls_ca and tls_fingerprints mean nothing without tls = \"require\" (or \"may\")");
+			"tls_ca means nothing without tls = \"require\" (or \"may\")");
 		return false;
 	}
 	return true;

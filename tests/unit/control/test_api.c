@@ -675,6 +675,15 @@ test_api_certificates(void **state)
 	check(&d, "{\"cmd\":\"set\",\"args\":{\"option\":\"tls.warn_before\",\"value\":\"1d\"}}", "ok", "true");
 	check(&d, "{\"cmd\":\"cert check\"}", "result/findings/0/about", "kept"); /* mx is well now */
 
+	/* where known clients are spliced, the MTA's key is compared with ours */
+	write_config(&d, "smtp = { known_clients = \"splice\"; };");
+	check(&d, "{\"cmd\":\"reload\"}", "ok", "true");
+	check(&d, "{\"cmd\":\"cert check\"}", "result/findings/4/about", "mta1");
+	check(&d, "{\"cmd\":\"cert check\"}", "result/findings/4/severity", "warning");
+	write_config(&d, "");
+	check(&d, "{\"cmd\":\"reload\"}", "ok", "true");
+	check(&d, "{\"cmd\":\"cert check\"}", "result/findings/4/about", "");
+
 	/* one that lies */
 	a->n_rows = UINT32_MAX;
 	memset(a->row, 0xff, sizeof(a->row));

@@ -220,6 +220,45 @@ test_config_refuses_with_line_value_and_remedy(void **state)
 			{ .listeners = "listeners = ( { name = \"mx\"; role = \"mta\"; addresses = [ \"198.18.0.2\" ]; "
 				       "domains = [ \"a.b\" ]; pools = [ \"default\" ]; } );" },
 			{ "role = \"mta\": right is mx or submission" } },
+		{ "listener's tls",
+			{ .listeners = "listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; "
+				       "domains = [ \"a.b\" ]; tls = \"requre\"; pools = [ \"default\" ]; } );" },
+			{ ":4: listeners.mx: tls = \"requre\": right is off, may, require or implicit; did you mean "
+			  "require?" } },
+		{ "tls of submission",
+			{ .listeners = "listeners = ( { name = \"s\"; role = \"submission\"; addresses = [ "
+				       "\"198.18.0.2\" ]; "
+				       "tls = \"implicit\"; pools = [ \"default\" ]; } );" },
+			{ ":4: listeners.s: tls = \"implicit\": a submission listener is spliced, so TLS is the MTA's; "
+			  "right is off" } },
+		{ "backend's tls",
+			{ .pools = "pools = ( { name = \"default\"; backends = ( { name = \"m\"; address = "
+				   "\"198.18.1.3\"; "
+				   "client_address = \"none\"; tls = \"always\"; } ); } );" },
+			{ ":3: pools.backends.m: tls = \"always\": right is never, may or require" } },
+		{ "no fingerprint",
+			{ .pools = "pools = ( { name = \"default\"; backends = ( { name = \"m\"; address = "
+				   "\"198.18.1.3\"; "
+				   "client_address = \"none\"; tls = \"require\"; tls_fingerprints = [ \"ab:cd\" ]; } "
+				   "); } );" },
+			{ "tls_fingerprints: \"ab:cd\" is not a SHA-256; right are 64 hexadecimal digits" } },
+		{ "tls_ca that is not there",
+			{ .pools = "pools = ( { name = \"default\"; backends = ( { name = \"m\"; address = "
+				   "\"198.18.1.3\"; "
+				   "client_address = \"none\"; tls = \"require\"; tls_name = \"m.b\"; tls_ca = "
+				   "\"/nowhere.pem\"; } ); } );" },
+			{ ":3: pools.backends.m: cannot read \"/nowhere.pem\": No such file or directory" } },
+		{ "tls_ca that is none",
+			{ .pools = "pools = ( { name = \"default\"; backends = ( { name = \"m\"; address = "
+				   "\"198.18.1.3\"; "
+				   "client_address = \"none\"; tls = \"require\"; tls_name = \"m.b\"; tls_ca = "
+				   "\"/etc/hostname\"; } ); } );" },
+			{ ":3: pools.backends.m: tls_ca = \"/etc/hostname\" holds no certificate in PEM" } },
+		{ "tls_name that is a pattern",
+			{ .pools = "pools = ( { name = \"default\"; backends = ( { name = \"m\"; address = "
+				   "\"198.18.1.3\"; "
+				   "client_address = \"none\"; tls = \"require\"; tls_name = \"*\"; } ); } );" },
+			{ "tls_name = \"*\" is a pattern; right is the name itself" } },
 		{ "no client_address",
 			{ .pools = "pools = ( { name = \"default\"; backends = ( { name = \"mta1\"; address = "
 				   "\"198.18.1.3\"; } ); } );" },
