@@ -601,7 +601,7 @@ run(struct process *p)
 	if (p->tls == NULL || start_ports(p) != 0)
 		return EXIT_FAILURE;
 	hide_memory();
-	tls_keeper_start(p->tls, p->snapshot);
+	tls_keeper_start(p->tls, p->snapshot, boot_us());
 	if (start_workers(p) != 0)
 		return EXIT_FAILURE;
 	prctl(PR_SET_NO_NEW_PRIVS, 1UL, 0UL, 0UL, 0UL); /* from here on nothing is executed */

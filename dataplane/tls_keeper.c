@@ -32,11 +32,12 @@ struct tls_keeper {
 	struct tls_memory *keys, *memory[CONF_WORKERS_MAX];
 	struct tls_context *context[CONF_WORKERS_MAX];
 	uint32_t n_workers;
-	struct conf *conf;       /* whose tls_ values the contexts have */
-	uint64_t backends;       /* hash of what the contexts know of backends */
-	uint64_t generation;     /* of the snapshot looked at last */
-	uint64_t set_generation; /* of the certificates the contexts were given; 0: none */
-	uint64_t wanted;         /* the reload that is being answered; 0: none */
+	struct conf *conf;         /* whose tls_ values the contexts have */
+	uint64_t backends;         /* hash of what the contexts know of backends */
+	uint64_t generation;       /* of the snapshot looked at last */
+	uint64_t set_generation;   /* of the certificates the contexts were given; 0: none */
+	uint64_t tried_generation; /* of those they were to be given last: what failed is not tried again every tick */
+	uint64_t wanted;           /* the reload that is being answered; 0: none */
 	uint64_t look_us, rotate_us;
 	uint64_t lifetime_s;
 	struct tls_ticket_keys tickets;
@@ -151,6 +152,7 @@ give_certificates(struct tls_keeper *k, const struct conf *conf)
 
 	memcpy(before, k->wrong, sizeof(before));
 	k->wrong[0] = '\0';
+	k->tried_generation = set != NULL ? set->generation : 0;
 	for (uint32_t i = 0; i < k->n_workers; i++)
 		if (tls_context_load(k->context[i], conf, set, why, sizeof(why)) != 0)
 			snprintf(k->wrong, sizeof(k->wrong), "%s", why);
@@ -170,6 +172,13 @@ same_options(const struct conf *a, const struct conf *b)
 	const size_t from = offsetof(struct conf, tls_ciphers), to = offsetof(struct conf, tls_memory_mb);
 
 	return memcmp((const uint8_t *)a + from, (const uint8_t *)b + from, to - from) == 0;
+}
+
+static bool
+same_folder(const struct conf *a, const struct conf *b)
+{
+	return strcmp(a->tls_certificates, b->tls_certificates) == 0 &&
+	       strcmp(a->tls_default_name, b->tls_default_name) == 0 && strcmp(a->hostname, b->hostname) == 0;
 }
 
 static uint64_t
@@ -265,17 +274,18 @@ tls_keeper_tick(struct tls_keeper *k, const struct snapshot *s, uint64_t now_us)
 
 	if (asked || new_snapshot || now_us - k->look_us >= CERT_LOOK_US) {
 		k->look_us = now_us;
-		news = look(k, s->conf, asked || new_snapshot);
+		news = look(k, s->conf, asked || (new_snapshot && !same_folder(k->conf, s->conf)));
 	}
 	if (asked)
 		k->wanted = wanted;
 	if (new_snapshot) {
 		k->generation = s->generation;
 		k->lifetime_s = s->conf->tls_ticket_lifetime_s;
+		k->rotate_us = MIN(k->rotate_us, now_us + k->lifetime_s * 1000000);
 		give_backends(k, s);
 	}
-	if (generation_to_be(k) != k->set_generation || (new_snapshot && !same_options(k->conf, s->conf)) ||
-		(asked && k->wrong[0] != '\0')) {
+	if (generation_to_be(k) != k->tried_generation || (new_snapshot && !same_options(k->conf, s->conf)) ||
+		((asked || new_snapshot) && k->wrong[0] != '\0')) {
 		give_certificates(k, s->conf);
 		news = true;
 	}
@@ -338,7 +348,7 @@ tls_keeper_create(struct segment *segment, const struct snapshot *snapshot, say_
 }
 
 void
-tls_keeper_start(struct tls_keeper *k, const struct snapshot *s)
+tls_keeper_start(struct tls_keeper *k, const struct snapshot *s, uint64_t now_us)
 {
 	/* a life that ended while it wrote left it odd */
 	__atomic_and_fetch(&k->area->sequence, ~1u, __ATOMIC_ACQ_REL);
@@ -348,8 +358,8 @@ tls_keeper_start(struct tls_keeper *k, const struct snapshot *s)
 	give_backends(k, s);
 	give_certificates(k, s->conf);
 	tell(k);
-	rotate_tickets(k, 0);
-	k->rotate_us = UINT64_MAX; /* until the first tick tells the time */
+	k->look_us = now_us;
+	rotate_tickets(k, now_us);
 }
 
 struct tls_context *

@@ -20,7 +20,7 @@ struct tls_keeper;
 struct tls_keeper *tls_keeper_create(struct segment *segment, const struct snapshot *snapshot,
 	void (*say)(const char *format, ...) __attribute__((format(printf, 1, 2))));
 /* Reads certificates and keys and hands them to the contexts, before the first worker runs. */
-void tls_keeper_start(struct tls_keeper *k, const struct snapshot *snapshot);
+void tls_keeper_start(struct tls_keeper *k, const struct snapshot *snapshot, uint64_t now_us);
 /* Of worker i; lent until tls_keeper_destroy(). */
 struct tls_context *tls_keeper_context(struct tls_keeper *k, uint32_t worker);
 /* One step; costs some stat() a second. */

@@ -23,7 +23,7 @@ def _json(t, *words):
 @case("status, stats, config, backend list, dnsbl status, report, grey list: text and JSON", **ONCE)
 def every_group(t):
     for words in (["status"], ["stats"], ["config"], ["config", "--changed"], ["config", "greylist.block"], ["backend", "list"],
-                  ["dnsbl", "status"], ["report"], ["grey", "list"], ["dnsbl", "test", "198.18.20.10"],
+                  ["dnsbl", "status"], ["cert", "list"], ["report"], ["grey", "list"], ["dnsbl", "test", "198.18.20.10"],
                   ["client", "show", "198.18.20.10"], ["explain", "198.18.20.10"]):
         done = t.lab.ctl(*words)
         t.check(done.stdout.strip(), "%s says something" % " ".join(words))
