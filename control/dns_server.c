@@ -45,9 +45,12 @@ struct question *
 question_new(struct upstream *up, struct job *job, enum question_kind kind, uint32_t index, enum dns_type type,
 	const char *name)
 {
-	struct question *q = calloc(1, sizeof(*q));
+	const size_t n = strlen(name) + 1;
+	struct question *q = malloc(sizeof(*q) + n);
 
 	BUG_ON(q == NULL);
+	memset(q, 0, sizeof(*q));
+	memcpy(q->name, name, n);
 	q->r = up->r;
 	q->up = up;
 	q->job = job;
@@ -56,7 +59,6 @@ question_new(struct upstream *up, struct job *job, enum question_kind kind, uint
 	q->type = type;
 	q->started_us = resolver_now_us();
 	q->refs = 1;
-	snprintf(q->name, sizeof(q->name), "%s", name);
 	if (job != NULL)
 		job->f.pending++;
 	up->refs++;
@@ -77,10 +79,10 @@ question_put(struct question *q)
 void
 attempt_start(struct question *q, struct server *server)
 {
-	struct attempt *a = malloc(sizeof(*a));
+	struct attempt *a = q->first.q == NULL ? &q->first : malloc(sizeof(*a));
 
 	BUG_ON(a == NULL);
-	*a = (struct attempt){ q, server, resolver_now_us() };
+	*a = (struct attempt){ q, server, a == &q->first ? q->started_us : resolver_now_us() };
 	q->tried |= 1u << (server - q->up->server);
 	q->out++;
 	q->refs++;
@@ -262,7 +264,8 @@ answered(void *arg, int status, int timeouts, unsigned char *octets, int n)
 			s->stats.failures++;
 		}
 	}
-	free(at);
+	if (at != &q->first)
+		free(at);
 	if (q->kind == QUESTION_HEALTH) {
 		s->probing = false;
 		s->probe_at_us = resolver_now_us() + RESOLVER_PROBE_US;

@@ -146,7 +146,7 @@ job_finish(struct job *j)
 	BUG_ON(j->up->refs == 0);
 	j->up->refs--; /* the channels go at the next tick: never inside one of their callbacks */
 	free(j->f.seen);
-	free(j);
+	TAILQ_INSERT_HEAD(&r->free_jobs, j, link);
 }
 
 /* --- answers */
@@ -504,9 +504,14 @@ job_start(struct resolver *r, struct job *j)
 static void
 job_new(struct resolver *r, const struct subject *s, bool good, bool whole, struct waiter *w)
 {
-	struct job *j = calloc(1, sizeof(*j));
+	struct job *j = TAILQ_FIRST(&r->free_jobs);
 
+	if (j != NULL)
+		TAILQ_REMOVE(&r->free_jobs, j, link);
+	else
+		j = malloc(sizeof(*j));
 	BUG_ON(j == NULL);
+	memset(j, 0, sizeof(*j));
 	j->r = r;
 	j->up = r->up;
 	j->f.subject = *s;
@@ -627,6 +632,7 @@ resolver_create(struct event_base *base, const struct resolver_params *params)
 	r->n_buckets = MAX(params->in_flight, 64u);
 	LIST_INIT(&r->upstreams);
 	TAILQ_INIT(&r->jobs);
+	TAILQ_INIT(&r->free_jobs);
 	TAILQ_INIT(&r->hedges);
 	r->in_good_standing = params->in_good_standing;
 	r->standing_arg = params->standing_arg;
@@ -648,6 +654,7 @@ void
 resolver_destroy(struct resolver *r)
 {
 	struct upstream *up;
+	struct job *j;
 
 	if (r == NULL)
 		return;
@@ -655,6 +662,10 @@ resolver_destroy(struct resolver *r)
 	/* ends every question with ARES_EDESTRUCTION, and with the questions their jobs and waiters */
 	while ((up = LIST_FIRST(&r->upstreams)) != NULL)
 		upstream_destroy(up);
+	while ((j = TAILQ_FIRST(&r->free_jobs)) != NULL) {
+		TAILQ_REMOVE(&r->free_jobs, j, link);
+		free(j);
+	}
 	dns_cache_destroy(r->cache);
 	event_free(r->tick);
 	free(r->job_hash);

@@ -76,7 +76,15 @@ enum question_kind {
 	QUESTION_RANDOM
 };
 
+/* A question at one resolver. */
+struct attempt {
+	struct question *q;
+	struct server *server;
+	uint64_t started_us;
+};
+
 struct question {
+	struct attempt first; /* mostly the only one */
 	struct resolver *r;
 	struct upstream *up;
 	struct job *job;
@@ -91,13 +99,7 @@ struct question {
 	unsigned refs;
 	bool done, hedged;
 	TAILQ_ENTRY(question) link; /* while another resolver may be asked besides */
-	char name[DNS_NAME_OCTETS];
-};
-
-struct attempt {
-	struct question *q;
-	struct server *server;
-	uint64_t started_us;
+	char name[];                /* NUL-terminated */
 };
 
 struct resolver {
@@ -109,6 +111,8 @@ struct resolver {
 	uint32_t in_flight_max, n_buckets;
 	LIST_HEAD(job_bucket, job) * job_hash;
 	TAILQ_HEAD(, job) jobs;
+	TAILQ_HEAD(, job)
+	free_jobs; /* as many as were ever under way at once: they are too large to be made each time */
 	struct dns_cache *cache;
 	TAILQ_HEAD(, question) hedges; /* the oldest first */
 	struct siphash_key key;

@@ -7,6 +7,7 @@ how to read the figures.
 import json
 import os
 import re
+import resource
 import shutil
 import statistics
 import subprocess
@@ -45,7 +46,7 @@ class Nsd:
         self.folder = tempfile.mkdtemp(prefix="bench-dns-", dir=os.path.join(self.root, "lab"))
         inside = "/" + os.path.relpath(self.folder, self.root)
         conf = 'server:\n ip-address: 127.0.0.1@%d\n username: ""\n zonesdir: "%s"\n pidfile: "%s/nsd.pid"\n xfrdfile: ""\n zonelistfile: "%s/zone.list"\n' \
-               ' database: ""\n server-count: 1\n verbosity: 0\nremote-control:\n control-enable: no\n' % (PORT, inside, inside, inside)
+               ' database: ""\n server-count: 1\n rrl-ratelimit: 0\n verbosity: 0\nremote-control:\n control-enable: no\n' % (PORT, inside, inside, inside)
         for zone, text in zones().items():
             self.write(zone + ".zone", "$ORIGIN %s.\n" % zone + text)
             conf += 'zone:\n name: "%s"\n zonefile: "%s.zone"\n' % (zone, zone)
@@ -89,8 +90,12 @@ def resolver(prefix, build, seconds, at_a_time):
 
 
 def dnsperf(prefix, path, seconds, at_a_time):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     out = _out(prefix + ["dnsperf", "-s", "127.0.0.1", "-p", str(PORT), "-d", path, "-l", str(seconds), "-c", "1", "-T", "1", "-q", str(at_a_time * QUESTIONS)])
-    return float(re.search(r"Queries per second:\s+([0-9.]+)", out).group(1))
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"questions_per_s": float(re.search(r"Queries per second:\s+([0-9.]+)", out).group(1)),
+            "cpu_us": cpu_s * 1e6 / int(re.search(r"Queries sent:\s+(\d+)", out).group(1))}
 
 
 def where(prefix, build, seconds, at_a_time, folder):
@@ -116,8 +121,10 @@ def measure(name, namespace, build, pairs, seconds, folder):
         "what": RUNS[name],
         "control_questions_per_s": common.spread([f["questions_per_s"] for f in ours]),
         "control_clients_per_s": common.spread([f["clients"] / f["seconds"] for f in ours]),
-        "dnsperf_questions_per_s": common.spread(theirs),
-        "ratio": common.spread([f["questions_per_s"] / t for f, t in zip(ours, theirs)]),
+        "dnsperf_questions_per_s": common.spread([t["questions_per_s"] for t in theirs]),
+        "ratio": common.spread([f["questions_per_s"] / t["questions_per_s"] for f, t in zip(ours, theirs)]),
+        "control_cpu_us_a_question": each("user_s") + each("system_s"),
+        "dnsperf_cpu_us_a_question": statistics.median(t["cpu_us"] for t in theirs),
         "control_user_us_a_question": each("user_s"),
         "control_system_us_a_question": each("system_s"),
         "questions_a_round_of_the_loop": statistics.median(f["questions"] / f["rounds"] for f in ours),
