@@ -563,7 +563,7 @@ relay_in_banner(struct relay *r, uint64_t now_us)
 	relay_greet(r, RELAY_STAGE_EHLO0, "EHLO", r->our_name, now_us);
 }
 
-/* No TLS here: without it go on, or not at all. */
+/* No TLS here: without it go on, or not at all; why NULL: the backend's words tell. */
 static void
 relay_without_tls(struct relay *r, const char *why, uint64_t now_us)
 {
@@ -572,7 +572,8 @@ relay_without_tls(struct relay *r, const char *why, uint64_t now_us)
 		return;
 	}
 	r->stage = RELAY_STAGE_STARTTLS;
-	relay_words_set(r, why);
+	if (why != NULL)
+		relay_words_set(r, why);
 	relay_lose(r, false);
 }
 
@@ -601,7 +602,7 @@ static void
 relay_in_starttls(struct relay *r, uint64_t now_us)
 {
 	if (r->parser.reply.code != 220) {
-		relay_without_tls(r, r->words, now_us);
+		relay_without_tls(r, NULL, now_us);
 		return;
 	}
 	relay_await(r, RELAY_STAGE_TLS, now_us);
