@@ -430,7 +430,8 @@ test_store_holds_512_pairs(void **state)
 	CHECK_EQ("pairs", cert_store_set(e->store)->n_pairs, CERT_PAIRS_MAX);
 	CHECK_TRUE("the last is refused", strstr(row(e, "p0512.pem")->why, "more than 512") != NULL);
 	test_write(e->folder, "a.pem", both, 0600);
-	look_at(e, "a.example", 0, true);
+	look_at(e, "a.example", 0, false);
+	look_at(e, "a.example", 0, false); /* reads what is new alone */
 	CHECK_TRUE("one that came later pushes none out", strstr(row(e, "a.pem")->why, "more than 512") != NULL);
 	free(pem);
 	free(key);
