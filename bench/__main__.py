@@ -18,6 +18,7 @@ bench/README.md says how each figure is taken.
 import argparse
 import json
 import os
+import signal
 import sys
 
 _TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -111,7 +112,12 @@ def main(argv):
     return 1 if failed else 0
 
 
+def ended(*_):
+    raise KeyboardInterrupt  # so that everything is taken down on the way out
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, ended)
     try:
         sys.exit(main(sys.argv[1:]))
     except common.BenchError as error:

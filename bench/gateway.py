@@ -76,11 +76,11 @@ class Processes:
             time.sleep(0.05)
         raise common.BenchError("%s did not say '%s':\n%s" % (name, word, self.output(name)[-3000:]))
 
-    def stop(self, name=None):
+    def stop(self, name=None, number=signal.SIGTERM):
         ending = [(n, p) for n, p in self.running[::-1] if name in (None, n)]
         for _, p in ending:
             if p.poll() is None:
-                p.send_signal(signal.SIGTERM)
+                p.send_signal(number)
         for _, p in ending:
             try:
                 p.wait(20)

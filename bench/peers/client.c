@@ -33,6 +33,7 @@
 #define LINE_OCTETS   72
 #define GIVE_UP_NS    UINT64_C(30000000000)
 #define COMPLAINTS    5
+#define HOLD_NS       UINT64_C(15000000000) /* to open what is to stay open */
 #define SWEEP_NS      UINT64_C(500000000)
 #define START_AT_ONCE 64
 
@@ -360,7 +361,7 @@ run(struct client *c, uint32_t seconds)
 static void
 hold(struct client *c)
 {
-	const uint64_t until = now_ns() + UINT64_C(60000000000);
+	const uint64_t until = now_ns() + HOLD_NS;
 	char word;
 
 	while (c->silent < c->slots && now_ns() < until && c->failed < c->slots) {

@@ -3,6 +3,7 @@
 All servers of a comparison are up at once, each in namespaces, root and control group of its own; rounds alternate between them, so that a
 change of the machine's speed meets all. A server and all it needs has the last CPU, load generator and backend the first. See bench/README.md.
 """
+import subprocess
 import time
 
 from bench import common
@@ -11,7 +12,6 @@ from bench.peers.servers import PEERS
 from lab.netns import LabError
 
 ROUNDS = 5
-IDLE = 1000
 
 RUNS = {
     "postfix-postgrey": "Postfix smtpd asking postgrey; every triplet new: 450 at RCPT",
@@ -38,11 +38,15 @@ def measured_round(peer, seconds):
 def idle_memory(peer):
     """Octets for each session that is open and silent, and how many there were."""
     before = peer.group.memory_octets()
-    process, opened = peer.hold(IDLE)
+    process, opened = peer.hold(peer.idle)
     time.sleep(0.5)
     after = peer.group.memory_octets()
     process.stdin.close()
-    process.wait(30)
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
     return {"sessions": opened, "octets_a_session": round((after - before) / opened) if opened else None}
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -73,6 +74,7 @@ class Peer:
 
     dialogue = "greylist"
     slots = 64
+    idle = 1000  # sessions to hold open for their memory
     sink_rcpt = "250"
     kernel = True
 
@@ -116,10 +118,11 @@ class Peer:
 
     def hold(self, sessions):
         """(process, how many are open): sessions after EHLO that stay until its input is closed."""
-        p = subprocess.Popen(self.command("--template", "idle", "--slots", sessions), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        opened = int(p.stdout.readline().split()[1])
+        p = subprocess.Popen(self.command("--template", "idle", "--slots", sessions), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                             stderr=subprocess.DEVNULL, text=True)
+        words = p.stdout.readline().split()
         self.first += sessions
-        return p, opened
+        return p, int(words[1]) if len(words) == 2 else 0
 
     def stored(self):
         """Octets on disk, None where nothing is kept."""
@@ -130,9 +133,11 @@ class Peer:
         return None
 
     def close(self):
-        for part in (self.tools, self.wires, self.group):
+        if self.tools is not None:  # what holds a root keeps SIGTERM for itself; killed, it takes all inside with it
+            self.tools.stop(number=signal.SIGKILL)
+        for part in (self.wires, self.group):
             if part is not None:
-                (part.stop if part is self.tools else part.close)()
+                part.close()
         if self.tools is not None:
             shutil.rmtree(self.tools.dir, ignore_errors=True)
 
@@ -190,6 +195,7 @@ class Postgrey(Rooted):
     """Postfix smtpd asking postgrey at RCPT."""
 
     slots = 100
+    idle = 100  # a process each, and fewer than default_process_limit: full, Postfix shortens its time-outs
 
     def serve(self):
         db = os.path.join(self.folder, "postgrey")
