@@ -77,7 +77,8 @@ count(const struct relay *r, enum counter which)
 static void
 relay_words_set(struct relay *r, const char *words)
 {
-	snprintf(r->words, sizeof(r->words), "%s", words);
+	if (words != r->words) /* what is kept already stays */
+		snprintf(r->words, sizeof(r->words), "%s", words);
 }
 
 static uint64_t
