@@ -985,6 +985,21 @@ model_close(struct model_conn *c)
 }
 
 void
+model_forge(struct model_host *h, const uint8_t from[16], uint16_t port_from, const uint8_t to[16], uint16_t port_to,
+	uint32_t seq, uint32_t ack, uint8_t flags, uint32_t octets)
+{
+	static const uint8_t text[MODEL_SEG_MAX];
+	struct model_conn c = {
+		.host = h, .port_here = port_from, .port_there = port_to, .server = true, .scale_there = -1
+	};
+
+	memcpy(c.here, from, 16);
+	memcpy(c.there, to, 16);
+	c.irs = ack - 1;
+	say(&c, seq, flags, text, octets);
+}
+
+void
 model_abort(struct model_conn *c)
 {
 	if (c->state == MODEL_OPEN)

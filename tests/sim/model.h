@@ -109,6 +109,9 @@ void model_send(struct model_conn *c, const void *data, size_t octets);
 void model_close(struct model_conn *c);  /* FIN after what was sent */
 void model_abort(struct model_conn *c);  /* RST */
 void model_forget(struct model_conn *c); /* the script is done with it: frees it */
+/* A segment out of nothing, from any address: what an attacker sends. seq and ack as on the wire. */
+void model_forge(struct model_host *h, const uint8_t from[16], uint16_t port_from, const uint8_t to[16],
+	uint16_t port_to, uint32_t seq, uint32_t ack, uint8_t flags, uint32_t octets);
 /* All connections are gone without a word, as when the host lost its power. */
 void model_crash(struct model_host *h);
 

@@ -1,7 +1,7 @@
 /*
  * test_seeds.c - a whole gateway among peers that are not ours, under everything a wire and a night can bring; one world for each seed.
  *
- * usage: test_seeds [--first N] [--count N] [--seed N] [--verbose]
+ * usage: test_seeds [--first N] [--count N] [--seed N] [--attacks] [--verbose]
  *
  * A world: one to three workers; client hosts and two backends that are models (model.h) with habits drawn from the seed; senders that must
  * deliver their messages and come back until they have; a wire that loses, duplicates, reorders, delays, corrupts and changes its MTU with
@@ -10,7 +10,8 @@
  *
  * What must hold, at every step: what tcp_check_invariants() says of each connection; what the models judge of each segment. At every
  * message: 250 is said only for what lies at a backend, octet for octet. At the end: every message was delivered; no connection, session or
- * buffer is left; an idle gateway sleeps and is silent.
+ * buffer is left; an idle gateway sleeps and is silent. With --attacks each seed is a clean wire and one attack after another, and 99 of 100 sessions of the good
+ * clients must succeed.
  */
 #include "tests/sim/model.h"
 
@@ -33,6 +34,7 @@
 #define MESSAGES_MAX 64
 #define BODY_MAX     60000
 #define BUFS         4096
+#define EVIL_HOSTS   4
 #define SECOND       UINT64_C(1000000)
 
 static struct world *current; /* of the handler of SIGABRT */
@@ -46,6 +48,8 @@ struct sender {
 	uint32_t stage, message, messages_end, tries;
 	uint64_t again_us;
 	bool done, half_closes, pipelines;
+	bool one_each; /* a session for each message */
+	uint32_t sessions, failed;
 	char reply[512];
 };
 
@@ -67,7 +71,16 @@ struct trouble {
 	uint32_t kind;
 };
 
+enum attack { A_NONE, A_SYNS, A_ACKS, A_RSTS, A_IDLERS, A_ZERO_WINDOWS, A_ONE_OCTET, A_N };
+
+static const char *const attack_name[] = { "none", "spoofed SYNs", "spoofed ACKs", "RSTs at clients' connections",
+	"connections that say nothing", "peers that never open their window", "one octet a segment" };
+
 struct world {
+	enum attack attack;
+	uint64_t attack_due_us;
+	struct model_host evil[EVIL_HOSTS];
+	uint32_t n_forged;
 	uint64_t rng;
 	struct sim *sim;
 	struct sim_config config;
@@ -288,13 +301,13 @@ sender_reply(struct world *w, struct sender *s, int code)
 		if (w->delivered[s->message] == 0)
 			die("message %u is said to be taken (%s), and lies nowhere", s->message, s->reply);
 		w->accepted[s->message] = true;
-		if (++s->message < s->messages_end) {
+		if (++s->message < s->messages_end && !s->one_each) {
 			sender_mail(s);
 			if (s->pipelines)
 				sender_say(s, "RCPT TO:<alice@example.org>\r\n");
 			return;
 		}
-		s->done = true;
+		s->done = s->message == s->messages_end;
 		sender_say(s, "QUIT\r\n");
 		if (s->half_closes)
 			model_close(s->conn);
@@ -306,6 +319,7 @@ sender_reply(struct world *w, struct sender *s, int code)
 	}
 	if (code < 400 || code > 499)
 		die("stage %u is answered by %s", s->stage, s->reply);
+	s->failed += strstr(s->reply, "Greylisted") == NULL;
 	/* told to come again: by some with QUIT, by some without a word */
 	if (one_in(w, 3)) {
 		sender_drop(w, s, true);
@@ -329,9 +343,11 @@ sender_turn(struct world *w, struct sender *s)
 		s->conn = model_connect(h, s->half_closes != s->pipelines,
 			s->half_closes != s->pipelines ? "2001:db8:0:1::2" : "198.18.0.2", 25);
 		s->stage = S_BANNER;
+		s->sessions++;
 		return;
 	}
 	if (s->conn->state == MODEL_ENDED) {
+		s->failed += s->stage != S_QUIT;
 		sender_drop(w, s, false);
 		return;
 	}
@@ -556,6 +572,78 @@ make_trouble(struct world *w, uint32_t kind)
 	}
 }
 
+/* --- attacks --- */
+
+static bool
+all_done(void *arg)
+{
+	const struct world *w = arg;
+
+	for (uint32_t i = 0; i < w->n_senders; i++)
+		if (!w->sender[i].done || w->sender[i].conn != NULL)
+			return false;
+	return true;
+}
+
+#define ATTACK_EVERY_US 1000 /* a thousand segments a second */
+
+static void
+forge(struct world *w)
+{
+	static const uint8_t gateway[16] = { [10] = 0xff, [11] = 0xff, 198, 18, 0, 2 };
+	uint8_t from[16] = { [10] = 0xff, [11] = 0xff, 11 };
+	const struct sender *s = &w->sender[draw(w, w->n_senders)];
+	uint16_t port = (uint16_t)(1024 + draw(w, 60000));
+
+	from[13] = (uint8_t)draw(w, 256);
+	from[14] = (uint8_t)draw(w, 256);
+	from[15] = (uint8_t)(1 + draw(w, 254));
+	w->n_forged++;
+	if (w->attack == A_SYNS) {
+		model_forge(&w->evil[0], from, port, gateway, 25, draw(w, UINT32_MAX), 0, 2, 0);
+	} else if (w->attack == A_ACKS) {
+		model_forge(&w->evil[0], from, port, gateway, 25, draw(w, UINT32_MAX), draw(w, UINT32_MAX), 16,
+			draw(w, 2) * 100);
+	} else if (s->conn != NULL && !s->conn->v6) {
+		model_forge(&w->evil[0], s->conn->here, s->conn->port_here, gateway, 25, draw(w, UINT32_MAX),
+			draw(w, UINT32_MAX), one_in(w, 2) ? 4 : 20, 0);
+	}
+}
+
+/* As many connections as it can have, opened again when they are taken away. */
+static void
+evil_turn(struct world *w, struct model_host *h)
+{
+	for (uint32_t i = 0; i < MODEL_CONNS_MAX; i++) {
+		struct model_conn *c = &h->conn[i];
+
+		if (c->state == MODEL_ENDED)
+			model_forget(c);
+		else if (c->state == MODEL_OPEN && c->eof && one_in(w, 50))
+			model_abort(c);
+		if (c->state != MODEL_FREE || !one_in(w, 20))
+			continue;
+		c = model_connect(h, false, "198.18.0.2", 25);
+		for (uint32_t k = 0; c != NULL && w->attack == A_ONE_OCTET && k < 300; k++)
+			model_send(c, "NOOP\r\n", 6);
+	}
+}
+
+static void
+attack_turn(struct world *w)
+{
+	if (w->attack == A_NONE || sim_now_us(w->sim) < w->attack_due_us || all_done(w))
+		return;
+	if (w->attack <= A_RSTS) {
+		forge(w);
+		w->attack_due_us = sim_now_us(w->sim) + ATTACK_EVERY_US;
+		return;
+	}
+	for (uint32_t i = 0; i < EVIL_HOSTS; i++)
+		evil_turn(w, &w->evil[i]);
+	w->attack_due_us = sim_now_us(w->sim) + 50 * ATTACK_EVERY_US;
+}
+
 /* --- the world --- */
 
 static void
@@ -578,6 +666,7 @@ step(struct sim *sim, void *arg)
 		backend_turn(w, &w->backend[i]);
 	if (now_us >= w->control_until_us)
 		fake_control_step(&w->control);
+	attack_turn(w);
 	while (w->n_troubles > 0 && w->trouble[w->n_troubles - 1].at_us <= now_us)
 		make_trouble(w, w->trouble[--w->n_troubles].kind);
 	if (w->calm_us != 0 && now_us >= w->calm_us) {
@@ -609,6 +698,7 @@ world_conf(struct world *w, uint32_t n_workers)
 	c->conf.errors_max = 1000;
 	c->conf.messages_max = 1000;
 	c->conf.known_clients_relay = 0;
+	c->conf.client_sessions_max = 20;
 	c->client_allow = one_in(w, 2) ? "198.18.0.0/24" : NULL;
 	c->backend[1] = c->backend[0];
 	snprintf(c->backend[1].name, sizeof(c->backend[1].name), "mta-2");
@@ -620,7 +710,7 @@ world_conf(struct world *w, uint32_t n_workers)
 }
 
 static void
-world_start(struct world *w, uint64_t seed)
+world_start(struct world *w, uint64_t seed, bool attacked)
 {
 	struct sim_conf conf = { .seed = seed, .n_bufs = BUFS };
 	uint32_t n_senders;
@@ -630,6 +720,8 @@ world_start(struct world *w, uint64_t seed)
 	draw(w, 2);
 	conf.n_workers = 1 + draw(w, 3);
 	world_conf(w, conf.n_workers);
+	if (attacked)
+		w->config.conf.sessions = 256; /* the limit of an address is what keeps room for others */
 	conf.wire = (struct sim_wire){ .delay_us = 500 };
 	conf.parts = sim_conf_parts(&w->config);
 	w->sim = sim_create(&conf);
@@ -680,17 +772,6 @@ world_start(struct world *w, uint64_t seed)
 	sim_on_step(w->sim, step, w);
 }
 
-static bool
-all_done(void *arg)
-{
-	const struct world *w = arg;
-
-	for (uint32_t i = 0; i < w->n_senders; i++)
-		if (!w->sender[i].done || w->sender[i].conn != NULL)
-			return false;
-	return true;
-}
-
 static uint32_t
 connections(const struct world *w)
 {
@@ -699,6 +780,66 @@ connections(const struct world *w)
 	for (uint32_t i = 0; i < w->config.conf.workers; i++)
 		n += tcp_n_conns(sim_worker(w->sim, i)->tcp);
 	return n;
+}
+
+/* An attacked world: good clients on a clean wire, who stand on no list, against one kind of attack. */
+static void
+attack_start(struct world *w, enum attack attack, uint64_t seed)
+{
+	w->attack = attack;
+	w->n_troubles = 0;
+	w->n_messages = 0;
+	w->n_senders = MIN(w->n_senders, 8u);
+	*sim_wire_of(w->sim) = (struct sim_wire){ .delay_us = 1000 };
+	for (uint32_t i = 0; i < w->n_senders; i++) {
+		struct sender *s = &w->sender[i];
+
+		s->one_each = true;
+		s->message = w->n_messages;
+		w->n_messages += MESSAGES_MAX / w->n_senders;
+		s->messages_end = w->n_messages;
+	}
+	for (uint32_t i = 0; i < EVIL_HOSTS; i++) {
+		char ip4[32], ip6[48];
+		struct model_habits *b = &w->evil[i].habits;
+
+		snprintf(ip4, sizeof(ip4), "198.18.0.%u", 200 + i);
+		snprintf(ip6, sizeof(ip6), "2001:db8:0:1::%u", 200 + i);
+		model_host_init(&w->evil[i], w->sim, 0, ip4, ip6, seed * 1000 + i);
+		if (attack == A_ZERO_WINDOWS)
+			b->window = 0;
+		if (attack == A_ONE_OCTET)
+			b->seg_max = 1;
+	}
+	for (uint32_t i = 0; i < w->n_clients; i++)
+		w->client[i].habits = w->evil[0].habits.window == 0 || attack == A_ONE_OCTET
+		                              ? (struct model_habits){ .mss = 1400,
+							.ts = true,
+							.sack = true,
+							.wscale = 5,
+							.window = 65535,
+							.seg_max = 1400,
+							.rto_us = 400000 }
+		                              : w->evil[0].habits;
+}
+
+static void
+attack_judge(struct world *w)
+{
+	uint32_t sessions = 0, failed = 0;
+
+	for (uint32_t i = 0; i < w->n_senders; i++) {
+		sessions += w->sender[i].sessions;
+		failed += w->sender[i].failed;
+	}
+	printf("%s: %u sessions of good clients, %u failed; %u segments forged\n", attack_name[w->attack], sessions,
+		failed, w->n_forged);
+	if (failed * 100 > sessions)
+		die("more than one in a hundred of the good clients' sessions failed");
+	for (uint32_t i = 0; i < EVIL_HOSTS; i++) {
+		model_crash(&w->evil[i]);
+		model_host_fini(&w->evil[i]);
+	}
 }
 
 static void
@@ -714,6 +855,8 @@ world_end(struct world *w)
 					w->sender[i].stage, w->sender[i].message, w->sender[i].tries,
 					w->sender[i].reply);
 	}
+	if (w->attack != A_NONE)
+		attack_judge(w);
 	for (uint32_t i = 0; i < w->n_messages; i++)
 		if (!w->accepted[i] || w->delivered[i] == 0)
 			die("message %u: accepted %d, delivered %u", i, w->accepted[i], w->delivered[i]);
@@ -750,12 +893,15 @@ main(int argc, char **argv)
 {
 	static struct world w;
 	uint64_t first = 1, count = 20, messages = 0;
+	bool attacks = false;
 
 	program = argv[0];
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	for (int i = 1; i < argc; i++) {
 		if (strcmp(argv[i], "--verbose") == 0) {
 			verbose = true;
+		} else if (strcmp(argv[i], "--attacks") == 0) {
+			attacks = true;
 		} else if (i + 1 < argc && strcmp(argv[i], "--first") == 0) {
 			first = strtoull(argv[++i], NULL, 10);
 		} else if (i + 1 < argc && strcmp(argv[i], "--count") == 0) {
@@ -764,7 +910,8 @@ main(int argc, char **argv)
 			first = strtoull(argv[++i], NULL, 10);
 			count = 1;
 		} else {
-			fprintf(stderr, "usage: %s [--first N] [--count N] [--seed N] [--verbose]\n", argv[0]);
+			fprintf(stderr, "usage: %s [--first N] [--count N] [--seed N] [--attacks] [--verbose]\n",
+				argv[0]);
 			return 2;
 		}
 	}
@@ -775,9 +922,13 @@ main(int argc, char **argv)
 	current = &w;
 	for (uint64_t seed = first; seed < first + count; seed++) {
 		current_seed = seed;
-		world_start(&w, seed);
-		world_end(&w);
-		messages += w.n_messages;
+		for (enum attack a = attacks ? A_SYNS : A_NONE; a < (attacks ? A_N : A_SYNS); a++) {
+			world_start(&w, seed, attacks);
+			if (attacks)
+				attack_start(&w, a, seed);
+			world_end(&w);
+			messages += w.n_messages;
+		}
 	}
 	printf("%llu worlds, %llu messages, all delivered\n", (unsigned long long)count, (unsigned long long)messages);
 	return 0;
