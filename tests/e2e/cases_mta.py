@@ -2,6 +2,7 @@
 clients; and observe mode, under which the backend gets what direct delivery gives. ./dev interop does more of this."""
 import json
 import random
+import ssl
 
 from interop import corpus
 from lab import addresses as a
@@ -26,6 +27,19 @@ def smuggling(t):
     t.wait("the MTA's log", lambda: len(accepted.read()[0]) >= len(rows), 10)
     t.equal("at Postfix", corpus.judge(rows, *accepted.read()), [])
     t.note("%d strings, seed %d" % (len(rows), t.seed))
+
+
+@case("the smuggling corpus at Postfix under STARTTLS: a cut is a record's border, and nothing else changes",
+      variants=("packet", "sanitized"), families=(6,))
+def smuggling_under_tls(t):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    rows = corpus.sample(CORPUS_STRINGS, t.seed + 1)
+    accepted = corpus.Accepted("postfix", t.lab.path("log", "mta.log"))
+    t.equal("replies", corpus.through(t.lab, rows, a.SMTP_PORT, "x@" + a.CORPUS_DOMAIN,
+                                      [t.allowed(110 + n) for n in range(4)], tls=context), [])
+    t.wait("the MTA's log", lambda: len(accepted.read()[0]) >= len(rows), 10)
+    t.equal("at Postfix", corpus.judge(rows, *accepted.read()), [])
 
 
 @case("the same strings said to Postfix directly do smuggle: the corpus can fail", variants=("packet",), families=(4,))

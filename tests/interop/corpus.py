@@ -87,10 +87,12 @@ class Accepted:
         return ([int(n) for kind, n in found if kind == b"c"], [int(n) for kind, n in found if kind == b"s"])
 
 
-def _session(lab, source, port, recipient, rows, failures, pace_s):
-    """Rows through one session of the gateway; any reply that is not due is a failure."""
+def _session(lab, source, port, recipient, rows, failures, pace_s, tls):
+    """Rows through one session of the gateway; any reply that is not due is a failure. tls: a context, for STARTTLS first."""
     with Session(lab, source, port=port, wait_s=60) as s:
         s.open()
+        if tls:
+            s.starttls(tls)
         for number, string in rows:
             s.send(("MAIL FROM:<c%d@corpus.example>\r\nRCPT TO:<%s>\r\nDATA\r\n" % (number, recipient)).encode())
             codes = [s.reply() for _ in range(3)]
@@ -112,8 +114,8 @@ def _session(lab, source, port, recipient, rows, failures, pace_s):
             failures.append("after %r: %s instead of the end" % (rows[-1][1], reply))
 
 
-def through(lab, rows, port, recipient, sources, at_once=4, pace_s=0):
-    """All rows through the gateway, some sessions at once; answers failures (sentences)."""
+def through(lab, rows, port, recipient, sources, at_once=4, pace_s=0, tls=None):
+    """All rows through the gateway, some sessions at once; answers failures (sentences). Under TLS a cut is a record's border, too."""
     failures, lock = [], threading.Lock()
     batches = iter([rows[n:n + PER_SESSION] for n in range(0, len(rows), PER_SESSION)])
 
@@ -124,7 +126,7 @@ def through(lab, rows, port, recipient, sources, at_once=4, pace_s=0):
             if batch is None or len(failures) > 20:
                 return
             try:
-                _session(lab, source, port, recipient, batch, failures, pace_s)
+                _session(lab, source, port, recipient, batch, failures, pace_s, tls)
             except Exception as error:
                 failures.append("%s: %s" % (type(error).__name__, error))
     threads = [threading.Thread(target=work, args=(source,)) for source in sources[:at_once]]
