@@ -299,7 +299,7 @@ class Greyline(Peer):
         return self._database().get("used_octets")
 
     def kept(self):
-        return self._database().get("tables", {}).get("entries")
+        return self._database().get("tables", {}).get("names")  # one for each triplet; entries hold pairs and clients besides
 
     def close(self):
         gateway = getattr(self, "gateway", None)
