@@ -130,12 +130,12 @@ siphash_final(struct siphash_state *s)
 	return sip_finish(*s);
 }
 
-uint64_t
-siphash(const struct siphash_key *key, const void *data, size_t len_octets)
+/* All of data behind what s holds already, n_before octets, a whole number of words. */
+static inline uint64_t
+sip_rest(struct siphash_state s, uint32_t n_before, const void *data, size_t len_octets)
 {
 	const uint8_t *p = data;
-	const uint64_t octets = len_octets;
-	struct siphash_state s = sip_start(key);
+	const size_t octets = len_octets;
 
 	for (; len_octets >= 8; p += 8, len_octets -= 8) {
 		uint64_t m;
@@ -144,6 +144,32 @@ siphash(const struct siphash_key *key, const void *data, size_t len_octets)
 		sip_block(&s, m);
 	}
 	s.tail = load_tail(p, len_octets);
-	s.n_octets = (uint32_t)octets;
+	s.n_octets = n_before + (uint32_t)octets;
+	return sip_finish(s);
+}
+
+uint64_t
+siphash(const struct siphash_key *key, const void *data, size_t len_octets)
+{
+	return sip_rest(sip_start(key), 0, data, len_octets);
+}
+
+uint64_t
+siphash_word_and(const struct siphash_key *key, uint64_t word, const void *data, size_t len_octets)
+{
+	struct siphash_state s = sip_start(key);
+
+	sip_block(&s, word);
+	return sip_rest(s, sizeof(word), data, len_octets);
+}
+
+uint64_t
+siphash_12(const struct siphash_key *key, uint64_t first, uint32_t last)
+{
+	struct siphash_state s = sip_start(key);
+
+	sip_block(&s, first);
+	s.tail = last;
+	s.n_octets = 12;
 	return sip_finish(s);
 }

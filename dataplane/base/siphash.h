@@ -15,6 +15,11 @@ struct siphash_key {
 };
 
 uint64_t siphash(const struct siphash_key *key, const void *data, size_t len_octets);
+/* Of word (its octets as they lie in memory) and data behind it: what begins with a number of ours needs no copy. */
+uint64_t siphash_word_and(const struct siphash_key *key, uint64_t word, const void *data, size_t len_octets);
+
+/* Of 12 octets, as they lie in memory: eight and four. What is hashed for each segment. */
+uint64_t siphash_12(const struct siphash_key *key, uint64_t first, uint32_t last);
 
 /* For input that comes in pieces. */
 struct siphash_state {

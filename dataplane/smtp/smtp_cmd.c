@@ -9,11 +9,14 @@
 #include <string.h>
 
 #include "dataplane/base/bug.h"
+#include "dataplane/base/text.h"
 #include "dataplane/smtp/smtp_auth.h"
 #include "dataplane/smtp/smtp_path.h"
 
 #define ST(name) (1u << SMTP_ST_##name)
 #define ST_ANY   (ST(GREETED) | ST(READY) | ST(MAIL) | ST(RCPT) | ST(CHUNK))
+
+#define EHLO_LINE_MAX_OCTETS 32 /* of a keyword's line: "250-SIZE 18446744073709551615" is the longest */
 
 /* RCPT commands of one transaction that are answered one by one, whatever became of them: a bound for who only probes names. */
 #define RCPTS_TRIED_FACTOR 10
@@ -91,18 +94,14 @@ apply_helo(struct smtp_session *s, const struct smtp_env *env, struct smtp_str a
 	smtp_say(s, 250, NULL, env->conf->hostname);
 }
 
-/* "250-WORD CRLF", or with a blank for the last. By hand: eight lines a session through printf cost more than the command itself. */
-static void
-ehlo_line(struct smtp_session *s, char separator, const char *word)
+/* "250-WORD CRLF"; gives the end. By hand: eight lines a session through printf cost more than the command itself. */
+static char *
+put_line(char *at, const char *word, size_t n)
 {
-	char line[SMTP_REPLY_LINE_MAX_OCTETS];
-	const uint32_t n = (uint32_t)MIN(strlen(word), sizeof(line) - 6);
-
-	memcpy(line, "250", 3);
-	line[3] = separator;
-	memcpy(line + 4, word, n);
-	memcpy(line + 4 + n, "\r\n", 2);
-	smtp_say_raw(s, line, n + 6);
+	memcpy(at, "250-", 4);
+	memcpy(at + 4, word, n);
+	memcpy(at + 4 + n, "\r\n", 2);
+	return at + 4 + n + 2;
 }
 
 /* Not in the clear where there is TLS to be had (RFC 4954 section 4). */
@@ -117,41 +116,56 @@ apply_ehlo(struct smtp_session *s, const struct smtp_env *env, struct smtp_str a
 {
 	static const struct {
 		uint32_t ext;
-		const char *keyword;
+		uint8_t octets;
+		char keyword[24];
 	} offers[] = {
-		{ EXT_8BITMIME, "8BITMIME" },
-		{ EXT_ENHANCEDSTATUSCODES, "ENHANCEDSTATUSCODES" },
-		{ EXT_DSN, "DSN" },
-		{ EXT_SMTPUTF8, "SMTPUTF8" },
-		{ EXT_CHUNKING, "CHUNKING" },
-		{ EXT_CHUNKING | EXT_BINARYMIME, "BINARYMIME" },
+#define OFFER(ext, keyword) { ext, sizeof(keyword) - 1, keyword }
+		OFFER(EXT_8BITMIME, "8BITMIME"),
+		OFFER(EXT_ENHANCEDSTATUSCODES, "ENHANCEDSTATUSCODES"),
+		OFFER(EXT_DSN, "DSN"),
+		OFFER(EXT_SMTPUTF8, "SMTPUTF8"),
+		OFFER(EXT_CHUNKING, "CHUNKING"),
+		OFFER(EXT_CHUNKING | EXT_BINARYMIME, "BINARYMIME"),
+#undef OFFER
 	};
-	const char *keyword[ARRAY_LEN(offers) + 4];
-	char size[32], auth[4 + SMTP_AUTH_NAMES_MAX_OCTETS];
-	uint32_t n = 0;
+	static const char pipelining[] = "PIPELINING", starttls[] = "STARTTLS", size[] = "SIZE ";
+	char text[CONF_HOST_OCTETS + 6 + (ARRAY_LEN(offers) + 3) * EHLO_LINE_MAX_OCTETS + SMTP_AUTH_NAMES_MAX_OCTETS +
+		  16],
+		*at, *last;
 
 	take_helo(s, args, true);
 	s->offered = (env->ext & ~(uint32_t)EXT_SIZE) | (env->size_octets > 0 ? EXT_SIZE : 0);
-	keyword[n++] = "PIPELINING";
+	last = put_line(text, env->conf->hostname, strnlen(env->conf->hostname, CONF_HOST_OCTETS - 1));
+	at = put_line(last, pipelining, sizeof(pipelining) - 1);
 	if (env->size_octets > 0) {
-		snprintf(size, sizeof(size), "SIZE %llu", (unsigned long long)env->size_octets);
-		keyword[n++] = size;
+		char value[sizeof(size) + TEXT_NUMBER_OCTETS];
+
+		last = at;
+		memcpy(value, size, sizeof(size) - 1);
+		at = put_line(at, value, (size_t)(text_put_number(value + sizeof(size) - 1, env->size_octets) - value));
 	}
 	s->offered_tls = env->starttls && !s->tls;
-	if (s->offered_tls)
-		keyword[n++] = "STARTTLS";
-	for (uint32_t i = 0; i < ARRAY_LEN(offers); i++)
-		if ((env->ext & offers[i].ext) == offers[i].ext)
-			keyword[n++] = offers[i].keyword;
+	if (s->offered_tls) {
+		last = at;
+		at = put_line(at, starttls, sizeof(starttls) - 1);
+	}
+	for (uint32_t i = 0; i < ARRAY_LEN(offers); i++) {
+		if ((env->ext & offers[i].ext) != offers[i].ext)
+			continue;
+		last = at;
+		at = put_line(at, offers[i].keyword, offers[i].octets);
+	}
 	if (auth_offered(s, env)) {
+		char auth[4 + SMTP_AUTH_NAMES_MAX_OCTETS];
+
 		memcpy(auth, "AUTH", 4);
 		smtp_auth_names(env->auth, auth + 4);
-		keyword[n++] = auth;
+		last = at;
+		at = put_line(at, auth, strlen(auth));
 		s->offered |= EXT_AUTH;
 	}
-	ehlo_line(s, '-', env->conf->hostname);
-	for (uint32_t i = 0; i < n; i++)
-		ehlo_line(s, i + 1 < n ? '-' : ' ', keyword[i]);
+	last[3] = ' ';
+	smtp_say_raw(s, text, (uint32_t)(at - text));
 }
 
 /*
@@ -775,8 +789,9 @@ smtp_cmd_find(struct smtp_str line, struct smtp_str *args)
 	while (args->len_octets > 0 &&
 		(args->ptr[args->len_octets - 1] == ' ' || args->ptr[args->len_octets - 1] == '\t'))
 		args->len_octets--;
-	for (uint32_t i = 0; i < ARRAY_LEN(commands); i++)
-		if (smtp_str_is(verb, commands[i].name))
+	for (uint32_t i = 0; n > 0 && i < ARRAY_LEN(commands); i++)
+		if (((uint8_t)verb.ptr[0] | 0x20) == ((uint8_t)commands[i].name[0] | 0x20) &&
+			smtp_str_is(verb, commands[i].name))
 			return &commands[i];
 	return NULL;
 }

@@ -8,11 +8,25 @@
 #include <string.h>
 
 #include "dataplane/base/bug.h"
+#include "dataplane/base/text.h"
 
 void
 smtp_line_init(struct smtp_line *l)
 {
 	l->len_octets = 0;
+}
+
+/* Control octets other than the tab. */
+static bool
+has_noise(const char *text, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		const uint8_t c = (uint8_t)text[i];
+
+		if ((c < 0x20 && c != '\t') || c == 0x7f)
+			return true;
+	}
+	return false;
 }
 
 /* Judges a whole line, its LF included. */
@@ -22,12 +36,8 @@ line_judge(const char *text, uint32_t len_octets, struct smtp_str *out)
 	if (len_octets < 2 || text[len_octets - 2] != '\r')
 		return SMTP_LINE_BARE_LF;
 	len_octets -= 2;
-	for (uint32_t i = 0; i < len_octets; i++) {
-		const uint8_t c = (uint8_t)text[i];
-
-		if ((c < 0x20 && c != '\t') || c == 0x7f)
-			return SMTP_LINE_NOISE;
-	}
+	if ((text_kinds(text, len_octets) & TEXT_CONTROL) != 0 && has_noise(text, len_octets))
+		return SMTP_LINE_NOISE;
 	*out = (struct smtp_str){ .ptr = text, .len_octets = len_octets };
 	return SMTP_LINE_DONE;
 }

@@ -12,11 +12,13 @@
 static bool
 literal_parse(const char *helo, struct ip_addr *out)
 {
-	const size_t n = strlen(helo);
 	char text[IP_ADDR_TEXT_MAX_OCTETS + 1];
-	size_t skip = 1;
+	size_t n, skip = 1;
 
-	if (n < 3 || helo[0] != '[' || helo[n - 1] != ']')
+	if (helo[0] != '[')
+		return false;
+	n = strlen(helo);
+	if (n < 3 || helo[n - 1] != ']')
 		return false;
 	if (strncasecmp(helo + 1, "IPv6:", 5) == 0)
 		skip = 6;
@@ -69,6 +71,18 @@ is_our_name(const char *helo, const char *our_name)
 	       (helo[n] == '\0' || (helo[n] == '.' && helo[n + 1] == '\0'));
 }
 
+/* An address without brackets: with a colon, or with a digit as its last octet. Most names are told from one by that. */
+static bool
+bare_address_is(const char *helo, const struct ip_addr *addr)
+{
+	const char last = helo[strlen(helo) - 1];
+	struct ip_addr bare;
+
+	if ((last < '0' || last > '9') && strchr(helo, ':') == NULL)
+		return false;
+	return ip_addr_parse(helo, &bare) == 0 && ip_addr_equal(&bare, addr);
+}
+
 uint32_t
 smtp_helo_faults(const char *helo, const struct ip_addr *client, const char *our_name, const struct ip_addr *our_addr)
 {
@@ -86,7 +100,7 @@ smtp_helo_faults(const char *helo, const struct ip_addr *client, const char *our
 	}
 	if (!is_full_name(helo))
 		faults |= MANNER_HELO_SYNTAX;
-	if (is_our_name(helo, our_name) || (ip_addr_parse(helo, &literal) == 0 && ip_addr_equal(&literal, our_addr)))
+	if (is_our_name(helo, our_name) || bare_address_is(helo, our_addr))
 		faults |= MANNER_HELO_OURS;
 	return faults;
 }

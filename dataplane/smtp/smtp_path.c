@@ -10,6 +10,7 @@
 
 #include "dataplane/base/addr.h"
 #include "dataplane/base/bug.h"
+#include "dataplane/base/text.h"
 
 struct cursor {
 	const char *p, *end;
@@ -42,17 +43,46 @@ is_alnum(uint8_t c)
 	return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-/* atext of RFC 5322 section 3.2.3, UTF-8 beyond ASCII (RFC 6531 section 3.3), and the dot. */
-static bool
-is_local(uint8_t c)
-{
-	return is_alnum(c) || c >= 0x80 || (c != 0 && strchr("!#$%&'*+-/=?^_`{|}~.", c) != NULL);
-}
+#define LOCAL  1 /* atext of RFC 5322 section 3.2.3, UTF-8 beyond ASCII (RFC 6531 section 3.3), and the dot */
+#define DOMAIN 2
 
-static bool
-is_domain(uint8_t c)
+/* What an octet may stand in: every octet of every address is looked up here. */
+static const uint8_t octet_class[256] = {
+	['0' ... '9'] = LOCAL | DOMAIN,
+	['A' ... 'Z'] = LOCAL | DOMAIN,
+	['a' ... 'z'] = LOCAL | DOMAIN,
+	[0x80 ... 0xff] = LOCAL | DOMAIN,
+	['-'] = LOCAL | DOMAIN,
+	['_'] = LOCAL | DOMAIN,
+	['!'] = LOCAL,
+	['#'] = LOCAL,
+	['$'] = LOCAL,
+	['%'] = LOCAL,
+	['&'] = LOCAL,
+	['\''] = LOCAL,
+	['*'] = LOCAL,
+	['+'] = LOCAL,
+	['/'] = LOCAL,
+	['='] = LOCAL,
+	['?'] = LOCAL,
+	['^'] = LOCAL,
+	['`'] = LOCAL,
+	['{'] = LOCAL,
+	['|'] = LOCAL,
+	['}'] = LOCAL,
+	['~'] = LOCAL,
+	['.'] = LOCAL,
+};
+
+/* Moves over all octets of that class. */
+static void
+skip_class(struct cursor *c, uint8_t class)
 {
-	return is_alnum(c) || c >= 0x80 || c == '-' || c == '_';
+	const char *p = c->p;
+
+	while (p < c->end && (octet_class[(uint8_t)*p] & class) != 0)
+		p++;
+	c->p = p;
 }
 
 /* "Quoted-string" of section 4.1.2, its quotes included. */
@@ -84,8 +114,7 @@ parse_local(struct cursor *c)
 
 	if (peek(c) == '"')
 		return parse_quoted(c);
-	while (is_local(peek(c)))
-		c->p++;
+	skip_class(c, LOCAL);
 	return c->p > start;
 }
 
@@ -126,8 +155,7 @@ parse_domain(struct cursor *c)
 	for (;;) {
 		const char *label = c->p;
 
-		while (is_domain(peek(c)))
-			c->p++;
+		skip_class(c, DOMAIN);
 		if (c->p == label || c->p - label > 63)
 			return false;
 		if (!eat(c, '.'))
@@ -184,15 +212,15 @@ static enum smtp_path_result
 path_take(const char *start, const char *domain, const char *end, struct smtp_path *out)
 {
 	const uint32_t n = (uint32_t)(end - start);
+	bool has_8bit;
 
 	if (n > SMTP_PATH_MAX_OCTETS || (domain != NULL && end - domain > SMTP_DOMAIN_MAX_OCTETS))
 		return SMTP_PATH_TOO_LONG;
-	if (!is_utf8(start, n))
+	has_8bit = (text_kinds(start, n) & TEXT_8BIT) != 0;
+	if (has_8bit && !is_utf8(start, n))
 		return SMTP_PATH_NOT_UTF8;
 	out->len_octets = (uint16_t)n;
-	out->has_8bit = false;
-	for (uint32_t i = 0; i < n; i++)
-		out->has_8bit |= (uint8_t)start[i] >= 0x80;
+	out->has_8bit = has_8bit;
 	if (n > 0)
 		memcpy(out->text, start, n);
 	out->text[n] = '\0';

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "dataplane/base/bug.h"
+#include "dataplane/base/text.h"
 
 static bool
 is_printable(char c)
@@ -25,7 +26,7 @@ smtp_reply_set(struct smtp_reply *r, uint16_t code, const char *enhanced, const 
 {
 	const uint32_t max = SMTP_REPLY_LINE_MAX_OCTETS - 2;
 	const bool has_enhanced = enhanced != NULL && enhanced[0] != '\0';
-	uint32_t n;
+	uint32_t n, n_text;
 
 	BUG_ON(code < 200 || code > 599);
 	r->text[0] = (char)('0' + code / 100);
@@ -39,8 +40,12 @@ smtp_reply_set(struct smtp_reply *r, uint16_t code, const char *enhanced, const 
 		if (text[0] != '\0')
 			r->text[n++] = ' ';
 	}
-	for (; *text != '\0' && n < max; text++)
-		r->text[n++] = is_printable(*text) ? *text : '?';
+	n_text = (uint32_t)MIN(strlen(text), max - n);
+	memcpy(r->text + n, text, n_text);
+	if (text_kinds(text, n_text) != 0)
+		for (uint32_t i = n; i < n + n_text; i++)
+			r->text[i] = is_printable(r->text[i]) ? r->text[i] : '?';
+	n += n_text;
 	memcpy(r->text + n, "\r\n", 3);
 	r->code = code;
 	r->len_octets = (uint16_t)(n + 2);

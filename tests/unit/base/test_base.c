@@ -9,6 +9,7 @@
 #include "dataplane/base/octets.h"
 #include "dataplane/base/seq.h"
 #include "dataplane/base/siphash.h"
+#include "dataplane/base/text.h"
 #include "tests/check.h"
 
 /* The paper's appendix A has the one of 15 octets; the others are of the authors' reference code. */
@@ -191,10 +192,96 @@ test_counters_have_names_of_their_own(void **state)
 	CHECK_EQ("counted", counter_read(&c, CTR_tcp_in_segs), 5);
 }
 
+/* Every octet at every place of every length up to three words, against a look at each octet. */
+static void
+test_text_kinds_sees_each_octet_at_each_place(void **state)
+{
+	char text[24];
+
+	(void)state;
+	for (uint32_t n = 0; n <= sizeof(text); n++) {
+		memset(text, 'a', sizeof(text));
+		CHECK_EQ("plain", text_kinds(text, n), 0);
+		for (uint32_t at = 0; at < n; at++) {
+			for (unsigned c = 0; c < 256; c++) {
+				const unsigned want =
+					(c < 0x20 || c == 0x7f ? TEXT_CONTROL : 0) | (c > 0x7f ? TEXT_8BIT : 0);
+
+				text[at] = (char)c;
+				if (text_kinds(text, n) != want) {
+					print_error("octet %u at %u of %u\n", c, at, n);
+					CHECK_EQ("kinds", text_kinds(text, n), want);
+				}
+			}
+			text[at] = at % 2 == 0 ? '~' : ' '; /* neighbours at both ends of what is printable */
+		}
+	}
+	memset(text, 0x01, sizeof(text));
+	text[3] = (char)0x80;
+	CHECK_EQ("both", text_kinds(text, 8), TEXT_CONTROL | TEXT_8BIT);
+}
+
+static void
+test_text_fold_folds_capitals_alone(void **state)
+{
+	(void)state;
+	for (uint32_t n = 0; n < 20; n++) {
+		for (unsigned c = 0; c < 128; c++) {
+			char in[20], out[21];
+
+			memset(in, 'Q', sizeof(in));
+			memset(out, '!', sizeof(out));
+			in[n / 2] = (char)c;
+			text_fold(out, in, n);
+			for (uint32_t i = 0; i < n; i++)
+				CHECK_EQ("folded", out[i], in[i] >= 'A' && in[i] <= 'Z' ? in[i] + 32 : in[i]);
+			CHECK_EQ("nothing behind", out[n], '!');
+		}
+	}
+}
+
+static void
+test_text_put_number_writes_decimals(void **state)
+{
+	static const struct {
+		uint64_t number;
+		const char *want;
+	} rows[] = { { 0, "0" }, { 9, "9" }, { 10, "10" }, { 240, "240" }, { UINT64_MAX, "18446744073709551615" } };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		char out[TEXT_NUMBER_OCTETS + 1], *end = text_put_number(out, rows[i].number);
+
+		*end = '\0';
+		assert_string_equal(out, rows[i].want);
+	}
+}
+
+static void
+test_siphash_word_and_is_siphash_of_both(void **state)
+{
+	const struct siphash_key key = { 0x0706050403020100, 0x0f0e0d0c0b0a0908 };
+	uint8_t all[40];
+
+	(void)state;
+	for (uint8_t i = 0; i < sizeof(all); i++)
+		all[i] = (uint8_t)(i * 7 + 1);
+	for (size_t n = 0; n + 8 <= sizeof(all); n++) {
+		uint64_t word;
+
+		memcpy(&word, all, 8);
+		assert_true(siphash_word_and(&key, word, all + 8, n) == siphash(&key, all, n + 8));
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_text_kinds_sees_each_octet_at_each_place),
+		cmocka_unit_test(test_text_fold_folds_capitals_alone),
+		cmocka_unit_test(test_text_put_number_writes_decimals),
+		cmocka_unit_test(test_siphash_word_and_is_siphash_of_both),
 		cmocka_unit_test(test_siphash_vectors),
 		cmocka_unit_test(test_octets_failure_sticks),
 		cmocka_unit_test(test_octets_stores_are_big_endian),

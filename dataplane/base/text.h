@@ -1,0 +1,83 @@
+/*
+ * text.h - what a text holds, eight octets at a time.
+ *
+ * Pure:   octets.
+ * Source: the sums and masks by which a word's octets are compared all at once: H. S. Warren, "Hacker's Delight", section 6-1.
+ */
+#ifndef GREYLINE_BASE_TEXT_H
+#define GREYLINE_BASE_TEXT_H
+
+#include <stdint.h>
+#include <string.h>
+
+#define TEXT_CONTROL 1u /* an octet below 0x20, or 0x7f */
+#define TEXT_8BIT    2u /* one above 0x7f */
+
+#define TEXT_EACH(octet) (UINT64_C(0x0101010101010101) * (octet))
+
+/* TEXT_CONTROL and TEXT_8BIT of the octets of one word. */
+static inline unsigned
+text_kinds_of_word(uint64_t w)
+{
+	const uint64_t high = TEXT_EACH(0x80), is_del = w ^ TEXT_EACH(0x7f);
+	/* exact about whether there is one, which is all that is asked: a borrow only leaves an octet that is one */
+	const uint64_t control = (w - TEXT_EACH(0x20)) & ~w, del = (is_del - TEXT_EACH(1)) & ~is_del;
+
+	return (((control | del) & high) != 0 ? TEXT_CONTROL : 0) | ((w & high) != 0 ? TEXT_8BIT : 0);
+}
+
+/* What the n octets at text hold: 0 is printable ASCII alone. */
+static inline unsigned
+text_kinds(const void *text, uint32_t n)
+{
+	const char *p = text, *end = p + n;
+	unsigned kinds = 0;
+	uint64_t w = TEXT_EACH(' ');
+
+	for (; end - p >= 8; p += 8) {
+		memcpy(&w, p, 8);
+		kinds |= text_kinds_of_word(w);
+	}
+	if (p == end)
+		return kinds;
+	if (n >= 8) /* some of them a second time: no loop over what is over */
+		memcpy(&w, end - 8, 8);
+	else
+		memcpy(&w, p, n);
+	return kinds | text_kinds_of_word(w);
+}
+
+/* Copies n octets of 7 bits, ASCII letters folded to lower case: an octet is a capital where one sum sets its highest bit and one does not. */
+static inline void
+text_fold(char *out, const char *text, uint32_t n)
+{
+	uint64_t w = 0;
+
+	for (; n > 0; out += 8, text += 8) {
+		const uint32_t now = n < 8 ? n : 8;
+
+		memcpy(&w, text, now);
+		w |= ((w + TEXT_EACH(0x80 - 'A')) & ~(w + TEXT_EACH(0x80 - 'Z' - 1)) & TEXT_EACH(0x80)) >> 2;
+		memcpy(out, &w, now);
+		n -= now;
+	}
+}
+
+/* number in decimal at the place given; returns the end of what was written, TEXT_NUMBER_OCTETS at most. No NUL. */
+#define TEXT_NUMBER_OCTETS 20
+static inline char *
+text_put_number(char *at, uint64_t number)
+{
+	char digits[TEXT_NUMBER_OCTETS];
+	unsigned n = 0;
+
+	do {
+		digits[n++] = (char)('0' + number % 10);
+		number /= 10;
+	} while (number > 0);
+	while (n > 0)
+		*at++ = digits[--n];
+	return at;
+}
+
+#endif
