@@ -19,6 +19,7 @@
 #include <strings.h>
 
 #include "dataplane/base/bug.h"
+#include "dataplane/base/text.h"
 #include "dataplane/policy/autoallow.h"
 #include "dataplane/policy/client.h"
 #include "dataplane/policy/grey.h"
@@ -44,15 +45,17 @@ struct judge {
 	void *trace_arg;
 	enum stage stage;
 	struct ip_addr network;
-	bool known;                                   /* the client's verdict is there; its judgement is in client */
-	bool open;                                    /* it is neither there nor given up */
-	bool may_allow, may_reject, may_doubt;        /* what the open verdict could still do */
-	bool doubt;                                   /* greylist longer */
-	bool names_open;                              /* the same of the lists of names */
-	struct client_verdict listed;                 /* the client's verdict with what lists say of its names added */
-	struct client_judgement client;               /* of that */
-	uint64_t trap_tags[2], auto_tag, triplet_tag; /* judge_prefetch(); traps: of the address, of its network */
-	struct vt_entry trap;                         /* kind VT_FREE: none in force */
+	bool known;                            /* the client's verdict is there; its judgement is in client */
+	bool open;                             /* it is neither there nor given up */
+	bool may_allow, may_reject, may_doubt; /* what the open verdict could still do */
+	bool doubt;                            /* greylist longer */
+	bool names_open;                       /* the same of the lists of names */
+	struct client_verdict listed;          /* the client's verdict with what lists say of its names added */
+	struct client_judgement client;        /* of that */
+	bool has_traps;                        /* somebody is blocked, perhaps this client */
+	/* judge_prefetch(); traps: of the address, of its network; auto_tag 0: nobody has any */
+	uint64_t trap_tags[2], auto_tag, triplet_tag;
+	struct vt_entry trap; /* kind VT_FREE: none in force */
 	uint32_t trap_left_s;
 	char from[TRIPLET_PATH_MAX_OCTETS + 1], rcpt[TRIPLET_PATH_MAX_OCTETS + 1]; /* canonical */
 	char from_key[TRIPLET_PATH_MAX_OCTETS + 1];                                /* of the triplet */
@@ -212,18 +215,23 @@ judge_count(const struct judge *j, enum counter which)
 }
 
 static void __attribute__((format(printf, 4, 5)))
-judge_trace(const struct judge *j, enum policy_rule rule, bool matched, const char *fmt, ...)
+judge_tell(const struct judge *j, enum policy_rule rule, bool matched, const char *fmt, ...)
 {
 	char detail[512];
 	va_list args;
 
-	if (j->trace == NULL)
-		return;
 	va_start(args, fmt);
 	vsnprintf(detail, sizeof(detail), fmt, args);
 	va_end(args);
 	j->trace(j->trace_arg, rule, matched, detail);
 }
+
+/* A macro, so that the words of a trace nobody asked for are not even put together. */
+#define judge_trace(j, rule, matched, ...)                                                                             \
+	do {                                                                                                           \
+		if ((j)->trace != NULL)                                                                                \
+			judge_tell(j, rule, matched, __VA_ARGS__);                                                     \
+	} while (0)
 
 /* A reference of an event: 40 bits of a keyed hash of what happened to whom and when; never 0. */
 static uint64_t
@@ -367,14 +375,19 @@ judge_prefetch(struct judge *j)
 
 	if (t == NULL)
 		return;
-	j->trap_tags[0] = policy_trap_tag(t, &j->q->client);
-	verdict_table_prefetch(t, j->trap_tags[0]);
-	j->trap_tags[1] = policy_trap_network_tag(t, &j->q->client);
-	verdict_table_prefetch(t, j->trap_tags[1]);
+	j->has_traps = verdict_table_may_hold(t, VT_TRAP);
+	if (j->has_traps) {
+		j->trap_tags[0] = policy_trap_tag(t, &j->q->client);
+		verdict_table_prefetch(t, j->trap_tags[0]);
+		j->trap_tags[1] = policy_trap_network_tag(t, &j->q->client);
+		verdict_table_prefetch(t, j->trap_tags[1]);
+	}
 	if (j->stage == STAGE_CONNECT)
 		return;
-	j->auto_tag = policy_auto_tag(t, &j->q->client);
-	verdict_table_prefetch(t, j->auto_tag);
+	if (verdict_table_may_hold(t, VT_AUTO)) {
+		j->auto_tag = policy_auto_tag(t, &j->q->client);
+		verdict_table_prefetch(t, j->auto_tag);
+	}
 	triplet_sender_key(j->from, j->from_key);
 	j->triplet_tag = triplet_tag(&t->key, &j->network, j->from_key, j->rcpt);
 	verdict_table_prefetch(t, j->triplet_tag);
@@ -485,7 +498,7 @@ judge_load_trap(struct judge *j)
 {
 	const struct verdict_table *t = j->ctx->table;
 
-	if (t == NULL)
+	if (t == NULL || !j->has_traps)
 		return;
 	for (unsigned i = 0; i < ARRAY_LEN(j->trap_tags); i++) {
 		struct vt_entry e, set;
@@ -702,7 +715,7 @@ rule_auto_allow(struct judge *j)
 		j->may_reject = j->may_allow = j->may_doubt = false;
 		return decide(j, RULE_AUTO_ALLOW, VERDICT_PASS, 0, "big-sender");
 	}
-	is = autoallow_check(j->ctx, j->auto_tag, j->q->now_s, j->q->dry, &count);
+	is = j->auto_tag != 0 && autoallow_check(j->ctx, j->auto_tag, j->q->now_s, j->q->dry, &count);
 	judge_trace(j, RULE_AUTO_ALLOW, is, "%u messages counted for the network, %u needed", count,
 		j->ctx->conf->grey_auto_after);
 	if (!is)
@@ -807,7 +820,7 @@ greylist_event_text(enum grey_event event)
 	return texts[event];
 }
 
-/* Appends text or number with its NUL and gives the new end: this reply is made for every stranger, and snprintf() was a tenth of the
+/* Appends text with its NUL and gives the new end: this reply is made for every stranger, and snprintf() was a tenth of the
  * whole decision. The parts are ours, their sum is far below POLICY_TEXT_OCTETS. */
 static char *
 put_text(char *at, const char *text)
@@ -816,22 +829,6 @@ put_text(char *at, const char *text)
 
 	memcpy(at, text, n + 1);
 	return at + n;
-}
-
-static char *
-put_number(char *at, uint32_t number)
-{
-	char digits[10];
-	unsigned n = 0;
-
-	do {
-		digits[n++] = (char)('0' + number % 10);
-		number /= 10;
-	} while (number > 0);
-	while (n > 0)
-		*at++ = digits[--n];
-	*at = '\0';
-	return at;
 }
 
 static bool
@@ -849,7 +846,7 @@ greylist_defer(struct judge *j, const struct grey_answer *a)
 	}
 	judge_trace(j, RULE_GREYLIST, true, "%s: deferred for %u s", greylist_event_text(a->event), a->wait_s);
 	at = put_text(out->text, "Greylisted, please try again in ");
-	at = put_number(at, a->wait_s);
+	at = text_put_number(at, a->wait_s);
 	at = put_text(at, " seconds");
 	if (j->ctx->conf->grey_reference) {
 		at = put_text(at, " (");

@@ -17,6 +17,7 @@
 #include <idn2.h>
 
 #include "dataplane/base/bug.h"
+#include "dataplane/base/text.h"
 
 #define TOKEN_MIN_OCTETS   8 /* a run of letters and digits shorter than this is no unique token */
 #define TOKEN_MIN_SWITCHES 3 /* between letters and digits: "john1985" has one, "4f3a9c01" has five */
@@ -404,12 +405,26 @@ normalise_local(const char *local, size_t n_local, char *out)
 	return o + squeeze_tokens(p, out + o);
 }
 
+/* No route, no quotes, no dot or '@' at its end, ASCII alone: such a path only wants its letters folded, and nearly every one is such. */
+static bool
+is_plain_path(const char *path, size_t n)
+{
+	return n > 0 && n <= TRIPLET_PATH_MAX_OCTETS && path[0] != '@' && path[0] != '"' && path[n - 1] != '.' &&
+	       path[n - 1] != '@' && (text_kinds(path, (uint32_t)n) & TEXT_8BIT) == 0;
+}
+
 void
 triplet_canonical(const char *path, char *out)
 {
 	char local[2 * TRIPLET_PATH_MAX_OCTETS + 4], domain[TRIPLET_PATH_MAX_OCTETS + 1];
+	const size_t n = strlen(path);
 	size_t n_local;
 
+	if (is_plain_path(path, n)) {
+		text_fold(out, path, (uint32_t)n);
+		out[n] = '\0';
+		return;
+	}
 	split_path(path, local, &n_local, domain);
 	join_path(local, n_local, domain, out);
 }
@@ -452,15 +467,9 @@ triplet_normalise_sender(const char *path, char *out)
 uint64_t
 policy_tag(const struct siphash_key *key, enum vt_kind kind, const void *material, uint32_t len_octets)
 {
-	const uint64_t kind_word =
-		(uint64_t)kind; /* a whole word, so that the material stays in step with SipHash's blocks */
-	struct siphash_state s;
-	uint64_t tag;
+	/* the kind as a whole word, so that the material stays in step with SipHash's blocks */
+	const uint64_t tag = siphash_word_and(key, (uint64_t)kind, material, len_octets);
 
-	siphash_init(&s, key);
-	siphash_update(&s, &kind_word, sizeof(kind_word));
-	siphash_update(&s, material, len_octets);
-	tag = siphash_final(&s);
 	return tag != 0 ? tag : 1; /* 0 is a free slot */
 }
 

@@ -82,7 +82,7 @@ bitmap_words(uint32_t n_buckets)
 uint64_t
 verdict_table_octets(uint32_t n_buckets)
 {
-	return (uint64_t)n_buckets * VT_LINE_OCTETS + 2 * bitmap_words(n_buckets) * sizeof(uint64_t);
+	return (uint64_t)n_buckets * VT_LINE_OCTETS + 2 * bitmap_words(n_buckets) * sizeof(uint64_t) + VT_LINE_OCTETS;
 }
 
 uint32_t
@@ -100,6 +100,7 @@ verdict_table_bind(struct verdict_table *t, void *memory, uint32_t n_buckets, co
 	t->bucket = memory;
 	t->dirty = (uint64_t *)(void *)((uint8_t *)memory + (uint64_t)n_buckets * VT_LINE_OCTETS);
 	t->in_flight = t->dirty + bitmap_words(n_buckets);
+	t->kinds = t->in_flight + bitmap_words(n_buckets);
 	t->n_buckets = n_buckets;
 	t->key = *key;
 }
@@ -360,6 +361,14 @@ update(const struct verdict_table *t, const struct vt_entry *old, const struct v
 	return VT_PUT_RACED;
 }
 
+/* Before the swap: killed between the two, the table is only looked at once more than needed. */
+static void
+note_kind(const struct verdict_table *t, enum vt_kind kind)
+{
+	if (!verdict_table_may_hold(t, kind))
+		__atomic_fetch_or(t->kinds, UINT64_C(1) << kind, __ATOMIC_SEQ_CST);
+}
+
 enum vt_put
 verdict_table_put(const struct verdict_table *t, const struct vt_entry *old, const struct vt_entry *want,
 	const struct vt_ages *ages, struct vt_entry *evicted)
@@ -371,6 +380,7 @@ verdict_table_put(const struct verdict_table *t, const struct vt_entry *old, con
 	*evicted = (struct vt_entry){ 0 };
 	if (!may_be_stored(want))
 		return VT_PUT_FULL;
+	note_kind(t, vt_kind(want));
 	if (old == NULL)
 		return insert(t, want, ages, evicted);
 	BUG_ON(old->tag != want->tag || !is_entry(old));

@@ -67,8 +67,9 @@ vt_kind_state(enum vt_kind kind, enum vt_state state)
 struct verdict_table {
 	struct vt_entry *bucket;     /* 4 * n_buckets entries, aligned to 64 */
 	uint64_t *dirty, *in_flight; /* a bit for each bucket */
-	uint32_t n_buckets;          /* a power of two is not required */
-	struct siphash_key key;      /* of the tags; from the segment, kept in LMDB */
+	uint64_t *kinds;    /* a bit for each kind that was ever put; on a cache line of its own, written that once */
+	uint32_t n_buckets; /* a power of two is not required */
+	struct siphash_key key; /* of the tags; from the segment, kept in LMDB */
 };
 
 /* Octets that n_buckets need in all, and binding a handle to memory of that size (zeroed = empty). */
@@ -90,6 +91,16 @@ struct vt_ages {
 	uint32_t client_s;
 	uint32_t auto_s;
 };
+
+/*
+ * Whether the table may hold an entry of this kind. False: none was ever put, so nobody has to look; an entry put at this moment may be
+ * missed, as by a look the moment before.
+ */
+static inline bool
+verdict_table_may_hold(const struct verdict_table *t, enum vt_kind kind)
+{
+	return (__atomic_load_n(t->kinds, __ATOMIC_ACQUIRE) >> kind & 1) != 0;
+}
 
 /* Copies the entry of tag; false when there is none. */
 bool verdict_table_find(const struct verdict_table *t, uint64_t tag, struct vt_entry *out);

@@ -530,12 +530,33 @@ test_verdict_table_survives_hostile_memory(void **state)
 	table_free(&t);
 }
 
+/* Who looks for nothing where nothing can be must not miss what is there, nor look for what was never there. */
+static void
+test_verdict_table_knows_the_kinds_it_may_hold(void **state)
+{
+	struct verdict_table t = table_of(64);
+	struct vt_entry e = entry(77, VT_TRAP, VT_NONE, 0);
+
+	(void)state;
+	for (unsigned kind = VT_TRIPLET; kind <= VT_KIND_KNOWN; kind++)
+		CHECK_TRUE("none yet", !verdict_table_may_hold(&t, (enum vt_kind)kind));
+	CHECK_EQ("a kind that cannot be", add(&t, entry(5, (enum vt_kind)9, VT_NONE, 0), NULL), VT_PUT_FULL);
+	CHECK_EQ("no bit for it", *t.kinds, 0);
+	CHECK_EQ("a trap", add(&t, e, NULL), VT_PUT_DONE);
+	for (unsigned kind = VT_TRIPLET; kind <= VT_KIND_KNOWN; kind++)
+		CHECK_EQ("traps alone", verdict_table_may_hold(&t, (enum vt_kind)kind), kind == VT_TRAP);
+	CHECK_TRUE("removed", verdict_table_remove(&t, &e));
+	CHECK_TRUE("another may come any time", verdict_table_may_hold(&t, VT_TRAP));
+	table_free(&t);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_atomic128_swaps_only_what_was_expected),
 		cmocka_unit_test(test_verdict_table_candidates_depend_on_the_tag_alone_and_differ),
+		cmocka_unit_test(test_verdict_table_knows_the_kinds_it_may_hold),
 		cmocka_unit_test(test_verdict_table_sizes_hold_what_the_design_says),
 		cmocka_unit_test(test_verdict_table_put_find_update_remove),
 		cmocka_unit_test(test_verdict_table_put_refuses_what_is_no_entry),
