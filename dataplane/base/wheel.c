@@ -11,7 +11,8 @@
 
 #include "dataplane/base/bug.h"
 
-#define SLOT_MASK (WHEEL_SLOTS - 1u)
+#define SLOT_MASK       (WHEEL_SLOTS - 1u)
+#define WHEEL_DROPS_MAX 1024 /* nodes at rest taken out in one wheel_pop() */
 
 void
 wheel_init(struct wheel *w, uint64_t tick_us, uint64_t now_us)
@@ -61,19 +62,27 @@ unfile_node(struct wheel *w, struct wheel_node *node)
 		w->occupied[node->filed_slot / 64] &= ~(UINT64_C(1) << (node->filed_slot % 64));
 }
 
+/* Whether the slot node is filed in is looked at no later than due_us wants; no division, for this is asked with each segment. */
+static bool
+is_filed_soon_enough(const struct wheel *w, const struct wheel_node *node, uint64_t due_us)
+{
+	const uint64_t filed_tick = w->now_tick + ((node->filed_slot - (uint32_t)w->now_tick) & SLOT_MASK);
+
+	return filed_tick == w->now_tick || (filed_tick - 1) * w->tick_us < due_us;
+}
+
 void
 wheel_arm(struct wheel *w, struct wheel_node *node, uint64_t due_us)
 {
-	if (wheel_is_armed(node)) {
-		bool later = due_us >= node->due_us;
+	const bool filed = wheel_is_filed(node);
 
-		node->due_us = due_us;
-		if (later)
+	w->n_armed += !filed || node->rests;
+	node->rests = false;
+	node->due_us = due_us;
+	if (filed) {
+		if (is_filed_soon_enough(w, node, due_us))
 			return; /* lazy: filed again when its old slot comes round */
 		unfile_node(w, node);
-	} else {
-		node->due_us = due_us;
-		w->n_armed++;
 	}
 	file_node(w, node);
 }
@@ -81,10 +90,11 @@ wheel_arm(struct wheel *w, struct wheel_node *node, uint64_t due_us)
 void
 wheel_cancel(struct wheel *w, struct wheel_node *node)
 {
-	if (!wheel_is_armed(node))
+	if (!wheel_is_filed(node))
 		return;
 	unfile_node(w, node);
-	w->n_armed--;
+	w->n_armed -= !node->rests;
+	node->rests = false;
 }
 
 /* The first occupied slot at or after now_tick, as a tick; UINT64_MAX when the wheel is empty. */
@@ -113,12 +123,21 @@ next_occupied_tick(const struct wheel *w)
 	return UINT64_MAX;
 }
 
+/* The tick of now_us; as long as that is the wheel's own, which a turn asks for several times, without a division. */
+static uint64_t
+tick_of(const struct wheel *w, uint64_t now_us)
+{
+	const uint64_t start_us = w->now_tick * w->tick_us;
+
+	return now_us - start_us < w->tick_us ? w->now_tick : now_us / w->tick_us;
+}
+
 struct wheel_node *
 wheel_pop(struct wheel *w, uint64_t now_us)
 {
-	const uint64_t now_tick = now_us / w->tick_us;
+	const uint64_t now_tick = tick_of(w, now_us);
 
-	for (;;) {
+	for (uint32_t dropped = 0; dropped < WHEEL_DROPS_MAX;) {
 		uint64_t tick = next_occupied_tick(w);
 		struct wheel_node *node;
 
@@ -131,14 +150,20 @@ wheel_pop(struct wheel *w, uint64_t now_us)
 		w->now_tick = tick;
 		node = w->slot[tick & SLOT_MASK].next;
 		unfile_node(w, node);
+		if (node->rests) {
+			node->rests = false;
+			dropped++;
+			continue;
+		}
 		if (node->due_us <= now_us) {
 			w->n_armed--;
 			return node;
 		}
-		/* it moved later since it was filed: its due tick is after this one */
+		/* it moved since it was filed: its due tick is after this one */
 		HOT_BUG_ON(due_tick(w, node->due_us) == tick);
 		file_node(w, node);
 	}
+	return NULL; /* the slot stays the next one: the rest of it is dropped by the next call */
 }
 
 uint64_t

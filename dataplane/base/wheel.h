@@ -1,6 +1,6 @@
 /*
- * wheel.h - a lazy timer wheel: nodes are embedded, arming is O(1), a node that moved later is filed again only when its
- * old slot comes round.
+ * wheel.h - a lazy timer wheel: nodes are embedded, arming is O(1), a node that is not due before its old slot comes round is filed
+ * again only then.
  *
  * Pure:   time comes in as an argument; memory is the caller's.
  * Keeps:  a node is on at most one wheel; wheel_pop() never gives a node before its due time; a node due is given at the
@@ -16,15 +16,16 @@
 #define WHEEL_SLOTS 4096 /* a power of two */
 
 struct wheel_node {
-	struct wheel_node *next, *prev; /* both NULL: not armed */
+	struct wheel_node *next, *prev; /* both NULL: on no wheel */
 	uint64_t due_us;
 	uint32_t filed_slot;
+	bool rests; /* nothing is due of it */
 };
 
 struct wheel {
 	uint64_t tick_us;
-	uint64_t now_tick; /* slots before this one are empty */
-	uint32_t n_armed;
+	uint64_t now_tick;                   /* slots before this one hold nothing that is due */
+	uint32_t n_armed;                    /* without those that rest */
 	uint64_t occupied[WHEEL_SLOTS / 64]; /* a bit for each slot that has a node */
 	struct wheel_node slot[WHEEL_SLOTS]; /* list heads */
 };
@@ -37,8 +38,28 @@ void wheel_arm(struct wheel *w, struct wheel_node *node, uint64_t due_us);
 /* Disarms; nothing where it is not armed. */
 void wheel_cancel(struct wheel *w, struct wheel_node *node);
 
+/*
+ * Disarms for now: the node keeps its place, and is dropped when its slot comes round unless it is armed again. For timers that are stopped
+ * and started with each segment: both then cost a store or two. wheel_cancel() before its memory goes.
+ */
+static inline void
+wheel_rest(struct wheel *w, struct wheel_node *node)
+{
+	if (node->next == NULL || node->rests)
+		return;
+	node->rests = true;
+	w->n_armed--;
+}
+
 static inline bool
 wheel_is_armed(const struct wheel_node *node)
+{
+	return node->next != NULL && !node->rests;
+}
+
+/* On a wheel, be it at rest: its memory must not go. */
+static inline bool
+wheel_is_filed(const struct wheel_node *node)
 {
 	return node->next != NULL;
 }

@@ -25,6 +25,7 @@ struct net;
 /* A received TCP segment: addresses of its IP header and the octets of TCP header plus payload. */
 struct net_seg {
 	struct flow flow;    /* ports already read: local is our side */
+	uint64_t hash;       /* tcp's own of flow, where tcp_prefetch() was asked before; 0: not known */
 	struct buf_view tcp; /* TCP header and payload; length by the IP length, never the frame's. Borrowed. */
 	bool checksum_good;  /* verified by hardware or absent-but-trusted; false: verify in software */
 	uint8_t port_index;

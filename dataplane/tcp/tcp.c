@@ -220,11 +220,12 @@ tcp_flow_hash(const struct tcp *tcp, const struct flow *flow)
 
 	if (ip_addr_is_v4(&flow->local) &&
 		ip_addr_is_v4(&flow->remote)) { /* 12 octets say as much; the length tells the families apart */
-		memcpy(key, flow->local.octet + 12, 4);
-		memcpy(key + 4, flow->remote.octet + 12, 4);
-		memcpy(key + 8, &flow->local_port, 2);
-		memcpy(key + 10, &flow->remote_port, 2);
-		return siphash(&tcp->conf.secret, key, 12);
+		uint32_t local, remote;
+
+		memcpy(&local, flow->local.octet + 12, 4);
+		memcpy(&remote, flow->remote.octet + 12, 4);
+		return siphash_12(&tcp->conf.secret, (uint64_t)remote << 32 | local,
+			(uint32_t)flow->remote_port << 16 | flow->local_port);
 	}
 	memcpy(key, flow->local.octet, 16);
 	memcpy(key + 16, flow->remote.octet, 16);
@@ -318,6 +319,7 @@ tcp_conn_get(struct tcp *tcp, const struct flow *flow, uint64_t hash)
 		.rto_us = TCP_RTO_INITIAL_US,
 		.rcv_limit = tcp->conf.rcv_wnd_max_octets,
 		.rcv_mss = TCP_MSS_DEFAULT_V4,
+		.own_mss = tcp_mss_of_mtu(flow, tcp->conf.mtu),
 		.mss = TCP_MSS_DEFAULT_V4,
 		.ssthresh = TCP_CWND_MAX_OCTETS,
 		.in_table = true,
@@ -443,7 +445,7 @@ tcp_conn_reap(struct tcp_conn *c)
 
 	if (c->state != TCP_STATE_CLOSED || !c->released || c->rst_due)
 		return;
-	BUG_ON(c->in_table || c->fifo != TCP_FIFO_NONE || wheel_is_armed(&c->timer));
+	BUG_ON(c->in_table || c->fifo != TCP_FIFO_NONE || wheel_is_filed(&c->timer));
 	for (enum tcp_list_id id = 0; id < TCP_LIST_N; id++)
 		tcp_list_del(tcp, id, c);
 	tcp_queue_clear(&tcp->pieces, &c->rcv_queue);
@@ -576,6 +578,12 @@ tcp_ready(struct tcp *tcp, uint32_t *events)
 	*events = c->events;
 	c->events = 0;
 	return c;
+}
+
+const void *
+tcp_ready_user(const struct tcp *tcp)
+{
+	return tcp->list[TCP_LIST_READY].n > 0 ? tcp->conns[tcp->list[TCP_LIST_READY].head].user : NULL;
 }
 
 uint32_t

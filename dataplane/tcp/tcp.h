@@ -53,6 +53,12 @@ void tcp_accepting(struct tcp *tcp, bool yes);
 
 /* One segment. Borrows seg; takes references of its own to what it keeps. frame is what a stateless answer is addressed by. */
 void tcp_input(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *frame, uint64_t now_us);
+/*
+ * Of a burst: asks for the lines that tcp_input() of each of its segments will look at, so that their misses overlap. First the buckets (and
+ * writes seg->hash), then, once the first step was done for the burst, what they point to. Changes nothing else; may be left out.
+ */
+void tcp_prefetch(const struct tcp *tcp, struct net_seg *seg);
+void tcp_prefetch_conn(const struct tcp *tcp, const struct net_seg *seg);
 void tcp_icmp_error(struct tcp *tcp, const struct net_icmp_error *error, uint64_t now_us);
 
 /*
@@ -85,6 +91,9 @@ enum tcp_event {
 
 /* The next connection with news, its events in *events (and cleared); NULL when none. */
 struct tcp_conn *tcp_ready(struct tcp *tcp, uint32_t *events);
+
+/* The user pointer of the connection tcp_ready() gives next, to ask for its lines ahead; NULL: none. */
+const void *tcp_ready_user(const struct tcp *tcp);
 
 /* Connects to remote from local (an address of ours; the port is chosen). user is the caller's. NULL: *err is -EADDRNOTAVAIL (no
  * port left) or -ENOBUFS (no connection block). */

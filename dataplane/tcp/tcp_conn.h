@@ -192,6 +192,7 @@ struct tcp_conn {
 	uint32_t snd_wnd, snd_wl1, snd_wl2, snd_wnd_max;
 	uint32_t mss;       /* octets of payload in a segment, options taken off */
 	uint32_t mss_limit; /* from the peer's option and the path, before options */
+	uint32_t own_mss;   /* what we may receive, by our MTU */
 	uint32_t cwnd, ssthresh, cwnd_acked;
 	uint32_t recover, high_rxt;
 	uint32_t srtt_us, rttvar_us, rto_us;

@@ -330,13 +330,20 @@ partial_ack(struct tcp_conn *c, uint32_t acked)
 	c->cwnd = MAX(c->cwnd + (acked >= c->mss ? c->mss : 0), c->mss);
 }
 
+/* Less room than half of the queue. */
+static bool
+is_room_short(const struct tcp_conn *c)
+{
+	return tcp_send_room(c) < c->tcp->conf.snd_queue_max_octets / 2;
+}
+
 /* After a refusal some room is worth an event; who looked at the room instead of being refused hears of it at half. */
 static void
-tell_writable(struct tcp_conn *c, uint32_t room_before)
+tell_writable(struct tcp_conn *c, bool was_short)
 {
-	const uint32_t max = c->tcp->conf.snd_queue_max_octets, room = tcp_send_room(c);
+	const uint32_t max = c->tcp->conf.snd_queue_max_octets;
 
-	if (!(c->send_refused && room >= MIN(max / 4, 16384)) && !(room_before < max / 2 && room >= max / 2))
+	if (!(c->send_refused && tcp_send_room(c) >= MIN(max / 4, 16384)) && !(was_short && !is_room_short(c)))
 		return;
 	c->send_refused = false;
 	tcp_event(c, TCP_EV_WRITABLE);
@@ -348,7 +355,7 @@ on_ack_advance(struct tcp_conn *c, const struct tcp_seg_in *s)
 {
 	const uint32_t acked = s->h.ack - c->snd_una;
 	const uint32_t data_end = seq_min(s->h.ack, c->snd_end);
-	const uint32_t room_before = tcp_send_room(c);
+	const bool was_short = is_room_short(c);
 
 	take_rtt(c, s);
 	if (c->snd_queue.head != NULL && seq_gt(data_end, c->snd_una)) {
@@ -390,7 +397,7 @@ on_ack_advance(struct tcp_conn *c, const struct tcp_seg_in *s)
 		tcp_timer_stop(c);
 	else
 		tcp_timer_arm_rto(c);
-	tell_writable(c, room_before);
+	tell_writable(c, was_short);
 	if (c->acked_all_due && seq_geq(c->snd_una, c->snd_end)) {
 		c->acked_all_due = false;
 		tcp_event(c, TCP_EV_ACKED_ALL);
@@ -827,7 +834,7 @@ tcp_input(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *fr
 	}
 	if (h.options_broken)
 		counter_inc(tcp->counters, CTR_tcp_bad_option);
-	hash = tcp_flow_hash(tcp, &seg->flow);
+	hash = seg->hash != 0 ? seg->hash : tcp_flow_hash(tcp, &seg->flow);
 	c = tcp_conn_find(tcp, &seg->flow, hash);
 	if (c != NULL) {
 		struct tcp_seg_in s = tcp_seg_of(&h, seg->tcp.buf, now_us);
@@ -840,6 +847,25 @@ tcp_input(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *fr
 	if (tw != NULL && !tw->peer_holds && !tcp_time_wait_input(tcp, tw, &h, frame))
 		return;
 	tcp_listen_input(tcp, seg, &h, hash, frame);
+}
+
+void
+tcp_prefetch(const struct tcp *tcp, struct net_seg *seg)
+{
+	seg->hash = tcp_flow_hash(tcp, &seg->flow);
+	tcp_table_prefetch(&tcp->table, seg->hash);
+}
+
+void
+tcp_prefetch_conn(const struct tcp *tcp, const struct net_seg *seg)
+{
+	uint32_t at = 0;
+	const uint32_t i = tcp_table_next(&tcp->table, seg->hash, &at);
+
+	if (i == TCP_TABLE_NONE)
+		return;
+	for (uint32_t line = 0; line < sizeof(tcp->conns[i]); line += 64)
+		__builtin_prefetch((const char *)&tcp->conns[i] + line);
 }
 
 /* RFC 5927: only what is in flight is believed. */

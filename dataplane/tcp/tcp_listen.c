@@ -94,10 +94,10 @@ tcp_unlisten(struct tcp *tcp, const struct ip_addr *addr, uint16_t port)
 
 /* --- the cookie: 2 bits of time, 8 bits of options under a mask, 22 bits of hash --- */
 
+/* Of who asks and when. */
 static uint64_t
-cookie_hash(const struct tcp *tcp, const struct flow *flow, uint32_t irs, uint64_t slot, uint32_t options)
+cookie_hash(const struct tcp *tcp, const struct flow *flow, uint32_t irs, uint64_t slot)
 {
-	const uint64_t salted = slot << 16 | (uint64_t)options;
 	uint8_t in[56] = "cookie"; /* whole words, in one go */
 
 	if (ip_addr_is_v4(&flow->local) &&
@@ -107,7 +107,7 @@ cookie_hash(const struct tcp *tcp, const struct flow *flow, uint32_t irs, uint64
 		memcpy(in + 16, &flow->local_port, 2);
 		memcpy(in + 18, &flow->remote_port, 2);
 		memcpy(in + 20, &irs, 4);
-		memcpy(in + 24, &salted, 8);
+		memcpy(in + 24, &slot, 8);
 		return siphash(&tcp->conf.secret, in, 32);
 	}
 	memcpy(in + 8, flow->local.octet, 16);
@@ -115,8 +115,20 @@ cookie_hash(const struct tcp *tcp, const struct flow *flow, uint32_t irs, uint64
 	memcpy(in + 40, &flow->local_port, 2);
 	memcpy(in + 42, &flow->remote_port, 2);
 	memcpy(in + 44, &irs, 4);
-	memcpy(in + 48, &salted, 8);
+	memcpy(in + 48, &slot, 8);
 	return siphash(&tcp->conf.secret, in, sizeof(in));
+}
+
+/*
+ * The cookie of these options: 8 bits of the hash mask them, the others make the check, by a product that options of another number
+ * change. Nobody but the peer itself sees a cookie of its tuple; a stranger has to guess 22 bits, whatever the options.
+ */
+static uint32_t
+cookie_of(uint64_t hash, uint64_t slot, uint32_t options)
+{
+	const uint32_t check = (uint32_t)((hash >> 8) * (2 * options + 1) >> 34) & 0x3fffff;
+
+	return (uint32_t)(slot & 3) << 30 | (options ^ (uint32_t)(hash & 0xff)) << 22 | check;
 }
 
 static uint32_t
@@ -129,18 +141,13 @@ options_pack(const struct tcp_syn_options *opt)
 	return mss << 5 | (uint32_t)(opt->wscale > TCP_WSCALE_MAX ? 15 : opt->wscale) << 1 | opt->sack;
 }
 
-#define COOKIE_MASK_OF 0x8000u /* marks the hash that gives the mask of the options: no options look like it */
-
 uint32_t
 tcp_cookie_make(const struct tcp *tcp, const struct flow *flow, uint32_t irs, const struct tcp_syn_options *opt,
 	uint64_t now_us)
 {
 	const uint64_t slot = now_us / TCP_COOKIE_SLOT_US;
-	const uint32_t options = options_pack(opt);
-	const uint32_t mask = (uint32_t)cookie_hash(tcp, flow, irs, slot, COOKIE_MASK_OF) & 0xff;
-	const uint32_t mac = (uint32_t)cookie_hash(tcp, flow, irs, slot, options) & 0x3fffff;
 
-	return (uint32_t)(slot & 3) << 30 | (options ^ mask) << 22 | mac;
+	return cookie_of(cookie_hash(tcp, flow, irs, slot), slot, options_pack(opt));
 }
 
 bool
@@ -151,12 +158,14 @@ tcp_cookie_check(const struct tcp *tcp, const struct flow *flow, uint32_t irs, u
 
 	for (uint64_t age = 0; age < 2 && age <= slot_now; age++) {
 		const uint64_t slot = slot_now - age;
+		uint64_t hash;
 		uint32_t options;
 
 		if ((slot & 3) != cookie >> 30)
 			continue;
-		options = (cookie >> 22 & 0xff) ^ ((uint32_t)cookie_hash(tcp, flow, irs, slot, COOKIE_MASK_OF) & 0xff);
-		if (((uint32_t)cookie_hash(tcp, flow, irs, slot, options) & 0x3fffff) != (cookie & 0x3fffff))
+		hash = cookie_hash(tcp, flow, irs, slot);
+		options = (cookie >> 22 ^ (uint32_t)hash) & 0xff;
+		if (cookie_of(hash, slot, options) != cookie)
 			return false;
 		*opt = (struct tcp_syn_options){ .mss = cookie_mss[options >> 5], .sack = options & 1 };
 		opt->wscale = (options >> 1 & 15) == 15 ? TCP_WSCALE_NONE : (uint8_t)(options >> 1 & 15);

@@ -34,7 +34,7 @@ wanted_edge(const struct tcp_conn *c)
 static uint32_t
 own_mss(const struct tcp_conn *c)
 {
-	return tcp_mss_of_mtu(&c->flow, c->tcp->conf.mtu);
+	return c->own_mss;
 }
 
 /* What the connection holds or may be sent is charged to the budget of all. */
@@ -545,6 +545,14 @@ tcp_conn_output(struct tcp_conn *c, struct tcp_seg_out *out)
 	return false;
 }
 
+/* After a segment went out: false where nothing is left that tcp_conn_output() would send, as after a reply and its only segment. */
+static bool
+may_have_more(const struct tcp_conn *c)
+{
+	return c->state != TCP_STATE_ESTABLISHED || c->snd_nxt != c->snd_end || c->ack_now || c->fin_queued ||
+	       c->in_recovery || c->tail_probe_due || c->probe_due || c->rst_due;
+}
+
 static void
 feed(struct tcp_conn *c)
 {
@@ -599,7 +607,8 @@ tcp_output(struct tcp *tcp, struct tcp_seg_out *out, uint32_t n, uint64_t now_us
 		uint32_t k = 0;
 
 		tcp_list_del(tcp, TCP_LIST_OUT, c);
-		while (have < n && k < OUTPUT_BURST_SEGS && tcp_conn_output(c, &out[have])) {
+		while (have < n && k < OUTPUT_BURST_SEGS && (k == 0 || may_have_more(c)) &&
+			tcp_conn_output(c, &out[have])) {
 			have++;
 			k++;
 		}

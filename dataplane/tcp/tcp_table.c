@@ -42,12 +42,13 @@ tcp_table_destroy(struct tcp_table *t)
 static struct tcp_table_bucket *
 bucket_of(const struct tcp_table *t, uint64_t hash, uint32_t which)
 {
-	uint32_t first = (uint32_t)hash & t->mask;
-	uint32_t second = (uint32_t)(hash >> 20 ^ hash >> 44) & t->mask;
+	const uint32_t first = (uint32_t)hash & t->mask;
+	uint32_t second;
 
-	if (second == first)
-		second = (first + 1) & t->mask;
-	return &t->bucket[which == 0 ? first : second];
+	if (which == 0)
+		return &t->bucket[first];
+	second = (uint32_t)(hash >> 20 ^ hash >> 44) & t->mask;
+	return &t->bucket[second != first ? second : (first + 1) & t->mask];
 }
 
 static uint32_t
@@ -143,4 +144,11 @@ tcp_table_next(const struct tcp_table *t, uint64_t hash, uint32_t *at)
 		*at = first + TCP_TABLE_BUCKET_SLOTS;
 	}
 	return TCP_TABLE_NONE;
+}
+
+void
+tcp_table_prefetch(const struct tcp_table *t, uint64_t hash)
+{
+	__builtin_prefetch(bucket_of(t, hash, 0));
+	__builtin_prefetch(bucket_of(t, hash, 1));
 }

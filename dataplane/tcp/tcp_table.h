@@ -35,6 +35,9 @@ bool tcp_table_insert(struct tcp_table *t, uint64_t hash, uint32_t index);
 /* Removes index, which was inserted with hash. */
 void tcp_table_remove(struct tcp_table *t, uint64_t hash, uint32_t index);
 
+/* Asks for the lines of both buckets. */
+void tcp_table_prefetch(const struct tcp_table *t, uint64_t hash);
+
 /* The next candidate for hash: *at starts as 0 and moves on; TCP_TABLE_NONE after the last. */
 uint32_t tcp_table_next(const struct tcp_table *t, uint64_t hash, uint32_t *at);
 

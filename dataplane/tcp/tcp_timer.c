@@ -25,7 +25,7 @@ rearm(struct tcp_conn *c)
 	const uint64_t due_us = MIN(c->rtx_due_us, c->delack_due_us);
 
 	if (due_us == TCP_NEVER)
-		wheel_cancel(&c->tcp->wheel, &c->timer);
+		wheel_rest(&c->tcp->wheel, &c->timer);
 	else
 		wheel_arm(&c->tcp->wheel, &c->timer, due_us);
 }

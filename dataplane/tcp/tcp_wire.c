@@ -22,6 +22,8 @@ enum option_kind {
 	OPT_TIMESTAMP = 8,
 };
 
+#define TIMESTAMPS_ALONE_OCTETS 12
+
 static void
 parse_sack(struct tcp_hdr *h, struct octets body)
 {
@@ -56,6 +58,20 @@ parse_option(struct tcp_hdr *h, uint8_t kind, struct octets body)
 	}
 }
 
+/* Timestamps alone, padded as RFC 7323 appendix A has them: what nearly every segment of an established connection carries. */
+static bool
+parse_timestamps_alone(struct tcp_hdr *h, const uint8_t *p)
+{
+	static const uint32_t head = OPT_NOP << 24 | OPT_NOP << 16 | OPT_TIMESTAMP << 8 | 10;
+
+	if (get_u32(p) != head)
+		return false;
+	h->has_ts = true;
+	h->tsval = get_u32(p + 4);
+	h->tsecr = get_u32(p + 8);
+	return true;
+}
+
 /* At most 40 rounds: every round takes an octet. */
 static void
 parse_options(struct tcp_hdr *h, struct octets o)
@@ -81,23 +97,25 @@ parse_options(struct tcp_hdr *h, struct octets o)
 bool
 tcp_hdr_parse(struct tcp_hdr *h, const uint8_t *ptr, uint32_t len_octets)
 {
-	struct octets o = octets_of(ptr, len_octets);
-	uint8_t offset;
+	uint32_t header_octets;
 
 	*h = (struct tcp_hdr){ .wscale = TCP_WSCALE_NONE };
-	octets_take(&o, 4); /* ports: net has read them */
-	h->seq = octets_u32(&o);
-	h->ack = octets_u32(&o);
-	offset = octets_u8(&o);
-	h->flags = octets_u8(&o) & 0x3f;
-	h->wnd = octets_u16(&o);
-	octets_take(&o, 4); /* checksum: verified before; urgent pointer: urgent data is read in line (RFC 6093) */
-	h->header_octets = (uint8_t)((offset >> 4) * 4);
-	if (o.failed || h->header_octets < TCP_HEADER_MIN_OCTETS || h->header_octets > len_octets)
+	if (len_octets < TCP_HEADER_MIN_OCTETS)
 		return false;
-	parse_options(h, octets_of(ptr + TCP_HEADER_MIN_OCTETS, h->header_octets - TCP_HEADER_MIN_OCTETS));
-	h->payload = ptr + h->header_octets;
-	h->payload_octets = len_octets - h->header_octets;
+	header_octets = (uint32_t)(ptr[12] >> 4) * 4;
+	if (header_octets < TCP_HEADER_MIN_OCTETS || header_octets > len_octets)
+		return false;
+	/* ports: net has read them; checksum: verified beside; urgent pointer: urgent data is read in line (RFC 6093) */
+	h->seq = get_u32(ptr + 4);
+	h->ack = get_u32(ptr + 8);
+	h->header_octets = (uint8_t)header_octets;
+	h->flags = ptr[13] & 0x3f;
+	h->wnd = get_u16(ptr + 14);
+	if (header_octets != TCP_HEADER_MIN_OCTETS + TIMESTAMPS_ALONE_OCTETS ||
+		!parse_timestamps_alone(h, ptr + TCP_HEADER_MIN_OCTETS))
+		parse_options(h, octets_of(ptr + TCP_HEADER_MIN_OCTETS, header_octets - TCP_HEADER_MIN_OCTETS));
+	h->payload = ptr + header_octets;
+	h->payload_octets = len_octets - header_octets;
 	return true;
 }
 

@@ -55,7 +55,11 @@ test_wheel_agrees_with_a_list(void **state)
 		uint32_t i = rnd(NODES);
 		struct wheel_node *n;
 
-		switch (rnd(8)) {
+		switch (rnd(9)) {
+		case 8:
+			wheel_rest(&wheel, &node[i]);
+			due_us[i] = 0;
+			break;
 		case 0:
 			wheel_cancel(&wheel, &node[i]);
 			due_us[i] = 0;
@@ -112,12 +116,51 @@ test_wheel_pops_no_more_than_asked(void **state)
 	CHECK_TRUE("the new one", wheel_pop(&wheel, 2000000) == &node[0]);
 }
 
+/* Nodes at rest are taken out some at a time, and what is due among them still comes, by the next calls at the latest. */
+static void
+test_wheel_drops_those_at_rest_some_at_a_time(void **state)
+{
+	static struct wheel_node many[5000];
+	const uint32_t n = sizeof(many) / sizeof(many[0]);
+	struct wheel_node *due = NULL;
+	uint32_t calls = 0;
+
+	(void)state;
+	wheel_init(&wheel, TICK_US, 0);
+	for (uint32_t i = 0; i < n; i++) {
+		wheel_arm(&wheel, &many[i], 10000);
+		if (i + 1 < n)
+			wheel_rest(&wheel, &many[i]);
+	}
+	CHECK_EQ("one is armed", wheel.n_armed, 1);
+	while (due == NULL && calls++ < 10) {
+		CHECK_TRUE("it is still said to be due", wheel_deadline_us(&wheel) <= 10000);
+		due = wheel_pop(&wheel, 20000);
+	}
+	CHECK_TRUE("the one that is armed", due == &many[n - 1]);
+	CHECK_TRUE("not all in one call", calls > 1);
+	for (uint32_t i = 0; i < n; i++)
+		CHECK_TRUE("none is left on the wheel", !wheel_is_filed(&many[i]));
+	/* armed again from rest: earlier than its place, and later */
+	wheel_arm(&wheel, &many[0], 500000);
+	wheel_rest(&wheel, &many[0]);
+	wheel_arm(&wheel, &many[0], 100000);
+	CHECK_TRUE("not before", wheel_pop(&wheel, 99000) == NULL);
+	CHECK_TRUE("earlier", wheel_pop(&wheel, 102000) == &many[0]);
+	wheel_arm(&wheel, &many[0], 200000);
+	wheel_rest(&wheel, &many[0]);
+	wheel_arm(&wheel, &many[0], 300000);
+	CHECK_TRUE("not at its old place", wheel_pop(&wheel, 250000) == NULL);
+	CHECK_TRUE("later", wheel_pop(&wheel, 302000) == &many[0]);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_wheel_agrees_with_a_list),
 		cmocka_unit_test(test_wheel_pops_no_more_than_asked),
+		cmocka_unit_test(test_wheel_drops_those_at_rest_some_at_a_time),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -473,7 +473,7 @@ static void
 test_pitfall_07_no_sample_from_what_was_sent_twice(void **state)
 {
 	struct peer p;
-	uint32_t srtt_us;
+	uint32_t srtt_us, len = 0;
 
 	(void)state;
 	established(&p, &bare, NULL);
@@ -486,8 +486,11 @@ test_pitfall_07_no_sample_from_what_was_sent_twice(void **state)
 	CHECK_TRUE("a sample", srtt_us > 0);
 	peer_write(&p, 100);
 	peer_hear_all(&p, NULL);
-	p.e.now_us = tcp_deadline_us(p.e.tcp);
-	CHECK_EQ("retransmitted", peer_hear(&p)->len, 100);
+	for (uint32_t i = 0; i < 3 && len == 0; i++) { /* a deadline is a lower bound: where a timer stood before */
+		p.e.now_us = tcp_deadline_us(p.e.tcp);
+		len = peer_hear(&p)->len;
+	}
+	CHECK_EQ("retransmitted", len, 100);
 	peer_wait(&p, 1000);
 	SAY(&p, .ack = 0);
 	CHECK_EQ("no sample", p.c->srtt_us, srtt_us);
