@@ -3,7 +3,7 @@
 
 Usage: gate.py PROGRAM            compares with expected.json; exit 1 above +5 %, 77 where valgrind is missing
        gate.py PROGRAM --record   writes expected.json: only with a commit that argues for the new figures
-       gate.py PROGRAM --profile  prints where the instructions of the first row go
+       gate.py PROGRAM --profile  prints where the instructions of the first row go: by layer, by function, by line
 
 The count is exact from run to run of one program; another compiler or C library moves it a little, so both are recorded beside it.
 """
@@ -41,6 +41,25 @@ def count(program, arguments, out):
     return round(int(collected.group(1)) / n)
 
 
+LAYER = re.compile(r"^\s*([\d,]+) \(\s*[\d.]+%\)\s+(\S+?):\S")
+# hashes are shown apart, because every layer has some
+APART = {"siphash.c": "hashes (SipHash)", "csum.c": "checksums", "csum.h": "checksums", "wheel.c": "timers (wheel)", "wheel.h": "timers (wheel)"}
+
+
+def layers(annotated):
+    """Instructions a session by the folder of the source line they come from, inlined ones included: [(name, count)], most first."""
+    sums = {}
+    for line in annotated.splitlines():
+        found = LAYER.match(line)
+        if not found or "PROGRAM TOTALS" in line:
+            continue
+        path = found.group(2)
+        folder = re.search(r"dataplane/(\w+)/", path)
+        name = APART.get(os.path.basename(path)) or (folder.group(1) if folder else "port (here: copies of frames)" if "bench/" in path else "libc")
+        sums[name] = sums.get(name, 0) + int(found.group(1).replace(",", ""))
+    return sorted(((n, round(v / SESSIONS)) for n, v in sums.items()), key=lambda row: -row[1])
+
+
 def versions():
     with open("/etc/os-release") as f:
         system = dict(line.rstrip().split("=", 1) for line in f if "=" in line).get("PRETTY_NAME", "").strip('"')
@@ -59,6 +78,11 @@ def main(argv):
         out = os.path.join(folder, "callgrind")
         if "--profile" in argv:
             count(program, ROWS[0][1], out)
+            annotate = ["callgrind_annotate", "--auto=no", "--threshold=100", out]
+            text = subprocess.run(annotate, stdout=subprocess.PIPE, text=True, env=dict(os.environ, LC_ALL="C")).stdout
+            rows = layers(text)
+            for name, n in rows:
+                print("%-32s %7d instructions a session, %4.1f %%" % (name, n, 100.0 * n / sum(v for _, v in rows)))
             return subprocess.call(["callgrind_annotate", out])
         seen = {name: count(program, arguments, out) for name, arguments in ROWS}
     if "--record" in argv:

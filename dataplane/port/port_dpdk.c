@@ -477,6 +477,8 @@ make_rings(struct port_set *set)
 	char name[RTE_RING_NAMESIZE];
 
 	for (uint32_t from = 0; from < set->n_workers; from++) {
+		for (uint32_t p = 0; p < set->n_ports; p++)
+			set->worker[from].pool.crosses |= set->dev[p].n_queues < set->n_workers;
 		for (uint32_t to = 0; to < set->n_workers; to++) {
 			if (from == to)
 				continue;

@@ -28,6 +28,7 @@ struct port_pool {
 	struct buf_pool pool; /* first: ops get this one */
 	struct rte_mempool *mp;
 	struct rte_mempool *clones;
+	bool crosses; /* other lcores free what this one sends: references are counted by locked instructions */
 };
 
 /* port_mbuf.c */

@@ -44,15 +44,24 @@ port_buf_alloc(struct buf_pool *pool, uint32_t room_octets, uint8_t **data)
 static void
 port_buf_ref(struct buf_pool *pool, struct buf *buf)
 {
-	(void)pool;
-	rte_mbuf_refcnt_update(mbuf_of(buf), 1);
+	struct rte_mbuf *m = mbuf_of(buf);
+
+	if (((const struct port_pool *)pool)->crosses)
+		rte_mbuf_refcnt_update(m, 1);
+	else
+		rte_mbuf_refcnt_set(m, (uint16_t)(rte_mbuf_refcnt_read(m) + 1));
 }
 
 static void
 port_buf_unref(struct buf_pool *pool, struct buf *buf)
 {
-	(void)pool; /* the mbuf knows where it came from, which may be another worker's pool */
-	rte_pktmbuf_free(mbuf_of(buf));
+	struct rte_mbuf *m = mbuf_of(buf);
+	const uint16_t refs = rte_mbuf_refcnt_read(m);
+
+	if (refs > 1 && !((const struct port_pool *)pool)->crosses)
+		rte_mbuf_refcnt_set(m, (uint16_t)(refs - 1));
+	else
+		rte_pktmbuf_free(m); /* which knows where it came from, perhaps another worker's pool */
 }
 
 static uint32_t

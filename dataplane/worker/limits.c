@@ -42,13 +42,19 @@ home_of(const struct limits *l, const struct ip_addr *addr, uint32_t is_network)
 
 /* The cell of addr, or the free one where it belongs. */
 static struct limits_cell *
-cell_of(const struct limits *l, const struct ip_addr *addr, uint32_t is_network)
+cell_from(const struct limits *l, uint32_t home, const struct ip_addr *addr, uint32_t is_network)
 {
-	uint32_t i = home_of(l, addr, is_network);
+	uint32_t i = home;
 
 	while (l->cell[i].count != 0 && (l->cell[i].is_network != is_network || !ip_addr_equal(&l->cell[i].addr, addr)))
 		i = (i + 1) & (l->n_cells - 1);
 	return &l->cell[i];
+}
+
+static struct limits_cell *
+cell_of(const struct limits *l, const struct ip_addr *addr, uint32_t is_network)
+{
+	return cell_from(l, home_of(l, addr, is_network), addr, is_network);
 }
 
 static void
@@ -64,13 +70,15 @@ limits_enter(struct limits *l, const struct ip_addr *client, const struct ip_add
 	uint32_t network_max)
 {
 	struct limits_cell *c = cell_of(l, client, 0);
+	const uint32_t home = home_of(l, network, 1);
 
 	if (client_max != 0 && c->count >= client_max)
 		return false;
-	if (network_max != 0 && cell_of(l, network, 1)->count >= network_max)
+	if (network_max != 0 && cell_from(l, home, network, 1)->count >= network_max)
 		return false;
 	count_one(c, client, 0);
-	count_one(cell_of(l, network, 1), network, 1); /* looked up after the first was placed: they may share a home */
+	count_one(cell_from(l, home, network, 1), network,
+		1); /* looked up after the first was placed: they may share a home */
 	return true;
 }
 

@@ -27,7 +27,10 @@ session_get(struct worker *w)
 	if (s == NULL)
 		return NULL;
 	w->free_session = s->next_free;
-	memset(s, 0, sizeof(*s));
+	memset(s, 0, offsetof(struct session, message_backend));
+	s->message_backend[0] = s->ptr_name[0] = s->message_from[0] = '\0';
+	memset(&s->answer, 0, offsetof(struct policy_answer, text));
+	s->answer.text[0] = s->answer.enhanced[0] = '\0';
 	s->slot = slot;
 	s->smtp = (struct smtp_session *)(void *)(s + 1);
 	s->splice = (struct splice *)(void *)((uint8_t *)(s + 1) + smtp_session_octets());
@@ -94,7 +97,7 @@ void
 session_arm(struct worker *w, struct session *s)
 {
 	uint64_t due = UINT64_MAX;
-	struct smtp_env env;
+	const struct smtp_env env = { .conf = w->snapshot->conf }; /* all that a deadline asks for */
 
 	if (!s->live)
 		return;
@@ -110,7 +113,6 @@ session_arm(struct worker *w, struct session *s)
 		due = MIN(due, session_splice_deadline_us(s));
 	} else {
 		if (s->client.conn != NULL) {
-			session_env(w, s, &env);
 			if (s->wait == SESSION_WAIT_NONE) /* else the dialogue is not asked: an answer of ours is due */
 				due = MIN(due, smtp_session_deadline_us(s->smtp, &env));
 			due = MIN(due, s->stream->ops->deadline_us(s->stream));
@@ -134,15 +136,33 @@ session_arm(struct worker *w, struct session *s)
 
 /* ---- the client's end ---- */
 
+const struct conf_listener *
+session_listener(struct worker *w, struct session *s, uint32_t *index)
+{
+	if (s->listener_generation != w->snapshot->generation) {
+		worker_listener_of(w, &s->flow, &s->listener);
+		s->listener_generation = w->snapshot->generation;
+	}
+	*index = s->listener;
+	return s->listener != LISTENER_NONE ? &w->snapshot->listeners[s->listener] : NULL;
+}
+
 void
-session_env(struct worker *w, const struct session *s, struct smtp_env *env)
+session_env(struct worker *w, struct session *s, struct smtp_env *env)
 {
 	uint32_t listener;
-	const struct conf_listener *l = worker_listener_of(w, &s->flow, &listener);
+	const struct conf_listener *l = session_listener(w, s, &listener);
 
 	worker_fill_env(w, listener, env);
 	if (l != NULL && l->tls != LISTENER_TLS_OFF)
 		session_tls_env(w, s, l, env);
+}
+
+/* Its stream changes nothing and holds nothing: where neither side has octets it need not be asked. */
+static bool
+is_plain(const struct session *s)
+{
+	return s->stream == stream_identity();
 }
 
 /* One step out: what the dialogue says, or what the stream says by itself. True when something moved. */
@@ -167,7 +187,10 @@ push_client(struct worker *w, struct session *s)
 void
 session_flush_client(struct worker *w, struct session *s)
 {
-	while (s->client.conn != NULL && tcp_send_room(s->client.conn) >= OUT_ROOM_MIN_OCTETS)
+	const bool plain = is_plain(s);
+
+	while (s->client.conn != NULL && !(plain && smtp_session_output_pending(s->smtp) == 0) &&
+		tcp_send_room(s->client.conn) >= OUT_ROOM_MIN_OCTETS)
 		if (!push_client(w, s))
 			return;
 }
@@ -256,7 +279,7 @@ next_plain(struct worker *w, struct session *s)
 
 	if (s->held.len_octets > 0)
 		return true;
-	if (s->client.conn == NULL)
+	if (s->client.conn == NULL || (is_plain(s) && tcp_readable_octets(s->client.conn) == 0))
 		return false;
 	tcp_peek(s->client.conn, &wire, 1);
 	used = stream_unwrap(s->stream, &wire, &plain, w->now_us);
@@ -615,7 +638,7 @@ void
 session_begin(struct worker *w, struct session *s)
 {
 	uint32_t listener;
-	const struct conf_listener *l = worker_listener_of(w, &s->flow, &listener);
+	const struct conf_listener *l = session_listener(w, s, &listener);
 	struct smtp_env env;
 
 	if (l == NULL) { /* removed while a proxy's header was awaited */

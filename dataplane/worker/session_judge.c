@@ -58,7 +58,7 @@ protocol_score(struct worker *w, const struct session *s)
 		smtp_helo_faults(smtp_session_helo(s->smtp), &s->flow.remote, conf->hostname, &s->told_local);
 	uint32_t score = 0;
 
-	for (size_t i = 0; i < ARRAY_LEN(weights); i++)
+	for (size_t i = 0; manners != 0 && i < ARRAY_LEN(weights); i++)
 		if (manners & weights[i].manner)
 			score += weights[i].weight;
 	if (conf->protocol_errors_from > 0 && smtp_session_errors(s->smtp) >= conf->protocol_errors_from)
@@ -71,7 +71,7 @@ static struct policy_question
 question_of(struct worker *w, struct session *s, const char *from, const char *rcpt)
 {
 	uint32_t listener;
-	const struct conf_listener *l = worker_listener_of(w, &s->flow, &listener);
+	const struct conf_listener *l = session_listener(w, s, &listener);
 
 	return (struct policy_question){
 		.listener = listener,
@@ -132,7 +132,7 @@ session_ask_verdict(struct worker *w, struct session *s)
 {
 	const struct policy_ctx ctx = policy_ctx_of(w);
 	uint32_t listener;
-	const bool want_name = some_backend_wants_name(w, worker_listener_of(w, &s->flow, &listener));
+	const bool want_name = some_backend_wants_name(w, session_listener(w, s, &listener));
 	enum link_want_name want = LINK_WANT_VERDICT;
 	bool fresh = false, background;
 

@@ -165,7 +165,7 @@ static const struct conf_pool *
 pool_of(struct worker *w, struct session *s, uint16_t *index)
 {
 	uint32_t listener;
-	const struct conf_listener *l = worker_listener_of(w, &s->flow, &listener);
+	const struct conf_listener *l = session_listener(w, s, &listener);
 	uint16_t pool = s->answer.pool;
 
 	if (l == NULL)

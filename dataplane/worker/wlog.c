@@ -93,7 +93,6 @@ wlog_rcpt(struct worker *w, struct session *s, const struct smtp_reply *r)
 	const struct smtp_envelope *env = smtp_session_envelope(s->smtp);
 	struct link_event_log *e;
 	char words[256], ref[9], tls[128];
-	uint32_t listener;
 
 	if (!relay_line_allowed(w, s) || !grey_line_allowed(w, a) || (e = begin(w, LINK_LOG_RCPT)) == NULL)
 		return;
@@ -101,7 +100,6 @@ wlog_rcpt(struct worker *w, struct session *s, const struct smtp_reply *r)
 	e->rule = (uint8_t)a->rule;
 	e->ref = a->ref;
 	e->client = s->flow.remote;
-	worker_listener_of(w, &s->flow, &listener);
 	if (a->ref != 0)
 		text(e, LOG_ref, policy_ref_format(a->ref, ref));
 	text(e, LOG_listener, s->listener_name);
@@ -229,18 +227,19 @@ wlog_name(struct worker *w, const struct policy_answer *a, const struct ip_addr 
 		counter_inc(w->counters, CTR_worker_names_lost);
 		return;
 	}
-	*e = (struct link_event_name){
-		.head = { .type = LINK_EVENT_NAME,
-			.len_octets = sizeof(*e),
-			.worker = (uint16_t)w->conf.index,
-			.dataplane_incarnation = w->segment->incarnation,
-			.control_incarnation = w->segment->live->incarnation[SEGMENT_CONTROL] },
-		.tag = a->tag,
-		.kind = VT_TRIPLET,
-		.sender_len = sender_len,
-		.rcpt_len = rcpt_len,
-		.network = policy_client_network(client),
-	};
+	/* field by field: clearing the room of the texts would cost more lines of memory than they take */
+	e->head = (struct link_head){ .type = LINK_EVENT_NAME,
+		.len_octets = sizeof(*e),
+		.worker = (uint16_t)w->conf.index,
+		.dataplane_incarnation = w->segment->incarnation,
+		.control_incarnation = w->segment->live->incarnation[SEGMENT_CONTROL] };
+	e->tag = a->tag;
+	e->kind = VT_TRIPLET;
+	e->reserved = 0;
+	e->sender_len = sender_len;
+	e->rcpt_len = rcpt_len;
+	e->reserved2 = 0;
+	e->network = policy_client_network(client);
 	memcpy(e->text, from, sender_len);
 	memcpy(e->text + sender_len, rcpt, rcpt_len);
 	ring_publish(w->event);

@@ -105,6 +105,8 @@ struct session {
 	struct session *tls_next;
 	uint64_t number;  /* unique in the worker's life; low 24 bits are the slot */
 	struct flow flow; /* the client's; its local end is that of the connection, which names the listener */
+	uint64_t listener_generation; /* of the snapshot in which it was looked up last; 0: in none */
+	uint32_t listener;            /* its index there */
 	struct ip_addr
 		told_local; /* what the client connected to, for backends: the connection's own, or a trusted proxy's word */
 	uint16_t told_local_port;
@@ -117,14 +119,11 @@ struct session {
 	uint64_t asked_us;
 	uint32_t dns_ms;
 	struct client_verdict verdict;
-	struct name_verdict names; /* of this transaction */
-	uint32_t transaction;      /* counts MAIL: an answer about the names of an earlier one is stale */
-	uint64_t names_due_us;     /* while names.known is CLIENT_ASKED */
-	uint64_t wait_began_us;    /* of SESSION_WAIT_VERDICT */
-	uint64_t held_us;          /* all waits for DNS so far: dns.deadline_ms at most */
-	char ptr_name[256];
-	/* the recipient under judgement */
-	struct policy_answer answer;
+	struct name_verdict names;     /* of this transaction */
+	uint32_t transaction;          /* counts MAIL: an answer about the names of an earlier one is stale */
+	uint64_t names_due_us;         /* while names.known is CLIENT_ASKED */
+	uint64_t wait_began_us;        /* of SESSION_WAIT_VERDICT */
+	uint64_t held_us;              /* all waits for DNS so far: dns.deadline_ms at most */
 	uint64_t rcpt_us;              /* when it was let through */
 	uint64_t rcpt_begun_us;        /* when its turn came: the client waits for its reply since then */
 	uint64_t tried;                /* backends by bit */
@@ -138,14 +137,17 @@ struct session {
 	uint64_t octets;         /* of all messages */
 	uint32_t rcpts_accepted; /* of this transaction */
 	uint32_t relay_denied; /* recipients of this session answered so; the first RELAY_DENIED_LINES_MAX have lines */
-	char message_from[SMTP_PATH_MAX_OCTETS + 1];
-	char message_backend[CONF_NAME_OCTETS];
 	char backend_words[128]; /* of the backend that failed this recipient, for its line in the log */
 	uint64_t message_ref;
 	const char *end_reason; /* constant word for the log */
 	uint64_t spliced[SPLICE_WAYS], splice_acked[SPLICE_WAYS];
 	struct splice *splice;     /* submission: behind the session, splice_octets() */
 	struct smtp_session *smtp; /* behind the session, smtp_session_octets() */
+	/* What a session begins without touching: texts are empty by their first octet, of the answer its text is left as it was. */
+	char message_backend[CONF_NAME_OCTETS];
+	char ptr_name[256];
+	char message_from[SMTP_PATH_MAX_OCTETS + 1];
+	struct policy_answer answer; /* to the recipient under judgement */
 };
 
 struct probe {
@@ -218,6 +220,7 @@ struct worker {
 	struct frame tx[TX_BURST_FRAMES];
 	uint32_t n_tx;
 	struct port_frame rx[RX_BURST_MAX_SEGS];
+	struct net_out net_out[RX_BURST_MAX_SEGS]; /* of those */
 	struct tcp_seg_out seg_out[TX_BURST_FRAMES];
 };
 
@@ -241,7 +244,9 @@ void session_timer(struct worker *w, struct session *s);
 void session_arm(struct worker *w, struct session *s);
 void session_pump(struct worker *w, struct session *s);
 void session_drain(struct worker *w, struct session *s);
-void session_env(struct worker *w, const struct session *s, struct smtp_env *env);
+/* The session's listener in the snapshot in force; NULL and LISTENER_NONE: it is there no more. */
+const struct conf_listener *session_listener(struct worker *w, struct session *s, uint32_t *index);
+void session_env(struct worker *w, struct session *s, struct smtp_env *env);
 void session_answer_rcpt(struct worker *w, struct session *s, const struct smtp_reply *r);
 void session_answer_text(struct worker *w, struct session *s, uint16_t code, const char *enhanced, const char *text);
 void session_client_lost(struct worker *w, struct session *s, const char *why);
