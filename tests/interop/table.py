@@ -64,7 +64,16 @@ def _corpus(results):
                   for name, c in sorted(results["corpus"].items())])
 
 
-def text(results):
+def _starttls(results):
+    """A run in which every sender had to use STARTTLS."""
+    held = [s for s in results["sends"] if not s["problems"]]
+    used = ["%s: %s" % (sender, ", ".join(sorted({t for s in held if s["sender"] == sender for t in s.get("tls", [])})).replace("_", "\\_"))
+            for sender in sends.CAN]
+    return ["**The same under STARTTLS**", "", "Run of %s (every sender has to use it; without the corpus): %d of %d messages as expected. "
+            "Used by %s." % (results["date"], len(held), len(results["sends"]), "; ".join(used)), ""]
+
+
+def text(results, starttls=None):
     held = [s for s in results["sends"] if not s["problems"]]
     lines = [BEGIN, "", "Run of %s, block %d s: %d of %d messages as expected. Versions: %s." % (
         results["date"], results["block_s"], len(held), len(results["sends"]),
@@ -72,26 +81,37 @@ def text(results):
     lines += ["**Every road, both families.** \"yes\": greylisted, came again by itself, arrived once with its octets, the MTA names "
               "the client's address (road `none`: the gateway's). The seconds are from the first attempt to the one let through.", ""]
     lines += _roads(results)
-    if results.get("starttls"):
-        lines += ["Every message came under STARTTLS (%s)." % ", ".join(sorted({t for s in held for t in s.get("tls", [])})), ""]
     lines += ["**What a message may need**, on the road `%s`, both families (%s)." % (
         sends.MAIN_ROAD, "; ".join("%s: %s" % row for row in sends.KINDS.items() if row[0] != "text")), ""]
     lines += _kinds(results)
     lines += ["**EHLO**", ""] + _ehlo(results)
     if results["corpus"]:
         lines += ["**The smuggling corpus**", ""] + _corpus(results)
+    if starttls:
+        lines += _starttls(starttls)
     return "\n".join(lines + [END])
 
 
+def _load(path):
+    try:
+        with open(path) as f:
+            return json.load(f)
+    except OSError:
+        return None
+
+
 def keep(top, results):
-    """Results into tests/interop/results/latest.json, tables into docs/interop.md."""
+    """Results into tests/interop/results (a run under STARTTLS beside the other one), tables of both into docs/interop.md."""
     folder = os.path.join(top, "tests", "interop", "results")
     os.makedirs(folder, exist_ok=True)
-    with open(os.path.join(folder, "latest.json"), "w") as f:
+    with open(os.path.join(folder, "starttls.json" if results.get("starttls") else "latest.json"), "w") as f:
         json.dump(results, f, indent=1, sort_keys=True)
         f.write("\n")
+    latest = _load(os.path.join(folder, "latest.json"))
+    if latest is None:
+        return
     path = os.path.join(top, "docs", "interop.md")
     with open(path) as f:
         before, _, rest = f.read().partition(BEGIN)
     with open(path, "w") as f:
-        f.write(before + text(results) + rest.partition(END)[2])
+        f.write(before + text(latest, _load(os.path.join(folder, "starttls.json"))) + rest.partition(END)[2])
