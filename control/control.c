@@ -794,6 +794,15 @@ second_turn(struct control *c, uint64_t now)
 	}
 }
 
+/* What is left over is written in the next turns, without waiting for the slow timer: a flood of GREY entries would else keep what became
+ * WHITE from the disk, while we idle. */
+static void
+commit_some(struct control *c, uint64_t now)
+{
+	c->commit_behind = store_commit(c->store, &c->segment.table, now, COMMIT_BUDGET_US);
+	c->commit_at_us = c->commit_behind ? now : now + COMMIT_US;
+}
+
 static void
 slow(evutil_socket_t fd, short what, void *arg)
 {
@@ -818,11 +827,8 @@ slow(evutil_socket_t fd, short what, void *arg)
 			return;
 		}
 	}
-	if (now >= c->commit_at_us && !store_stats(c->store)->loading) {
-		bool more = store_commit(c->store, &c->segment.table, now, COMMIT_BUDGET_US);
-
-		c->commit_at_us = more ? now : now + COMMIT_US;
-	}
+	if (now >= c->commit_at_us && !store_stats(c->store)->loading)
+		commit_some(c, now);
 	if (now >= c->second_at_us) {
 		c->second_at_us = now + SECOND_US;
 		second_turn(c, now);
@@ -835,7 +841,7 @@ turn(evutil_socket_t fd, short what, void *arg)
 	struct control *c = arg;
 	struct timeval tv = { 0 };
 	uint32_t taken = events_turn(c);
-	bool loading;
+	bool loading, behind;
 
 	(void)fd;
 	(void)what;
@@ -846,8 +852,12 @@ turn(evutil_socket_t fd, short what, void *arg)
 	loading = c->attached && store_stats(c->store)->loading;
 	if (loading)
 		load_until(c, control_mono_us() + LOAD_TURN_US);
-	c->turn_us = taken > 0 || c->n_confirmations > 0 || loading ? TURN_MIN_US
-	                                                            : MIN(c->turn_us * 2, (uint32_t)TURN_MAX_US);
+	behind = c->attached && c->commit_behind && !loading;
+	if (behind)
+		commit_some(c, control_mono_us());
+	c->turn_us = taken > 0 || c->n_confirmations > 0 || loading || behind
+	                     ? TURN_MIN_US
+	                     : MIN(c->turn_us * 2, (uint32_t)TURN_MAX_US);
 	tv.tv_usec = (suseconds_t)c->turn_us;
 	event_add(c->turn, &tv);
 }

@@ -78,7 +78,8 @@ struct control {
 	struct backend_state backend_kept[CONF_BACKENDS_MAX]; /* as in the database */
 	uint64_t started_us;
 	uint64_t commit_at_us, check_at_us, second_at_us, figures_at_us;
-	uint32_t turn_us; /* of the ring timer, by how busy it is */
+	bool commit_behind; /* the last turn could not write all */
+	uint32_t turn_us;   /* of the ring timer, by how busy it is */
 	uint32_t unclean_seen;
 	uint32_t sweep_bucket, sweep_from_s,
 		sweep_now_s; /* of the table: windows that closed between the two times are counted */
