@@ -625,6 +625,8 @@ tcp_in_syn_sent(struct tcp_conn *c, struct tcp_seg_in *s)
 		if (ack_ok) {
 			counter_inc(tcp->counters, CTR_tcp_refused);
 			tcp_conn_end(c, TCP_EV_REFUSED);
+		} else {
+			counter_inc(tcp->counters, CTR_tcp_drop_rst);
 		}
 		return;
 	}
@@ -696,8 +698,10 @@ static void
 tcp_in_syn_received(struct tcp_conn *c, struct tcp_seg_in *s)
 {
 	/* fifth: SND.UNA < SEG.ACK =< SND.NXT, or a reset */
-	if ((s->h.flags & TCP_ACK) == 0)
+	if ((s->h.flags & TCP_ACK) == 0) {
+		counter_inc(c->tcp->counters, CTR_tcp_drop_flags);
 		return;
+	}
 	if (s->h.ack != c->iss + 1) {
 		tcp_reply_rst(c->tcp, &c->flow, &s->h, NULL);
 		return;
@@ -745,24 +749,38 @@ tcp_in_fin_wait_2(struct tcp_conn *c, struct tcp_seg_in *s)
 		tcp_fifo_put(c, TCP_FIFO_FIN_WAIT_2); /* it still sends and is still read: the limit is on silence */
 }
 
+/* Seventh and eighth behind the peer's FIN: text and another FIN are ignored. */
+static void
+ignore_after_fin(struct tcp_conn *c, const struct tcp_seg_in *s)
+{
+	if (s->len > 0 || s->fin)
+		counter_inc(c->tcp->counters, CTR_tcp_drop_after_fin);
+}
+
 static void
 tcp_in_close_wait(struct tcp_conn *c, struct tcp_seg_in *s)
 {
-	step_ack(c, s);
-	/* seventh: text after a FIN is ignored */
+	if (step_ack(c, s))
+		ignore_after_fin(c, s);
 }
 
 static void
 tcp_in_closing(struct tcp_conn *c, struct tcp_seg_in *s)
 {
-	if (step_ack(c, s) && tcp_fin_acked(c))
+	if (!step_ack(c, s))
+		return;
+	ignore_after_fin(c, s);
+	if (tcp_fin_acked(c))
 		tcp_conn_time_wait(c);
 }
 
 static void
 tcp_in_last_ack(struct tcp_conn *c, struct tcp_seg_in *s)
 {
-	if (!step_ack(c, s) || !tcp_fin_acked(c))
+	if (!step_ack(c, s))
+		return;
+	ignore_after_fin(c, s);
+	if (!tcp_fin_acked(c))
 		return;
 	/* The peer is in TIME-WAIT. A source port of ours is not taken again before that is over. */
 	if (c->is_client)

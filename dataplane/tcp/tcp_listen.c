@@ -479,8 +479,12 @@ tcp_listen_input(struct tcp *tcp, const struct net_seg *seg, const struct tcp_hd
 	}
 	/* RFC 9293 section 3.10.7.2, first: check for an RST */
 	if ((h->flags & TCP_RST) != 0) {
-		if (e != NULL && h->seq == e->irs + 1)
+		if (e != NULL && h->seq == e->irs + 1) {
+			counter_inc(tcp->counters, CTR_tcp_syn_reset);
 			entry_del(tcp, e);
+		} else {
+			counter_inc(tcp->counters, CTR_tcp_drop_rst);
+		}
 		return;
 	}
 	/* second: check for an ACK */

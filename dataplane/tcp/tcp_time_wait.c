@@ -140,16 +140,20 @@ tcp_time_wait_input(struct tcp *tcp, struct tcp_tw_record *r, const struct tcp_h
 	struct tcp_hdr ack = { .seq = r->snd_nxt, .ack = r->rcv_nxt, .flags = TCP_ACK, .wscale = TCP_WSCALE_NONE };
 
 	/* An RST would end TIME-WAIT early, and with it the protection it is for (RFC 1337): ignored. */
-	if ((h->flags & TCP_RST) != 0)
+	if ((h->flags & TCP_RST) != 0) {
+		counter_inc(tcp->counters, CTR_tcp_drop_rst);
 		return false;
+	}
 	if (is_new_connection(r, h)) {
 		counter_inc(tcp->counters, CTR_tcp_time_wait_reuse);
 		tcp_time_wait_del(tw, r);
 		return true;
 	}
 	/* Only what occupies sequence space is answered, so that two ends never acknowledge each other for ever. */
-	if (tcp_hdr_seg_len(h) == 0)
+	if (tcp_hdr_seg_len(h) == 0) {
+		counter_inc(tcp->counters, CTR_tcp_drop_time_wait);
 		return false;
+	}
 	if (r->ts_ok) {
 		ack.has_ts = true;
 		ack.tsval = tcp_ts_now(tcp, tcp->now_us);

@@ -34,7 +34,9 @@ struct play {
 	bool started;
 	uint32_t peer_base, our_base;
 	uint32_t failures;
-	bool failed; /* this case: the rest is not played */
+	bool failed;      /* this case: the rest is not played */
+	uint64_t counted; /* by all counters but that of segments received, before the last segment in */
+	bool must_count; /* it was more than an ACK: where nothing comes of it, it was dropped, and a drop is counted */
 };
 
 struct words {
@@ -182,6 +184,16 @@ parse_sack(struct play *t, const struct words *w, struct tcp_hdr *h)
 	}
 }
 
+static uint64_t
+sum_of_counters(const struct peer *p)
+{
+	uint64_t sum = 0;
+
+	for (enum counter c = 0; c < COUNTER_N; c++)
+		sum += c == CTR_tcp_in_segs ? 0 : tcp_end_count(&p->e, c);
+	return sum;
+}
+
 static void
 do_in(struct play *t, const struct words *w)
 {
@@ -210,6 +222,8 @@ do_in(struct play *t, const struct words *w)
 	          (uint32_t)(ts != NULL && h.has_ts ? number(t, *ts == '+' ? ts + 1 : ts) : 0);
 	h.tsecr = p->tsecr;
 	parse_sack(t, w, &h);
+	t->counted = sum_of_counters(p);
+	t->must_count = h.flags != TCP_ACK || h.payload_octets > 0;
 	wire_seg_build(&seg, &p->flow, &h);
 	if (has_word(w, "bad-checksum"))
 		seg.octets[16] ^= 0x55;
@@ -247,6 +261,7 @@ do_out(struct play *t, const struct words *w)
 	const uint8_t want = flags_of(t, flags), but_psh = (uint8_t)~TCP_PSH;
 	const struct heard *h = peer_hear(&t->p);
 
+	t->must_count = false;
 	if (!h->any && later)
 		h = peer_hear_next(&t->p, 500000);
 	if (!h->any) {
@@ -277,6 +292,9 @@ do_silence(struct play *t)
 	if (h->any)
 		complain(t, "got %s (seq %d ack %d len %u), want silence", show_flags(h->h.flags),
 			(int32_t)(h->h.seq - t->our_base), (int32_t)(h->h.ack - t->peer_base), h->len);
+	else if (t->must_count && sum_of_counters(&t->p) == t->counted)
+		complain(t, "the segment came to nothing, and no counter says so");
+	t->must_count = false;
 	t->p.e.now_us = MAX(t->p.e.now_us, until_us);
 }
 
