@@ -50,8 +50,9 @@ enum relay_stage { /* where a failure happened, for log and status */
 	X(CONNECT)                                                                                                     \
 	X(BANNER)                                                                                                      \
 	X(EHLO0)                                                                                                       \
-	X(STARTTLS) X(TLS) X(EHLO) X(XCLIENT) X(EHLO2) X(READY) X(AUTH) X(MAIL) X(RCPT) X(DATA) X(BODY) X(DOT) X(RSET) \
-		X(QUIT) X(CLOSED)
+	X(STARTTLS)                                                                                                    \
+	X(TLS)                                                                                                         \
+	X(EHLO) X(XCLIENT) X(EHLO2) X(READY) X(AUTH) X(MAIL) X(RCPT) X(DATA) X(BODY) X(DOT) X(RSET) X(QUIT) X(CLOSED)
 #define X(name) RELAY_STAGE_##name,
 	RELAY_STAGES(X)
 #undef X

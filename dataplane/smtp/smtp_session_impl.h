@@ -20,7 +20,7 @@ struct smtp_session {
 	uint8_t resume; /* enum smtp_state: where SWALLOW goes */
 	bool esmtp, early_talker, peer_eof;
 	bool tls, tls_wait; /* under TLS; STARTTLS was answered and the stream not changed yet */
-	bool offered_tls; /* by the last EHLO */
+	bool offered_tls;   /* by the last EHLO */
 	bool authenticated;
 	bool auth_whole; /* AUTH's line is held whole, else its rest passes */
 	bool auth_cr;    /* a CR of the line under way waits for its LF */

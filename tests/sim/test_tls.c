@@ -486,8 +486,10 @@ test_a_backend_that_requires_tls(void **state)
 	CHECK_STR("the client spoke plain text", s.mta.message[0].tls_version, "");
 	for (uint32_t i = 0; i < ARRAY_LEN(wrong); i++) {
 		s.mta.at_starttls = wrong[i];
-		CHECK_EQ("STARTTLS goes wrong", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 451);
-		CHECK_STR("our failure", s.reply, "451 4.3.0 Mail server temporarily unavailable, please try again later\r\n");
+		CHECK_EQ("STARTTLS goes wrong", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body),
+			451);
+		CHECK_STR("our failure", s.reply,
+			"451 4.3.0 Mail server temporarily unavailable, please try again later\r\n");
 	}
 	s.mta.at_starttls = FAKE_OK;
 	s.mta.tls_create = NULL;
@@ -520,7 +522,8 @@ test_a_backend_that_may_use_tls(void **state)
 	CHECK_TRUE("plain", !s.mta.message[3].under_tls);
 	CHECK_EQ("counted", counted(CTR_tls_backend_plain), 1);
 	s.mta.raw = "220 go on\r\n250 injected\r\n"; /* octets behind the 220 were not said under TLS */
-	CHECK_EQ("injection is a failure of TLS, too", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 250);
+	CHECK_EQ("injection is a failure of TLS, too",
+		scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 250);
 	CHECK_EQ("counted", counted(CTR_tls_backend_plain), 2);
 	scene_end(&s);
 }
