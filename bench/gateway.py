@@ -168,8 +168,11 @@ class Gateway(Processes):
         raise common.BenchError("control has no segment mapped")
 
     def close(self):
+        try:
+            segment = self.segment_path or self.find_segment()
+        except (common.BenchError, OSError, StopIteration):  # interrupted before there was one
+            segment = None
         self.stop()
-        segment = self.segment_path
         shutil.rmtree(self.dir, ignore_errors=True)
         if segment and segment.startswith("/dev/shm/greyline-"):  # of this run's directory alone
             shutil.rmtree(os.path.dirname(segment), ignore_errors=True)
