@@ -201,6 +201,33 @@ test_a_session_is_held_two_seconds_in_all(void **state)
 	scene_end(&s);
 }
 
+static void
+test_a_later_question_has_what_is_left_of_two_seconds(void **state)
+{
+	struct sim_conn *c;
+	uint64_t began;
+
+	(void)state;
+	start();
+	s.control.names_delay_us = 1500000;
+	c = scene_open(&s, CLIENT4, GATEWAY4);
+	CHECK_EQ("EHLO", scene_chat(&s, c, "EHLO client.example"), 250);
+	sim_run(s.sim, 10 * SECOND_US);
+	CHECK_EQ("MAIL", scene_chat(&s, c, "MAIL FROM:<a@first.example>"), 250);
+	began = sim_now_us(s.sim);
+	CHECK_EQ("waits for the answer", scene_chat(&s, c, "RCPT TO:<u@example.org>"), 451);
+	CHECK_TRUE("a second and a half", sim_now_us(s.sim) - began >= 1500000 && sim_now_us(s.sim) - began < 1900000);
+	CHECK_EQ("RSET", scene_chat(&s, c, "RSET"), 250);
+	s.control.names_silent = true;
+	CHECK_EQ("MAIL", scene_chat(&s, c, "MAIL FROM:<a@second.example>"), 250);
+	began = sim_now_us(s.sim);
+	CHECK_EQ("decided without", scene_chat(&s, c, "RCPT TO:<u@example.org>"), 451);
+	CHECK_TRUE("after the half that is left",
+		sim_now_us(s.sim) - began >= 200000 && sim_now_us(s.sim) - began < 900000);
+	scene_quit(&s, c);
+	scene_end(&s);
+}
+
 /* A client that dawdles before MAIL does not get past the lists by that. */
 static void
 test_names_have_their_time_after_a_slow_start(void **state)
@@ -396,6 +423,7 @@ main(void)
 		cmocka_unit_test(test_only_names_a_list_could_know_are_asked_about),
 		cmocka_unit_test(test_without_lists_of_names_nothing_is_asked),
 		cmocka_unit_test(test_a_session_is_held_two_seconds_in_all),
+		cmocka_unit_test(test_a_later_question_has_what_is_left_of_two_seconds),
 		cmocka_unit_test(test_names_have_their_time_after_a_slow_start),
 		cmocka_unit_test(test_a_late_answer_about_names_counts_at_the_next_recipient),
 		cmocka_unit_test(test_an_answer_about_other_names_is_stale),
