@@ -389,7 +389,7 @@ act(struct worker *w, struct session *s, enum smtp_action action)
 		break;
 	case SMTP_ACTION_RCPT:
 		s->tried = 0;
-		s->backend_words[0] = '\0';
+		s->backend_words[0] = s->lost_backend[0] = '\0';
 		s->rcpt_begun_us = w->now_us;
 		session_rcpt(w, s);
 		break;

@@ -574,6 +574,7 @@ backend_failed(struct worker *w, struct session *s)
 			s->plain_only |= UINT64_C(1) << s->relay->conf_index;
 			s->tried &= ~(UINT64_C(1) << s->relay->conf_index);
 		}
+		memcpy(s->lost_backend, s->relay->conf.name, sizeof(s->lost_backend));
 		session_relay_abort(w, s);
 		if (s->txn_has_pool) {
 			/* accepted recipients went down with it: every later command of this transaction is told so */

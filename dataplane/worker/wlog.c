@@ -120,8 +120,7 @@ wlog_rcpt(struct worker *w, struct session *s, const struct smtp_reply *r)
 		log_record_put_number(e, LOG_left_s, a->wait_s);
 	if (a->waited_s != 0)
 		log_record_put_number(e, LOG_waited_s, a->waited_s);
-	if (s->relay != NULL)
-		text(e, LOG_backend, s->relay->conf.name);
+	text(e, LOG_backend, s->relay != NULL ? s->relay->conf.name : s->lost_backend);
 	text(e, LOG_reply, smtp_reply_words(r, words, sizeof(words)));
 	if (s->relay != NULL && relay_words(s->relay->relay)[0] != '\0')
 		text(e, LOG_backend_reply, relay_words(s->relay->relay));

@@ -132,6 +132,7 @@ struct session {
 	struct buf_view backend_held;  /* lent by it: what the relay has not taken yet */
 	uint32_t backend_opens;        /* connections to backends so far: tells an old one's event from a new one's */
 	uint16_t pool;                 /* of this transaction where txn_has_pool */
+	char lost_backend[CONF_NAME_OCTETS]; /* who failed last for this recipient, for the log */
 	struct kept_rcpts *kept_rcpts;
 	struct session_relay *relay;
 	uint64_t octets;         /* of all messages */

@@ -1,62 +1,62 @@
 #!/usr/bin/env python3
-"""Copies the sources that have mutants, each with a switch in it, and writes the list of them.
+"""Copies the sources that have mutants, each mutant behind a switch, and writes the list of them.
 
-usage: make_mutants.py SOURCE_ROOT LIST OUT_DIR FILE ...
+usage: make_mutants.py SOURCE_ROOT REQUIREMENTS OUT_DIR FILE...
 
-LIST holds mutants, one after another, a blank line between them:
-
-    ID FILE[:FUNCTION] [statement]
-    -text of the source, found once in the file (or in the function); blanks may differ
-    +what stands there instead
-
-Text is an expression, or with the word "statement" whole statements. In the copy it becomes
-(mutant_now == N ? (new) : (old)), or if (mutant_now == N) { new } else { old }. What is not found any more is no error of the build: the
-run of the mutants reports it. OUT_DIR gets a file for each of the FILES, and mutants.c.
+REQUIREMENTS is tests/dialogues/requirements.txt, which says what its form is. In the copies an expression becomes
+(mutant_now == N ? (new) : (old)), statements become if (mutant_now == N) { new } else { old }. A text that is not found any more is no
+error of the build: the run of the mutants reports it. OUT_DIR gets a copy of each FILE and mutants.c.
 """
 import pathlib
 import re
 import sys
 
 
+class Requirement:
+    def __init__(self, name, text, line):
+        self.id, self.text, self.line, self.mutants = name, text, line, []
+
+
 class Mutant:
-    def __init__(self, number, head, old, new, line):
-        words = head.split()
-        self.number, self.line = number, line
-        self.id = words[0]
-        self.file, _, self.function = words[1].partition(":")
-        self.statement = words[2:] == ["statement"]
-        self.old, self.new = old, new
-        self.missing = None
+    def __init__(self, requirement, words, line):
+        self.requirement, self.line = requirement, line
+        self.file, _, self.function = words[0].partition(":")
+        self.statement = words[1:] == ["statement"]
+        self.old, self.new, self.missing, self.number = "", "", None, 0
 
 
 def parse(path):
-    mutants, head, old, new, at = [], None, [], [], 0
-
-    def end():
-        nonlocal head, old, new
-        if head is not None:
-            if not old:
-                sys.exit(f"{path}:{at}: a mutant without the text it changes")
-            mutants.append(Mutant(len(mutants) + 1, head, "\n".join(old), "\n".join(new), at))
-        head, old, new = None, [], []
-
+    """Requirements in order, and complaints."""
+    out, errors, mutant = [], [], None
     for number, line in enumerate(path.read_text().splitlines(), 1):
-        if line.startswith("#"):
+        words = line.split()
+        if not words or line.startswith("#"):
             continue
-        if not line.strip():
-            end()
-        elif line.startswith("-") and head is not None:
-            old.append(line[1:])
-        elif line.startswith("+") and head is not None:
-            new.append(line[1:])
-        elif head is None:
-            if len(line.split()) < 2:
-                sys.exit(f'{path}:{number}: right is "ID FILE[:FUNCTION] [statement]"')
-            head, at = line, number
+        if not line[0].isspace():
+            name, _, text = line.partition("  ")
+            if not text or " " in name:
+                errors.append(f"{path}:{number}: a requirement begins with its id and two blanks: {line}")
+            out.append(Requirement(name, text, number))
+            mutant = None
+        elif not out:
+            errors.append(f"{path}:{number}: belongs to no requirement: {line.strip()}")
+        elif words[0] == "without" and (len(words) == 2 or words[2:] == ["statement"]):
+            mutant = Mutant(out[-1], words[1:], number)
+            out[-1].mutants.append(mutant)
+        elif words[0] == "-" and mutant is not None:
+            mutant.old += line.strip()[1:]
+        elif words[0] == "+" and mutant is not None:
+            mutant.new += line.strip()[1:]
         else:
-            sys.exit(f"{path}:{number}: neither - nor + nor a blank line")
-    end()
-    return mutants
+            errors.append(f"{path}:{number}: neither without, - nor +: {line.strip()}")
+    number = 0
+    for requirement in out:
+        for mutant in requirement.mutants:
+            number += 1
+            mutant.number = number
+            if not mutant.old.strip() or not mutant.new.strip():
+                errors.append(f"{path}:{mutant.line}: what is taken away, or what stands there instead, is missing")
+    return out, errors
 
 
 def body_of(text, function):
@@ -75,7 +75,7 @@ def place(text, m):
             m.missing = f"no function {m.function}() in {m.file}"
             return None
         start, end = body
-    pattern = r"\s+".join(re.escape(word) for word in m.old.split())
+    pattern = r"(?<!\w)" + r"\s+".join(re.escape(word) for word in m.old.split()) + r"(?!\w)"
     hits = [h for h in re.finditer(pattern, text[start:end])]
     if len(hits) != 1:
         m.missing = f"its text stands {len(hits)} times in {m.file}, not once"
@@ -115,13 +115,16 @@ def copy(root, name, mutants, out):
 
 
 def main(root, path, out, files):
-    mutants = parse(path)
+    requirements, errors = parse(path)
+    if errors:
+        sys.exit("\n".join(errors))
+    mutants = [m for r in requirements for m in r.mutants]
     for m in mutants:
         if m.file not in files:
             m.missing = f"{m.file} is not among the files copied (tests/sim/meson.build)"
     for name in files:
         copy(root, name, [m for m in mutants if m.file == name], out)
-    rows = [f'\t{{ "{m.id}", "{path.name}:{m.line} ({m.file})", {chr(34) + m.missing + chr(34) if m.missing else "0"} }},'
+    rows = [f'\t{{ "{m.requirement.id}", "{path.name}:{m.line} ({m.file})", {chr(34) + m.missing + chr(34) if m.missing else "0"} }},'
             for m in mutants]
     (out / "mutants.c").write_text('#include "tests/sim/mutant.h"\nconst struct mutant mutants[] = {\n' + "\n".join(rows) +
                                    f"\n}};\nconst unsigned mutants_n = {len(mutants)};\nunsigned mutant_now;\n")

@@ -24,6 +24,9 @@
  *   framed on                   the session's stream re-frames and delays, as TLS will
  *   open [NAME] [PORT]          a connection, which is the one spoken over from here on
  *   use NAME                    another one
+ *   hello [NAME]                open, the banner and EHLO client.example with its reply, whatever they say
+ *   mail FROM                   MAIL FROM, which is taken ("-" is the null sender)
+ *   data TEXT                   DATA, which is taken, and TEXT with its final dot
  *   cut N                       octets of the client go in segments of N each, a millisecond apart; 0: as they come
  *   C: LINE                     the client sends LINE and CRLF; escapes \r \n \0 \t \\ \xHH \{N:c} (c N times)
  *   c: OCTETS                   the same without CRLF
@@ -431,6 +434,49 @@ cmd_gone(bool by_reset)
 	if (conn()->tcp != NULL)
 		sim_close(conn());
 	sim_run(play.s.sim, 100000);
+}
+
+/* A reply that must have this code; its text is of no interest here. */
+static void
+reply_of(int code)
+{
+	do {
+		got_line[0] = '\0';
+		if (!sim_until(play.s.sim, WAIT_LIMIT_US, line_or_end, conn()))
+			failed("nothing came, want %d", code);
+		if (atoi(got_line) != code)
+			failed("got \"%s\", want %d", got_line, code);
+	} while (got_line[3] == '-');
+}
+
+static void
+cmd_hello(char *args)
+{
+	cmd_open(args);
+	reply_of(220);
+	client_sends("EHLO client.example", true);
+	reply_of(250);
+}
+
+static void
+cmd_mail(const char *from)
+{
+	char line[LINE_MAX_OCTETS];
+
+	snprintf(line, sizeof(line), "MAIL FROM:<%s>", strcmp(from, "-") == 0 ? "" : from);
+	client_sends(line, true);
+	reply_of(250);
+}
+
+static void
+cmd_data(const char *text)
+{
+	char all[LINE_MAX_OCTETS];
+
+	client_sends("DATA", true);
+	reply_of(354);
+	snprintf(all, sizeof(all), "%s\\r\\n.\\r\\n", text);
+	client_sends(all, false);
 }
 
 /* ---- backends ---- */
@@ -941,6 +987,12 @@ run_line(const char *line)
 			cmd_client(word(&args));
 		} else if (strcmp(name, "open") == 0) {
 			cmd_open(args);
+		} else if (strcmp(name, "hello") == 0) {
+			cmd_hello(args);
+		} else if (strcmp(name, "mail") == 0) {
+			cmd_mail(word(&args));
+		} else if (strcmp(name, "data") == 0) {
+			cmd_data(args);
 		} else if (strcmp(name, "use") == 0) {
 			cmd_use(word(&args));
 		} else if (strcmp(name, "S-none") == 0) {
