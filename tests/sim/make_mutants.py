@@ -23,6 +23,7 @@ class Mutant:
         self.file, _, self.function = words[0].partition(":")
         self.statement = words[1:] == ["statement"]
         self.old, self.new, self.missing, self.number = "", "", None, 0
+        self.places = [self]  # all that it breaks
 
 
 def parse(path):
@@ -40,9 +41,12 @@ def parse(path):
             mutant = None
         elif not out:
             errors.append(f"{path}:{number}: belongs to no requirement: {line.strip()}")
-        elif words[0] == "without" and (len(words) == 2 or words[2:] == ["statement"]):
+        elif words[0] in ("without", "and") and (len(words) == 2 or words[2:] == ["statement"]):
             mutant = Mutant(out[-1], words[1:], number)
-            out[-1].mutants.append(mutant)
+            if words[0] == "and" and out[-1].mutants:
+                out[-1].mutants[-1].places.append(mutant)
+            else:
+                out[-1].mutants.append(mutant)
         elif words[0] == "-" and mutant is not None:
             mutant.old += line.strip()[1:]
         elif words[0] == "+" and mutant is not None:
@@ -53,9 +57,10 @@ def parse(path):
     for requirement in out:
         for mutant in requirement.mutants:
             number += 1
-            mutant.number = number
-            if not mutant.old.strip() or not mutant.new.strip():
-                errors.append(f"{path}:{mutant.line}: what is taken away, or what stands there instead, is missing")
+            for place in mutant.places:
+                place.number = number
+                if not place.old.strip() or not place.new.strip():
+                    errors.append(f"{path}:{place.line}: what is taken away, or what stands there instead, is missing")
     return out, errors
 
 
@@ -119,11 +124,14 @@ def main(root, path, out, files):
     if errors:
         sys.exit("\n".join(errors))
     mutants = [m for r in requirements for m in r.mutants]
-    for m in mutants:
-        if m.file not in files:
-            m.missing = f"{m.file} is not among the files copied (tests/sim/meson.build)"
+    places = [p for m in mutants for p in m.places]
+    for p in places:
+        if p.file not in files:
+            p.missing = f"{p.file} is not among the files copied (tests/sim/meson.build)"
     for name in files:
-        copy(root, name, [m for m in mutants if m.file == name], out)
+        copy(root, name, [p for p in places if p.file == name], out)
+    for m in mutants:
+        m.missing = next((p.missing for p in m.places if p.missing), None)
     rows = [f'\t{{ "{m.requirement.id}", "{path.name}:{m.line} ({m.file})", {chr(34) + m.missing + chr(34) if m.missing else "0"} }},'
             for m in mutants]
     (out / "mutants.c").write_text('#include "tests/sim/mutant.h"\nconst struct mutant mutants[] = {\n' + "\n".join(rows) +

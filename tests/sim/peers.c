@@ -390,7 +390,7 @@ auth_command(struct fake_conn *f, const char *line)
 		f->auth_left = 1;
 		auth_line(f, line + 11);
 	} else {
-		say(f, "504 5.5.4 Unrecognized authentication type\r\n");
+		say(f, "504 5.7.4 no such mechanism here\r\n");
 	}
 }
 
