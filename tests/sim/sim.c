@@ -800,8 +800,7 @@ sim_create(const struct sim_conf *conf)
 	sim->pool = buf_malloc_create(conf->n_bufs != 0 ? conf->n_bufs : SIM_POOL_BUFS);
 	sim->wire = conf->wire;
 	sim->n_workers = conf->n_workers;
-	snprintf(sim->dir, sizeof(sim->dir), "%s/greyline-sim-XXXXXX",
-		access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+	snprintf(sim->dir, sizeof(sim->dir), "/tmp/greyline-sim-XXXXXX");
 	BUG_ON(mkdtemp(sim->dir) == NULL);
 	snprintf(sim->segment_path, sizeof(sim->segment_path), "%s/segment", sim->dir);
 	snprintf(sim->snapshot_path, sizeof(sim->snapshot_path), "%s/snapshot", sim->dir);
