@@ -6,7 +6,7 @@
  * A file holds dialogues, each begun by "== NAME". A line of one is:
  *   # text             ignored, as are empty lines
  *   set OPTION VALUE   before start: ext LIST, size N, starttls on, bare_lf reject|tolerate|normalize, and the numbers of struct conf
- *                      auth on (AUTH PLAIN is carried to a backend), commands_max errors_max rcpts_max messages_max message_max command_timeout_s data_timeout_s rate_floor
+ *                      auth on (AUTH PLAIN is carried to a backend), starttls_busy on, tls_required on, commands_max errors_max rcpts_max messages_max message_max command_timeout_s data_timeout_s rate_floor
  *   set tls_at_once on  the stream changes as soon as it is told to, with octets of the client still waiting
  *   cuts whole         only as it stands: no cutting of the client's octets (where the cut matters)
  *   start              greets at once (what most do: the first line that is not "set" implies it)
@@ -286,6 +286,10 @@ do_set(struct play *p, char *text)
 		p->conf.message_max_octets = strtoull(value, NULL, 10);
 	else if (strcmp(text, "starttls") == 0)
 		p->env.starttls = strcmp(value, "on") == 0;
+	else if (strcmp(text, "starttls_busy") == 0)
+		p->env.starttls_busy = strcmp(value, "on") == 0;
+	else if (strcmp(text, "tls_required") == 0)
+		p->env.tls_required = strcmp(value, "on") == 0;
 	else if (strcmp(text, "auth") == 0)
 		p->env.auth = strcmp(value, "on") == 0 ? smtp_auth_bit("PLAIN", 5) : 0;
 	else if (strcmp(text, "tls_at_once") == 0)
