@@ -160,7 +160,7 @@ all_passed(uint64_t generation)
 static void *
 main_run(void *arg)
 {
-	struct snapshot kept[2];
+	static struct snapshot kept[2]; /* outlives this thread: at the end a worker's last turn may still hold one */
 	unsigned in_force = 0;
 
 	(void)arg;
