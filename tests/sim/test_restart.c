@@ -87,9 +87,13 @@ test_a_client_whose_handshake_met_the_kill_is_reset(void **state)
 	scene_start(&s, 3, 1, clean);
 	scene_settle(&s);
 	c = sim_connect(s.client, CLIENT4, GATEWAY4, 25);
-	while (!c->connected) /* its ACK is still on the wire */
+	while (!c->connected)
 		sim_step(s.sim, 100);
+	/* its ACK reaches nobody, and it has nothing to send again: only the mark of the handshake can help */
+	sim_wire_of(s.sim)->loss = 1000;
+	sim_run(s.sim, SECOND_US / 10);
 	sim_kill_gateway(s.sim);
+	*sim_wire_of(s.sim) = clean;
 	CHECK_TRUE("told", sim_until(s.sim, SECOND_US, is_reset, c));
 	sim_conn_forget(c);
 	scene_end(&s);
