@@ -6,12 +6,15 @@
  *         client, so lists of names have no negative weights.
  * Source: POLICY section 4; the notation is dnsbl.h's.
  */
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
 #include "control/config_member.h"
 #include "dataplane/base/bug.h"
+
+#define ZONE_KEY_OCTETS 16 /* keys of subscriptions have 26 or 32 */
 
 struct zone_place {
 	struct config_reader *r;
@@ -48,6 +51,25 @@ has_negative_weight(const struct dnsbl_zone *z)
 	return false;
 }
 
+/* A label as subscriptions have it: long, letters and digits alone, some of them digits. No list's own name looks so. */
+static bool
+has_key(const char *zone)
+{
+	while (*zone != '\0') {
+		const size_t octets = strcspn(zone, ".");
+		size_t digits = 0, letters = 0;
+
+		for (size_t i = 0; i < octets; i++) {
+			digits += isdigit((unsigned char)zone[i]) != 0;
+			letters += isalpha((unsigned char)zone[i]) != 0;
+		}
+		if (octets >= ZONE_KEY_OCTETS && digits > 0 && digits + letters == octets)
+			return true;
+		zone += octets + (zone[octets] == '.');
+	}
+	return false;
+}
+
 /* The next free zone with what all notations give; NULL when something was wrong. It counts when n_zones is raised. */
 static struct config_zone *
 zone_begin(const struct zone_place *p, const char *text, const char *name)
@@ -65,6 +87,11 @@ zone_begin(const struct zone_place *p, const char *text, const char *name)
 		reader_error(p->r, p->line, p->path, "%s", why);
 		return NULL;
 	}
+	if (name == NULL && has_key(z->spec.zone)) /* the line must not show it either */
+		reader_error(p->r, p->line, p->path,
+			"a label of this zone looks like a key, and without a name of its own the zone shows in "
+			"replies and "
+			"logs: give it as { zone = ...; name = \"public.name\"; filters = ...; }");
 	for (uint32_t i = 0; i < c->n_zones; i++)
 		if (c->zone[i].kind == p->kind && strcasecmp(c->zone[i].spec.zone, z->spec.zone) == 0)
 			reader_error(p->r, p->line, p->path, "this zone is there already (line %u)", c->zone[i].line);
@@ -72,7 +99,7 @@ zone_begin(const struct zone_place *p, const char *text, const char *name)
 		reader_error(p->r, p->line, p->path,
 			"negative weights are for lists of client addresses: anybody may use a HELO name or a sender "
 			"domain");
-	snprintf(z->name, sizeof(z->name), "%s", name);
+	snprintf(z->name, sizeof(z->name), "%s", name != NULL ? name : z->spec.zone);
 	snprintf(z->test_point, sizeof(z->test_point), "%s", DNSBL_TEST_DOMAIN);
 	return z;
 }
@@ -110,8 +137,6 @@ read_group(struct config_reader *r, const config_setting_t *s, enum conf_zone_ki
 	if (!member_text(&m, "name", name, sizeof(name), false) || !member_bool(&m, "decisive", &decisive))
 		return;
 	place = (struct zone_place){ r, kind, m.path, member_line_of(s) };
-	if (name[0] == '\0')
-		snprintf(name, sizeof(name), "%s", zone);
 	list = config_setting_get_member(s, "filters");
 	if (list != NULL)
 		reader_texts(r, list, m.path, &filters);
@@ -121,7 +146,7 @@ read_group(struct config_reader *r, const config_setting_t *s, enum conf_zone_ki
 	if (at >= sizeof(text))
 		reader_error(r, place.line, m.path, "filters are too long");
 	else
-		z = zone_begin(&place, text, name);
+		z = zone_begin(&place, text, name[0] != '\0' ? name : NULL);
 	config_texts_free(&filters);
 	if (z == NULL)
 		return;
@@ -143,11 +168,7 @@ reader_zones(struct config_reader *r, const config_setting_t *list, enum conf_zo
 
 		snprintf(path, sizeof(path), "%s[%d]", zone_paths[kind], i);
 		if (config_setting_type(s) == CONFIG_TYPE_STRING) {
-			const char *text = config_setting_get_string(s);
-			char name[CONF_HOST_OCTETS];
-
-			snprintf(name, sizeof(name), "%.*s", (int)strcspn(text, "=*"), text);
-			if (zone_begin(&place, text, name) != NULL)
+			if (zone_begin(&place, config_setting_get_string(s), NULL) != NULL)
 				r->config->n_zones++;
 		} else {
 			read_group(r, s, kind, i);

@@ -149,6 +149,12 @@ test_config_refuses_with_line_value_and_remedy(void **state)
 			{ .rest = "dnsbl = { sender_zones = ( { zone = \"secretkey.example\"; filters = [ \"1.2.3.4\" "
 				  "]; } ); };" },
 			{ ":5: dnsbl.sender_zones[0]: \"1.2.3.4\": listings are answers in 127.0.0.0/8 only" } },
+		{ "a key in a zone without a name",
+			{ .rest = "dnsbl = { zones = ( \"abcdefgh12345678ijklmnop.zen.example=127.0.0.2*3\" ); };" },
+			{ ":5: dnsbl.zones[0]: a label of this zone looks like a key" } },
+		{ "a key in a group without a name",
+			{ .rest = "dnsbl = { zones = ( { zone = \"abcdefgh12345678.zen.example\"; } ); };" },
+			{ ":5: dnsbl.zones[0]: a label of this zone looks like a key" } },
 		{ "zone member", { .rest = "dnsbl = { zones = ( { zone = \"bl.example\"; filter = [ ]; } ); };" },
 			{ "unknown member filter; did you mean filters?" } },
 		{ "no ports", { .ports = "" }, { ": ports: has to be given" } },
