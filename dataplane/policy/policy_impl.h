@@ -4,10 +4,16 @@
 #ifndef GREYLINE_POLICY_POLICY_IMPL_H
 #define GREYLINE_POLICY_POLICY_IMPL_H
 
+#include "dataplane/policy/grey.h"
 #include "dataplane/policy/policy.h"
 
 /* A compare-and-swap that lost is tried again so often; a record that still moves then counts as our own failure. */
 #define POLICY_CAS_TRIES 8
+
+#define TRAP_BY_OPERATOR 1 /* vt_entry.flags of VT_TRAP */
+
+/* The greylist's times as configured; doubt doubles the block. */
+struct grey_conf policy_grey_conf(const struct conf *conf, bool doubt);
 
 static inline void
 policy_count(const struct policy_ctx *ctx, enum counter which)
