@@ -296,7 +296,16 @@ void tcp_conn_input(struct tcp_conn *c, struct tcp_seg_in *s);
 /* A segment as it arrives, header parsed. */
 struct tcp_seg_in tcp_seg_of(const struct tcp_hdr *h, struct buf *buf, uint64_t now_us);
 void tcp_challenge_ack(struct tcp_conn *c);
+void tcp_ack_now(struct tcp_conn *c);
+/* To a segment outside of the window: an ACK, limited unless it carries text or FIN. */
+void tcp_answer_unacceptable(struct tcp_conn *c, const struct tcp_seg_in *s);
+
+/* tcp_ack.c */
+/* The fifth step. False: the segment is done with. */
+bool tcp_step_ack(struct tcp_conn *c, struct tcp_seg_in *s);
 void tcp_rtt_sample(struct tcp_conn *c, uint32_t rtt_us);
+/* A sample of what the segment acknowledges, if it gives one. */
+void tcp_take_rtt(struct tcp_conn *c, const struct tcp_seg_in *s);
 
 /* tcp_output.c */
 bool tcp_conn_output(struct tcp_conn *c, struct tcp_seg_out *out);

@@ -2,11 +2,11 @@
  * tcp_input.c - SEGMENT ARRIVES: one function for each state, the steps numbered as in RFC 9293 section 3.10.7.4.
  *
  * Flow:   net -> tcp_input() -> connection: tcp_conn_input() -> tcp_in_<state>();  TIME-WAIT record;  listener
+ *         The fifth step, what an ACK means, is tcp_ack.c.
  * Pure:   see tcp.h.
  * Keeps:  a segment is judged whole before it changes anything: checksum, sequence, RST, SYN, ACK, then text and FIN.
  *         Nothing here frees a connection's block: tcp_conn_reap() does at the end.
- * Source: RFC 9293 section 3.10.7, RFC 5961 (RST, SYN and ACK in the window), RFC 7323 section 5 (PAWS), RFC 5681, 6582,
- *         6675 (what an ACK means), RFC 6298 (RTT).
+ * Source: RFC 9293 section 3.10.7, RFC 5961 (RST and SYN in the window), RFC 7323 section 5 (PAWS).
  *
  * The states:
  *   CLOSED        no segment belongs to it; a block that is in this state waits for its user only.
@@ -28,8 +28,8 @@
 
 /* --- acknowledgements we owe --- */
 
-static void
-ack_now(struct tcp_conn *c)
+void
+tcp_ack_now(struct tcp_conn *c)
 {
 	c->ack_now = true;
 	tcp_want_output(c);
@@ -50,7 +50,7 @@ tcp_challenge_ack(struct tcp_conn *c)
 	}
 	c->challenged_us = now_us > 0 ? now_us : 1;
 	counter_inc(c->tcp->counters, CTR_tcp_challenge_ack);
-	ack_now(c);
+	tcp_ack_now(c);
 }
 
 /* --- first step: sequence, timestamps --- */
@@ -75,11 +75,11 @@ is_old_by_paws(const struct tcp_conn *c, const struct tcp_seg_in *s)
 	return s->now_us - c->ts_recent_us < TCP_PAWS_IDLE_US;
 }
 
-static void
-answer_unacceptable(struct tcp_conn *c, const struct tcp_seg_in *s)
+void
+tcp_answer_unacceptable(struct tcp_conn *c, const struct tcp_seg_in *s)
 {
 	if (s->len > 0 || s->fin)
-		ack_now(c);
+		tcp_ack_now(c);
 	else
 		tcp_challenge_ack(c);
 }
@@ -122,7 +122,7 @@ trim(struct tcp_conn *c, struct tcp_seg_in *s)
 		counter_inc(c->tcp->counters, CTR_tcp_beyond_window);
 		s->len = room;
 		s->fin = false;
-		ack_now(c); /* window probes are answered, never limited */
+		tcp_ack_now(c); /* window probes are answered, never limited */
 	}
 }
 
@@ -174,7 +174,7 @@ step_sequence_rst_syn(struct tcp_conn *c, struct tcp_seg_in *s)
 	}
 	if (is_old_by_paws(c, s)) {
 		counter_inc(counters, CTR_tcp_drop_paws);
-		answer_unacceptable(c, s);
+		tcp_answer_unacceptable(c, s);
 		return false;
 	}
 	/* fourth: check the SYN bit. RFC 5961 section 4.2: an ACK whatever the number; a peer that was restarted answers with
@@ -190,304 +190,12 @@ step_sequence_rst_syn(struct tcp_conn *c, struct tcp_seg_in *s)
 		const bool known = seq_leq(s->seq + s->len + s->fin, c->rcv_nxt);
 
 		counter_inc(counters, known && s->len > 0 ? CTR_tcp_duplicate : CTR_tcp_drop_sequence);
-		answer_unacceptable(c, s);
+		tcp_answer_unacceptable(c, s);
 		return false;
 	}
 	c->heard = true;
 	update_ts_recent(c, s);
 	trim(c, s);
-	return true;
-}
-
-/* --- fifth step: the ACK --- */
-
-/* RFC 6298 section 2. */
-void
-tcp_rtt_sample(struct tcp_conn *c, uint32_t rtt_us)
-{
-	rtt_us = MAX(rtt_us, 1);
-	if (c->srtt_us == 0) {
-		c->srtt_us = rtt_us;
-		c->rttvar_us = rtt_us / 2;
-	} else {
-		uint32_t err = c->srtt_us > rtt_us ? c->srtt_us - rtt_us : rtt_us - c->srtt_us;
-
-		c->rttvar_us = (uint32_t)((3 * (uint64_t)c->rttvar_us + err) / 4);
-		c->srtt_us = MAX(1, (uint32_t)((7 * (uint64_t)c->srtt_us + rtt_us) / 8));
-	}
-	c->rto_us = (uint32_t)MIN((uint64_t)c->srtt_us + MAX(4 * (uint64_t)c->rttvar_us, TCP_TICK_US), TCP_RTO_MAX_US);
-	c->rto_us = MAX(c->rto_us, TCP_RTO_MIN_US);
-}
-
-/* A sample of what was just acknowledged: by timestamp, which tells retransmissions apart, or by the one segment timed. */
-static void
-take_rtt(struct tcp_conn *c, const struct tcp_seg_in *s)
-{
-	if (c->ts_ok && s->h.has_ts) {
-		const uint32_t age_ms = tcp_ts_now(c->tcp, s->now_us) - s->h.tsecr;
-
-		if (age_ms < TCP_RTO_MAX_US / 1000 * 2) /* else the peer echoes what we never sent */
-			tcp_rtt_sample(c, age_ms * 1000);
-	} else if (c->rtt_timing && seq_gt(s->h.ack, c->rtt_seq)) {
-		c->rtt_timing = false;
-		tcp_rtt_sample(c, (uint32_t)MIN(s->now_us - c->rtt_start_us, UINT64_C(120000000)));
-	}
-}
-
-/* Takes the blocks of a segment into the scoreboard. Returns the octets that were not known before. */
-static uint32_t
-take_sack(struct tcp_conn *c, const struct tcp_seg_in *s)
-{
-	uint32_t fresh = 0;
-
-	for (uint32_t i = 0; c->sack_ok && i < s->h.n_sack; i++) {
-		struct tcp_sack_block b = s->h.sack[i];
-		uint32_t n;
-
-		/* what is not in flight is a D-SACK, an old ACK or a lie */
-		if (!seq_lt(b.start, b.end) || seq_gt(b.end, c->snd_max) || seq_leq(b.end, c->snd_una) ||
-			seq_leq(b.start, c->snd_una))
-			continue;
-		if (c->sb == NULL && (c->sb = tcp_scoreboard_get(c->tcp)) == NULL)
-			return fresh;
-		n = tcp_scoreboard_add(c->sb, b.start, b.end);
-		if (n == UINT32_MAX)
-			counter_inc(c->tcp->counters, CTR_tcp_sack_full);
-		else
-			fresh += n;
-	}
-	return fresh;
-}
-
-static uint32_t
-flight_octets(const struct tcp_conn *c)
-{
-	return c->snd_max - c->snd_una;
-}
-
-static bool
-has_sacked(const struct tcp_conn *c)
-{
-	return c->sb != NULL && c->sb->n > 0;
-}
-
-/* RFC 5681 section 3.1, with appropriate octet counting (RFC 3465, L = 2) since peers delay ACKs. */
-static void
-grow_cwnd(struct tcp_conn *c, uint32_t acked)
-{
-	if (!c->cwnd_limited)
-		return; /* it was not the congestion window that held us back (RFC 7661 section 4.1) */
-	if (c->cwnd < c->ssthresh) {
-		c->cwnd += MIN(acked, 2 * c->mss);
-	} else {
-		c->cwnd_acked += acked;
-		if (c->cwnd_acked >= c->cwnd) {
-			c->cwnd_acked -= c->cwnd;
-			c->cwnd += c->mss;
-		}
-	}
-	c->cwnd = MIN(c->cwnd, TCP_CWND_MAX_OCTETS);
-}
-
-static void
-enter_recovery(struct tcp_conn *c)
-{
-	counter_inc(c->tcp->counters, CTR_tcp_fast_retransmit);
-	c->in_recovery = true;
-	c->recover = c->snd_max;
-	c->high_rxt = c->snd_una;
-	c->ssthresh = MAX(flight_octets(c) / 2, 2 * c->mss);
-	c->cwnd = c->ssthresh;
-	c->cwnd_acked = 0;
-	if (!has_sacked(c))
-		c->cwnd += TCP_DUP_THRESH * c->mss; /* RFC 6582 section 3.2 step 2: what has left the network */
-	c->rtx_due = true; /* the first retransmission goes out whatever the pipe (RFC 6675 section 5 step 4.3) */
-	c->rtt_timing = false;
-	c->tail_probe_due = false;
-	tcp_timer_arm_rto(c);
-}
-
-static void
-leave_recovery(struct tcp_conn *c)
-{
-	c->in_recovery = false;
-	c->rtx_due = false;
-	c->cwnd = has_sacked(c) || c->sack_ok ? c->ssthresh : MIN(c->ssthresh, MAX(flight_octets(c), c->mss) + c->mss);
-	c->cwnd = MAX(c->cwnd, c->mss);
-}
-
-/* An ACK inside a recovery that does not end it. RFC 6582 section 3.2 step 3; with SACK the pipe says what to do. */
-static void
-partial_ack(struct tcp_conn *c, uint32_t acked)
-{
-	if (c->sb != NULL && c->sack_ok && has_sacked(c)) {
-		c->high_rxt = seq_max(c->high_rxt, c->snd_una);
-		return;
-	}
-	c->rtx_due = true;
-	c->high_rxt = c->snd_una;
-	c->cwnd = c->cwnd > acked ? c->cwnd - acked : 0;
-	c->cwnd = MAX(c->cwnd + (acked >= c->mss ? c->mss : 0), c->mss);
-}
-
-/* Less room than half of the queue. */
-static bool
-is_room_short(const struct tcp_conn *c)
-{
-	return tcp_send_room(c) < c->tcp->conf.snd_queue_max_octets / 2;
-}
-
-/* After a refusal some room is worth an event; who looked at the room instead of being refused hears of it at half. */
-static void
-tell_writable(struct tcp_conn *c, bool was_short)
-{
-	const uint32_t max = c->tcp->conf.snd_queue_max_octets;
-
-	if (!(c->send_refused && tcp_send_room(c) >= MIN(max / 4, 16384)) && !(was_short && !is_room_short(c)))
-		return;
-	c->send_refused = false;
-	tcp_event(c, TCP_EV_WRITABLE);
-}
-
-/* SND.UNA moves up to the ACK. */
-static void
-on_ack_advance(struct tcp_conn *c, const struct tcp_seg_in *s)
-{
-	const uint32_t acked = s->h.ack - c->snd_una;
-	const uint32_t data_end = seq_min(s->h.ack, c->snd_end);
-	const bool was_short = is_room_short(c);
-
-	take_rtt(c, s);
-	if (c->snd_queue.head != NULL && seq_gt(data_end, c->snd_una)) {
-		if (c->snd_cursor != NULL && seq_leq(c->snd_cursor->seq + c->snd_cursor->len_octets, data_end))
-			c->snd_cursor = NULL; /* it goes with what is acknowledged */
-		tcp_queue_drop(&c->tcp->pieces, &c->snd_queue, data_end - c->snd_una);
-	}
-	c->snd_una = s->h.ack;
-	c->snd_nxt = seq_max(c->snd_nxt, c->snd_una);
-	c->backoff = 0;
-	c->rtx_count = 0;
-	c->dupacks = 0;
-	c->tail_probed = false;
-	c->probe_out = c->probe_out && c->snd_una != c->snd_max;
-	if (c->sb != NULL) {
-		/* The peer holds octets at SND.UNA and does not acknowledge them: it took its word back (RFC 2018 section 8). */
-		if (c->sb->n > 0 && seq_leq(c->sb->r[0].start, c->snd_una) && seq_gt(c->sb->r[0].end, c->snd_una)) {
-			counter_inc(c->tcp->counters, CTR_tcp_sack_reneged);
-			c->sb->n = 0;
-		}
-		tcp_scoreboard_prune(c->sb, c->snd_una);
-		if (c->sb->n == 0 && !c->in_recovery) {
-			tcp_scoreboard_put(c->tcp, c->sb);
-			c->sb = NULL;
-		}
-	}
-	if (c->in_recovery) {
-		if (seq_geq(c->snd_una, c->recover))
-			leave_recovery(c);
-		else
-			partial_ack(c, acked);
-	} else {
-		grow_cwnd(c, acked);
-		c->recover =
-			seq_max(c->recover, c->snd_una); /* follows, so that it never seems to lie ahead after 2 GiB */
-	}
-	/* RFC 6298 (5.2) and (5.3): this restarts the timer, no other ACK does */
-	if (c->snd_una == c->snd_max)
-		tcp_timer_stop(c);
-	else
-		tcp_timer_arm_rto(c);
-	tell_writable(c, was_short);
-	if (c->acked_all_due && seq_geq(c->snd_una, c->snd_end)) {
-		c->acked_all_due = false;
-		tcp_event(c, TCP_EV_ACKED_ALL);
-	}
-}
-
-/* RFC 5681 section 2: what is a duplicate ACK; with SACK: RFC 6675 section 2. */
-static bool
-is_dupack(const struct tcp_conn *c, const struct tcp_seg_in *s, uint32_t sacked, uint32_t wnd)
-{
-	if (s->h.ack != c->snd_una || c->snd_max == c->snd_una)
-		return false;
-	if (c->sack_ok)
-		return sacked > 0;
-	return s->h.payload_octets == 0 && !s->fin && wnd == c->snd_wnd && wnd != 0;
-}
-
-static void
-on_dupack(struct tcp_conn *c)
-{
-	if (c->dupacks < UINT8_MAX)
-		c->dupacks++;
-	if (c->in_recovery) {
-		if (!has_sacked(c))
-			c->cwnd = MIN(c->cwnd + c->mss, TCP_CWND_MAX_OCTETS); /* RFC 6582 section 3.2 step 2 */
-		return;
-	}
-	/* not again for octets of a recovery or time-out that is not over (RFC 6582 section 4, RFC 6675 section 5.1) */
-	if (seq_lt(c->snd_una, c->recover) || c->snd_nxt != c->snd_max)
-		return;
-	if (c->dupacks >= TCP_DUP_THRESH) {
-		enter_recovery(c);
-	} else if (has_sacked(c)) {
-		uint32_t start, end;
-		bool lost = false;
-
-		if (tcp_scoreboard_hole(c->sb, c->snd_una, c->mss, &start, &end, &lost) && lost)
-			enter_recovery(c);
-	}
-}
-
-/* Persist ends when the window opens. */
-static void
-on_window(struct tcp_conn *c, uint32_t wnd)
-{
-	const uint32_t before = c->snd_wnd;
-
-	c->snd_wnd = wnd;
-	c->snd_wnd_max = MAX(c->snd_wnd_max, wnd);
-	if (c->timer_kind == TCP_TIMER_PERSIST && wnd > before) {
-		tcp_timer_stop(c);
-		c->backoff = 0;
-		c->probe_due = false;
-	}
-}
-
-/*
- * Fifth: check the ACK field. False: the segment is done with.
- * RFC 5961 section 5.2 narrows what an old ACK may be; beyond SND.MAX (RFC 9293: SND.NXT, which moves back here) none is believed.
- */
-static bool
-step_ack(struct tcp_conn *c, struct tcp_seg_in *s)
-{
-	const uint32_t wnd = (uint32_t)s->h.wnd << c->snd_wscale;
-	uint32_t sacked;
-
-	if ((s->h.flags & TCP_ACK) == 0) {
-		counter_inc(c->tcp->counters, CTR_tcp_drop_flags);
-		return false;
-	}
-	if (seq_gt(s->h.ack, c->snd_max) || seq_lt(s->h.ack, c->snd_una - MAX(c->snd_wnd_max, 65535u))) {
-		counter_inc(c->tcp->counters, CTR_tcp_drop_ack);
-		answer_unacceptable(c, s);
-		return false;
-	}
-	if (c->timer_kind == TCP_TIMER_PERSIST)
-		c->rtx_count = 0; /* the peer lives: probes go on for as long as it answers */
-	if (seq_lt(s->h.ack, c->snd_una))
-		return true; /* an old ACK tells nothing; its text may be new */
-	sacked = take_sack(c, s);
-	if (s->h.ack != c->snd_una)
-		on_ack_advance(c, s);
-	else if (is_dupack(c, s, sacked, wnd))
-		on_dupack(c);
-	if (seq_lt(c->snd_wl1, s->h.seq) || (c->snd_wl1 == s->h.seq && seq_leq(c->snd_wl2, s->h.ack))) {
-		on_window(c, wnd);
-		c->snd_wl1 = s->h.seq;
-		c->snd_wl2 = s->h.ack;
-	}
-	tcp_want_output(c);
 	return true;
 }
 
@@ -499,7 +207,7 @@ schedule_ack(struct tcp_conn *c, uint32_t received)
 	c->rcv_mss = MAX(c->rcv_mss, received);
 	/* every second full segment at once (RFC 9293 section 3.8.6.3), else within 40 ms */
 	if (c->rcv_nxt - c->rcv_acked >= 2 * c->rcv_mss)
-		ack_now(c);
+		tcp_ack_now(c);
 	else if (c->delack_due_us == TCP_NEVER)
 		tcp_delack_set(c, c->tcp->now_us + TCP_DELACK_US);
 }
@@ -516,11 +224,11 @@ discard_text(struct tcp_conn *c, struct tcp_seg_in *s)
 	}
 	if (s->seq != c->rcv_nxt) {
 		s->fin = false; /* a gap: the peer repeats from there */
-		ack_now(c);
+		tcp_ack_now(c);
 		return true;
 	}
 	c->rcv_nxt += s->len;
-	ack_now(c);
+	tcp_ack_now(c);
 	return true;
 }
 
@@ -539,7 +247,7 @@ step_text(struct tcp_conn *c, struct tcp_seg_in *s)
 	if (c->tcp->pressure && c->rcv_readable >= TCP_PRESSURE_UNREAD_OCTETS) {
 		counter_inc(c->tcp->counters, CTR_tcp_rcv_shed);
 		s->fin = false;
-		ack_now(c);
+		tcp_ack_now(c);
 		return true; /* the peer sends it again */
 	}
 	if (s->seq != c->rcv_nxt) {
@@ -549,7 +257,7 @@ step_text(struct tcp_conn *c, struct tcp_seg_in *s)
 		/* RFC 5681 section 4.2: at once, and for each */
 		if (c->dupacks_owed < (c->sack_ok ? TCP_DUPACKS_OWED_SACK_MAX : TCP_DUPACKS_OWED_MAX))
 			c->dupacks_owed++;
-		ack_now(c);
+		tcp_ack_now(c);
 		if (r == TCP_OOO_DROPPED)
 			s->fin = false;
 		return true;
@@ -571,7 +279,7 @@ step_text(struct tcp_conn *c, struct tcp_seg_in *s)
 	if (taken > 0)
 		tcp_event(c, TCP_EV_READABLE);
 	if (had_gap || taken < s->len)
-		ack_now(c);
+		tcp_ack_now(c);
 	else
 		schedule_ack(c, s->len);
 	return true;
@@ -589,7 +297,7 @@ step_fin(struct tcp_conn *c, const struct tcp_seg_in *s)
 	}
 	if (!c->fin_known || c->rcv_fin_seq != c->rcv_nxt) {
 		if (s->fin)
-			ack_now(c); /* beyond a gap: as text there (RFC 5681 section 4.2) */
+			tcp_ack_now(c); /* beyond a gap: as text there (RFC 5681 section 4.2) */
 		return false;
 	}
 	c->fin_in = true;
@@ -600,7 +308,7 @@ step_fin(struct tcp_conn *c, const struct tcp_seg_in *s)
 		c->eof_told = true;
 		tcp_event(c, TCP_EV_EOF);
 	}
-	ack_now(c);
+	tcp_ack_now(c);
 	return true;
 }
 
@@ -671,11 +379,11 @@ tcp_in_syn_sent(struct tcp_conn *c, struct tcp_seg_in *s)
 	tcp_timer_stop(c);
 	c->rto_us = c->syn_retransmitted ? TCP_RTO_AFTER_SYN_US : c->rto_us;
 	c->rtt_timing = c->rtt_timing && !c->syn_retransmitted;
-	take_rtt(c, s);
+	tcp_take_rtt(c, s);
 	tcp_set_state(c, c->fin_queued ? TCP_STATE_FIN_WAIT_1 : TCP_STATE_ESTABLISHED);
 	counter_inc(tcp->counters, CTR_tcp_connected);
 	tcp_event(c, TCP_EV_CONNECTED);
-	ack_now(c);
+	tcp_ack_now(c);
 	/* sixth to eighth: text or FIN with the SYN-ACK */
 	s->seq++;
 	trim(c, s);
@@ -686,7 +394,7 @@ tcp_in_syn_sent(struct tcp_conn *c, struct tcp_seg_in *s)
 static void
 tcp_in_established(struct tcp_conn *c, struct tcp_seg_in *s)
 {
-	if (!step_ack(c, s) || !step_text(c, s))
+	if (!tcp_step_ack(c, s) || !step_text(c, s))
 		return;
 	if (step_fin(c, s))
 		tcp_set_state(c, TCP_STATE_CLOSE_WAIT);
@@ -727,7 +435,7 @@ tcp_in_fin_wait_1(struct tcp_conn *c, struct tcp_seg_in *s)
 {
 	bool fin;
 
-	if (!step_ack(c, s) || !step_text(c, s))
+	if (!tcp_step_ack(c, s) || !step_text(c, s))
 		return;
 	fin = step_fin(c, s);
 	if (tcp_fin_acked(c) && fin)
@@ -741,7 +449,7 @@ tcp_in_fin_wait_1(struct tcp_conn *c, struct tcp_seg_in *s)
 static void
 tcp_in_fin_wait_2(struct tcp_conn *c, struct tcp_seg_in *s)
 {
-	if (!step_ack(c, s) || !step_text(c, s))
+	if (!tcp_step_ack(c, s) || !step_text(c, s))
 		return;
 	if (step_fin(c, s))
 		tcp_conn_time_wait(c);
@@ -760,14 +468,14 @@ ignore_after_fin(struct tcp_conn *c, const struct tcp_seg_in *s)
 static void
 tcp_in_close_wait(struct tcp_conn *c, struct tcp_seg_in *s)
 {
-	if (step_ack(c, s))
+	if (tcp_step_ack(c, s))
 		ignore_after_fin(c, s);
 }
 
 static void
 tcp_in_closing(struct tcp_conn *c, struct tcp_seg_in *s)
 {
-	if (!step_ack(c, s))
+	if (!tcp_step_ack(c, s))
 		return;
 	ignore_after_fin(c, s);
 	if (tcp_fin_acked(c))
@@ -777,7 +485,7 @@ tcp_in_closing(struct tcp_conn *c, struct tcp_seg_in *s)
 static void
 tcp_in_last_ack(struct tcp_conn *c, struct tcp_seg_in *s)
 {
-	if (!step_ack(c, s))
+	if (!tcp_step_ack(c, s))
 		return;
 	ignore_after_fin(c, s);
 	if (!tcp_fin_acked(c))
@@ -884,63 +592,4 @@ tcp_prefetch_conn(const struct tcp *tcp, const struct net_seg *seg)
 		return;
 	for (uint32_t line = 0; line < sizeof(tcp->conns[i]); line += 64)
 		__builtin_prefetch((const char *)&tcp->conns[i] + line);
-}
-
-/* RFC 5927: only what is in flight is believed. */
-static bool
-is_quote_in_flight(const struct tcp_conn *c, uint32_t quoted_seq)
-{
-	return c->snd_una != c->snd_max && seq_leq(c->snd_una, quoted_seq) && seq_lt(quoted_seq, c->snd_max);
-}
-
-/* RFC 1191, RFC 8201: smaller segments from here on, and what was too big again at once; no sign of congestion. */
-static void
-on_too_big(struct tcp_conn *c, uint32_t mtu)
-{
-	const uint32_t floor = ip_addr_is_v4(&c->flow.local) ? TCP_PMTU_MIN_V4 : TCP_PMTU_MIN_V6;
-	uint32_t mss = tcp_mss_of_mtu(&c->flow, mtu);
-
-	if (mtu < floor || mss >= c->mss_limit) {
-		counter_inc(c->tcp->counters, CTR_tcp_icmp_ignored);
-		return;
-	}
-	counter_inc(c->tcp->counters, CTR_tcp_pmtu);
-	tcp_set_mss(c, mss);
-	c->cwnd = MAX(c->cwnd, c->mss);
-	if (c->state == TCP_STATE_SYN_SENT || c->state == TCP_STATE_SYN_RECEIVED)
-		return;
-	c->snd_nxt = c->snd_una;
-	c->rtt_timing = false;
-	if (c->in_recovery)
-		c->in_recovery = c->rtx_due = false;
-	c->recover = c->snd_max;
-	tcp_want_output(c);
-}
-
-void
-tcp_icmp_error(struct tcp *tcp, const struct net_icmp_error *error, uint64_t now_us)
-{
-	struct tcp_conn *c;
-
-	tcp_clock(tcp, now_us);
-	c = tcp_conn_find(tcp, &error->flow, tcp_flow_hash(tcp, &error->flow));
-	if (c == NULL || !is_quote_in_flight(c, error->quoted_seq)) {
-		counter_inc(tcp->counters, CTR_tcp_icmp_ignored);
-		return;
-	}
-	switch (error->kind) {
-	case NET_ICMP_TOO_BIG:
-		on_too_big(c, error->mtu);
-		break;
-	case NET_ICMP_UNREACH_HARD:
-		/* In synchronised states hard errors are soft (RFC 5927 section 6): retransmission goes on. */
-		if (c->state == TCP_STATE_SYN_SENT) {
-			counter_inc(tcp->counters, CTR_tcp_refused);
-			tcp_conn_end(c, TCP_EV_REFUSED);
-		}
-		break;
-	case NET_ICMP_UNREACH_SOFT:
-		break;
-	}
-	tcp_conn_reap(c);
 }
