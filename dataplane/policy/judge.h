@@ -34,6 +34,7 @@ struct judge {
 	uint64_t trap_tags[2], auto_tag, triplet_tag;
 	struct vt_entry trap; /* kind VT_FREE: none in force */
 	uint32_t trap_left_s;
+	bool paid; /* of the source network's budget: once, however often the record is decided anew */
 	char from[TRIPLET_PATH_MAX_OCTETS + 1], rcpt[TRIPLET_PATH_MAX_OCTETS + 1]; /* canonical */
 	char from_key[TRIPLET_PATH_MAX_OCTETS + 1];                                /* of the triplet */
 };

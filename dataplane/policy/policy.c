@@ -159,20 +159,31 @@ become_waiting(struct judge *j)
 	};
 }
 
+/* Asks the tests of a list in its order; false when none decided. */
+static bool
+judge_run(struct judge *j, const enum policy_rule *tests, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (rules[tests[i]](j))
+			return true;
+	return false;
+}
+
 void
 policy_rcpt(const struct policy_ctx *ctx, const struct policy_question *q, struct policy_answer *out,
 	policy_trace_fn *trace, void *trace_arg)
 {
+	static const enum policy_rule tests[] = { RULE_SYNTAX, RULE_RELAY, RULE_POSTMASTER, RULE_RCPT_DENIED,
+		RULE_ALLOWED, RULE_DENIED, RULE_TRAP, RULE_CLIENT, RULE_PROTOCOL, RULE_OPT_OUT, RULE_AUTO_ALLOW,
+		RULE_GREYLIST };
 	struct judge j;
-	unsigned i;
+	bool decided;
 
 	judge_init(&j, ctx, q, out, STAGE_RCPT);
 	j.trace = trace;
 	j.trace_arg = trace_arg;
-	for (i = RULE_SYNTAX; i < ARRAY_LEN(rules); i++)
-		if (rules[i](&j))
-			break;
-	BUG_ON(i == ARRAY_LEN(rules)); /* the greylist always decides */
+	decided = judge_run(&j, tests, ARRAY_LEN(tests));
+	BUG_ON(!decided); /* the greylist always does */
 	if (out->verdict == VERDICT_WAIT || is_undecided(&j))
 		become_waiting(&j);
 	else if (trap_fires(&j))
@@ -193,9 +204,7 @@ policy_null_sender_data(const struct policy_ctx *ctx, const struct policy_questi
 	as_null.from = "";
 	judge_init(&j, ctx, &as_null, out, STAGE_DATA);
 	j.doubt = j.client.effect == EFFECT_GREY || judge_has_bad_manners(ctx, q);
-	for (unsigned i = 0; i < ARRAY_LEN(again); i++)
-		if (rules[again[i]](&j))
-			break;
+	(void)judge_run(&j, again, ARRAY_LEN(again));
 	apply_mode(&j);
 	if (out->would == VERDICT_DEFER)
 		judge_count(&j, CTR_policy_grey_null_held);
@@ -207,7 +216,6 @@ policy_connect(const struct policy_ctx *ctx, const struct policy_question *q, st
 	static const enum policy_rule tests[] = { RULE_ALLOWED, RULE_DENIED, RULE_TRAP, RULE_CLIENT };
 	struct policy_question client_only = *q;
 	struct judge j;
-	bool decided = false;
 
 	client_only.from = client_only.rcpt = "";
 	client_only.names = NAME_VERDICT_NONE;
@@ -216,9 +224,7 @@ policy_connect(const struct policy_ctx *ctx, const struct policy_question *q, st
 		return;
 	judge_prefetch(&j);
 	client_only.dry = true; /* nothing but the refusal itself is counted or written here; RCPT comes to the rest */
-	for (unsigned i = 0; i < ARRAY_LEN(tests) && !decided; i++)
-		decided = rules[tests[i]](&j);
-	if (!decided)
+	if (!judge_run(&j, tests, ARRAY_LEN(tests)))
 		*out = (struct policy_answer){
 			.verdict = VERDICT_PASS, .pool = POOL_DEFAULT, .reason = "", .score = j.listed.score
 		};
@@ -253,7 +259,6 @@ policy_is_known(const struct policy_ctx *ctx, const struct policy_question *q)
 	struct policy_question client_only = *q;
 	struct policy_answer out;
 	struct judge j;
-	bool decided = false;
 
 	if (q->verdict.known != CLIENT_KNOWN)
 		return false;
@@ -264,9 +269,7 @@ policy_is_known(const struct policy_ctx *ctx, const struct policy_question *q)
 	judge_prefetch(&j);
 	if (ctx->table != NULL)
 		j.auto_tag = policy_auto_tag(ctx->table, &q->client);
-	for (unsigned i = 0; i < ARRAY_LEN(tests) && !decided; i++)
-		decided = rules[tests[i]](&j);
-	if (!decided || out.verdict != VERDICT_PASS)
+	if (!judge_run(&j, tests, ARRAY_LEN(tests)) || out.verdict != VERDICT_PASS)
 		return false;
 	return out.rule == RULE_ALLOWED ||
 	       (out.rule == RULE_AUTO_ALLOW && ctx->sender_deny == NULL && !asks_for_names(ctx));

@@ -126,44 +126,53 @@ policy_client_lookup(const struct policy_ctx *ctx, const struct ip_addr *client,
 	return (struct client_verdict){ .known = CLIENT_UNASKED, .zone = ZONE_NONE };
 }
 
-void
-policy_client_store(
-	const struct policy_ctx *ctx, const struct ip_addr *client, const struct client_verdict *v, uint32_t now_s)
+/* Puts want in place of whatever stands under its tag: 0, -ENOSPC without room, -EBUSY when it changed each time; both counted. */
+static int
+record_replace(const struct policy_ctx *ctx, const struct vt_entry *want, uint32_t now_s)
 {
 	const struct vt_ages ages = policy_ages(ctx->conf, now_s);
-	const struct ip_addr network = policy_client_network(client);
 
-	if (ctx->table == NULL || v->known != CLIENT_KNOWN)
-		return; /* nothing worth keeping */
-	if (client_has_hit(v))
-		autoallow_lose(ctx, &network, now_s);
 	for (unsigned try = 0; try < POLICY_CAS_TRIES; try++) {
-		const struct vt_entry want = client_store(v, policy_client_tag(ctx->table, client), now_s);
 		struct vt_entry old;
-		const bool found = verdict_table_find(ctx->table, want.tag, &old);
+		const bool found = verdict_table_find(ctx->table, want->tag, &old);
 
-		if (found && memcmp(&old, &want, sizeof(old)) == 0)
-			return;
-		switch (verdict_table_put(ctx->table, found ? &old : NULL, &want, &ages, NULL)) {
+		if (found && memcmp(&old, want, sizeof(old)) == 0)
+			return 0;
+		switch (verdict_table_put(ctx->table, found ? &old : NULL, want, &ages, NULL)) {
 		case VT_PUT_DONE:
-			return;
+			return 0;
 		case VT_PUT_FULL:
 			policy_count(ctx, CTR_policy_table_full);
-			return;
+			return -ENOSPC;
 		case VT_PUT_RACED:
 			break;
 		}
 	}
 	policy_count(ctx, CTR_policy_state_raced);
+	return -EBUSY;
+}
+
+void
+policy_client_store(
+	const struct policy_ctx *ctx, const struct ip_addr *client, const struct client_verdict *v, uint32_t now_s)
+{
+	const struct ip_addr network = policy_client_network(client);
+	struct vt_entry want;
+
+	if (ctx->table == NULL || v->known != CLIENT_KNOWN)
+		return; /* nothing worth keeping */
+	if (client_has_hit(v))
+		autoallow_lose(ctx, &network, now_s);
+	want = client_store(v, policy_client_tag(ctx->table, client), now_s);
+	(void)record_replace(ctx, &want, now_s); /* a verdict that finds no room is asked for again */
 }
 
 int
 policy_trap_store(const struct policy_ctx *ctx, const struct ip_addr *client, bool as_network, bool by_operator,
 	uint16_t hours, uint32_t now_s)
 {
-	const struct vt_ages ages = policy_ages(ctx->conf, now_s);
 	const struct ip_addr network = policy_client_network(client);
-	struct vt_entry old, want;
+	struct vt_entry want;
 
 	if (ctx->table == NULL)
 		return -ENOSPC;
@@ -176,21 +185,7 @@ policy_trap_store(const struct policy_ctx *ctx, const struct ip_addr *client, bo
 	};
 	if (!by_operator)
 		autoallow_lose(ctx, &network, now_s);
-	for (unsigned try = 0; try < POLICY_CAS_TRIES; try++) {
-		const bool found = verdict_table_find(ctx->table, want.tag, &old);
-
-		switch (verdict_table_put(ctx->table, found ? &old : NULL, &want, &ages, NULL)) {
-		case VT_PUT_DONE:
-			return 0;
-		case VT_PUT_FULL:
-			policy_count(ctx, CTR_policy_table_full);
-			return -ENOSPC;
-		case VT_PUT_RACED:
-			break;
-		}
-	}
-	policy_count(ctx, CTR_policy_state_raced);
-	return -EBUSY;
+	return record_replace(ctx, &want, now_s);
 }
 
 uint32_t

@@ -173,19 +173,25 @@ put_text(char *at, const char *text)
 	return at + n;
 }
 
+/* A null sender at RCPT: call-outs use it and want the backend's answer. What the greylist would say is said at DATA, from the same record. */
+static bool
+greylist_hold(struct judge *j, const struct grey_answer *a)
+{
+	j->out->wait_s = a->wait_s;
+	judge_trace(j, RULE_GREYLIST, true, "null sender: the backend answers RCPT, DATA would be deferred for %u s",
+		a->wait_s);
+	return judge_decide(j, RULE_GREYLIST, VERDICT_PASS, 0, "null-sender");
+}
+
 static bool
 greylist_defer(struct judge *j, const struct grey_answer *a)
 {
 	struct policy_answer *out = j->out;
 	char ref[9], *at;
 
+	if (j->doubt)
+		judge_count(j, CTR_policy_client_doubted);
 	out->wait_s = a->wait_s;
-	if (j->stage == STAGE_RCPT && j->q->from[0] == '\0') {
-		/* Call-outs use the null sender and want the backend's answer; the greylist comes at DATA. */
-		judge_trace(j, RULE_GREYLIST, true,
-			"null sender: the backend answers RCPT, DATA would be deferred for %u s", a->wait_s);
-		return judge_decide(j, RULE_GREYLIST, VERDICT_PASS, 0, "null-sender");
-	}
 	judge_trace(j, RULE_GREYLIST, true, "%s: deferred for %u s", greylist_event_text(a->event), a->wait_s);
 	at = put_text(out->text, "Greylisted, please try again in ");
 	at = text_put_number(at, a->wait_s);
@@ -202,15 +208,60 @@ static bool
 greylist_pass(struct judge *j, const struct grey_answer *a, bool by_pool)
 {
 	j->out->waited_s = a->waited_s;
-	if (by_pool)
+	if (by_pool) {
+		judge_count(j, CTR_policy_grey_pool_pass);
 		judge_trace(j, RULE_GREYLIST, true, "fourth network of the same sender and recipient: let through");
-	else
-		judge_trace(j, RULE_GREYLIST, true, "%s%s", greylist_event_text(a->event),
-			a->event == GREY_EVENT_PASSED ? ": becomes WHITE" : ": let through");
+		return judge_decide(j, RULE_GREYLIST, VERDICT_PASS, 0, "pool");
+	}
+	judge_trace(j, RULE_GREYLIST, true, "%s%s", greylist_event_text(a->event),
+		a->event == GREY_EVENT_PASSED ? ": becomes WHITE" : ": let through");
 	return judge_decide(j, RULE_GREYLIST, VERDICT_PASS, 0,
-		by_pool                         ? "pool"
-		: a->event == GREY_EVENT_PASSED ? "greylist-passed"
-						: "greylist-white");
+		a->event == GREY_EVENT_PASSED ? "greylist-passed" : "greylist-white");
+}
+
+/* The one ending of the greylist's answers: of an ordinary sender at RCPT, of the null sender at DATA. */
+static bool
+greylist_answer(struct judge *j, const struct grey_answer *a, bool by_pool)
+{
+	greylist_count(j, a->event);
+	if (a->clock_ahead)
+		judge_count(j, CTR_policy_clock_ahead);
+	return a->verdict == VERDICT_PASS ? greylist_pass(j, a, by_pool) : greylist_defer(j, a);
+}
+
+/*
+ * Stores the record as it became (want) in place of old (NULL: none). A new window costs the source network of its budget; without one, or
+ * without room, nothing is remembered and the answer stands. false: the record changed meanwhile, decide anew.
+ */
+static bool
+greylist_store(
+	struct judge *j, const struct vt_entry *old, const struct vt_entry *want, const struct grey_record *before)
+{
+	const struct policy_ctx *ctx = j->ctx;
+	const struct vt_ages ages = policy_ages(ctx->conf, j->q->now_s);
+	const bool is_white = vt_state(want) == VT_WHITE;
+
+	j->paid = j->paid || before->state != GREY_NONE || is_white || ctx->budget == NULL ||
+	          source_budget_take(
+			  ctx->budget, &ctx->table->key, &j->network, ctx->conf->grey_source_budget, j->q->now_s);
+	if (!j->paid) {
+		judge_count(j, CTR_policy_grey_budget);
+		j->out->after = j->out->before;
+		return true;
+	}
+	switch (verdict_table_put(ctx->table, old, want, &ages, NULL)) {
+	case VT_PUT_DONE:
+		if (is_white && before->state != GREY_WHITE)
+			autoallow_white(ctx, &j->network, false, j->q->now_s);
+		return true;
+	case VT_PUT_FULL:
+		judge_count(j, CTR_policy_table_full);
+		j->out->after = j->out->before;
+		return true;
+	case VT_PUT_RACED:
+		break;
+	}
+	return false;
 }
 
 /* 12. The greylist. Always decides. */
@@ -219,8 +270,8 @@ rule_greylist(struct judge *j)
 {
 	const struct policy_ctx *ctx = j->ctx;
 	const struct grey_conf conf = policy_grey_conf(ctx->conf, j->doubt);
-	const struct vt_ages ages = policy_ages(ctx->conf, j->q->now_s);
-	bool pool_asked = false, by_pool = false, budgeted = false;
+	const bool is_null = j->q->from[0] == '\0';
+	bool pool_asked = false, by_pool = false;
 
 	if (ctx->table == NULL)
 		return greylist_failed(j, "there is no table");
@@ -231,7 +282,7 @@ rule_greylist(struct judge *j)
 		struct grey_record before = { 0 }, rec;
 		struct vt_entry old, want;
 		struct grey_answer a;
-		bool found, hold;
+		bool found;
 
 		if (policy_record(ctx->table, j->out->tag, VT_TRIPLET, &old, &found))
 			before = grey_load(&old);
@@ -243,9 +294,11 @@ rule_greylist(struct judge *j)
 			judge_trace(j, RULE_GREYLIST, true, "waits for DNS");
 			return judge_decide(j, RULE_GREYLIST, VERDICT_WAIT, 0, "waiting");
 		}
+		if (a.verdict == VERDICT_DEFER && is_null && j->stage == STAGE_RCPT)
+			return greylist_hold(j, &a);
 
 		/* A new window for a sender who comes from network after network; bounces come from everywhere and do not count. */
-		if (a.verdict == VERDICT_DEFER && a.event != GREY_EVENT_EARLY && j->q->from[0] != '\0') {
+		if (a.verdict == VERDICT_DEFER && a.event != GREY_EVENT_EARLY && !is_null) {
 			if (!pool_asked)
 				by_pool = pair_note(j);
 			pool_asked = true;
@@ -254,41 +307,16 @@ rule_greylist(struct judge *j)
 				rec = (struct grey_record){ .state = GREY_WHITE, .time_s = j->q->now_s };
 			}
 		}
-		hold = a.verdict == VERDICT_DEFER && j->stage == STAGE_RCPT && j->q->from[0] == '\0';
 		want = grey_store(&rec, j->out->tag);
 		j->out->before = found && before.state != GREY_NONE ? old : (struct vt_entry){ 0 };
 		j->out->after = want;
-
-		if (!j->q->dry && !hold && grey_is_worth_writing(&conf, &before, &rec)) {
-			enum vt_put put = VT_PUT_DONE;
-
-			budgeted = budgeted || before.state != GREY_NONE || a.verdict == VERDICT_PASS ||
-			           ctx->budget == NULL ||
-			           source_budget_take(ctx->budget, &ctx->table->key, &j->network,
-					   ctx->conf->grey_source_budget, j->q->now_s);
-			if (budgeted)
-				put = verdict_table_put(ctx->table, found ? &old : NULL, &want, &ages, NULL);
-			if (put == VT_PUT_RACED)
+		if (!j->q->dry && grey_is_worth_writing(&conf, &before, &rec)) {
+			if (!greylist_store(j, found ? &old : NULL, &want, &before))
 				continue;
-			if (budgeted && put == VT_PUT_DONE && rec.state == GREY_WHITE && before.state != GREY_WHITE)
-				autoallow_white(ctx, &j->network, false, j->q->now_s);
-			if (!budgeted || put == VT_PUT_FULL) { /* refused: still 451, but nothing is remembered */
-				judge_count(j, budgeted ? CTR_policy_table_full : CTR_policy_grey_budget);
-				j->out->after = j->out->before;
-			}
-		} else if (!hold && !j->q->dry && found) {
+		} else if (!j->q->dry && found) {
 			j->out->after = old; /* as it stands */
 		}
-		if (!hold) {
-			greylist_count(j, a.event);
-			if (by_pool)
-				judge_count(j, CTR_policy_grey_pool_pass);
-			if (a.clock_ahead)
-				judge_count(j, CTR_policy_clock_ahead);
-			if (j->doubt && a.verdict == VERDICT_DEFER)
-				judge_count(j, CTR_policy_client_doubted);
-		}
-		return a.verdict == VERDICT_PASS ? greylist_pass(j, &a, by_pool) : greylist_defer(j, &a);
+		return greylist_answer(j, &a, by_pool);
 	}
 	judge_count(j, CTR_policy_state_raced);
 	return greylist_failed(j, "the record changed each time");
