@@ -1,5 +1,5 @@
 /*
- * smtp_session.c - the dialogue: what is read when, and what the caller's answers do.
+ * smtp_session.c - the dialogue: its states, and what is read when. Octets of messages are in smtp_body.c, the caller's answers in smtp_answer.c.
  *
  * Flow:   worker -> smtp_session_input() -> line -> smtp_cmd -> action -> worker's answer -> smtp_session_output()
  * Pure:   octets, answers and time are arguments; nothing is allocated, no pointer is kept.
@@ -66,12 +66,6 @@ void
 smtp_state_set(struct smtp_session *s, enum smtp_state state)
 {
 	s->state = (uint8_t)state;
-}
-
-static enum smtp_state
-state_of(const struct smtp_session *s)
-{
-	return (enum smtp_state)s->state;
 }
 
 void
@@ -180,19 +174,6 @@ smtp_size_limit(const struct smtp_env *env)
 	return MIN(ours, theirs);
 }
 
-/* A reply of the caller's. A 421 is the end of the session. */
-static void
-give_reply(struct smtp_session *s, const struct smtp_reply *r)
-{
-	BUG_ON(r->len_octets > SMTP_REPLY_MAX_OCTETS);
-	smtp_say_raw(s, r->text, r->len_octets);
-	if (r->code == 421) {
-		s->pending = 0;
-		smtp_tell(s, SMTP_ACTION_CLOSE);
-		smtp_state_set(s, SMTP_ST_CLOSING);
-	}
-}
-
 /* --- begin --- */
 
 void
@@ -256,7 +237,7 @@ smtp_session_refuse(
 	counter_inc(env->counters, CTR_smtp_refused_banner);
 	smtp_state_set(s, SMTP_ST_REFUSED);
 	s->since_us = now_us;
-	give_reply(s, banner);
+	smtp_give_reply(s, banner);
 }
 
 void
@@ -415,199 +396,6 @@ command_input(
 	return used;
 }
 
-/* --- octets of a message --- */
-
-/* Holds a reply until the octets before it have passed. */
-static void
-hold_reply(struct smtp_session *s, const struct smtp_reply *r)
-{
-	BUG_ON(r->len_octets > SMTP_REPLY_MAX_OCTETS);
-	memcpy(s->line.text, r->text, r->len_octets);
-	s->held_octets = r->len_octets;
-	s->held_code = r->code;
-	s->held = true;
-}
-
-/* The end of what was swallowed: its reply, if it was not given before. */
-static void
-swallowed(struct smtp_session *s, uint64_t now_us)
-{
-	smtp_state_set(s, (enum smtp_state)s->resume);
-	s->since_us = now_us;
-	if (!s->held)
-		return;
-	s->held = false;
-	smtp_say_raw(s, s->line.text, s->held_octets);
-	smtp_line_init(&s->line);
-	if (s->held_code == 421) {
-		smtp_tell(s, SMTP_ACTION_CLOSE);
-		smtp_state_set(s, SMTP_ST_CLOSING);
-	}
-}
-
-/* Nobody wants the rest of the message under way; r answers it when it ends. In DATA only. */
-static void
-swallow_rest(struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *r)
-{
-	counter_inc(env->counters, CTR_smtp_swallowed);
-	hold_reply(s, r);
-	s->resume = SMTP_ST_READY;
-	if (s->bdat)
-		s->chunks_failed = s->chunk_last ? 0 : (uint8_t)(r->code / 100);
-	smtp_state_set(s, SMTP_ST_SWALLOW);
-}
-
-/* We refuse the message under way ourselves: the backend must not have it, the client learns it at the end. */
-static void
-refuse_body(struct smtp_session *s, const struct smtp_env *env, enum counter which, uint16_t code, const char *enhanced,
-	const char *text)
-{
-	struct smtp_reply r;
-
-	counter_inc(env->counters, which);
-	smtp_reply_set(&r, code, enhanced, text);
-	swallow_rest(s, env, &r);
-	smtp_tell(s, SMTP_ACTION_ABORT);
-}
-
-/* The chunk's or the message's octets are all given. */
-static void
-body_done(struct smtp_session *s)
-{
-	const bool more = s->bdat && !s->chunk_last;
-
-	smtp_tell(s, more ? SMTP_ACTION_CHUNK_END : SMTP_ACTION_BODY_END);
-	smtp_state_set(s, SMTP_ST_END_WAIT);
-}
-
-static uint32_t
-chunk_input(struct smtp_session *s, const struct smtp_env *env, const struct buf_view *in, uint32_t room_octets,
-	struct buf_view *body, uint32_t *n_body)
-{
-	uint32_t n = MIN(in->len_octets, room_octets);
-
-	n = (uint32_t)MIN((uint64_t)n, s->chunk_left);
-	if (n == 0 || *n_body == SMTP_BODY_VIEWS_MAX)
-		return 0;
-	body[(*n_body)++] = (struct buf_view){ in->ptr, n, in->buf };
-	s->chunk_left -= n;
-	s->message_octets += n;
-	counter_add(env->counters, CTR_smtp_message_octets, n);
-	if (s->chunk_left == 0)
-		body_done(s);
-	return n;
-}
-
-static uint32_t
-text_input(struct smtp_session *s, const struct smtp_env *env, const struct buf_view *in, uint32_t room_octets,
-	struct buf_view *body, uint32_t *n_body)
-{
-	struct smtp_data_out out = { body, *n_body, SMTP_BODY_VIEWS_MAX, room_octets };
-	const uint32_t lf = s->data.n_bare_lf, cr = s->data.n_bare_cr, nul = s->data.n_nul;
-	const uint32_t used = smtp_data_input(&s->data, in, &out);
-	const uint64_t cap = env->conf->message_max_octets;
-	uint32_t more = 3; /* dot and CRLF of the end may have been counted, until it is seen */
-
-	*n_body = out.n;
-	s->message_octets += used;
-	counter_add(env->counters, CTR_smtp_message_octets, used);
-	if (s->data.n_bare_lf != lf)
-		counter_add(env->counters, CTR_smtp_bare_lf_octets, s->data.n_bare_lf - lf);
-	if (s->data.n_bare_cr != cr)
-		counter_add(env->counters, CTR_smtp_bare_cr_octets, s->data.n_bare_cr - cr);
-	if (s->data.n_nul != nul)
-		counter_add(env->counters, CTR_smtp_early_nul_octets, s->data.n_nul - nul);
-	if (s->data.at == SMTP_DATA_END) {
-		s->message_octets -= MIN(s->message_octets, 3u);
-		more = 0;
-	}
-	if (s->data.broken)
-		refuse_body(s, env, CTR_smtp_bare_refused, 550, "5.5.2", "Message holds a bare CR, LF or NUL");
-	else if (cap > 0 && s->message_octets > cap && s->message_octets - cap > more)
-		refuse_body(s, env, CTR_smtp_too_large, 552, "5.3.4", "Message size exceeds fixed limit");
-	else if (s->data.at == SMTP_DATA_END)
-		body_done(s);
-	if (s->state == SMTP_ST_SWALLOW && s->data.at == SMTP_DATA_END)
-		swallowed(s, s->since_us);
-	return used;
-}
-
-static uint32_t
-body_input(struct smtp_session *s, const struct smtp_env *env, const struct buf_view *in, uint32_t room_octets,
-	struct buf_view *body, uint32_t *n_body, uint64_t now_us)
-{
-	s->since_us = now_us;
-	if (room_octets < SMTP_BODY_ROOM_MIN_OCTETS) { /* it is not the client who holds things up */
-		s->floor_us = now_us;
-		s->floor_octets = s->message_octets;
-		return 0;
-	}
-	if (s->bdat)
-		return chunk_input(s, env, in, room_octets, body, n_body);
-	return text_input(s, env, in, room_octets, body, n_body);
-}
-
-/*
- * A line of an AUTH exchange: its octets pass to the backend up to CRLF, and nothing but printable ASCII does, so that no line of it can
- * hold a command (a backend may take a lone LF for a line's end).
- */
-static uint32_t
-auth_input(struct smtp_session *s, const struct smtp_env *env, const struct buf_view *in, uint32_t room_octets,
-	struct buf_view *body, uint32_t *n_body)
-{
-	static const uint8_t crlf[] = "\r\n";
-	uint32_t n = 0;
-
-	if (room_octets < SMTP_BODY_ROOM_MIN_OCTETS || *n_body + 2 > SMTP_BODY_VIEWS_MAX)
-		return 0;
-	if (s->auth_cr && in->ptr[0] == '\n') {
-		body[(*n_body)++] = (struct buf_view){ .ptr = crlf, .len_octets = 2 };
-		s->auth_cr = false;
-		smtp_tell(s, SMTP_ACTION_AUTH_LINE);
-		smtp_state_set(s, SMTP_ST_AUTH_WAIT);
-		return 1;
-	}
-	while (n < MIN(in->len_octets, room_octets - 2) && in->ptr[n] >= 0x20 && in->ptr[n] <= 0x7e)
-		n++;
-	s->auth_line_octets = (uint16_t)MIN(s->auth_line_octets + n, SMTP_AUTH_LINE_MAX_OCTETS);
-	if (s->auth_cr || (n < in->len_octets && in->ptr[n] != '\r' && (in->ptr[n] < 0x20 || in->ptr[n] > 0x7e))) {
-		counter_inc(env->counters, CTR_smtp_noise_lines);
-		smtp_close(s, 500, "5.5.2", "Authentication line holds octets that are not allowed", SMTP_ACTION_CLOSE);
-		return in->len_octets;
-	}
-	if (s->auth_line_octets > SMTP_AUTH_LINE_MAX_OCTETS - 2) {
-		counter_inc(env->counters, CTR_smtp_long_lines);
-		smtp_close(s, 500, "5.5.6", "Authentication line too long", SMTP_ACTION_CLOSE);
-		return in->len_octets;
-	}
-	if (n > 0)
-		body[(*n_body)++] = (struct buf_view){ in->ptr, n, in->buf };
-	if (n < in->len_octets && in->ptr[n] == '\r') {
-		s->auth_cr = true;
-		n++;
-	}
-	return n;
-}
-
-static uint32_t
-swallow_input(struct smtp_session *s, const struct buf_view *in, uint64_t now_us)
-{
-	uint32_t n;
-
-	s->since_us = now_us;
-	if (s->bdat || !s->held) {
-		n = (uint32_t)MIN((uint64_t)in->len_octets, s->chunk_left);
-		s->chunk_left -= n;
-		if (s->chunk_left == 0)
-			swallowed(s, now_us);
-		return n;
-	}
-	n = smtp_data_input(&s->data, in, NULL);
-	if (s->data.at == SMTP_DATA_END)
-		swallowed(s, now_us);
-	return n;
-}
-
 /* --- input --- */
 
 /* Silence for too long. */
@@ -626,7 +414,7 @@ static uint32_t
 input_step(struct smtp_session *s, const struct smtp_env *env, const struct buf_view *in, uint32_t room_octets,
 	struct buf_view *body, uint32_t *n_body, uint64_t now_us)
 {
-	switch (state_of(s)) {
+	switch (smtp_state_of(s)) {
 	case SMTP_ST_PAUSE:
 		smtp_session_early(s, env);
 		return 0;
@@ -643,11 +431,11 @@ input_step(struct smtp_session *s, const struct smtp_env *env, const struct buf_
 	case SMTP_ST_END_WAIT:
 		return 0;
 	case SMTP_ST_AUTH:
-		return has_room_to_reply(s) ? auth_input(s, env, in, room_octets, body, n_body) : 0;
+		return has_room_to_reply(s) ? smtp_auth_input(s, env, in, room_octets, body, n_body) : 0;
 	case SMTP_ST_DATA:
-		return has_room_to_reply(s) ? body_input(s, env, in, room_octets, body, n_body, now_us) : 0;
+		return has_room_to_reply(s) ? smtp_body_input(s, env, in, room_octets, body, n_body, now_us) : 0;
 	case SMTP_ST_SWALLOW:
-		return has_room_to_reply(s) ? swallow_input(s, in, now_us) : 0;
+		return has_room_to_reply(s) ? smtp_swallow_input(s, in, now_us) : 0;
 	case SMTP_ST_CLOSING:
 		return in->len_octets;
 	}
@@ -698,7 +486,7 @@ smtp_session_input(struct smtp_session *s, const struct smtp_env *env, const str
 bool
 smtp_session_eof(struct smtp_session *s)
 {
-	const enum smtp_state was = state_of(s);
+	const enum smtp_state was = smtp_state_of(s);
 
 	s->peer_eof = true;
 	switch (was) {
@@ -728,221 +516,11 @@ smtp_session_eof(struct smtp_session *s)
 	       was == SMTP_ST_AUTH || was == SMTP_ST_AUTH_WAIT;
 }
 
-/* --- answers --- */
-
-void
-smtp_session_rcpt_answer(
-	struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *r, uint64_t now_us)
-{
-	struct smtp_envelope *e = &s->envelope;
-
-	if (s->state == SMTP_ST_CLOSING) /* the client did not wait */
-		return;
-	BUG_ON(s->state != SMTP_ST_RCPT_WAIT);
-	switch (r->code / 100) {
-	case 2:
-		e->n_rcpts++;
-		counter_inc(env->counters, CTR_smtp_rcpts_accepted);
-		break;
-	case 5:
-		e->n_refused++;
-		counter_inc(env->counters, CTR_smtp_rcpts_refused);
-		break;
-	default:
-		e->n_deferred++;
-		counter_inc(env->counters, CTR_smtp_rcpts_deferred);
-		break;
-	}
-	smtp_state_set(s, e->n_rcpts > 0 ? SMTP_ST_RCPT : SMTP_ST_MAIL);
-	s->since_us = now_us;
-	give_reply(s, r);
-}
-
-struct buf_view
-smtp_session_auth_text(const struct smtp_session *s, bool *whole)
-{
-	*whole = s->auth_whole;
-	return (struct buf_view){ .ptr = (const uint8_t *)s->line.text, .len_octets = s->auth_octets };
-}
-
-/* The command's text is nobody's business any more. */
-static void
-auth_forget(struct smtp_session *s)
-{
-	explicit_bzero(s->line.text, s->auth_octets);
-	s->auth_octets = 0;
-	smtp_line_init(&s->line);
-}
-
-void
-smtp_session_auth_rest(struct smtp_session *s, uint64_t now_us)
-{
-	if (s->state == SMTP_ST_CLOSING)
-		return;
-	BUG_ON(s->state != SMTP_ST_AUTH_WAIT || s->auth_whole);
-	s->auth_line_octets = s->auth_octets;
-	auth_forget(s);
-	s->auth_whole = true;
-	s->auth_cr = false;
-	s->since_us = now_us;
-	smtp_state_set(s, SMTP_ST_AUTH);
-}
-
-void
-smtp_session_auth_answer(
-	struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *r, uint64_t now_us)
-{
-	if (s->state == SMTP_ST_CLOSING)
-		return;
-	BUG_ON(s->state != SMTP_ST_AUTH_WAIT && s->state != SMTP_ST_AUTH);
-	if (s->state == SMTP_ST_AUTH ||
-		!s->auth_whole) { /* a line of the client is not read to its end: no reply would stand in its place */
-		auth_forget(s);
-		smtp_close(
-			s, 421, "4.7.0", "Temporary authentication failure, please try again later", SMTP_ACTION_CLOSE);
-		return;
-	}
-	s->pending &= (uint16_t) ~(1u << SMTP_ACTION_AUTH_LINE);
-	auth_forget(s);
-	s->auth_line_octets = 0;
-	s->auth_cr = false;
-	s->since_us = now_us;
-	smtp_state_set(s, r->code == 334 ? SMTP_ST_AUTH : SMTP_ST_READY);
-	if (r->code == 235) {
-		counter_inc(env->counters, CTR_smtp_authenticated);
-		s->authenticated = true;
-	}
-	if (r->code >= 500) {
-		counter_inc(env->counters, CTR_smtp_errors);
-		if (env->conf->errors_max > 0 && ++s->n_errors > env->conf->errors_max) {
-			counter_inc(env->counters, CTR_smtp_too_many_errors);
-			smtp_close(s, 421, "4.7.0", "Too many errors", SMTP_ACTION_CLOSE);
-			return;
-		}
-	}
-	give_reply(s, r);
-}
-
-/* The transaction ends with r; of a message in chunks, more may be on the way. */
-static void
-end_transaction(struct smtp_session *s, const struct smtp_reply *r, uint64_t now_us)
-{
-	if (s->bdat && !s->chunk_last)
-		s->chunks_failed = (uint8_t)(r->code / 100);
-	smtp_state_set(s, SMTP_ST_READY);
-	s->since_us = now_us;
-	give_reply(s, r);
-}
-
-static void
-chunk_answer(struct smtp_session *s, const struct smtp_reply *r, uint64_t now_us)
-{
-	if (r->code / 100 != 2) {
-		end_transaction(s, r, now_us);
-		return;
-	}
-	smtp_state_set(s, SMTP_ST_CHUNK);
-	s->since_us = now_us;
-	give_reply(s, r);
-}
-
-static void
-data_go(struct smtp_session *s, const struct smtp_reply *r, uint64_t now_us)
-{
-	smtp_state_set(s, SMTP_ST_DATA);
-	s->since_us = s->floor_us = now_us;
-	s->floor_octets = s->message_octets;
-	if (!s->bdat)
-		smtp_say_raw(s, r->text, r->len_octets);
-	else if (s->chunk_left == 0)
-		body_done(s);
-}
-
-void
-smtp_session_data_answer(
-	struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *r, uint64_t now_us)
-{
-	if (s->state == SMTP_ST_CLOSING)
-		return;
-	if (s->state == SMTP_ST_END_WAIT) {
-		BUG_ON(!s->bdat || s->chunk_last);
-		chunk_answer(s, r, now_us);
-		return;
-	}
-	BUG_ON(s->state != SMTP_ST_DATA_WAIT);
-	if (r->code == 354 || (s->bdat && r->code < 400)) {
-		data_go(s, r, now_us);
-	} else if (s->bdat && s->chunk_left > 0) {
-		swallow_rest(s, env, r);
-	} else {
-		end_transaction(s, r, now_us);
-	}
-}
-
-void
-smtp_session_data_failed(
-	struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *r, uint64_t now_us)
-{
-	/* a question that was not told yet is answered by this */
-	s->pending &= (uint16_t) ~(1u << SMTP_ACTION_DATA | 1u << SMTP_ACTION_CHUNK_END | 1u << SMTP_ACTION_BODY_END);
-	switch (state_of(s)) {
-	case SMTP_ST_DATA:
-		swallow_rest(s, env, r);
-		s->since_us = now_us;
-		break;
-	case SMTP_ST_CHUNK: /* nothing is owed now; what comes next learns it */
-		s->chunks_failed = (uint8_t)(r->code / 100);
-		smtp_state_set(s, SMTP_ST_READY);
-		break;
-	case SMTP_ST_DATA_WAIT:
-		smtp_session_data_answer(s, env, r, now_us);
-		break;
-	case SMTP_ST_END_WAIT:
-		if (s->bdat && !s->chunk_last)
-			chunk_answer(s, r, now_us);
-		else
-			smtp_session_message_answer(s, env, r, now_us);
-		break;
-	case SMTP_ST_SWALLOW: /* has its answer already */
-	case SMTP_ST_PAUSE:
-	case SMTP_ST_GREETED:
-	case SMTP_ST_READY:
-	case SMTP_ST_MAIL:
-	case SMTP_ST_RCPT:
-	case SMTP_ST_RCPT_WAIT:
-	case SMTP_ST_AUTH_WAIT:
-	case SMTP_ST_AUTH:
-	case SMTP_ST_REFUSED:
-	case SMTP_ST_CLOSING:
-		break;
-	}
-}
-
-void
-smtp_session_message_answer(
-	struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *r, uint64_t now_us)
-{
-	if (s->state == SMTP_ST_CLOSING)
-		return;
-	BUG_ON(s->state != SMTP_ST_END_WAIT || (s->bdat && !s->chunk_last));
-	counter_inc(env->counters, CTR_smtp_messages);
-	s->n_messages++;
-	if (r->code / 100 == 2) {
-		counter_inc(env->counters, CTR_smtp_messages_accepted);
-		s->n_commands = s->n_errors = 0;
-	}
-	end_transaction(s, r, now_us);
-	if (s->peer_eof && s->state != SMTP_ST_CLOSING) {
-		smtp_tell(s, SMTP_ACTION_CLOSE);
-		smtp_state_set(s, SMTP_ST_CLOSING);
-	}
-}
-
 bool
 smtp_session_shut(struct smtp_session *s, const struct smtp_env *env, const char *text, uint64_t now_us)
 {
 	(void)now_us;
-	switch (state_of(s)) {
+	switch (smtp_state_of(s)) {
 	case SMTP_ST_PAUSE:
 	case SMTP_ST_GREETED:
 	case SMTP_ST_READY:
@@ -1019,7 +597,7 @@ smtp_session_deadline_us(const struct smtp_session *s, const struct smtp_env *en
 		return s->since_us;
 	if (s->tls_wait)
 		return UINT64_MAX;
-	switch (state_of(s)) {
+	switch (smtp_state_of(s)) {
 	case SMTP_ST_GREETED:
 	case SMTP_ST_READY:
 	case SMTP_ST_MAIL:
@@ -1047,7 +625,7 @@ smtp_session_deadline_us(const struct smtp_session *s, const struct smtp_env *en
 enum smtp_state
 smtp_session_state(const struct smtp_session *s)
 {
-	return state_of(s);
+	return smtp_state_of(s);
 }
 
 const char *

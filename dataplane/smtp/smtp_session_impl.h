@@ -1,5 +1,6 @@
 /*
- * smtp_session_impl.h - the struct behind smtp_session.h, for smtp_session.c, smtp_cmd.c and for who embeds it.
+ * smtp_session_impl.h - the struct behind smtp_session.h, for the files of the dialogue (smtp_session.c, smtp_body.c, smtp_answer.c, smtp_cmd.c)
+ *                       and for who embeds it.
  *
  * Keeps:  the transaction is a struct of its own (struct smtp_envelope), so that it can move to a pool of its own; nothing here
  *         points to it but this one member.
@@ -57,7 +58,13 @@ struct smtp_refusal { /* code 0: nothing to refuse */
 	const char *enhanced, *text;
 };
 
-/* For smtp_cmd.c. */
+static inline enum smtp_state
+smtp_state_of(const struct smtp_session *s)
+{
+	return (enum smtp_state)s->state;
+}
+
+/* smtp_session.c */
 void smtp_state_set(struct smtp_session *s, enum smtp_state state);
 void smtp_tell(struct smtp_session *s, enum smtp_action action);
 /* Queues one line. */
@@ -73,5 +80,17 @@ void smtp_auth_begin(struct smtp_session *s, const struct smtp_env *env, uint32_
 bool smtp_count_command(struct smtp_session *s, const struct smtp_env *env);
 /* The largest message, 0: no limit of ours. */
 uint64_t smtp_size_limit(const struct smtp_env *env);
+
+/* smtp_answer.c */
+void smtp_give_reply(struct smtp_session *s, const struct smtp_reply *r);
+
+/* smtp_body.c: each returns octets consumed */
+uint32_t smtp_body_input(struct smtp_session *s, const struct smtp_env *env, const struct buf_view *in,
+	uint32_t room_octets, struct buf_view *body, uint32_t *n_body, uint64_t now_us);
+uint32_t smtp_auth_input(struct smtp_session *s, const struct smtp_env *env, const struct buf_view *in,
+	uint32_t room_octets, struct buf_view *body, uint32_t *n_body);
+uint32_t smtp_swallow_input(struct smtp_session *s, const struct buf_view *in, uint64_t now_us);
+void smtp_swallow_rest(struct smtp_session *s, const struct smtp_env *env, const struct smtp_reply *r);
+void smtp_body_done(struct smtp_session *s);
 
 #endif

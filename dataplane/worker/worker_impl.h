@@ -276,17 +276,39 @@ bool session_connect_refused(struct worker *w, struct session *s, bool *waits);
 void session_message_done(struct worker *w, struct session *s, bool delivered);
 void session_rcpt_undo(struct worker *w, struct session *s);
 
-/* session_relay.c: the backend's side */
+/* session_relay.c: the backend's side: which one, and the turns of the conversation with it */
 void session_relay_rcpt(struct worker *w, struct session *s);
 void session_relay_auth(struct worker *w, struct session *s);
 void session_relay_event(struct worker *w, struct session *s, uint32_t events);
 void session_relay_run(struct worker *w, struct session *s);
+/* The next backend of the pool that was not tried for this recipient; answers the client itself when there is none. */
+void session_relay_next(struct worker *w, struct session *s, const struct conf_pool *pool);
+void session_auth_next(struct worker *w, struct session *s);
+void session_auth_failed(struct worker *w, struct session *s);
+void session_authenticated_lost(struct worker *w, struct session *s);
+/* Where the snapshot in force has the backend of this id; UINT32_MAX: it has not. */
+uint32_t session_backend_index(const struct worker *w, uint32_t id);
+const struct conf_pool *session_pool(struct worker *w, struct session *s, uint16_t *index);
+
+/* session_backend.c: its connection */
+bool session_backend_open(struct worker *w, struct session *s, uint32_t index, bool probe_works);
+void session_backend_start_tls(struct worker *w, struct session *s);
+bool session_backend_feed(struct worker *w, struct session *s);
+void session_backend_drop(struct session *s, bool abort_it);
 void session_relay_quit(struct worker *w, struct session *s);
 void session_relay_abort(struct worker *w, struct session *s);
+void session_relay_put(struct worker *w, struct session *s);
 void session_relay_flush(struct worker *w, struct session *s);
 uint32_t session_relay_room(const struct session *s);
 uint32_t session_relay_send(struct worker *w, struct session *s, const struct buf_view *v);
 void session_relay_stream_end(struct session *s);
+
+/* session_replies.c: what it said */
+void session_rcpt_replied(struct worker *w, struct session *s);
+void session_data_replied(struct worker *w, struct session *s);
+void session_message_or_body_replied(struct worker *w, struct session *s);
+void session_backend_failed(struct worker *w, struct session *s);
+void session_backend_closed(struct worker *w, struct session *s);
 
 /* session_proxy.c: the header of a trusted load balancer */
 bool session_proxy_expected(const struct conf_listener *l, const struct ip_addr *peer);

@@ -89,6 +89,18 @@ tls_certs_write(struct tls_certs *c, const char *label, bool ecdsa, const char *
 }
 
 void
+tls_certs_init_with(struct tls_certs *c, const char *label, const char *name)
+{
+	char file[64];
+
+	tls_certs_init(c);
+	snprintf(file, sizeof(file), "%s-ecdsa", label);
+	tls_certs_write(c, file, true, name);
+	snprintf(file, sizeof(file), "%s-rsa", label);
+	tls_certs_write(c, file, false, name);
+}
+
+void
 tls_certs_fingerprint(const struct tls_certs *c, const char *label, uint8_t out[32])
 {
 	char path[256];

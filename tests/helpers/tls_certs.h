@@ -23,6 +23,8 @@ struct tls_certs {
 };
 
 void tls_certs_init(struct tls_certs *c);
+/* The same, and for name a certificate of each kind: LABEL-ecdsa.pem and LABEL-rsa.pem. */
+void tls_certs_init_with(struct tls_certs *c, const char *label, const char *name);
 void tls_certs_free(struct tls_certs *c);
 /* Writes LABEL.pem: a certificate for names ("a.example,*.b.example"), signed by the CA, with its key. */
 void tls_certs_write(struct tls_certs *c, const char *label, bool ecdsa, const char *names);

@@ -573,9 +573,7 @@ static int
 set_up(void **state)
 {
 	(void)state;
-	tls_certs_init(&certs);
-	tls_certs_write(&certs, "gw-ecdsa", true, "gw.example");
-	tls_certs_write(&certs, "gw-rsa", false, "gw.example");
+	tls_certs_init_with(&certs, "gw", "gw.example");
 	return 0;
 }
 

@@ -7,7 +7,7 @@ import pathlib
 import re
 import sys
 
-SOURCES = ["dataplane/smtp/smtp_cmd.c", "dataplane/smtp/smtp_session.c"]
+SOURCES = ["dataplane/smtp/" + name for name in ("smtp_cmd.c", "smtp_session.c", "smtp_body.c", "smtp_answer.c")]
 COMMENT = re.compile(r"/\*.*?\*/", re.S)
 LITERAL = re.compile(r'"((?:[^"\\]|\\.)*)"')
 ENHANCED = re.compile(r"[245]\.\d\.\d+$")
