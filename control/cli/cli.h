@@ -24,8 +24,10 @@ enum cli_exit { CLI_OK = 0, CLI_NOT_FOUND = 1, CLI_USAGE = 2, CLI_UNREACHABLE = 
 #define CLI_ANSWER_MAX_OCTETS  (64u << 20)
 #define CLI_ANSWER_TIMEOUT_S   20 /* control answers within 15 */
 #define CLI_ARGS_MAX           8
+#define CLI_LIMIT_MAX          10000 /* rows of one answer, as control gives them */
 
 struct cli_command;
+struct cli_field;
 
 struct cli {
 	const char *socket_path, *state_dir;
@@ -67,10 +69,19 @@ int cli_fail(const struct cli *cli, enum cli_exit exit_code, const char *code, c
 int cli_request(struct cli *cli, const char *cmd, json_t *args, json_t **result);
 /* The same and, in JSON mode, prints the result: *result is NULL then and the caller is done. */
 int cli_ask(struct cli *cli, const char *cmd, json_t *args, json_t **result);
+/* cli_ask() for a command that takes one argument at most: key is its name, NULL takes none; needed: it must be there. */
+int cli_ask_one(struct cli *cli, const char *cmd, const char *key, bool needed, int argc, char **argv, json_t **result);
+/* The same, and the answer as lines for people. */
+int cli_show_one(struct cli *cli, const char *cmd, const char *key, bool needed, int argc, char **argv,
+	const struct cli_field *fields, size_t n);
 void cli_print_json(const json_t *value);
 
 /* Adds text under key unless it is NULL. */
 void cli_put(json_t *args, const char *key, const char *text);
+/* A --limit from 1 to max into *out, which stays as it is for NULL. False after a message. */
+bool cli_limit(const struct cli *cli, const char *text, long max, long *out);
+/* The same under "limit" of args. */
+bool cli_put_limit(const struct cli *cli, json_t *args, const char *text);
 
 /* How a value is shown. */
 enum cli_as {

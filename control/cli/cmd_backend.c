@@ -20,13 +20,9 @@ cmd_backend_list(struct cli *cli, int argc, char **argv)
 		{ "advice", "ADVICE", CLI_TEXT },
 		{ "words", "SAID", CLI_TEXT },
 	};
-	const char *pos[CLI_ARGS_MAX];
 	json_t *result;
-	int exit_code;
+	const int exit_code = cli_ask_one(cli, "backend list", NULL, false, argc, argv, &result);
 
-	if (cli_arguments(cli, argc, argv, NULL, 0, 0, 0, pos) < 0)
-		return CLI_USAGE;
-	exit_code = cli_ask(cli, "backend list", NULL, &result);
 	if (result != NULL)
 		cli_print_table(cli_get(result, "backends"), columns, ARRAY_LEN(columns), "no backends are configured");
 	json_decref(result);
@@ -53,16 +49,10 @@ one_backend(struct cli *cli, const char *command, int argc, char **argv)
 		{ "advice", "advice", CLI_TEXT },
 		{ "words", "said", CLI_TEXT },
 	};
-	const char *pos[CLI_ARGS_MAX];
 	const json_t *backends;
-	json_t *args, *result;
-	int exit_code;
+	json_t *result;
+	const int exit_code = cli_ask_one(cli, command, "backend", true, argc, argv, &result);
 
-	if (cli_arguments(cli, argc, argv, NULL, 0, 1, 1, pos) < 0)
-		return CLI_USAGE;
-	args = json_object();
-	cli_put(args, "backend", pos[0]);
-	exit_code = cli_ask(cli, command, args, &result);
 	if (result == NULL)
 		return exit_code;
 	backends = cli_get(result, "backends");

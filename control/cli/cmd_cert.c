@@ -32,13 +32,9 @@ print_certificates(const json_t *result)
 int
 cmd_cert_list(struct cli *cli, int argc, char **argv)
 {
-	const char *pos[CLI_ARGS_MAX];
 	json_t *result;
-	int exit_code;
+	const int exit_code = cli_ask_one(cli, "cert list", NULL, false, argc, argv, &result);
 
-	if (cli_arguments(cli, argc, argv, NULL, 0, 0, 0, pos) < 0)
-		return CLI_USAGE;
-	exit_code = cli_ask(cli, "cert list", NULL, &result);
 	if (result != NULL)
 		print_certificates(result);
 	json_decref(result);
@@ -75,13 +71,9 @@ cmd_cert_check(struct cli *cli, int argc, char **argv)
 int
 cmd_cert_reload(struct cli *cli, int argc, char **argv)
 {
-	const char *pos[CLI_ARGS_MAX];
 	json_t *result;
-	int exit_code;
+	const int exit_code = cli_ask_one(cli, "cert reload", NULL, false, argc, argv, &result);
 
-	if (cli_arguments(cli, argc, argv, NULL, 0, 0, 0, pos) < 0)
-		return CLI_USAGE;
-	exit_code = cli_ask(cli, "cert reload", NULL, &result);
 	if (result == NULL)
 		return exit_code;
 	print_certificates(result);

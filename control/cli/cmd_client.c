@@ -3,16 +3,6 @@
  */
 #include "control/cli/cli.h"
 
-static json_t *
-client_args(const char *client, const char *note)
-{
-	json_t *args = json_object();
-
-	cli_put(args, "client", client);
-	cli_put(args, "note", note);
-	return args;
-}
-
 int
 cmd_client_show(struct cli *cli, int argc, char **argv)
 {
@@ -39,13 +29,9 @@ cmd_client_show(struct cli *cli, int argc, char **argv)
 		{ "source", "FROM", CLI_TEXT },
 		{ "line", "LINE", CLI_TEXT },
 	};
-	const char *pos[CLI_ARGS_MAX];
 	json_t *result;
-	int exit_code;
+	const int exit_code = cli_ask_one(cli, "client show", "client", true, argc, argv, &result);
 
-	if (cli_arguments(cli, argc, argv, NULL, 0, 1, 1, pos) < 0)
-		return CLI_USAGE;
-	exit_code = cli_ask(cli, "client show", client_args(pos[0], NULL), &result);
 	if (result == NULL)
 		return exit_code;
 	cli_print_fields(result, fields, ARRAY_LEN(fields));
@@ -66,13 +52,9 @@ cmd_client_list(struct cli *cli, int argc, char **argv)
 		{ "at", "SINCE", CLI_TIME },
 		{ "note", "NOTE", CLI_TEXT },
 	};
-	const char *pos[CLI_ARGS_MAX];
 	json_t *result;
-	int exit_code;
+	const int exit_code = cli_ask_one(cli, "client list", NULL, false, argc, argv, &result);
 
-	if (cli_arguments(cli, argc, argv, NULL, 0, 0, 0, pos) < 0)
-		return CLI_USAGE;
-	exit_code = cli_ask(cli, "client list", NULL, &result);
 	if (result != NULL)
 		cli_print_table(cli_get(result, "entries"), columns, ARRAY_LEN(columns),
 			"no clients allowed or denied by the operator");
@@ -85,12 +67,15 @@ put_on_list(struct cli *cli, const char *cmd, int argc, char **argv)
 {
 	const char *pos[CLI_ARGS_MAX];
 	char network[512];
-	json_t *result;
+	json_t *args, *result;
 	int exit_code;
 
 	if (cli_arguments(cli, argc, argv, NULL, 0, 1, 2, pos) < 0)
 		return CLI_USAGE;
-	exit_code = cli_ask(cli, cmd, client_args(pos[0], pos[1]), &result);
+	args = json_object();
+	cli_put(args, "client", pos[0]);
+	cli_put(args, "note", pos[1]);
+	exit_code = cli_ask(cli, cmd, args, &result);
 	if (result == NULL)
 		return exit_code;
 	printf("%s: ", cli_format(cli_get(result, "network"), CLI_TEXT, network, sizeof(network)));
@@ -116,13 +101,9 @@ cmd_client_deny(struct cli *cli, int argc, char **argv)
 int
 cmd_client_forget(struct cli *cli, int argc, char **argv)
 {
-	const char *pos[CLI_ARGS_MAX];
 	json_t *result;
-	int exit_code;
+	const int exit_code = cli_ask_one(cli, "client forget", "client", true, argc, argv, &result);
 
-	if (cli_arguments(cli, argc, argv, NULL, 0, 1, 1, pos) < 0)
-		return CLI_USAGE;
-	exit_code = cli_ask(cli, "client forget", client_args(pos[0], NULL), &result);
 	if (result != NULL)
 		printf("%lld removed\n", (long long)json_integer_value(cli_get(result, "removed")));
 	json_decref(result);

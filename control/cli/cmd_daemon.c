@@ -63,13 +63,9 @@ cmd_status(struct cli *cli, int argc, char **argv)
 		{ "segment", "segment", CLI_TEXT },
 		{ "options_waiting_for_start", "waiting for start", CLI_TEXT },
 	};
-	const char *pos[CLI_ARGS_MAX];
 	json_t *result;
-	int exit_code;
+	const int exit_code = cli_ask_one(cli, "status", NULL, false, argc, argv, &result);
 
-	if (cli_arguments(cli, argc, argv, NULL, 0, 0, 0, pos) < 0)
-		return CLI_USAGE;
-	exit_code = cli_ask(cli, "status", NULL, &result);
 	if (result == NULL)
 		return exit_code;
 	print_health(result);
@@ -126,13 +122,9 @@ cmd_stats(struct cli *cli, int argc, char **argv)
 int
 cmd_reload(struct cli *cli, int argc, char **argv)
 {
-	const char *pos[CLI_ARGS_MAX];
 	json_t *result;
-	int exit_code;
+	const int exit_code = cli_ask_one(cli, "reload", NULL, false, argc, argv, &result);
 
-	if (cli_arguments(cli, argc, argv, NULL, 0, 0, 0, pos) < 0)
-		return CLI_USAGE;
-	exit_code = cli_ask(cli, "reload", NULL, &result);
 	if (result == NULL)
 		return exit_code;
 	printf("configuration %lld %s\n", (long long)json_integer_value(cli_get(result, "generation")),
@@ -151,13 +143,9 @@ cmd_reload(struct cli *cli, int argc, char **argv)
 int
 cmd_log_reopen(struct cli *cli, int argc, char **argv)
 {
-	const char *pos[CLI_ARGS_MAX];
 	json_t *result;
-	int exit_code;
+	const int exit_code = cli_ask_one(cli, "log reopen", NULL, false, argc, argv, &result);
 
-	if (cli_arguments(cli, argc, argv, NULL, 0, 0, 0, pos) < 0)
-		return CLI_USAGE;
-	exit_code = cli_ask(cli, "log reopen", NULL, &result);
 	json_decref(result);
 	return exit_code;
 }

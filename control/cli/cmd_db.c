@@ -214,6 +214,18 @@ entry_object(struct db *db, const MDB_val *key, const MDB_val *value)
 	return o;
 }
 
+/* The answer as JSON, or the list in it as a table. Takes o. */
+static void
+print_list(
+	const struct cli *cli, json_t *o, const char *list, const struct cli_field *columns, size_t n, const char *none)
+{
+	if (cli->json)
+		cli_print_json(o);
+	else
+		cli_print_table(cli_get(o, list), columns, n, none);
+	json_decref(o);
+}
+
 static const struct cli_field entry_columns[] = {
 	{ "ref", "REF", CLI_TEXT },
 	{ "kind", "KIND", CLI_TEXT },
@@ -254,19 +266,20 @@ cmd_db_list(struct cli *cli, int argc, char **argv)
 	bool more = false;
 	struct db db;
 	MDB_dbi dbi;
-	char *end;
-	long limit;
+	long limit = 0;
 
 	if (cli_arguments(cli, argc, argv, options, ARRAY_LEN(options), 0, 0, pos) < 0) {
 		json_decref(entries);
 		return CLI_USAGE;
 	}
 	kind = kind_of(kind_word);
-	limit = strtol(limit_text, &end, 10);
-	if (kind == -2 || *end != '\0' || limit < 1 || limit > DB_LIST_MAX) {
+	if (kind == -2) {
 		json_decref(entries);
-		return kind == -2 ? cli_usage(cli, "--kind is triplet, client, auto, pair, trap, sender-domain or all")
-		                  : cli_usage(cli, "--limit is a number from 1 to %d", DB_LIST_MAX);
+		return cli_usage(cli, "--kind is triplet, client, auto, pair, trap, sender-domain or all");
+	}
+	if (!cli_limit(cli, limit_text, DB_LIST_MAX, &limit)) {
+		json_decref(entries);
+		return CLI_USAGE;
 	}
 	exit_code = db_open(cli, &db);
 	if (exit_code != CLI_OK) {
@@ -291,18 +304,12 @@ cmd_db_list(struct cli *cli, int argc, char **argv)
 		}
 		mdb_cursor_close(cursor);
 	}
-	if (cli->json) {
-		o = json_pack("{s:O, s:b, s:I}", "entries", entries, "more", more, "damaged", (json_int_t)damaged);
-		cli_print_json(o);
-		json_decref(o);
-	} else {
-		cli_print_table(entries, entry_columns, ARRAY_LEN(entry_columns), "no records");
-		if (more)
-			printf("there are more: --limit\n");
-		if (damaged > 0)
-			printf("%zu damaged records left out\n", damaged);
-	}
-	json_decref(entries);
+	print_list(cli, json_pack("{s:o, s:b, s:I}", "entries", entries, "more", more, "damaged", (json_int_t)damaged),
+		"entries", entry_columns, ARRAY_LEN(entry_columns), "no records");
+	if (more && !cli->json)
+		printf("there are more: --limit\n");
+	if (damaged > 0 && !cli->json)
+		printf("%zu damaged records left out\n", damaged);
 	db_close(&db);
 	return CLI_OK;
 }
@@ -460,7 +467,7 @@ print_all(struct cli *cli, int argc, char **argv, enum schema_db which, json_t *
 	const char *name, const struct cli_field *columns, size_t n, const char *none)
 {
 	const char *pos[CLI_ARGS_MAX];
-	json_t *list, *o;
+	json_t *list;
 	int exit_code;
 	struct db db;
 
@@ -471,14 +478,7 @@ print_all(struct cli *cli, int argc, char **argv, enum schema_db which, json_t *
 		return exit_code;
 	list = json_array();
 	db_each(&db, which, fn, list);
-	if (cli->json) {
-		o = json_pack("{s:O}", name, list);
-		cli_print_json(o);
-		json_decref(o);
-	} else {
-		cli_print_table(list, columns, n, none);
-	}
-	json_decref(list);
+	print_list(cli, json_pack("{s:o}", name, list), name, columns, n, none);
 	db_close(&db);
 	return CLI_OK;
 }
@@ -628,7 +628,7 @@ cmd_db_check(struct cli *cli, int argc, char **argv)
 		{ "unknown", "UNKNOWN VERSION", CLI_TEXT },
 	};
 	const char *pos[CLI_ARGS_MAX];
-	json_t *list, *o;
+	json_t *list;
 	size_t damaged = 0;
 	int exit_code;
 	struct db db;
@@ -649,14 +649,8 @@ cmd_db_check(struct cli *cli, int argc, char **argv)
 				      (json_int_t)c.good, "damaged", (json_int_t)c.damaged, "unknown",
 				      (json_int_t)c.unknown));
 	}
-	if (cli->json) {
-		o = json_pack("{s:O, s:I}", "tables", list, "damaged", (json_int_t)damaged);
-		cli_print_json(o);
-		json_decref(o);
-	} else {
-		cli_print_table(list, columns, ARRAY_LEN(columns), "no tables");
-	}
-	json_decref(list);
+	print_list(cli, json_pack("{s:o, s:I}", "tables", list, "damaged", (json_int_t)damaged), "tables", columns,
+		ARRAY_LEN(columns), "no tables");
 	db_close(&db);
 	return damaged > 0 ? CLI_NOT_FOUND : CLI_OK;
 }

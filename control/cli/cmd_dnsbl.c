@@ -27,15 +27,9 @@ cmd_dnsbl_test(struct cli *cli, int argc, char **argv)
 		{ "dns_ms", "TIME", CLI_MS },
 		{ "seen_as", "SEES US AS (RESOLVER)", CLI_TEXT },
 	};
-	const char *pos[CLI_ARGS_MAX];
-	json_t *args, *result;
-	int exit_code;
+	json_t *result;
+	const int exit_code = cli_ask_one(cli, "dnsbl test", "client", true, argc, argv, &result);
 
-	if (cli_arguments(cli, argc, argv, NULL, 0, 1, 1, pos) < 0)
-		return CLI_USAGE;
-	args = json_object();
-	cli_put(args, "client", pos[0]);
-	exit_code = cli_ask(cli, "dnsbl test", args, &result);
 	if (result == NULL)
 		return exit_code;
 	cli_print_fields(result, fields, ARRAY_LEN(fields));
@@ -70,13 +64,9 @@ cmd_dnsbl_status(struct cli *cli, int argc, char **argv)
 		{ "cache.hits", "answered from the cache", CLI_TEXT },
 		{ "cache.clients", "clients cached", CLI_TEXT },
 	};
-	const char *pos[CLI_ARGS_MAX];
 	json_t *result;
-	int exit_code;
+	const int exit_code = cli_ask_one(cli, "dnsbl status", NULL, false, argc, argv, &result);
 
-	if (cli_arguments(cli, argc, argv, NULL, 0, 0, 0, pos) < 0)
-		return CLI_USAGE;
-	exit_code = cli_ask(cli, "dnsbl status", NULL, &result);
 	if (result == NULL)
 		return exit_code;
 	if (json_is_true(cli_get(result, "zones_off")))
@@ -96,20 +86,8 @@ static int
 zone_switch(struct cli *cli, int argc, char **argv, const char *command)
 {
 	static const struct cli_field fields[] = { { "zone", "zone", CLI_TEXT }, { "disabled", "disabled", CLI_YES } };
-	const char *pos[CLI_ARGS_MAX];
-	json_t *args, *result;
-	int exit_code;
 
-	if (cli_arguments(cli, argc, argv, NULL, 0, 1, 1, pos) < 0)
-		return CLI_USAGE;
-	args = json_object();
-	cli_put(args, "zone", pos[0]);
-	exit_code = cli_ask(cli, command, args, &result);
-	if (result == NULL)
-		return exit_code;
-	cli_print_fields(result, fields, ARRAY_LEN(fields));
-	json_decref(result);
-	return CLI_OK;
+	return cli_show_one(cli, command, "zone", true, argc, argv, fields, ARRAY_LEN(fields));
 }
 
 int
@@ -145,7 +123,10 @@ cmd_dns_cache_show(struct cli *cli, int argc, char **argv)
 		return CLI_USAGE;
 	args = json_object();
 	cli_put(args, "client", pos[0]);
-	cli_put(args, "limit", limit);
+	if (!cli_put_limit(cli, args, limit)) {
+		json_decref(args);
+		return CLI_USAGE;
+	}
 	exit_code = cli_ask(cli, "dns cache show", args, &result);
 	if (result == NULL)
 		return exit_code;
@@ -158,18 +139,6 @@ int
 cmd_dns_cache_flush(struct cli *cli, int argc, char **argv)
 {
 	static const struct cli_field fields[] = { { "removed", "forgotten", CLI_TEXT } };
-	const char *pos[CLI_ARGS_MAX];
-	json_t *args, *result;
-	int exit_code;
 
-	if (cli_arguments(cli, argc, argv, NULL, 0, 0, 1, pos) < 0)
-		return CLI_USAGE;
-	args = json_object();
-	cli_put(args, "client", pos[0]);
-	exit_code = cli_ask(cli, "dns cache flush", args, &result);
-	if (result == NULL)
-		return exit_code;
-	cli_print_fields(result, fields, ARRAY_LEN(fields));
-	json_decref(result);
-	return CLI_OK;
+	return cli_show_one(cli, "dns cache flush", "client", false, argc, argv, fields, ARRAY_LEN(fields));
 }

@@ -110,17 +110,6 @@ cmd_why(struct cli *cli, int argc, char **argv)
 		{ "code", "code", CLI_TEXT },
 		{ "reply", "reply", CLI_TEXT },
 	};
-	const char *pos[CLI_ARGS_MAX];
-	json_t *args, *result;
-	int exit_code;
 
-	if (cli_arguments(cli, argc, argv, NULL, 0, 1, 1, pos) < 0)
-		return CLI_USAGE;
-	args = json_object();
-	cli_put(args, "ref", pos[0]);
-	exit_code = cli_ask(cli, "why", args, &result);
-	if (result != NULL)
-		cli_print_fields(result, fields, ARRAY_LEN(fields));
-	json_decref(result);
-	return exit_code;
+	return cli_show_one(cli, "why", "ref", true, argc, argv, fields, ARRAY_LEN(fields));
 }

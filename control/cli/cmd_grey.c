@@ -1,7 +1,6 @@
 /*
  * cmd_grey.c - grey list, show, pass, del.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "control/cli/cli.h"
@@ -61,17 +60,7 @@ put_filters(const struct cli *cli, json_t *args, const struct filters *f)
 	cli_put(args, "network", f->network);
 	cli_put(args, "state", f->state);
 	cli_put(args, "after", f->after);
-	if (f->limit != NULL) {
-		char *end;
-		const long n = strtol(f->limit, &end, 10);
-
-		if (*end != '\0' || n < 1 || n > 10000) {
-			cli_usage(cli, "--limit is a number from 1 to 10000");
-			return false;
-		}
-		json_object_set_new(args, "limit", json_integer(n));
-	}
-	return true;
+	return cli_put_limit(cli, args, f->limit);
 }
 
 #define FILTER_OPTIONS(f)                                                                                              \

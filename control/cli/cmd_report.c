@@ -1,8 +1,6 @@
 /*
  * cmd_report.c - report.
  */
-#include <stdlib.h>
-
 #include "control/cli/cli.h"
 
 int
@@ -33,15 +31,9 @@ cmd_report(struct cli *cli, int argc, char **argv)
 	if (cli_arguments(cli, argc, argv, options, ARRAY_LEN(options), 0, 0, pos) < 0)
 		return CLI_USAGE;
 	args = json_object();
-	if (limit != NULL) {
-		char *end;
-		const long n = strtol(limit, &end, 10);
-
-		if (*end != '\0' || n < 1 || n > 10000) {
-			json_decref(args);
-			return cli_usage(cli, "--limit is a number from 1 to 10000");
-		}
-		json_object_set_new(args, "limit", json_integer(n));
+	if (!cli_put_limit(cli, args, limit)) {
+		json_decref(args);
+		return CLI_USAGE;
 	}
 	exit_code = cli_ask(cli, "report", args, &result);
 	if (result == NULL)

@@ -255,6 +255,64 @@ cli_ask(struct cli *cli, const char *cmd, json_t *args, json_t **result)
 	return exit_code;
 }
 
+int
+cli_ask_one(struct cli *cli, const char *cmd, const char *key, bool needed, int argc, char **argv, json_t **result)
+{
+	const char *pos[CLI_ARGS_MAX];
+	json_t *args = NULL;
+
+	*result = NULL;
+	if (cli_arguments(cli, argc, argv, NULL, 0, needed ? 1 : 0, key != NULL ? 1 : 0, pos) < 0)
+		return CLI_USAGE;
+	if (key != NULL) {
+		args = json_object();
+		cli_put(args, key, pos[0]);
+	}
+	return cli_ask(cli, cmd, args, result);
+}
+
+int
+cli_show_one(struct cli *cli, const char *cmd, const char *key, bool needed, int argc, char **argv,
+	const struct cli_field *fields, size_t n)
+{
+	json_t *result;
+	const int exit_code = cli_ask_one(cli, cmd, key, needed, argc, argv, &result);
+
+	if (result != NULL)
+		cli_print_fields(result, fields, n);
+	json_decref(result);
+	return exit_code;
+}
+
+bool
+cli_limit(const struct cli *cli, const char *text, long max, long *out)
+{
+	char *end;
+	long n;
+
+	if (text == NULL)
+		return true;
+	n = strtol(text, &end, 10);
+	if (end == text || *end != '\0' || n < 1 || n > max) {
+		cli_usage(cli, "--limit is a number from 1 to %ld", max);
+		return false;
+	}
+	*out = n;
+	return true;
+}
+
+bool
+cli_put_limit(const struct cli *cli, json_t *args, const char *text)
+{
+	long n = 0;
+
+	if (!cli_limit(cli, text, CLI_LIMIT_MAX, &n))
+		return false;
+	if (text != NULL)
+		json_object_set_new(args, "limit", json_integer(n));
+	return true;
+}
+
 void
 cli_put(json_t *args, const char *key, const char *text)
 {

@@ -244,7 +244,7 @@ class Commands(Asked):
     def test_dns_cache(self):
         row = {"client": "192.0.2.1", "ptr_state": "confirmed", "ptr": "a.example", "score": 5, "zone": "bl.lab.example", "ttl_s": 90, "complete": True}
         self.check(ok({"entries": [row], "cached": 1}), ["dns", "cache", "show"], {"cmd": "dns cache show", "args": {}}, shown=["192.0.2.1", "bl.lab.example", "a.example"])
-        self.check(ok({"entries": [], "cached": 0}), ["dns", "cache", "show", "--limit", "5"], {"cmd": "dns cache show", "args": {"limit": "5"}},
+        self.check(ok({"entries": [], "cached": 0}), ["dns", "cache", "show", "--limit", "5"], {"cmd": "dns cache show", "args": {"limit": 5}},
                    shown=["nothing is cached"])
         self.check(ok({"removed": 3}), ["dns", "cache", "flush"], {"cmd": "dns cache flush", "args": {}}, shown=["3"])
         self.check(ok({"removed": 1}), ["dns", "cache", "flush", "192.0.2.1"], {"cmd": "dns cache flush", "args": {"client": "192.0.2.1"}}, shown=["1"])
@@ -330,7 +330,8 @@ class Usage(unittest.TestCase):
     def test_wrong_arguments(self):
         for args in ([], ["bogus"], ["grey"], ["grey", "bogus"], ["status", "x"], ["set"], ["set", "a"], ["set", "a", "b", "c"], ["unset"], ["stats", "a", "b"],
                      ["grey", "show"], ["grey", "show", "a", "b"], ["grey", "del"], ["grey", "del", "a", "b"], ["grey", "del", "REF", "--sender", "x"], ["grey", "del", "--sender", "x", "--limit", "3"],
-                     ["grey", "list", "x"], ["grey", "list", "--limit", "0"], ["grey", "list", "--limit", "x"], ["grey", "list", "--sender"],
+                     ["grey", "list", "x"], ["grey", "list", "--limit", "0"], ["grey", "list", "--limit", "x"], ["grey", "list", "--limit", ""],
+                     ["dns", "cache", "show", "--limit", "many"], ["grey", "list", "--sender"],
                      ["grey", "list", "--bogus"], ["client", "show"], ["explain"], ["explain", "1", "2", "3", "4", "5"], ["why"], ["dnsbl", "test"],
                      ["dnsbl", "disable"], ["dnsbl", "enable", "a", "b"], ["dns"], ["dns", "cache", "flush", "a", "b"],
                      ["backend", "probe"], ["report", "--limit", "-1"], ["--socket"], ["db", "show", "nonsense!"], ["db", "list", "--kind", "x"],
