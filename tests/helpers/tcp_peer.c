@@ -378,3 +378,30 @@ peer_state(struct peer *p)
 		return PEER_SYN_RECEIVED;
 	return p->e.tcp->listen.n_listeners > 0 && p->c == NULL ? PEER_LISTEN : PEER_CLOSED;
 }
+
+void
+peer_establish(struct peer *p, const struct peer_options *opt, const struct tcp_conf *conf)
+{
+	peer_init(p, opt, conf);
+	peer_reach(p, PEER_ESTABLISHED);
+}
+
+uint32_t
+peer_drain(struct peer *p)
+{
+	uint32_t octets = 0;
+	const struct heard *h;
+
+	for (uint32_t i = 0; i < 100000; i++) {
+		bool any = false;
+
+		while ((h = peer_hear(p))->any) {
+			octets += h->len;
+			any = true;
+		}
+		if (!any)
+			break;
+		SAY(p, .ack = 0);
+	}
+	return octets;
+}

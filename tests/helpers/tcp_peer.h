@@ -82,6 +82,8 @@ void peer_fini(struct peer *p);
 
 /* Brings the connection to state. The listener is on the flow's port with tag 9. */
 void peer_reach(struct peer *p, enum peer_state state);
+/* peer_init() and peer_reach() to ESTABLISHED. */
+void peer_establish(struct peer *p, const struct peer_options *opt, const struct tcp_conf *conf);
 /* peer_init() and peer_reach() with usual options. */
 void peer_in(struct peer *p, enum peer_state state);
 const char *peer_state_name(enum peer_state state);
@@ -93,6 +95,8 @@ void peer_say_syn(struct peer *p, uint8_t flags);
 struct heard *peer_hear(struct peer *p);
 /* Hears all there is; the last one. */
 struct heard *peer_hear_all(struct peer *p, uint32_t *n);
+/* Everything the endpoint has to send is heard and acknowledged until nothing is left; the octets heard. */
+uint32_t peer_drain(struct peer *p);
 void peer_expect_silence(struct peer *p, const char *label);
 /* Moves the clock. */
 void peer_wait(struct peer *p, uint64_t us);

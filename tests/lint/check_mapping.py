@@ -7,7 +7,7 @@ A mapping is text. A requirement begins at the margin with its number, which may
 hold; what is indented belongs to it:
 
     12c  A SYN that is repeated gets the same number.
-        by tests/unit/tcp/test_tcp_pitfalls.c test_pitfall_12_...
+        by tests/unit/tcp/test_tcp_pitfalls_open.c test_pitfall_12_...
         without dataplane/tcp/tcp_listen.c
             - if (e != NULL && e->irs == h->seq) {
             + if (false) {

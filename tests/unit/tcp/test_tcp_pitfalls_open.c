@@ -1,0 +1,397 @@
+/*
+ * test_tcp_pitfalls_open.c - where other stacks fell: SYNs, cookies and source ports.
+ *
+ * Lines 12, 13 and 21 of the pitfalls, one test or more for each, named by its number (line 22 belongs to net).
+ */
+#include <errno.h>
+
+#include "tests/check.h"
+#include "tests/helpers/tcp_pair.h"
+#include "tests/helpers/tcp_peer.h"
+
+static const struct peer_options usual = { .mss = 1460 };
+static const struct peer_options bare = {
+	.mss = 1460, .wnd = 40000, .no_ts = true, .no_sack = true, .no_wscale = true
+};
+
+/* --- 12 --- */
+
+static void
+test_pitfall_12_third_acks_in_all_their_forms(void **state)
+{
+	struct tcp_conf conf = tcp_end_conf();
+	struct peer p;
+	uint32_t isn;
+
+	(void)state;
+	for (uint32_t cookie = 0; cookie < 2; cookie++) {
+		conf.syn_ring_entries = cookie ? 0 : 16;
+
+		/* several ACKs of one handshake make one connection */
+		peer_init(&p, &usual, &conf);
+		peer_say_syn(&p, TCP_SYN);
+		isn = peer_hear(&p)->h.seq;
+		peer_wait(&p, 900000);
+		peer_say_syn(&p, TCP_SYN);
+		CHECK_EQ("the same number for the same SYN", peer_hear(&p)->h.seq, isn);
+		p.ts = true;
+		SAY(&p, .ack = 0);
+		SAY(&p, .ack = 0);
+		SAY(&p, .ack = 0);
+		CHECK_EQ("one connection", tcp_n_conns(p.e.tcp), 1);
+		CHECK_EQ("accepted once", tcp_end_count(&p.e, CTR_tcp_accepted), 1);
+		peer_fini(&p);
+
+		/* RST+ACK completes none */
+		peer_init(&p, &usual, &conf);
+		peer_say_syn(&p, TCP_SYN);
+		peer_hear(&p);
+		p.ts = true;
+		SAY(&p, .flags = TCP_RST | TCP_ACK);
+		CHECK_EQ("none", tcp_n_conns(p.e.tcp), 0);
+		peer_expect_silence(&p, "RST");
+		CHECK_EQ("forgotten", p.e.tcp->listen.n, 0);
+		peer_fini(&p);
+
+		/* the third ACK with data and FIN */
+		peer_init(&p, &usual, &conf);
+		peer_say_syn(&p, TCP_SYN);
+		peer_hear(&p);
+		p.ts = true;
+		SAY(&p, .flags = TCP_ACK | TCP_FIN, .len = 700);
+		CHECK_EQ("data kept", tcp_readable_octets(p.c), 700);
+		CHECK_EQ("FIN kept", peer_state(&p), PEER_CLOSE_WAIT);
+		CHECK_EQ("both acknowledged", peer_hear_all(&p, NULL)->ack, 702);
+		peer_fini(&p);
+
+		/* a wrong ACK is reset, and completes nothing */
+		peer_init(&p, &usual, &conf);
+		peer_say_syn(&p, TCP_SYN);
+		peer_hear(&p);
+		p.ts = true;
+		SAY(&p, .ack = 1);
+		CHECK_TRUE("reset", (peer_hear(&p)->h.flags & TCP_RST) != 0);
+		CHECK_EQ("none", tcp_n_conns(p.e.tcp), 0);
+		peer_fini(&p);
+	}
+
+	/* out-of-order data comes before the third ACK */
+	peer_init(&p, &usual, NULL);
+	peer_say_syn(&p, TCP_SYN);
+	peer_hear(&p);
+	p.ts = true;
+	SAY(&p, .len = 500, .seq = 1000, .keep = true);
+	CHECK_TRUE("that ACK completes it", p.c != NULL);
+	CHECK_EQ("a hole yet", tcp_readable_octets(p.c), 0);
+	SAY(&p, .len = 1000, .keep = true);
+	CHECK_EQ("kept", tcp_readable_octets(p.c), 1500);
+	peer_fini(&p);
+
+	/* beyond the ring, such data says nothing that could be checked: silence, and the lost segment completes it */
+	conf.syn_ring_entries = 0;
+	peer_init(&p, &usual, &conf);
+	peer_say_syn(&p, TCP_SYN);
+	peer_hear(&p);
+	p.ts = true;
+	SAY(&p, .len = 500, .seq = 1000, .keep = true);
+	peer_expect_silence(&p, "not reset");
+	SAY(&p, .len = 1000, .keep = true);
+	CHECK_EQ("the first completes", tcp_readable_octets(p.c), 1000);
+	peer_fini(&p);
+}
+
+static void
+test_pitfall_12_syn_acks_are_repeated_and_forgotten(void **state)
+{
+	static const uint64_t at_us[] = { 1000000, 3000000, 7000000 };
+	struct peer p;
+	uint64_t start_us;
+	uint32_t isn;
+
+	(void)state;
+	peer_init(&p, &usual, NULL);
+	start_us = p.e.now_us;
+	peer_say_syn(&p, TCP_SYN);
+	isn = peer_hear(&p)->h.seq;
+	for (size_t i = 0; i < ARRAY_LEN(at_us); i++) {
+		const struct heard *h;
+
+		p.e.now_us = tcp_deadline_us(p.e.tcp);
+		CHECK_EQ("when", p.e.now_us - start_us, at_us[i]);
+		h = peer_hear(&p);
+		CHECK_EQ("SYN-ACK", h->h.flags, TCP_SYN | TCP_ACK);
+		CHECK_EQ("the same", h->h.seq, isn);
+	}
+	p.e.now_us = tcp_deadline_us(p.e.tcp);
+	peer_expect_silence(&p, "forgotten");
+	CHECK_EQ("gone", p.e.tcp->listen.n, 0);
+	CHECK_EQ("nothing waits", tcp_deadline_us(p.e.tcp) == UINT64_MAX, true);
+	peer_fini(&p);
+}
+
+/* A cookie is a function of the time, too: a SYN-ACK said before its slot ended and again after it must not be another. */
+static void
+test_pitfall_12_a_repeated_syn_gets_the_same_number_in_the_next_slot(void **state)
+{
+	struct peer p;
+	uint32_t isn;
+
+	(void)state;
+	peer_init(&p, &usual, NULL);
+	p.e.now_us = TCP_COOKIE_SLOT_US - 500000;
+	peer_say_syn(&p, TCP_SYN);
+	isn = peer_hear(&p)->h.seq;
+	peer_wait(&p, 900000);
+	peer_say_syn(&p, TCP_SYN);
+	CHECK_EQ("the number of the first answer", peer_hear(&p)->h.seq, isn);
+	p.ts = true;
+	SAY(&p, .ack = 0);
+	CHECK_TRUE("and it completes", p.c != NULL);
+	peer_fini(&p);
+}
+
+static void
+test_pitfall_12_no_block_is_no_reset(void **state)
+{
+	struct tcp_conf conf = tcp_end_conf();
+	struct peer p;
+	struct tcp_conn *other;
+	int err;
+
+	(void)state;
+	conf.conns_max = 1;
+	peer_init(&p, &usual, &conf);
+	peer_say_syn(&p, TCP_SYN);
+	peer_hear(&p);
+	p.ts = true;
+	other = tcp_connect(p.e.tcp, &p.flow.remote, &p.flow.local, 99, NULL, p.e.now_us, &err);
+	tcp_output(p.e.tcp, &(struct tcp_seg_out){ 0 }, 1, p.e.now_us);
+	SAY(&p, .ack = 0);
+	peer_expect_silence(&p, "no block: silence");
+	CHECK_EQ("counted", tcp_end_count(&p.e, CTR_tcp_accept_no_block), 1);
+	tcp_release(other);
+	/* our SYN-ACK comes again, the client answers, now it fits */
+	p.e.now_us = tcp_deadline_us(p.e.tcp);
+	CHECK_EQ("again", peer_hear(&p)->h.flags, TCP_SYN | TCP_ACK);
+	SAY(&p, .ack = 0);
+	CHECK_TRUE("accepted now", p.c != NULL);
+	/* and with no block left a SYN is not answered at all */
+	p.flow.local_port++;
+	peer_say_syn(&p, TCP_SYN);
+	peer_expect_silence(&p, "no block for a SYN");
+	p.flow.local_port--;
+	peer_fini(&p);
+}
+
+static void
+test_pitfall_12_cookies_expire_and_are_bound_to_the_tuple(void **state)
+{
+	struct tcp_conf conf = tcp_end_conf();
+	struct tcp_end e;
+	struct flow f = flow_reverse(&pair_flow_v4), g;
+	struct tcp_syn_options o = { .mss = 1460, .wscale = 7, .sack = true }, back;
+	uint32_t cookie;
+	uint32_t guessed = 0;
+
+	(void)state;
+	tcp_end_init(&e, &conf, 8, 0);
+	cookie = tcp_cookie_make(e.tcp, &f, 12345, &o, UINT64_C(100000000));
+	CHECK_TRUE("good", tcp_cookie_check(e.tcp, &f, 12345, cookie, &back, UINT64_C(100000000)));
+	CHECK_EQ("MSS", back.mss, 1460);
+	CHECK_EQ("scale", back.wscale, 7);
+	CHECK_TRUE("good after a minute", tcp_cookie_check(e.tcp, &f, 12345, cookie, &back, UINT64_C(160000000)));
+	CHECK_TRUE("not after five", !tcp_cookie_check(e.tcp, &f, 12345, cookie, &back, UINT64_C(400000000)));
+	CHECK_TRUE("other sequence number", !tcp_cookie_check(e.tcp, &f, 12346, cookie, &back, UINT64_C(100000000)));
+	g = f;
+	g.remote_port++;
+	CHECK_TRUE("other tuple", !tcp_cookie_check(e.tcp, &g, 12345, cookie, &back, UINT64_C(100000000)));
+	for (uint32_t i = 0; i < 100000; i++)
+		guessed += tcp_cookie_check(e.tcp, &f, 12345, i * 2654435761u, &back, UINT64_C(100000000));
+	CHECK_TRUE("guessing does not pay", guessed <= 2);
+	for (uint32_t mss = 64; mss < 9000; mss += 7) {
+		o.mss = (uint16_t)mss;
+		cookie = tcp_cookie_make(e.tcp, &f, mss, &o, UINT64_C(100000000));
+		CHECK_TRUE("good", tcp_cookie_check(e.tcp, &f, mss, cookie, &back, UINT64_C(100000000)));
+		CHECK_TRUE("never more than the peer takes", back.mss <= mss);
+	}
+	tcp_end_fini(&e);
+}
+
+/* --- 13 --- */
+
+static void
+test_pitfall_13_syns_where_they_do_not_belong(void **state)
+{
+	struct peer p;
+
+	(void)state;
+	/* the states are in test_tcp_states; here: several SYNs of one tuple in one burst */
+	peer_init(&p, &usual, NULL);
+	peer_say_syn(&p, TCP_SYN);
+	p.iss += 5000;
+	peer_say_syn(&p, TCP_SYN);
+	peer_say_syn(&p, TCP_SYN);
+	p.iss += 5000;
+	peer_say_syn(&p, TCP_SYN);
+	CHECK_EQ("one is remembered", p.e.tcp->listen.n, 1);
+	peer_hear_all(&p, NULL);
+	p.ts = true;
+	SAY(&p, .ack = 0);
+	CHECK_TRUE("the last one is served", p.c != NULL);
+	CHECK_EQ("one connection", tcp_n_conns(p.e.tcp), 1);
+	peer_fini(&p);
+
+	/* SYN of a peer that lost its memory: challenge, its RST, its SYN again */
+	peer_in(&p, PEER_ESTABLISHED);
+	SAY(&p, .flags = TCP_SYN, .seq = 100000, .keep = true);
+	CHECK_EQ("challenge", peer_hear(&p)->h.flags, TCP_ACK);
+	SAY(&p, .flags = TCP_RST, .keep = true);
+	CHECK_TRUE("reset told", (p.events & TCP_EV_RESET) != 0);
+	tcp_release(p.c);
+	p.c = NULL;
+	p.iss += 100000;
+	peer_say_syn(&p, TCP_SYN);
+	CHECK_EQ("served", peer_hear(&p)->h.flags, TCP_SYN | TCP_ACK);
+	peer_fini(&p);
+
+	/* TIME-WAIT: an old SYN gets an ACK, a new one is served (RFC 6191) */
+	peer_in(&p, PEER_TIME_WAIT);
+	SAY(&p, .flags = TCP_SYN, .seq = -100000, .tsval = -50, .keep = true);
+	CHECK_EQ("old", peer_hear(&p)->h.flags, TCP_ACK);
+	SAY(&p, .flags = TCP_SYN, .seq = -100000, .tsval = 50, .keep = true);
+	CHECK_EQ("a later timestamp is new, whatever the number", peer_hear(&p)->h.flags, TCP_SYN | TCP_ACK);
+	CHECK_EQ("counted", tcp_end_count(&p.e, CTR_tcp_time_wait_reuse), 1);
+	peer_fini(&p);
+}
+
+/* --- 21 --- */
+
+static void
+test_pitfall_21_source_ports(void **state)
+{
+	static struct flow_steering steering;
+	static uint8_t used[65536];
+	struct tcp_conf conf = tcp_end_conf();
+	struct tcp_end e;
+	struct tcp_conn *c;
+	uint8_t key[FLOW_KEY_OCTETS];
+	uint32_t in_order = 0, last = 0, n, owned = 0;
+	struct flow all = pair_flow_v4;
+	int err;
+
+	(void)state;
+	for (uint32_t i = 0; i < sizeof(key); i++)
+		key[i] = (uint8_t)(i * 37 + 11);
+	flow_steering_init(&steering, key, 4);
+	for (uint32_t port = 16384; port < 65536; port++) {
+		all.local_port = (uint16_t)port;
+		owned += flow_owner(&steering, &all) == 2;
+	}
+	conf.conns_max = 60000;
+	conf.steering = &steering;
+	conf.worker = 2;
+	tcp_end_init(&e, &conf, 8, 1000000);
+	for (n = 0; n < 60000; n++) {
+		const struct flow *f;
+
+		c = tcp_connect(e.tcp, &pair_flow_v4.local, &pair_flow_v4.remote, 25, NULL, e.now_us, &err);
+		if (c == NULL)
+			break;
+		f = tcp_conn_flow(c);
+		CHECK_EQ("ours", flow_owner(&steering, f), 2);
+		CHECK_EQ("free", used[f->local_port], 0);
+		used[f->local_port] = 1;
+		if (n < 1000)
+			in_order += f->local_port > last && f->local_port - last < 64;
+		last = f->local_port;
+	}
+	CHECK_EQ("a pool nearly empty is no crash but an error", err, -EADDRNOTAVAIL);
+	CHECK_TRUE("a quarter of all ports, nearly", n > 49152 / 4 * 9 / 10);
+	CHECK_TRUE("given up before all was searched: at most so many tries a connect", n < owned);
+	CHECK_TRUE("not one after another", in_order < 20);
+	CHECK_EQ("counted", tcp_end_count(&e, CTR_tcp_port_none), 1);
+	tcp_end_fini(&e);
+}
+
+static void
+test_pitfall_21_not_again_within_the_peers_time_wait(void **state)
+{
+	struct tcp_conf conf = tcp_end_conf();
+
+	(void)state;
+	conf.time_wait_max = 1000;
+	for (uint32_t ts = 0; ts < 2; ts++) {
+		struct peer p;
+		struct flow f;
+		uint64_t hash;
+		struct tcp_tw_record *r;
+
+		peer_init(&p, ts ? &usual : &bare, &conf);
+		peer_reach(&p, PEER_SYN_SENT);
+		peer_say_syn(&p, TCP_SYN | TCP_ACK);
+		CHECK_TRUE("connected", (p.events & TCP_EV_CONNECTED) != 0);
+		peer_hear_all(&p, NULL);
+		SAY(&p, .flags = TCP_FIN | TCP_ACK);
+		peer_hear_all(&p, NULL);
+		tcp_close(p.c);
+		peer_hear_all(&p, NULL);
+		SAY(&p, .ack = 0);
+		CHECK_TRUE("closed", (p.events & TCP_EV_CLOSED) != 0);
+		f = flow_reverse(&p.flow);
+		hash = tcp_flow_hash(p.e.tcp, &f);
+		r = tcp_time_wait_find(&p.e.tcp->time_wait, &f, hash);
+		CHECK_TRUE("the tuple rests", r != NULL && r->peer_holds && r->ts_ok == (ts != 0));
+		/* a segment for it is nobody's */
+		SAY(&p, .ack = 0);
+		CHECK_TRUE("RST", (peer_hear(&p)->h.flags & TCP_RST) != 0);
+		peer_fini(&p);
+	}
+}
+
+static void
+test_pitfall_21_ports_rest(void **state)
+{
+	struct tcp_conf conf = tcp_end_conf();
+	struct tcp_end e;
+	struct tcp_conn fake = { .flow = pair_flow_v4 }, *c;
+	int err = 0;
+
+	(void)state;
+	conf.time_wait_max = 50000;
+	for (uint32_t ts = 0; ts < 2; ts++) {
+		tcp_end_init(&e, &conf, 8, 1000000);
+		fake.ts_ok = ts;
+		for (uint32_t port = 16384; port < 65536; port++) {
+			fake.flow.local_port = (uint16_t)port;
+			fake.hash = tcp_flow_hash(e.tcp, &fake.flow);
+			tcp_time_wait_add(e.tcp, &fake, true);
+		}
+		c = tcp_connect(e.tcp, &pair_flow_v4.local, &pair_flow_v4.remote, 25, NULL, e.now_us, &err);
+		CHECK_TRUE("all ports rest", c == NULL && err == -EADDRNOTAVAIL);
+		e.now_us += 2000000;
+		c = tcp_connect(e.tcp, &pair_flow_v4.local, &pair_flow_v4.remote, 25, NULL, e.now_us, &err);
+		CHECK_EQ("a later timestamp makes a new connection (RFC 6191), without timestamps a minute must pass",
+			c != NULL, ts);
+		if (c != NULL)
+			tcp_release(c);
+		tcp_end_fini(&e);
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_pitfall_12_third_acks_in_all_their_forms),
+		cmocka_unit_test(test_pitfall_12_syn_acks_are_repeated_and_forgotten),
+		cmocka_unit_test(test_pitfall_12_a_repeated_syn_gets_the_same_number_in_the_next_slot),
+		cmocka_unit_test(test_pitfall_12_no_block_is_no_reset),
+		cmocka_unit_test(test_pitfall_12_cookies_expire_and_are_bound_to_the_tuple),
+		cmocka_unit_test(test_pitfall_13_syns_where_they_do_not_belong),
+		cmocka_unit_test(test_pitfall_21_source_ports),
+		cmocka_unit_test(test_pitfall_21_not_again_within_the_peers_time_wait),
+		cmocka_unit_test(test_pitfall_21_ports_rest),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
