@@ -5,6 +5,7 @@
  * Keeps:  everything follows from the seed; time moves only in sim_step(); the wire loses, duplicates, reorders and delays as told; a
  *         frame reaches any worker of the gateway, as a NIC without our steering would deliver it.
  *
+ * sim.c is the stage (time, segment, workers); wire.c the wire, sim_port.c what a worker sees of it, sim_host.c the hosts.
  * Hosts are net and tcp of our own with an address each; what they say is the test's. Control is the test, too: it reads the event rings
  * and writes answers and snapshots.
  */
@@ -18,21 +19,13 @@
 #include "dataplane/tcp/tcp.h"
 #include "dataplane/tls/stream.h"
 #include "dataplane/worker/worker.h"
+#include "tests/sim/wire.h"
 
 #define SIM_HOSTS_MAX   16
 #define SIM_STREAM_ROOM (48u << 20)
 
 struct sim;
 struct sim_host;
-
-/* What the wire does to each frame; probabilities in a thousand. */
-struct sim_wire {
-	uint32_t loss, duplicate, reorder;
-	uint32_t corrupt; /* one bit of an IP packet turned over */
-	uint64_t delay_us, jitter_us;
-	uint32_t mtu;    /* larger IP packets do not pass; 0: all do */
-	bool mtu_silent; /* nor is their sender told by ICMP */
-};
 
 /*
  * A station on a wire that is no sim_host: frames for anybody on that port come to rx(); turn() is called in each step and answers when it
