@@ -283,3 +283,47 @@ scene_wait_s(const struct scene *s)
 
 	return at != NULL && sscanf(at, "try again in %d seconds", &n) == 1 ? n : -1;
 }
+
+void
+scene_make_white(struct scene *s, const char *client, const char *from, const char *to)
+{
+	static const char body[] = "Subject: hello\r\n\r\nlast\r\n";
+	int got = scene_deliver(s, client, from, to, body);
+
+	if (got == 451) {
+		sim_run(s->sim, 241000000);
+		got = scene_deliver(s, client, from, to, body);
+		if (got == 250)
+			return;
+	}
+	fprintf(stderr, "%s to %s is not let through the greylist: %d %s\n", from, to, got, s->reply);
+	abort();
+}
+
+void
+scene_send_all(struct scene *s, struct sim_conn *c, const void *data, size_t octets)
+{
+	sim_send(c, data, octets);
+	for (uint32_t i = 0; i < 100000 && c->out_octets > 0 && c->tcp != NULL; i++)
+		sim_step(s->sim, 1000);
+}
+
+bool
+scene_is_gone(void *conn)
+{
+	struct sim_conn *c = conn;
+
+	return c->tcp == NULL || c->eof || c->reset;
+}
+
+void
+scene_check_nothing_left(struct scene *s, const char *label, uint32_t bufs_before)
+{
+	sim_run(s->sim, 20000000);
+	if (worker_sessions(sim_worker(s->sim, 0)) == 0 &&
+		sim_bufs_in_use(s->sim) <= bufs_before + 16) /* a probe may be under way */
+		return;
+	fprintf(stderr, "%s: %u sessions and %u buffers are left, %u before\n", label,
+		worker_sessions(sim_worker(s->sim, 0)), sim_bufs_in_use(s->sim), bufs_before);
+	abort();
+}

@@ -66,6 +66,14 @@ int scene_reply_within(struct scene *s, struct sim_conn *c, uint64_t limit_us);
 int scene_rcpt(struct scene *s, struct sim_conn *c, const char *from, const char *to);
 /* A whole delivery in a session of its own: the code of RCPT, or of the message where RCPT was 250. */
 int scene_deliver(struct scene *s, const char *client, const char *from, const char *to, const char *body);
+/* Lets the triplet through the greylist with the usual block of 240 s: dies where the first attempt is not 451, the second not 250. */
+void scene_make_white(struct scene *s, const char *client, const char *from, const char *to);
+/* Sends what may take several turns; returns when it is out. */
+void scene_send_all(struct scene *s, struct sim_conn *c, const void *data, size_t octets);
+/* Of a struct sim_conn: for sim_until(). */
+bool scene_is_gone(void *conn);
+/* Every session ends, and with it all that it held; dies where it does not. bufs_before: sim_bufs_in_use() before the sessions. */
+void scene_check_nothing_left(struct scene *s, const char *label, uint32_t bufs_before);
 /* N of "try again in N seconds" of the last reply; -1 when there is none. */
 int scene_wait_s(const struct scene *s);
 void scene_quit(struct scene *s, struct sim_conn *c);

@@ -24,15 +24,6 @@ start(void)
 	scene_settle(&s);
 }
 
-/* Lets the triplet through the greylist. */
-static void
-make_white(const char *client, const char *from, const char *to)
-{
-	CHECK_EQ("first attempt", scene_deliver(&s, client, from, to, body), 451);
-	sim_run(s.sim, 241000000);
-	CHECK_EQ("retry", scene_deliver(&s, client, from, to, body), 250);
-}
-
 /* ---- chunks (RFC 3030, POLICY section 6, PITFALLS 33) ---- */
 
 static void
@@ -41,7 +32,7 @@ start_chunks(void)
 	scene_conf(&s);
 	s.mta.ext = s.mta_x.ext = s.mta_v1.ext = EXT_CHUNKS;
 	start();
-	make_white(CLIENT4, "a@sender.example", "u@example.org");
+	scene_make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
 }
 
 /* Sends octets as they are. */
@@ -159,7 +150,7 @@ test_a_pipelined_burst_of_chunks_over_a_bad_wire(void **state)
 	s.mta.ext = s.mta_x.ext = s.mta_v1.ext = EXT_CHUNKS;
 	scene_start(&s, 5, 2, lossy);
 	scene_settle(&s);
-	make_white(CLIENT6, "a@sender.example", "u@example.org");
+	scene_make_white(&s, CLIENT6, "a@sender.example", "u@example.org");
 	c = scene_open(&s, CLIENT6, GATEWAY6);
 	CHECK_EQ("recipient", scene_rcpt(&s, c, "a@sender.example", "u@example.org"), 250);
 	while (n < OCTETS) {
@@ -312,7 +303,7 @@ test_a_huge_chunk_is_bounded_by_silence_alone(void **state)
 	s.config.conf.message_max_octets = 100000;
 	s.mta.ext = s.mta_x.ext = s.mta_v1.ext = EXT_CHUNKS;
 	start();
-	make_white(CLIENT4, "a@sender.example", "u@example.org");
+	scene_make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
 	c = open_white();
 	send_raw(c, "BDAT 100001\r\n", 13);
 	CHECK_EQ("over our own limit", scene_reply(&s, c), 552);
@@ -579,7 +570,7 @@ test_a_known_client_is_caught_after_the_greylist_alone(void **state)
 {
 	(void)state;
 	start_traps();
-	make_white(CLIENT4, "a@sender.example", "u@example.org");
+	scene_make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
 	CHECK_TRUE("greylisted like anybody",
 		!is_trapped(CLIENT4, "a@sender.example", "trap@example.org") && scene_wait_s(&s) > 0);
 	CHECK_EQ("its other mail passes", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 250);

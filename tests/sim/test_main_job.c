@@ -21,15 +21,6 @@ start(void)
 	scene_settle(&s);
 }
 
-/* Lets the triplet through the greylist. */
-static void
-make_white(const char *client, const char *from, const char *to)
-{
-	CHECK_EQ("first attempt", scene_deliver(&s, client, from, to, body), 451);
-	sim_run(s.sim, 241000000);
-	CHECK_EQ("retry", scene_deliver(&s, client, from, to, body), 250);
-}
-
 /* ---- POLICY section 3 ---- */
 
 static void
@@ -63,7 +54,7 @@ test_ipv6_client_is_served_alike(void **state)
 {
 	(void)state;
 	start();
-	make_white(CLIENT6, "a@sender.example", "u@example.org");
+	scene_make_white(&s, CLIENT6, "a@sender.example", "u@example.org");
 	CHECK_STR("client by PROXY", s.mta.message[0].client, CLIENT6);
 	scene_end(&s);
 }
@@ -123,7 +114,7 @@ test_known_and_new_recipient_in_one_message(void **state)
 
 	(void)state;
 	start();
-	make_white(CLIENT4, "a@sender.example", "u@example.org");
+	scene_make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
 	c = scene_open(&s, CLIENT4, GATEWAY4);
 	CHECK_EQ("known", scene_rcpt(&s, c, "a@sender.example", "u@example.org"), 250);
 	CHECK_EQ("new", scene_chat(&s, c, "RCPT TO:<v@example.org>"), 451);
@@ -323,7 +314,7 @@ test_backend_failures_before_the_data_are_451_and_leave_the_record_white(void **
 
 	(void)state;
 	start();
-	make_white(CLIENT4, "a@sender.example", "u@example.org");
+	scene_make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		enum fake_fail *at = (enum fake_fail *)(void *)((char *)&s.mta + rows[i].field);
 
@@ -361,7 +352,7 @@ test_backend_killed_inside_data_is_451_after_the_dot(void **state)
 
 	(void)state;
 	start();
-	make_white(CLIENT4, "a@sender.example", "u@example.org");
+	scene_make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		enum fake_fail *at = (enum fake_fail *)(void *)((char *)&s.mta + rows[i].field);
 		struct sim_conn *c = scene_open(&s, CLIENT4, GATEWAY4);
@@ -396,7 +387,7 @@ test_client_gone_inside_data_aborts_the_backend(void **state)
 
 	(void)state;
 	start();
-	make_white(CLIENT4, "a@sender.example", "u@example.org");
+	scene_make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		struct sim_conn *c = scene_open(&s, CLIENT4, GATEWAY4);
 		const uint32_t aborted = s.mta.n_aborted_in_data, messages = s.mta.n_messages, quits = s.mta.n_quits;
@@ -425,7 +416,7 @@ test_client_gone_after_the_dot_is_unheard_but_delivered(void **state)
 
 	(void)state;
 	start();
-	make_white(CLIENT4, "a@sender.example", "u@example.org");
+	scene_make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
 	s.mta.delay_us = 3000000;
 	c = scene_open(&s, CLIENT4, GATEWAY4);
 	CHECK_EQ("rcpt", scene_rcpt(&s, c, "a@sender.example", "u@example.org"), 250);
@@ -447,7 +438,7 @@ test_recipients_of_another_pool_come_separately(void **state)
 
 	(void)state;
 	start();
-	make_white(CLIENT4, "a@sender.example", "u@example.org");
+	scene_make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
 	CHECK_EQ("grey", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.net", body), 451);
 	sim_run(s.sim, 241000000);
 	c = scene_open(&s, CLIENT4, GATEWAY4);
@@ -475,7 +466,7 @@ test_another_backend_of_the_pool_is_tried(void **state)
 	s.config.pool[0].backends = 1 << 0 | 1 << 2; /* mta and mta-v1 */
 	scene_start(&s, 3, 1, clean);
 	scene_settle(&s);
-	make_white(CLIENT4, "a@sender.example", "u@example.org");
+	scene_make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
 	s.mta.at_connect = FAKE_RESET;
 	for (uint32_t i = 0; i < 6; i++)
 		CHECK_EQ("the other one takes it",
@@ -534,8 +525,8 @@ test_rset_between_messages_resets_the_backend(void **state)
 
 	(void)state;
 	start();
-	make_white(CLIENT4, "a@sender.example", "u@example.org");
-	make_white(CLIENT4, "a@sender.example", "v@example.org");
+	scene_make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
+	scene_make_white(&s, CLIENT4, "a@sender.example", "v@example.org");
 	c = scene_open(&s, CLIENT4, GATEWAY4);
 	CHECK_EQ("rcpt", scene_rcpt(&s, c, "a@sender.example", "u@example.org"), 250);
 	CHECK_EQ("RSET", scene_chat(&s, c, "RSET"), 250);
@@ -560,7 +551,7 @@ test_a_pipelined_burst_keeps_the_order_of_replies(void **state)
 
 	(void)state;
 	start();
-	make_white(CLIENT4, "a@sender.example", "u@example.org");
+	scene_make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
 	s.mta.delay_us = 200000;
 	s.control.delay_us = 300000;
 	c = scene_open(&s, CLIENT4, GATEWAY4);
@@ -632,7 +623,7 @@ test_drain_says_421_to_idle_sessions_and_lets_messages_finish(void **state)
 
 	(void)state;
 	start();
-	make_white(CLIENT4, "a@sender.example", "u@example.org");
+	scene_make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
 	idle = scene_open(&s, CLIENT4, GATEWAY4);
 	busy = scene_open(&s, CLIENT4, GATEWAY4);
 	CHECK_EQ("rcpt", scene_rcpt(&s, busy, "a@sender.example", "u@example.org"), 250);
