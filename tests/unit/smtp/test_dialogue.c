@@ -38,6 +38,7 @@
 #include "dataplane/smtp/smtp_session.h"
 #include "dataplane/smtp/smtp_session_impl.h"
 #include "tests/check.h"
+#include "tests/helpers/escapes.h"
 
 #define OCTETS_MAX  (256u << 10)
 #define ACTIONS_MAX 4096
@@ -180,43 +181,15 @@ begin(struct play *p, const char *how)
 	run(p);
 }
 
-/* Unescapes text to out (OCTETS_MAX); returns octets. */
+/* What text stands for, to out (OCTETS_MAX); returns octets. */
 static uint32_t
 unescape(const struct play *p, const char *text, char *out)
 {
-	char *to = out;
+	const size_t n = escapes_decode(text, out, OCTETS_MAX);
 
-	while (*text != '\0') {
-		unsigned long n = 1;
-		char c = *text++;
-
-		if (c == '\\') {
-			c = *text++;
-			if (c == 'r') {
-				c = '\r';
-			} else if (c == 'n') {
-				c = '\n';
-			} else if (c == 't') {
-				c = '\t';
-			} else if (c == '0') {
-				c = '\0';
-			} else if (c == 'x') {
-				const char hex[3] = { text[0], text[1], '\0' };
-
-				c = (char)strtoul(hex, NULL, 16);
-				text += 2;
-			} else if (c == '{') {
-				n = strtoul(text, (char **)(uintptr_t)&text, 10);
-				c = text[1];
-				text += 3;
-			}
-		}
-		if (n >= OCTETS_MAX - (unsigned long)(to - out))
-			failed(p, "too many octets for the runner");
-		memset(to, c, n);
-		to += n;
-	}
-	return (uint32_t)(to - out);
+	if (n == SIZE_MAX)
+		failed(p, "too many octets for the runner");
+	return (uint32_t)n;
 }
 
 static uint32_t
