@@ -180,12 +180,12 @@ on_ack_advance(struct tcp_conn *c, const struct tcp_seg_in *s)
 	c->tail_probed = false;
 	c->probe_out = c->probe_out && c->snd_una != c->snd_max;
 	if (c->sb != NULL) {
+		tcp_scoreboard_prune(c->sb, c->snd_una);
 		/* The peer holds octets at SND.UNA and does not acknowledge them: it took its word back (RFC 2018 section 8). */
-		if (c->sb->n > 0 && seq_leq(c->sb->r[0].start, c->snd_una) && seq_gt(c->sb->r[0].end, c->snd_una)) {
+		if (c->sb->n > 0 && c->sb->r[0].start == c->snd_una) {
 			counter_inc(c->tcp->counters, CTR_tcp_sack_reneged);
 			c->sb->n = 0;
 		}
-		tcp_scoreboard_prune(c->sb, c->snd_una);
 		if (c->sb->n == 0 && !c->in_recovery) {
 			tcp_scoreboard_put(c->tcp, c->sb);
 			c->sb = NULL;

@@ -178,6 +178,18 @@ test_pitfall_08_reneging_seen_by_a_partial_ack(void **state)
 	}
 	CHECK_EQ("everything acknowledged", tcp_unacked_octets(p.c), 0);
 	peer_fini(&p);
+
+	/* the same in the second of two reported ranges, the first being acknowledged whole by the same ACK */
+	peer_establish(&p, &usual, NULL);
+	peer_write(&p, 14480);
+	peer_hear_all(&p, NULL);
+	SAY(&p, .ack = -14480, .n_sack = 2, .sack = { 1449, 2897, 4345, 8689 });
+	peer_hear_all(&p, NULL);
+	p.rcv_nxt = p.irs + 5793;
+	SAY(&p, .ack = 0);
+	CHECK_EQ("noticed behind another range", tcp_end_count(&p.e, CTR_tcp_sack_reneged), 1);
+	CHECK_TRUE("nothing is believed of it", p.c->sb == NULL || p.c->sb->n == 0);
+	peer_fini(&p);
 }
 
 /* --- 9 --- */
