@@ -354,6 +354,7 @@ tcp_in_syn_sent(struct tcp_conn *c, struct tcp_seg_in *s)
 	}
 	/* our window of the SYN stands; RCV.NXT comes before it */
 	tcp_conn_init_rcv(c, h->seq, c->rcv_adv - c->rcv_nxt);
+	tcp_mark_conn(c); /* again, with what the SYN could not know: IRS, and whether timestamps were taken */
 	{
 		uint32_t mss = h->mss != 0                     ? h->mss
 		               : ip_addr_is_v4(&c->flow.local) ? TCP_MSS_DEFAULT_V4

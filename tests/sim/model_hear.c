@@ -75,7 +75,8 @@ referee(struct model_conn *c, const struct segment_seen *s)
 
 	if ((s->flags & SYN) != 0)
 		return;
-	if (s->has_ts && !c->ts)
+	/* who was killed before our SYN-ACK came asks as it has offered */
+	if (s->has_ts && !c->ts && c->state != MODEL_SYN_RECEIVED)
 		foul(c, "timestamps that were not negotiated");
 	if (s->n_sack > 0 && !c->sack)
 		foul(c, "SACK that was not negotiated");

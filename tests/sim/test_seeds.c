@@ -6,7 +6,7 @@
  * A world: one to three workers; client hosts and two backends that are models (model.h) with habits drawn from the seed; senders that must
  * deliver their messages and come back until they have; a wire that loses, duplicates, reorders, delays, corrupts and changes its MTU with
  * and without a word; frames that arrive on any lcore, a re-hash in mid-session; control that stalls or forgets, backends that stall or lose
- * their power. After the trouble the wire is clean again, and everything has to come to its end.
+ * their power; the data plane killed and started anew. After the trouble the wire is clean again, and everything has to come to its end.
  *
  * What must hold, at every step: what tcp_check_invariants() says of each connection; what the models judge of each segment. At every
  * message: 250 is said only for what lies at a backend, octet for octet. At the end: every message was delivered; no connection, session or

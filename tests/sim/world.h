@@ -65,7 +65,7 @@ struct world {
 	uint32_t delivered[MESSAGES_MAX];
 	bool accepted[MESSAGES_MAX];
 	struct trouble trouble[12];
-	uint32_t n_troubles;
+	uint32_t n_troubles, n_kills;
 	uint64_t calm_us;
 };
 
@@ -79,6 +79,7 @@ enum {
 	T_BACKEND_STALLS,
 	T_BACKEND_CRASHES,
 	T_CLIENT_CRASHES,
+	T_DATAPLANE_KILLED, /* and started anew at once: segment and marks stay */
 	T_N
 };
 

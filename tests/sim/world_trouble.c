@@ -80,5 +80,9 @@ world_trouble(struct world *w, uint32_t kind)
 	case T_CLIENT_CRASHES:
 		model_crash(&w->client[world_draw(w, w->n_clients)]);
 		break;
+	case T_DATAPLANE_KILLED:
+		sim_kill_gateway(w->sim);
+		w->n_kills++;
+		break;
 	}
 }
