@@ -75,8 +75,11 @@ def pids(namespace):
 class Net:
     """The namespaces of one lab and the wires between them."""
 
-    def __init__(self, name):
-        self.names = {role: "gl-%s-%s" % (name, role) for role in ROLES}
+    roles = ROLES
+
+    def __init__(self, name, mtu=1500):
+        self.names = {role: "gl-%s-%s" % (name, role) for role in self.roles}
+        self.mtu = mtu
 
     def __getitem__(self, role):
         return self.names[role]
@@ -99,7 +102,7 @@ class Net:
         for name in self.names.values():
             if exists(name):
                 raise LabError("namespace %s exists already; './dev lab down' with the name of that lab removes it" % name)
-        for role in ROLES:
+        for role in self.roles:
             run("ip", "netns", "add", self[role])
         self._wire("gateway", "wan0", "client", "cli0")
         self._wire("gateway", "lan0", "mta", "mta0")
@@ -110,7 +113,8 @@ class Net:
         self._dns()
 
     def _wire(self, role, end, far_role, far_end):
-        self.ip(role, "link add %s type veth peer name %s netns %s" % (end, far_end, self[far_role]))
+        self.ip(role, "link add %s mtu %d type veth peer name %s mtu %d netns %s" % (
+            end, self.mtu, far_end, self.mtu, self[far_role]))
 
     def _offload_off(self, role, device):
         self.exec(role, "ethtool", "-K", device, "tx", "off", "rx", "off", "tso", "off", "gso", "off", "gro", "off")

@@ -1,0 +1,1 @@
+"""Other people's TCP/IP against ours, for real: see README.md."""

@@ -1,0 +1,135 @@
+"""./dev stacks: other people's stacks against ours.
+
+Flow:   one lab a part -> its checks, everything captured -> tshark judges what was captured -> table, JSON, exit status
+Keeps:  a check that could not be made is a failure, never silence; every attack ends by itself; labs are taken down.
+"""
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+
+from e2e.smtp import Closed, Malformed
+from lab.labs import TOP
+from lab.netns import LabError
+
+from . import judge, matrix, os_scan, others, throughput
+from .bench import Bench
+from .result import Result
+
+PARTS = ("linux", "lwip", "nmap", "toolkit", "floods", "throughput")
+
+
+def say(text):
+    print("stacks: %7.1f s  %s" % (time.monotonic() - say.start, text), flush=True)
+
+
+say.start = time.monotonic()
+
+
+class Run:
+    def __init__(self, options):
+        self.options, self.results = options, []
+        self.folder = options.captures
+        os.makedirs(self.folder, exist_ok=True)
+
+    def take(self, rows):
+        for result in rows:
+            self.results.append(result)
+            say(result.line())
+
+    def bench(self, part, **how):
+        return Bench(self.options.name + part, **how)
+
+    def captured(self, bench, label, kind, rows, *ends):
+        """The rows, and what tshark says of the packets that crossed the wires meanwhile."""
+        path = os.path.join(self.folder, label)
+        with bench.capture(path, *ends):
+            self.take(rows)
+        if "0 packets dropped by kernel" not in bench.captured.replace("\n", " "):
+            say("%s: the capture has holes: %s" % (label, " ".join(bench.captured.split())))
+        for role, _ in ends or (("client", ""), ("mta", "")):
+            started = time.monotonic()
+            packets, found, bad = judge.judge("%s-%s.pcap" % (path, role), kind)
+            why = "; ".join(bad) or ("nothing was captured" if packets == 0 else "")
+            self.take([Result("tshark: %s, at the %s" % (label, role), why, time.monotonic() - started, packets=packets, found=found)])
+            if not why and not self.options.keep_captures:
+                os.unlink("%s-%s.pcap" % (path, role))
+
+    # --- parts
+
+    def linux(self):
+        for mtu in matrix.MTUS:
+            with self.bench("linux%d" % mtu, mtu=mtu) as bench:
+                for loss in (0, matrix.LOSS_PERCENT):
+                    self.captured(bench, "linux-%d-%s" % (mtu, "lossy" if loss else "clean"), "lossy" if loss else "clean",
+                                  matrix.run(bench, (loss,)))
+
+    def lwip(self):
+        with self.bench("lwip") as bench:
+            self.captured(bench, "lwip-clean", "clean", others.lwip(bench, (0,)))
+            self.captured(bench, "lwip-lossy", "lossy", others.lwip(bench, (20, 50)))
+
+    def nmap(self):
+        with self.bench("nmap") as bench:
+            self.take(os_scan.run_scans(bench))
+
+    def toolkit(self):
+        with self.bench("toolkit", build=self.sanitized()) as bench:
+            self.captured(bench, "toolkit", "hostile", others.toolkit(bench, self.options.seconds_each))
+
+    def floods(self):
+        with self.bench("floods") as bench:
+            self.take(others.floods(bench, self.options.flood_s, self.options.rate))
+        with self.bench("floodsan", build=self.sanitized()) as bench:
+            self.captured(bench, "floods", "hostile", others.floods(bench, 3, 2000, least=10))
+
+    def throughput(self):
+        with self.bench("wire", wired=True) as bench:
+            self.take(throughput.run(bench, self.options.pairs))
+
+    def sanitized(self):
+        build = os.path.join(TOP, "build-san")
+        if not os.path.exists(os.path.join(build, "dataplane", "greyline-dataplane")):
+            raise LabError("%s is not built: attacks are to meet a sanitized build" % build)
+        return build
+
+
+def main(argv):
+    parser = argparse.ArgumentParser(prog="./dev stacks", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help="of " + ", ".join(PARTS) + " (all)")
+    parser.add_argument("--json", default=os.path.join(TOP, "build", "stacks.json"), help="results go there")
+    parser.add_argument("--captures", default=os.path.join(TOP, "build", "stacks"), help="packets of parts that failed stay there")
+    parser.add_argument("--keep-captures", action="store_true", help="also those in which all is explained")
+    parser.add_argument("--name", default="st", help="how the labs' names begin")
+    parser.add_argument("--pairs", type=int, default=3, help="of the throughput part (%(default)s)")
+    parser.add_argument("--flood-s", type=int, default=10, help="seconds of each flood (%(default)s)")
+    parser.add_argument("--rate", type=int, default=20000, help="spoofed frames a second (%(default)s)")
+    parser.add_argument("--seconds-each", type=int, default=4, help="of each tool of ipv6toolkit (%(default)s)")
+    options = parser.parse_args(argv)
+    unknown = set(options.parts) - set(PARTS)
+    if unknown:
+        parser.error("no part %s; there are %s" % (", ".join(sorted(unknown)), ", ".join(PARTS)))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    os.umask(0o022)
+    all_of_it = Run(options)
+    for part in options.parts or PARTS:
+        started = time.monotonic()
+        try:
+            getattr(all_of_it, part)()
+        except (LabError, Closed, Malformed, OSError) as error:
+            all_of_it.take([Result("the part '%s'" % part, "%s: %s" % (type(error).__name__, error), time.monotonic() - started)])
+    results = all_of_it.results
+    failed = [r for r in results if not r.ok]
+    with open(options.json, "w") as f:
+        json.dump(dict(date=time.strftime("%Y-%m-%d"), kernel=os.uname().release, results=[r.data() for r in results]), f, indent=1)
+    print("\nstacks: %d checks in %.0f s" % (len(results), time.monotonic() - say.start))
+    for r in results:
+        print("  " + r.line())
+    print("stacks: %d passed, %d failed; %s" % (len(results) - len(failed), len(failed), options.json))
+    return 1 if failed or not results else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
