@@ -3,67 +3,27 @@
  */
 #include "tests/helpers/tls_certs.h"
 
-#include <dirent.h>
 #include <openssl/pem.h>
-#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "dataplane/base/bug.h"
 
-static X509 *
-make(struct tls_certs *c, EVP_PKEY *key, const char *cn, const char *names, bool is_ca)
-{
-	X509 *x = X509_new();
-	X509_NAME *subject = X509_get_subject_name(x);
-	char san[1024] = "", copy[1024];
-	X509V3_CTX ctx;
-	X509_EXTENSION *e;
-
-	X509_set_version(x, 2);
-	ASN1_INTEGER_set(X509_get_serialNumber(x), ++c->serial);
-	X509_gmtime_adj(X509_getm_notBefore(x), -86400);
-	X509_gmtime_adj(X509_getm_notAfter(x), 90 * 86400L);
-	X509_set_pubkey(x, key);
-	X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, (const unsigned char *)cn, -1, -1, 0);
-	X509_set_issuer_name(x, c->ca != NULL ? X509_get_subject_name(c->ca) : subject);
-	X509V3_set_ctx(&ctx, c->ca != NULL ? c->ca : x, x, NULL, NULL, 0);
-	e = X509V3_EXT_conf_nid(NULL, &ctx, NID_basic_constraints, is_ca ? "critical,CA:TRUE" : "CA:FALSE");
-	X509_add_ext(x, e, -1);
-	X509_EXTENSION_free(e);
-	if (names != NULL) {
-		snprintf(copy, sizeof(copy), "%s", names);
-		for (char *name = strtok(copy, ","); name != NULL; name = strtok(NULL, ","))
-			snprintf(san + strlen(san), sizeof(san) - strlen(san), "%sDNS:%s", san[0] != '\0' ? "," : "",
-				name);
-		e = X509V3_EXT_conf_nid(NULL, &ctx, NID_subject_alt_name, san);
-		X509_add_ext(x, e, -1);
-		X509_EXTENSION_free(e);
-	}
-	BUG_ON(X509_sign(x, c->ca_key != NULL ? c->ca_key : key, EVP_sha256()) == 0);
-	return x;
-}
+#define DAY_S 86400
 
 void
 tls_certs_init(struct tls_certs *c)
 {
-	BIO *bio = BIO_new(BIO_s_mem());
-	char *pem;
+	const struct test_cert *chain[1] = { &c->ca };
 
 	memset(c, 0, sizeof(*c));
 	snprintf(c->dir, sizeof(c->dir), "/tmp/greyline-certs-XXXXXX");
 	BUG_ON(mkdtemp(c->dir) == NULL);
-	c->ca_key = EVP_EC_gen("P-256");
-	c->ca = make(c, c->ca_key, "test authority", NULL, true);
-	PEM_write_bio_X509(bio, c->ca);
-	c->ca_octets = (uint32_t)BIO_get_mem_data(bio, &pem);
-	c->ca_pem = malloc(c->ca_octets);
-	memcpy(c->ca_pem, pem, c->ca_octets);
-	BIO_free(bio);
+	c->ca = test_cert_make("P-256", "test authority", "", NULL, -DAY_S, 90 * DAY_S);
+	c->ca_pem = test_cert_pem(chain, 1);
+	c->ca_octets = (uint32_t)strlen(c->ca_pem);
 	c->store = cert_store_create();
 	BUG_ON(c->store == NULL);
 }
@@ -71,21 +31,18 @@ tls_certs_init(struct tls_certs *c)
 void
 tls_certs_write(struct tls_certs *c, const char *label, bool ecdsa, const char *names)
 {
-	EVP_PKEY *key = ecdsa ? EVP_EC_gen("P-256") : EVP_RSA_gen(2048);
-	X509 *x = make(c, key, label, names, false);
-	char path[256], tmp[300];
-	FILE *f;
+	struct test_cert leaf =
+		test_cert_make(ecdsa ? "P-256" : "RSA:2048", label, names, &c->ca, -DAY_S, 90 * DAY_S);
+	const struct test_cert *chain[2] = { &leaf, &c->ca };
+	char *pem = test_cert_pem(chain, 2), *secret = test_key_pem(leaf.key, NULL), *both, name[128];
 
-	snprintf(path, sizeof(path), "%s/%s.pem", c->dir, label);
-	snprintf(tmp, sizeof(tmp), "%s/.new", c->dir);
-	f = fopen(tmp, "w");
-	BUG_ON(f == NULL || chmod(tmp, 0600) != 0);
-	PEM_write_X509(f, x);
-	PEM_write_X509(f, c->ca);
-	PEM_write_PrivateKey(f, key, NULL, NULL, 0, NULL, NULL);
-	BUG_ON(fclose(f) != 0 || rename(tmp, path) != 0);
-	X509_free(x);
-	EVP_PKEY_free(key);
+	BUG_ON(asprintf(&both, "%s%s", pem, secret) < 0);
+	snprintf(name, sizeof(name), "%s.pem", label);
+	test_write(c->dir, name, both, 0600);
+	free(both);
+	free(pem);
+	free(secret);
+	test_cert_free(&leaf);
 }
 
 void
@@ -138,19 +95,8 @@ tls_certs_set(struct tls_certs *c, const char *default_name)
 void
 tls_certs_free(struct tls_certs *c)
 {
-	DIR *d = opendir(c->dir);
-	struct dirent *e;
-	char path[512];
-
-	while (d != NULL && (e = readdir(d)) != NULL) {
-		snprintf(path, sizeof(path), "%s/%s", c->dir, e->d_name);
-		unlink(path);
-	}
-	if (d != NULL)
-		closedir(d);
-	rmdir(c->dir);
+	test_remove_tree(c->dir);
 	cert_store_destroy(c->store);
-	X509_free(c->ca);
-	EVP_PKEY_free(c->ca_key);
+	test_cert_free(&c->ca);
 	free(c->ca_pem);
 }

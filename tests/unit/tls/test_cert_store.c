@@ -9,7 +9,7 @@
 #include "dataplane/tls/cert_pair.h"
 #include "dataplane/tls/cert_store.h"
 #include "tests/check.h"
-#include "tests/unit/tls/cert_files.h"
+#include "tests/helpers/cert_files.h"
 
 #define DAY_S 86400L
 

@@ -7,7 +7,7 @@
 
 #include "dataplane/tls_keeper.h"
 #include "tests/check.h"
-#include "tests/unit/tls/cert_files.h"
+#include "tests/helpers/cert_files.h"
 
 #define DAY_S   86400L
 #define TICK_US UINT64_C(1000000)

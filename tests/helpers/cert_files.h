@@ -1,8 +1,8 @@
 /*
  * cert_files.h - certificates made for a test: authorities, leaves, keys, written as PEM into a folder of its own.
  */
-#ifndef GREYLINE_TESTS_CERT_FILES_H
-#define GREYLINE_TESTS_CERT_FILES_H
+#ifndef GREYLINE_TESTS_HELPERS_CERT_FILES_H
+#define GREYLINE_TESTS_HELPERS_CERT_FILES_H
 
 #include <openssl/evp.h>
 #include <openssl/x509.h>

@@ -1,7 +1,7 @@
 /*
  * cert_files.c - see cert_files.h.
  */
-#include "tests/unit/tls/cert_files.h"
+#include "tests/helpers/cert_files.h"
 
 #include <ftw.h>
 #include <openssl/bio.h>
