@@ -75,6 +75,7 @@ backend_json(struct control *c, uint32_t index)
 		state_name(&state), "up", (int)(state.health == BACKEND_UP && !state.drained), "extensions",
 		extensions(state.ext), "size", (json_int_t)state.size_octets, "failures", (int)state.failures, "words",
 		api_string(state.words));
+	json_object_set_new(out, "under_tls", json_boolean(state.under_tls));
 	json_object_set_new(
 		out, "pool", json_incref(json_array_get(pools, 0) != NULL ? json_array_get(pools, 0) : json_null()));
 	json_decref(pools);

@@ -61,8 +61,8 @@ tame(char *text, size_t octets)
 			*p = '?';
 }
 
-static void
-tame_row(struct cert_status *r)
+void
+certs_tame(struct cert_status *r)
 {
 	if (r->state > CERT_BAD)
 		r->state = CERT_BAD;
@@ -93,7 +93,7 @@ certs_read(struct control *c)
 		tame(copy.folder_error, sizeof(copy.folder_error));
 		tame(copy.note, sizeof(copy.note));
 		for (uint32_t i = 0; i < copy.n_rows; i++)
-			tame_row(&copy.row[i]);
+			certs_tame(&copy.row[i]);
 		return &copy;
 	}
 	return NULL;

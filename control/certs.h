@@ -20,6 +20,9 @@ struct control;
  */
 const struct cert_area *certs_read(struct control *c);
 
+/* Makes a row that came from elsewhere safe to show: choices that exist, texts terminated and printable. */
+void certs_tame(struct cert_status *r);
+
 /* What an administrator has to see to about certificates, as lines added to alarms. */
 void certs_alarms(struct control *c, json_t *alarms);
 /* Prometheus text. */

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "control/api.h"
+#include "control/cert_check.h"
 #include "control/compile.h"
 #include "control/stats.h"
 #include "dataplane/base/bug.h"
@@ -396,6 +397,7 @@ control_stop(struct control *c)
 	if (c->attached && c->resolver != NULL)
 		events_turn(c);
 	stats_close(c);
+	cert_check_stop(c);
 	api_close(c);
 	json_decref(c->alarms_seen);
 	json_decref(c->alarms_said);

@@ -92,6 +92,8 @@ struct control {
 	struct option_values at_start;
 	struct option_values dataplane_start; /* as the serving data plane found them */
 	uint32_t dataplane_incarnation;
+	struct cert_check *cert_check; /* under way; NULL: none */
+	uint64_t cert_questions;       /* numbers of its questions to the data plane */
 };
 
 /* Everything up to the running loop. 0, or -errno after a message on stderr. */

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "control/cert_check.h"
 #include "dataplane/base/bug.h"
 #include "dataplane/link/log_record.h"
 #include "dataplane/policy/autoallow.h"
@@ -383,6 +384,9 @@ events_turn(struct control *c)
 				break;
 			case LINK_EVENT_LOG:
 				take_log(c, &e.log);
+				break;
+			case LINK_EVENT_KEYS:
+				cert_check_event(c, &e.keys);
 				break;
 			case LINK_EVENT_BACKEND:
 				c->second_at_us = 0; /* look at the states in this turn */

@@ -228,7 +228,8 @@ struct backend_state {
 	uint8_t probed;                            /* a probe ever succeeded: ext and size are valid */
 	uint32_t ext;                              /* enum ehlo_ext */
 	uint32_t probed_s, relaytest_s, changed_s; /* policy time */
-	uint32_t auth, reserved;                   /* mechanisms of AUTH, bits of smtp_auth.h */
+	uint32_t auth;                             /* mechanisms of AUTH, bits of smtp_auth.h */
+	uint8_t under_tls, reserved[3];            /* the last probe that found it up spoke TLS with it */
 	uint64_t size_octets;                      /* SIZE offered, 0 = none given */
 	char words[256];                           /* what it said last, printable ASCII, for status and log */
 };

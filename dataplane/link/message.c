@@ -48,6 +48,8 @@ link_event_valid(const union link_event *e)
 		return e->head.len_octets >= offsetof(struct link_event_names, text) && names_valid(&e->names);
 	case LINK_EVENT_BACKEND:
 		return e->head.len_octets >= sizeof(e->head);
+	case LINK_EVENT_KEYS:
+		return e->head.len_octets >= sizeof(e->keys) && e->keys.result < LINK_KEYS_RESULT_N;
 	}
 	return false;
 }
@@ -79,6 +81,9 @@ link_answer_valid(const union link_answer *a)
 		return a->head.len_octets >= sizeof(a->probe);
 	case LINK_ANSWER_NAMES:
 		return a->head.len_octets >= sizeof(a->names) && name_verdict_valid(&a->names.names);
+	case LINK_ANSWER_KEYS:
+		return a->head.len_octets >= sizeof(a->keys) && a->keys.key_type < CERT_KEY_TYPE_N &&
+		       memchr(a->keys.name, '\0', sizeof(a->keys.name)) != NULL;
 	}
 	return false;
 }

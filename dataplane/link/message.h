@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "dataplane/base/addr.h"
+#include "dataplane/base/cert_status.h"
 #include "dataplane/base/conf.h"
 #include "dataplane/base/verdict.h"
 
@@ -26,6 +27,7 @@ enum link_event_type {
 	LINK_EVENT_LOG = 3,     /* a log line as fields */
 	LINK_EVENT_BACKEND = 4, /* a backend's state changed: look into the segment */
 	LINK_EVENT_NAMES = 5,   /* ask: what lists of names say of a HELO name and a sender's domain */
+	LINK_EVENT_KEYS = 6,    /* what certificate a backend showed, or why none */
 };
 
 struct link_head {
@@ -107,6 +109,7 @@ enum link_answer_type {
 	LINK_ANSWER_CLIENT = 1,
 	LINK_ANSWER_PROBE = 2, /* probe this backend now (id), relaytest if asked */
 	LINK_ANSWER_NAMES = 3,
+	LINK_ANSWER_KEYS = 4, /* ask this backend for its certificate of one kind */
 };
 
 struct link_answer_client {
@@ -137,6 +140,31 @@ struct link_answer_names {
 #define LINK_DOMAIN_MAX_OCTETS    253 /* of a name in a link_event_names */
 #define LINK_NAME_PART_MAX_OCTETS 320 /* of sender and rcpt in a link_event_name */
 
+/* For `cert check`: only the data plane reaches a backend, and only it speaks TLS. */
+struct link_answer_keys {
+	struct link_head head;
+	uint64_t question; /* control's number, given back */
+	uint32_t backend_id;
+	uint32_t key_type; /* enum cert_key_type */
+	char name[256];    /* SNI; terminated */
+};
+
+enum link_keys_result {
+	LINK_KEYS_SHOWN,
+	LINK_KEYS_TLS_FAILED,  /* the handshake: no key of that kind, or no TLS in common */
+	LINK_KEYS_NO_STARTTLS, /* not offered, or refused */
+	LINK_KEYS_UNREACHABLE, /* no connection, no SMTP; not configured any more */
+	LINK_KEYS_RESULT_N
+};
+
+struct link_event_keys {
+	struct link_head head;
+	uint64_t question;
+	uint32_t result;          /* enum link_keys_result */
+	uint32_t reserved;
+	struct cert_status shown; /* label: the backend's name; why: words, where nothing was shown */
+};
+
 /* A copy of a slot. */
 union link_event {
 	struct link_head head;
@@ -144,6 +172,7 @@ union link_event {
 	struct link_event_name name;
 	struct link_event_log log;
 	struct link_event_names names;
+	struct link_event_keys keys;
 	uint8_t octets[LINK_EVENT_OCTETS];
 };
 
@@ -152,6 +181,7 @@ union link_answer {
 	struct link_answer_client client;
 	struct link_answer_probe probe;
 	struct link_answer_names names;
+	struct link_answer_keys keys;
 	uint8_t octets[LINK_ANSWER_OCTETS];
 };
 

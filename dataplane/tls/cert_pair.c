@@ -31,10 +31,10 @@
 #include <unistd.h>
 
 #include "dataplane/base/bug.h"
+#include "dataplane/tls/cert_facts.h"
 
 #define RSA_MIN_BITS    2048 /* below it OpenSSL's own default level refuses the key, and so do senders */
 #define RSA_MAX_BITS    8192 /* a signature of more takes tens of milliseconds: every handshake would stop a worker */
-#define HOST_MAX_OCTETS 253
 
 static const char no_memory[] = "no memory for it";
 
@@ -243,125 +243,55 @@ out:
 
 /* --- what can be told of the leaf, also of a pair that is refused --- */
 
-static int64_t
-seconds_of(const ASN1_TIME *t)
-{
-	struct tm tm = { 0 };
-
-	return t != NULL && ASN1_TIME_to_tm(t, &tm) == 1 ? (int64_t)timegm(&tm) : 0;
-}
-
-static void
-text_of_name(const X509_NAME *name, char *out, size_t octets)
-{
-	BIO *b = BIO_new(BIO_s_mem());
-	char *text = NULL;
-	long n;
-
-	if (b == NULL)
-		return;
-	X509_NAME_print_ex(b, name, 0, XN_FLAG_RFC2253 | ASN1_STRFLGS_ESC_MSB | ASN1_STRFLGS_ESC_CTRL);
-	n = BIO_get_mem_data(b, &text);
-	snprintf(out, octets, "%.*s", (int)MIN(n, (long)octets - 1), n > 0 ? text : "");
-	for (char *p = out; *p != '\0'; p++)
-		if ((unsigned char)*p < 0x20 || (unsigned char)*p >= 0x7f)
-			*p = '?';
-	BIO_free(b);
-}
-
 static void
 describe(struct work *w)
 {
 	struct cert_status *s = w->row;
-	unsigned char *der = NULL;
-	unsigned octets = 0;
-	int n;
 
+	cert_facts(w->chain[0], EVP_sha256(), s);
+	if (s->key_type >= CERT_KEY_TYPE_N)
+		s->key_type = CERT_KEY_ECDSA; /* of a pair that check_key() refuses */
 	s->n_chain = w->n_chain;
-	s->not_before = seconds_of(X509_get0_notBefore(w->chain[0]));
-	s->not_after = seconds_of(X509_get0_notAfter(w->chain[0]));
 	/* a chain is as good as its shortest part; the root, which clients have of their own, does not count */
 	for (uint32_t i = 1; i < w->n_chain; i++) {
-		const int64_t end = seconds_of(X509_get0_notAfter(w->chain[i]));
+		const int64_t end = cert_seconds(X509_get0_notAfter(w->chain[i]));
 
 		if (end < s->not_after && (X509_get_extension_flags(w->chain[i]) & EXFLAG_SS) == 0)
 			s->not_after = end;
 	}
-	text_of_name(X509_get_issuer_name(w->chain[0]), s->issuer, sizeof(s->issuer));
-	X509_digest(w->chain[0], EVP_sha256(), s->cert_sha256, &octets);
-	n = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(w->chain[0]), &der);
-	if (n > 0)
-		EVP_Digest(der, (size_t)n, s->spki_sha256, NULL, EVP_sha256(), NULL);
-	OPENSSL_free(der);
 }
 
 /* --- names --- */
 
-/* A host name as SNI can ask for it: letters, digits, hyphens, underscores, dots; a wildcard only as the whole first label. */
+struct name_list {
+	char **names, *text;
+	uint32_t n;
+};
+
 static bool
-name_usable(const char *text, size_t n)
+add_name(void *arg, const char *name, size_t octets)
 {
-	const size_t from = n > 2 && text[0] == '*' && text[1] == '.' ? 2 : 0;
+	struct name_list *l = arg;
 
-	if (n == 0 || n > HOST_MAX_OCTETS || text[from] == '.' || text[n - 1] == '.')
+	if (l->n == CERT_NAMES_PER_PAIR_MAX)
 		return false;
-	for (size_t i = from; i < n; i++) {
-		const char c = text[i];
-
-		if (!(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9') && c != '-' &&
-			c != '_' && c != '.')
-			return false;
-		if (i > 0 && c == '.' && text[i - 1] == '.')
-			return false;
-	}
-	return from == 0 || memchr(text + from, '.', n - from) != NULL; /* "*.org" is nobody's */
+	l->names[l->n++] = memcpy(l->text, name, octets + 1);
+	l->text += octets + 1;
+	return true;
 }
 
-static void
-add_name(char **names, uint32_t *n, char **text, const unsigned char *from, size_t octets)
-{
-	if (*n == CERT_NAMES_PER_PAIR_MAX || !name_usable((const char *)from, octets))
-		return;
-	names[(*n)++] = *text;
-	for (size_t i = 0; i < octets; i++)
-		*(*text)++ = (char)(from[i] >= 'A' && from[i] <= 'Z' ? from[i] + 32 : from[i]);
-	*(*text)++ = '\0';
-}
-
-/* DNS names of the subject's alternatives; the common name counts only where there are none (RFC 6125 section 6.4.4). */
 static void
 read_names(struct work *w)
 {
-	GENERAL_NAMES *alts = X509_get_ext_d2i(w->chain[0], NID_subject_alt_name, NULL, NULL);
-	const X509_NAME *subject = X509_get_subject_name(w->chain[0]);
-	const size_t room = CERT_NAMES_PER_PAIR_MAX * (sizeof(char *) + HOST_MAX_OCTETS + 1);
-	char **names = malloc(room), *text = (char *)(names + CERT_NAMES_PER_PAIR_MAX);
-	struct cert_status *s = w->row;
-	uint32_t n = 0;
-	size_t at = 0;
-	int cn;
+	const size_t room = CERT_NAMES_PER_PAIR_MAX * (sizeof(char *) + CERT_HOST_MAX_OCTETS + 1);
+	struct name_list l = { .names = malloc(room) };
 
-	BUG_ON(names == NULL);
-	for (int i = 0; i < sk_GENERAL_NAME_num(alts); i++) { /* -1 of NULL */
-		const GENERAL_NAME *g = sk_GENERAL_NAME_value(alts, i);
-
-		if (g->type == GEN_DNS)
-			add_name(names, &n, &text, ASN1_STRING_get0_data(g->d.dNSName),
-				(size_t)ASN1_STRING_length(g->d.dNSName));
-	}
-	cn = alts == NULL ? X509_NAME_get_index_by_NID(subject, NID_commonName, -1) : -1;
-	if (cn >= 0) {
-		const ASN1_STRING *value = X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, cn));
-
-		add_name(names, &n, &text, ASN1_STRING_get0_data(value), (size_t)ASN1_STRING_length(value));
-	}
-	GENERAL_NAMES_free(alts);
-	w->item->names = names;
-	w->item->n_names = n;
-	s->n_names = n;
-	s->names[0] = '\0';
-	for (uint32_t i = 0; i < n && at + strlen(names[i]) + 2 < sizeof(s->names); i++)
-		at += (size_t)snprintf(s->names + at, sizeof(s->names) - at, "%s%s", i > 0 ? " " : "", names[i]);
+	BUG_ON(l.names == NULL);
+	l.text = (char *)(l.names + CERT_NAMES_PER_PAIR_MAX);
+	cert_names(w->chain[0], add_name, &l);
+	w->item->names = l.names;
+	w->item->n_names = l.n;
+	w->row->n_names = l.n;
 }
 
 /* --- checks --- */
@@ -369,24 +299,20 @@ read_names(struct work *w)
 static bool
 check_key(struct work *w)
 {
-	const int bits = EVP_PKEY_get_bits(w->key);
+	const enum cert_key_type type = cert_key_of(w->key, &w->row->key_bits);
+	const uint32_t bits = w->row->key_bits;
 	char group[64] = "";
 
-	w->row->key_bits = (uint32_t)bits;
-	if (EVP_PKEY_is_a(w->key, "RSA")) {
-		w->row->key_type = CERT_KEY_RSA;
-		if (bits < RSA_MIN_BITS || bits > RSA_MAX_BITS)
-			return refuse(w, "an RSA key of %d bits; right are %d to %d", bits, RSA_MIN_BITS, RSA_MAX_BITS);
-	} else if (EVP_PKEY_is_a(w->key, "EC")) {
-		w->row->key_type = CERT_KEY_ECDSA;
+	if (type == CERT_KEY_TYPE_N)
+		return refuse(w, "a key of a kind that TLS servers do not use; right are ECDSA, RSA and Ed25519");
+	w->row->key_type = (uint8_t)type;
+	if (type == CERT_KEY_RSA && (bits < RSA_MIN_BITS || bits > RSA_MAX_BITS))
+		return refuse(w, "an RSA key of %u bits; right are %d to %d", bits, RSA_MIN_BITS, RSA_MAX_BITS);
+	if (type == CERT_KEY_ECDSA) {
 		EVP_PKEY_get_group_name(w->key, group, sizeof(group), NULL);
 		if (strcmp(group, "prime256v1") != 0 && strcmp(group, "secp384r1") != 0 &&
 			strcmp(group, "secp521r1") != 0)
 			return refuse(w, "an ECDSA key of the curve %.40s; right are P-256, P-384 and P-521", group);
-	} else if (EVP_PKEY_is_a(w->key, "ED25519")) {
-		w->row->key_type = CERT_KEY_ED25519;
-	} else {
-		return refuse(w, "a key of a kind that TLS servers do not use; right are ECDSA, RSA and Ed25519");
 	}
 	return true;
 }

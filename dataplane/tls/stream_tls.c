@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "dataplane/base/bug.h"
+#include "dataplane/tls/cert_facts.h"
 #include "dataplane/tls/tls_context_impl.h"
 
 struct piece {
@@ -460,7 +461,48 @@ stream_tls_client(struct tls_context *c, struct buf_pool *pool, uint32_t backend
 		return NULL;
 	before = tls_memory_enter(c->memory);
 	s = create(c, pool, k->ctx, &c->clients->item, true);
-	if (s != NULL && k->name[0] != '\0' && SSL_set_tlsext_host_name(tls_of(s)->ssl, k->name) != 1) {
+	if (s != NULL && k->name[0] != '\0' && SSL_set_tlsext_host_name(tls_of(s)->ssl, (char *)(uintptr_t)k->name) != 1) {
+		tls_destroy(s);
+		s = NULL;
+	}
+	tls_memory_enter(before);
+	return s;
+}
+
+/*
+ * The server takes its key by what the client can verify: signatures (and, below 1.3, ciphers) of one kind alone. A server without a key of that
+ * kind ends the handshake with an alert.
+ */
+static bool
+ask_for_kind(SSL *ssl, uint8_t key_type)
+{
+	static const struct {
+		const char *signatures, *ciphers;
+	} of[CERT_KEY_TYPE_N] = {
+		[CERT_KEY_ECDSA] = { "ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA512:ECDSA+SHA1", "aECDSA:!aNULL:!eNULL" },
+		[CERT_KEY_RSA] = { "RSA-PSS+SHA256:RSA-PSS+SHA384:RSA-PSS+SHA512:RSA+SHA256:RSA+SHA384:RSA+SHA512:RSA+SHA1",
+			"aRSA:!aNULL:!eNULL" },
+		[CERT_KEY_ED25519] = { "ed25519", "aECDSA:!aNULL:!eNULL" },
+	};
+
+	return SSL_set1_sigalgs_list(ssl, (char *)(uintptr_t)of[key_type].signatures) == 1 &&
+	       SSL_set_cipher_list(ssl, of[key_type].ciphers) == 1;
+}
+
+struct stream *
+stream_tls_asker(struct tls_context *c, struct buf_pool *pool, const char *name, uint8_t key_type)
+{
+	struct tls_memory *before;
+	struct stream *s;
+
+	if (c->clients == NULL || c->clients->asker == NULL || key_type >= CERT_KEY_TYPE_N)
+		return NULL;
+	before = tls_memory_enter(c->memory);
+	s = create(c, pool, c->clients->asker, &c->clients->item, true);
+	if (s != NULL &&
+		(!ask_for_kind(tls_of(s)->ssl, key_type) ||
+			(name[0] != '\0' &&
+				SSL_set_tlsext_host_name(tls_of(s)->ssl, (char *)(uintptr_t)name) != 1))) {
 		tls_destroy(s);
 		s = NULL;
 	}
@@ -486,6 +528,24 @@ stream_tls_facts(const struct stream *s, struct stream_tls_facts *out)
 		.resumed = SSL_session_reused(t->ssl) == 1,
 	};
 	return true;
+}
+
+bool
+stream_tls_peer(const struct stream *s, struct cert_status *row)
+{
+	const struct stream_tls *t = (const struct stream_tls *)s;
+	struct tls_memory *before;
+	X509 *x;
+
+	if (s->ops != &tls_ops || s->handshaking || !t->is_client)
+		return false;
+	before = tls_memory_enter(t->context->memory);
+	x = SSL_get1_peer_certificate(t->ssl);
+	if (x != NULL)
+		cert_facts(x, ((const struct tls_clients *)(const void *)t->of)->sha256, row);
+	X509_free(x);
+	tls_memory_enter(before);
+	return x != NULL;
 }
 
 enum stream_tls_failure

@@ -49,9 +49,13 @@ struct stream_tls_facts {
 /* NULL where there is no memory (or no certificate, no such backend). pool is borrowed for life. */
 struct stream *stream_tls_server(struct tls_context *c, struct buf_pool *pool);
 struct stream *stream_tls_client(struct tls_context *c, struct buf_pool *pool, uint32_t backend_id);
+/* Asks a server for its certificate of one kind (enum cert_key_type) under a name (SNI; "": none). Believes nothing: for stream_tls_peer(). */
+struct stream *stream_tls_asker(struct tls_context *c, struct buf_pool *pool, const char *name, uint8_t key_type);
 
 /* False before the handshake is done. */
 bool stream_tls_facts(const struct stream *s, struct stream_tls_facts *out);
+/* What certificate the server showed; false: none. The row's label, state and why are the caller's. */
+bool stream_tls_peer(const struct stream *s, struct cert_status *row);
 enum stream_tls_failure stream_tls_failure(const struct stream *s);
 const char *stream_tls_failure_word(enum stream_tls_failure f); /* for the log */
 

@@ -263,7 +263,7 @@ set_common(const struct build *b, SSL_CTX *ctx)
 		return fails(b, "tls.ciphers = \"%s\"", conf->tls_ciphers);
 	if (conf->tls_ciphersuites[0] != '\0' && SSL_CTX_set_ciphersuites(ctx, conf->tls_ciphersuites) != 1)
 		return fails(b, "tls.ciphersuites = \"%s\"", conf->tls_ciphersuites);
-	if (conf->tls_groups[0] != '\0' && SSL_CTX_set1_groups_list(ctx, conf->tls_groups) != 1)
+	if (conf->tls_groups[0] != '\0' && SSL_CTX_set1_groups_list(ctx, (char *)(uintptr_t)conf->tls_groups) != 1)
 		return fails(b, "tls.groups = \"%s\"", conf->tls_groups);
 	return true;
 }
@@ -328,6 +328,7 @@ item_free(struct tls_item *item)
 
 		for (uint32_t i = 0; i < s->n; i++)
 			SSL_CTX_free(s->client[i].ctx);
+		SSL_CTX_free(s->asker);
 		EVP_MD_free(s->sha256);
 		break;
 	}
@@ -527,6 +528,25 @@ make_client_ctx(const struct build *b, const struct tls_client *k, const char *c
 	return ctx;
 }
 
+/* For questions what certificate an MTA shows, however old its TLS is. */
+static SSL_CTX *
+make_asker_ctx(struct tls_context *c, char *why, uint32_t why_octets)
+{
+	static const struct conf any = { .tls_min_version = TLS_VERSION_1_0 };
+	const struct build b = { .c = c, .conf = &any, .why = why, .why_octets = why_octets };
+	SSL_CTX *ctx = SSL_CTX_new_ex(c->lib, NULL, TLS_client_method());
+
+	if (ctx == NULL)
+		return NULL;
+	SSL_CTX_set_app_data(ctx, c);
+	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_NO_TICKET);
+	if (!set_common(&b, ctx)) {
+		SSL_CTX_free(ctx);
+		return NULL;
+	}
+	return ctx;
+}
+
 int
 tls_context_load_backends(struct tls_context *c, const struct conf_backend *backends, uint32_t n, const char *ca,
 	uint64_t ca_octets, char *why, uint32_t why_octets)
@@ -548,6 +568,7 @@ tls_context_load_backends(struct tls_context *c, const struct conf_backend *back
 	}
 	s->item = (struct tls_item){ .kind = TLS_ITEM_CLIENTS, .n_users = 1 };
 	s->sha256 = EVP_MD_fetch(c->lib, "SHA256", NULL);
+	s->asker = make_asker_ctx(c, why, why_octets);
 	for (uint32_t i = 0; i < n && s->n < CONF_BACKENDS_MAX; i++) {
 		const struct conf_backend *from = &backends[i];
 		struct tls_client *k = &s->client[s->n];

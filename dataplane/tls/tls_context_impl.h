@@ -43,6 +43,7 @@ struct tls_client {
 struct tls_clients {
 	struct tls_item item;
 	EVP_MD *sha256;
+	SSL_CTX *asker; /* believes nothing and checks nothing: what it hears is told and not acted upon */
 	uint32_t n;
 	struct tls_client client[CONF_BACKENDS_MAX];
 };

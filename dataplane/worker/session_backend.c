@@ -12,7 +12,6 @@
 #include "dataplane/base/bug.h"
 
 #define CMD_PIECE_OCTETS        2048
-#define BACKEND_TLS_ROOM_OCTETS 20480 /* a record of the largest size with its framing, and what TLS says by itself */
 
 void
 session_relay_put(struct worker *w, struct session *s)
@@ -80,9 +79,9 @@ plain_room(const struct session *s)
 
 	if (s->backend_stream == NULL)
 		return room;
-	if (s->backend_stream->handshaking || room < 2 * BACKEND_TLS_ROOM_OCTETS)
+	if (s->backend_stream->handshaking || room < 2 * CONN_STREAM_ROOM_OCTETS)
 		return 0;
-	return (room - BACKEND_TLS_ROOM_OCTETS) / 2;
+	return (room - CONN_STREAM_ROOM_OCTETS) / 2;
 }
 
 uint32_t
@@ -93,32 +92,10 @@ session_relay_room(const struct session *s)
 	return plain_room(s);
 }
 
-/* What TLS says by itself, or makes of plain octets. Returns plain octets taken; less than all only where there is no room or no buffer. */
-static uint32_t
-send_by_tls(struct session *s, struct buf_view plain, uint64_t now_us)
-{
-	const uint32_t n = plain.len_octets;
-	uint32_t used;
-	struct buf_view wire;
-
-	do {
-		if (tcp_send_room(s->backend.conn) < BACKEND_TLS_ROOM_OCTETS)
-			break;
-		used = stream_wrap(s->backend_stream, &plain, &wire, now_us);
-		plain.ptr += used;
-		plain.len_octets -= used;
-		if (wire.len_octets > 0 && tcp_send(s->backend.conn, &wire) != wire.len_octets) {
-			s->backend_stream->failed = true; /* a record is cut: nothing can be said any more */
-			break;
-		}
-	} while (used > 0 || wire.len_octets > 0);
-	return n - plain.len_octets;
-}
-
 uint32_t
 session_relay_send(struct worker *w, struct session *s, const struct buf_view *v)
 {
-	return s->backend_stream == NULL ? tcp_send(s->backend.conn, v) : send_by_tls(s, *v, w->now_us);
+	return s->backend_stream == NULL ? tcp_send(s->backend.conn, v) : conn_stream_send(s->backend.conn, s->backend_stream, *v, w->now_us);
 }
 
 void
@@ -127,7 +104,7 @@ session_relay_flush(struct worker *w, struct session *s)
 	uint8_t piece[CMD_PIECE_OCTETS];
 
 	if (s->backend_stream != NULL && s->backend.conn != NULL)
-		send_by_tls(s, (struct buf_view){ 0 }, w->now_us);
+		conn_stream_send(s->backend.conn, s->backend_stream, (struct buf_view){ 0 }, w->now_us);
 	while (s->relay != NULL && s->backend.conn != NULL && relay_output_pending(s->relay->relay) > 0) {
 		uint32_t room = MIN(plain_room(s), (uint32_t)sizeof(piece));
 		struct buf_view v = { .ptr = piece };
@@ -260,7 +237,7 @@ feed_by_tls(struct worker *w, struct session *s)
 
 		if (was_handshaking && stream_tls_failure(tls) == STREAM_TLS_UNVERIFIED)
 			counter_inc(w->counters, CTR_tls_backend_unverified);
-		send_by_tls(s, (struct buf_view){ 0 }, w->now_us); /* the alert */
+		conn_stream_send(s->backend.conn, s->backend_stream, (struct buf_view){ 0 }, w->now_us); /* the alert */
 		if (was_handshaking)
 			relay_tls_failed(s->relay->relay, word);
 		session_backend_drop(s, false);

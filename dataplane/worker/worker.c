@@ -333,6 +333,7 @@ worker_destroy(struct worker *w)
 			session_relay_stream_end(s);
 		}
 	}
+	probes_fini(w);
 	if (w->tcp != NULL)
 		tcp_destroy(w->tcp);
 	if (w->net != NULL)
@@ -469,6 +470,9 @@ drain_answers(struct worker *w)
 			continue;
 		case LINK_ANSWER_NAMES:
 			session_names_answer(w, &a.names);
+			continue;
+		case LINK_ANSWER_KEYS:
+			probes_keys(w, &a.keys);
 			continue;
 		}
 		counter_inc(w->counters, CTR_worker_answer_unknown);

@@ -10,7 +10,7 @@
 #include "dataplane/base/wheel.h"
 #include "dataplane/net/net.h"
 #include "dataplane/policy/policy.h"
-#include "dataplane/relay/backend.h"
+#include "dataplane/relay/backend_probe.h"
 #include "dataplane/relay/relay.h"
 #include "dataplane/relay/splice.h"
 #include "dataplane/smtp/smtp_manners.h"
@@ -33,6 +33,8 @@
 #define KEPT_RCPTS_MAX          100     /* accepted recipients remembered; the null sender's beyond: 452 */
 #define PROXY_HEADER_WAIT_US    5000000 /* as long as Postfix waits for one */
 #define PROBES_AT_ONCE          8
+#define KEYS_WAITING_MAX        8 /* questions for certificates that wait for a free probe */
+#define CONN_STREAM_ROOM_OCTETS 20480 /* a record of the largest size with its framing, and what TLS says by itself */
 #define RELAY_DENIED_LINES_MAX  10 /* of one session; a spammer's list of foreign recipients is not the log's */
 #define LISTENER_NONE           0xffffffffu
 
@@ -154,7 +156,10 @@ struct session {
 struct probe {
 	struct end end;
 	bool active;
+	struct stream *stream; /* NULL: plain */
 	struct backend_probe probe;
+	struct link_answer_keys asked; /* of BACKEND_PROBE_KEYS */
+	struct link_event_keys found;
 };
 
 struct probe_schedule {
@@ -215,6 +220,8 @@ struct worker {
 	struct orphans orphans;
 	struct probe probe[PROBES_AT_ONCE];
 	struct probe_schedule schedule[CONF_BACKENDS_MAX];
+	struct link_answer_keys keys_waiting[KEYS_WAITING_MAX];
+	uint32_t n_keys_waiting;
 	uint64_t random_state[2];
 	uint64_t grey_second; /* policy second and count of log lines for greylisted strangers */
 	uint32_t grey_lines, grey_dropped;
@@ -310,6 +317,9 @@ void session_message_or_body_replied(struct worker *w, struct session *s);
 void session_backend_failed(struct worker *w, struct session *s);
 void session_backend_closed(struct worker *w, struct session *s);
 
+/* conn_stream.c: octets to a backend through a stream */
+uint32_t conn_stream_send(struct tcp_conn *conn, struct stream *stream, struct buf_view plain, uint64_t now_us);
+
 /* session_proxy.c: the header of a trusted load balancer */
 bool session_proxy_expected(const struct conf_listener *l, const struct ip_addr *peer);
 void session_proxy_begin(struct worker *w, struct session *s);
@@ -338,6 +348,8 @@ void probes_run(struct worker *w);
 void probes_event(struct worker *w, struct probe *p, uint32_t events);
 void probes_request(struct worker *w, uint32_t backend_id, bool relaytest);
 uint64_t probes_deadline_us(const struct worker *w);
+void probes_keys(struct worker *w, const struct link_answer_keys *q);
+void probes_fini(struct worker *w);
 
 /* orphans.c: what a killed life left open */
 int orphans_init(struct worker *w, struct tcp_mark *marks, uint32_t n_conns);

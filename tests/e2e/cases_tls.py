@@ -10,7 +10,7 @@ import time
 from lab import addresses as a
 from lab import certs
 
-from .harness import case
+from .harness import TLS_BAD_PORT, case
 from .smtp import Closed, Session, stuffed
 
 ONCE = dict(variants=("packet", "packet2", "sanitized"), families=(None,))
@@ -306,5 +306,38 @@ def to_backend(t):
         t.equal("%s: content" % domain, t.maildir.content(raw[0]), t.content(word))
         t.check("[%s]" % t.allowed(3) in t.maildir.received(raw[0]), "%s: the client's address: %s" % (domain, t.maildir.received(raw[0])))
     for domain in ("tlsbadname.example", "tlsbadpin.example", "tlsbadca.example", "tlssink.example"):
-        attempt = t.deliver(t.allowed(3), t.sender(), "alice@" + domain, b"x\r\n")
+        attempt = t.deliver(t.allowed(3), t.sender(), "alice@" + domain, b"x\r\n", port=TLS_BAD_PORT)
         t.check(attempt.last.code == 451, "%s: %s" % (domain, attempt))
+
+
+@case("backends that demand TLS are asked inside it: health, extensions, open relays; PROXY and XCLIENT before and behind STARTTLS",
+      variants=("packet", "packet2", "sanitized"), families=(None,), limit_s=120)
+def probes_inside_tls(t):
+    t.family = 4
+
+    def found(name):
+        return next(b for b in _ctl_json(t, "backend", "list")["backends"] if b["name"] == name)
+
+    done = t.lab.ctl("--json", "backend", "probe", check=False)     # health and relay test of all, now
+    t.check(done.returncode == 0, "backend probe: %s" % done.stdout)
+    for name in ("tlsdemand1", "tlsxclient1", "tlsmay1", "tlspin1"):
+        b = t.wait("%s is up" % name, lambda: found(name) if found(name)["state"] == "up" else None, 20)
+        t.check(b["under_tls"] and "8BITMIME" in b["extensions"] and b["size"] == 40000000, "%s was asked under TLS: %s" % (name, b))
+        t.check("relaytest_at" in b, "%s was tested as a stranger: %s" % (name, b))
+    plain = found("mta1")
+    t.check(plain["state"] == "up" and not plain["under_tls"], "tls = never stays plain: %s" % plain)
+    b = t.wait("the open relay is found out", lambda: found("tlsopen1") if found("tlsopen1")["state"] == "open-relay" else None, 20)
+    t.check("mynetworks" in b["words"] + b["advice"], "and says what to do: %s" % b)
+    for name, words in (("tlsbadname1", "tls-unverified"), ("tlsbadpin1", "tls-unverified"), ("tlsbadca1", "tls-unverified"),
+                        ("tlssink1", "STARTTLS is not offered")):
+        b = t.wait("%s is down" % name, lambda: found(name) if found(name)["state"] == "down" else None, 40)
+        t.check(words in b["words"], "%s says why: %s" % (name, b["words"]))
+    for domain in ("tlsdemand.example", "tlsxclient.example"):
+        word = t.word("demand")
+        attempt = t.deliver(t.allowed(3), t.sender(), "alice@" + domain, t.content(word))
+        t.check(attempt.accepted, "%s: %s" % (domain, attempt))
+        raw = t.maildir.raw(word.encode())
+        t.check(b"using TLSv1.3" in raw[0], "%s: under TLS" % domain)
+        t.check("[%s]" % t.allowed(3) in t.maildir.received(raw[0]), "%s: the client's address: %s" % (domain, t.maildir.received(raw[0])))
+    attempt = t.deliver(t.allowed(3), t.sender(), "alice@tlsopen.example", b"x\r\n", port=TLS_BAD_PORT)
+    t.check(attempt.last.code == 451, "no session with an open relay: %s" % attempt)

@@ -17,6 +17,7 @@ from .sink import Sink
 BLOCK_S = 3                 # greylist.block of these labs; policy time has whole seconds, so 2 could be over after one
 ALLOWED_NETWORK = 240       # 198.19.240.0/24 and 2001:db8:1:f0::/64 are in clients.allow
 STRANGERS = 224             # networks that belong to nobody in particular
+TLS_BAD_PORT = 30           # a listener that routes to what TLS keeps mail from: no good one should wait for their extensions
 KNOWN_PORT = 29             # a listener that routes to one pool: where known clients may be spliced
 
 # name -> how that lab differs from the first
@@ -65,33 +66,51 @@ def pools():
         ("none", [gateway.backend("none1", port=a.MTA_PORT_PLAIN, client_address="none")]),
         ("tried", [gateway.backend("tried1", port=SINK_PORT + 1), gateway.backend("tried2")]),
     )
-    roads += tls_roads()
+    roads += tls_roads() + tls_bad_roads()
     return "".join(',\n\t{ name = "%s"; domains = [ "%s.example" ];\n\t  backends = ( %s ); }' % (
         name, name, ", ".join(backends)) for name, backends in roads)
 
 
 def tls_roads():
     """Backends spoken to by TLS. The fingerprint is the MTA's, filled in by Bench.up() once there is a certificate."""
-    ca, other = "@folder@/ca/ca.pem", "@folder@/other/ca.pem"
+    ca = "@folder@/ca/ca.pem"
     checked = ' tls = "require"; tls_ca = "%s"; tls_name = "%s";'
     rows = (
         ("tlsmay", a.MTA_PORT_PROXY, ' tls = "may";'),
         ("tlsca", a.MTA_PORT_PROXY, checked % (ca, certs.MTA_NAME)),
         ("tlspin", a.MTA_PORT_PROXY, ' tls = "require"; tls_fingerprints = [ "@MTA_FINGERPRINT@" ];'),
+        ("tlsdemand", a.MTA_PORT_TLS_PROXY, ' tls = "require";'),
+    )
+    return _roads(rows) + (("tlsxclient", [gateway.backend("tlsxclient1", port=a.MTA_PORT_TLS_XCLIENT, client_address="xclient",
+                                                             more=' tls = "require";')]),)
+
+
+def tls_bad_roads():
+    """Backends that TLS, or what is found out behind it, keeps mail from."""
+    ca, other = "@folder@/ca/ca.pem", "@folder@/other/ca.pem"
+    checked = ' tls = "require"; tls_ca = "%s"; tls_name = "%s";'
+    return _roads((
         ("tlsbadname", a.MTA_PORT_PROXY, checked % (ca, "other.lab.example")),
         ("tlsbadpin", a.MTA_PORT_PROXY, ' tls = "require"; tls_fingerprints = [ "%s" ];' % ("00" * 32)),
         ("tlsbadca", a.MTA_PORT_PROXY, checked % (other, certs.MTA_NAME)),
         ("tlssink", SINK_PORT, ' tls = "require";'),
-    )
+        ("tlsopen", a.MTA_PORT_TLS_OPEN, ' tls = "may";'),
+    ))
+
+
+def _roads(rows):
     return tuple((name, [gateway.backend(name + "1", port=port, more=more)]) for name, port, more in rows)
 
 
 def listeners():
-    """Behind HAProxy, and where known clients may be spliced: both lead to Postfix alone."""
+    """Behind HAProxy, and where known clients may be spliced: both lead to Postfix alone. And what leads nowhere."""
     row = (',\n\t{ name = "%s"; role = "mx"; addresses = [ "' + a.GATEWAY4 + '", "' + a.GATEWAY6 + '" ]; port = %d; '
            'domains = [ "' + a.DOMAIN + '" ];\n\t  pools = [ "default" ];%s }')
     return row % ("balanced", a.BALANCED_PORT, ' trusted_proxies = [ "%s/32", "%s/128" ];' % (a.ROUTER4, a.ROUTER6)) + row % (
-        "known", KNOWN_PORT, "")
+        "known", KNOWN_PORT, "") + (
+            ',\n\t{ name = "badtls"; role = "mx"; addresses = [ "' + a.GATEWAY4 + '" ]; port = %d;\n\t  domains = [ %s ]; pools = [ %s ]; }' % (
+                TLS_BAD_PORT, ", ".join('"%s.example"' % name for name, _ in tls_bad_roads()),
+                ", ".join('"%s"' % name for name, _ in tls_bad_roads())))
 
 
 def choices(variant):
@@ -106,7 +125,7 @@ def choices(variant):
     return chosen
 
 
-TLS_DOMAINS = ["%s.example" % name for name, _ in tls_roads()]
+TLS_DOMAINS = ["%s.example" % name for name, _ in tls_roads() + tls_bad_roads()]
 
 
 class Bench:

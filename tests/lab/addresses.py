@@ -25,6 +25,8 @@ BALANCED_PORT = 28                  # where a load balancer in front speaks to t
 
 # Ports of the MTA (each on both of its addresses, IPv4 and IPv6).
 MTA_PORT_PROXY, MTA_PORT_XCLIENT, MTA_PORT_PLAIN, MTA_PORT_SUBMISSION = 25, 2525, 2526, 587
+# Demanding TLS: behind PROXY, behind XCLIENT, and one that relays for everybody.
+MTA_PORT_TLS_PROXY, MTA_PORT_TLS_XCLIENT, MTA_PORT_TLS_OPEN = 2528, 2529, 2530
 
 # Ports of the other MTAs in the same namespace.
 EXIM_PORT_PROXY, EXIM_PORT_PLAIN = 2700, 2701

@@ -136,6 +136,16 @@ MTA_PORTS = """
 %(xclient)d inet n - n - - smtpd
     -o smtpd_authorized_xclient_hosts=%(lan4)s,[%(lan6)s]
 %(plain)d inet n - n - - smtpd
+%(tls_proxy)d inet n - n - - smtpd
+    -o smtpd_upstream_proxy_protocol=haproxy
+    -o smtpd_tls_security_level=encrypt
+%(tls_xclient)d inet n - n - - smtpd
+    -o smtpd_authorized_xclient_hosts=%(lan4)s,[%(lan6)s]
+    -o smtpd_tls_security_level=encrypt
+%(tls_open)d inet n - n - - smtpd
+    -o smtpd_upstream_proxy_protocol=haproxy
+    -o smtpd_tls_security_level=encrypt
+    -o mynetworks=0.0.0.0/0,[::]/0
 %(postscreen)d inet n - n - 1 postscreen
     -o postscreen_upstream_proxy_protocol=haproxy
 smtpd     pass - - n -  - smtpd
@@ -190,7 +200,8 @@ def configure(lab_folder, root, more_domains=(), routes=None, senders=None, send
     domains = a.DOMAINS + (a.CORPUS_DOMAIN, a.RETURNS_DOMAIN) + tuple(more_domains)
     values = dict(domains=" ".join(domains), corpus=a.CORPUS_DOMAIN, returns=a.RETURNS_DOMAIN, uid=MAIL_UID,
                   sender_tls=sender_tls, postscreen=a.POSTSCREEN_PORT, injection=SENDER_PORT, proxy=a.MTA_PORT_PROXY, xclient=a.MTA_PORT_XCLIENT,
-                  plain=a.MTA_PORT_PLAIN, submission=a.MTA_PORT_SUBMISSION, lan4=a.LAN4, lan6=a.LAN6,
+                  plain=a.MTA_PORT_PLAIN, tls_proxy=a.MTA_PORT_TLS_PROXY, tls_xclient=a.MTA_PORT_TLS_XCLIENT,
+                  tls_open=a.MTA_PORT_TLS_OPEN, submission=a.MTA_PORT_SUBMISSION, lan4=a.LAN4, lan6=a.LAN6,
                   gateway=a.GATEWAY4, port=a.SMTP_PORT, address=senders[0], address6=senders[1])
     _instance(root, os.path.join(lab_folder, "mta"), COMMON % dict(folder="mta", name=MTA_NAME) + MTA % values,
               SERVICES + MTA_PORTS % values)

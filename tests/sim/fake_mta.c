@@ -392,6 +392,7 @@ static void
 command(struct fake_conn *f, const char *line)
 {
 	struct fake_mta *m = f->m;
+	const bool too_early = m->tls_only && f->c->stream == NULL;
 	char reply[1024];
 
 	if ((strncasecmp(line, "EHLO ", 5) == 0 || strncasecmp(line, "HELO ", 5) == 0) &&
@@ -408,9 +409,9 @@ command(struct fake_conn *f, const char *line)
 		snprintf(f->msg.helo, sizeof(f->msg.helo), "%.255s", line + 5);
 		f->msg.under_tls = f->c->stream != NULL;
 		snprintf(reply, sizeof(reply), "250-mta.example\r\n%s%s%s250 ENHANCEDSTATUSCODES\r\n",
-			m->ext != NULL ? m->ext : "",
+			m->ext != NULL && !too_early ? m->ext : "",
 			m->tls_create != NULL && f->c->stream == NULL ? "250-STARTTLS\r\n" : "",
-			m->client_address == CLIENT_ADDRESS_XCLIENT
+			m->client_address == CLIENT_ADDRESS_XCLIENT && !too_early
 				? "250-XCLIENT NAME ADDR PORT PROTO HELO REVERSE_NAME\r\n"
 				: "");
 		say(f, reply);
@@ -420,6 +421,8 @@ command(struct fake_conn *f, const char *line)
 			return;
 		say(f, "220 2.0.0 Ready to start TLS\r\n");
 		f->tls_next = true;
+	} else if (too_early && strncasecmp(line, "QUIT", 4) != 0) {
+		say(f, "530 5.7.0 Must issue a STARTTLS command first\r\n");
 	} else if (strncasecmp(line, "XCLIENT", 7) == 0) {
 		if (fails(f, m->at_xclient))
 			return;

@@ -37,6 +37,7 @@ struct fake_mta {
 	struct stream *(*tls_create)(void *arg); /* offers STARTTLS, and this is the stream then */
 	void *tls_arg;
 	enum fake_fail at_starttls;
+	bool tls_only;  /* demands TLS: before it 530, and its extensions are said under TLS alone */
 	uint32_t n_tls; /* connections that said STARTTLS */
 	struct sim *sim;
 	struct sim_host *host;

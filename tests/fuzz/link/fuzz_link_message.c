@@ -55,6 +55,9 @@ read_event(const union link_event *e)
 		names_askable(e->names.text, e->names.helo_len);
 		names_askable(e->names.text + e->names.helo_len, e->names.sender_len);
 		break;
+	case LINK_EVENT_KEYS:
+		BUG_ON(e->keys.result >= LINK_KEYS_RESULT_N);
+		break;
 	case LINK_EVENT_CLIENT:
 	case LINK_EVENT_BACKEND:
 		break;

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "dataplane/base/bug.h"
-#include "dataplane/relay/backend.h"
+#include "dataplane/relay/backend_probe.h"
 #include "dataplane/relay/relay_impl.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

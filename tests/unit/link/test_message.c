@@ -154,6 +154,18 @@ test_link_event_valid_checks_every_length(void **state)
 		{ "type 0", { .head = { .type = 0, .len_octets = 100 } }, false },
 		{ "unknown type", { .head = { .type = 9, .len_octets = 100 } }, false },
 		{ "backend", { .head = { .type = LINK_EVENT_BACKEND, .len_octets = sizeof(struct link_head) } }, true },
+		{ "keys",
+			{ .keys = { .head = { .type = LINK_EVENT_KEYS, .len_octets = sizeof(struct link_event_keys) },
+				  .result = LINK_KEYS_UNREACHABLE } },
+			true },
+		{ "keys cut",
+			{ .keys = { .head = { .type = LINK_EVENT_KEYS,
+					    .len_octets = sizeof(struct link_event_keys) - 1 } } },
+			false },
+		{ "keys with a result that is none",
+			{ .keys = { .head = { .type = LINK_EVENT_KEYS, .len_octets = sizeof(struct link_event_keys) },
+				  .result = LINK_KEYS_RESULT_N } },
+			false },
 		{ "name",
 			{ .name = { .head = { .type = LINK_EVENT_NAME, .len_octets = sizeof(struct link_event_name) },
 				  .kind = 1,
@@ -255,6 +267,16 @@ test_link_answer_valid_checks_every_length_and_choice(void **state)
 	CHECK_TRUE("probe", link_answer_valid(&b));
 	b.head.len_octets = 17;
 	CHECK_TRUE("probe cut", !link_answer_valid(&b));
+	b = (union link_answer){ .keys = { .head = { .type = LINK_ANSWER_KEYS,
+						   .len_octets = sizeof(struct link_answer_keys) },
+					 .key_type = CERT_KEY_RSA,
+					 .name = "mx.example" } };
+	CHECK_TRUE("keys", link_answer_valid(&b));
+	b.keys.key_type = CERT_KEY_TYPE_N;
+	CHECK_TRUE("keys of a kind that is none", !link_answer_valid(&b));
+	b.keys.key_type = CERT_KEY_RSA;
+	memset(b.keys.name, 'x', sizeof(b.keys.name));
+	CHECK_TRUE("keys with a name that does not end", !link_answer_valid(&b));
 	b = (union link_answer){
 		.names = { .head = { .type = LINK_ANSWER_NAMES, .len_octets = sizeof(struct link_answer_names) },
 			.names = { .known = CLIENT_KNOWN, .helo_score = 999, .sender_score = 999 } }

@@ -1,7 +1,7 @@
 /*
  * test_probe.c - probes of a scripted backend: reachability, extensions, open relay, loop.
  */
-#include "dataplane/relay/backend.h"
+#include "dataplane/relay/backend_probe.h"
 
 #include <stdlib.h>
 
@@ -16,9 +16,10 @@ enum how {
 	XC = CLIENT_ADDRESS_XCLIENT
 };
 
-#define TURNS_MAX 12
+#define TURNS_MAX 14
 
-/* The backend's side: what must have come, then what it says. A say of NULL ends: it closes; "" is silence. */
+/* The backend's side: what must have come, then what it says. A say of NULL ends: it closes; "" is silence; TLS is a handshake that is
+ * done, TLS_FAILS one that is not. */
 struct turn {
 	const char *want, *say;
 };
@@ -27,6 +28,9 @@ struct row {
 	const char *label;
 	enum how how;
 	bool relaytest, submission;
+	uint8_t tls; /* enum conf_backend_tls */
+	bool tls_impossible, by_fingerprint, plain_way;
+	bool may_go_plain; /* after it */
 	uint16_t port;
 	uint8_t before; /* enum backend_health */
 	bool ok;
@@ -42,6 +46,13 @@ struct row {
 #define HI     "220 mta.example ESMTP\r\n"
 #define EXTS   "250-mta.example\r\n250-SIZE 1000\r\n250 8BITMIME\r\n"
 #define XOFFER "250-mta\r\n250-DSN\r\n250 XCLIENT NAME ADDR PROTO HELO REVERSE_NAME PORT\r\n"
+#define STLS   "250-mta\r\n250 STARTTLS\r\n"
+#define GO     { "STARTTLS\r\n", "220 go\r\n" }
+#define MAY    BACKEND_TLS_MAY
+#define MUST   BACKEND_TLS_REQUIRE
+static const char handshake_done[] = "tls", handshake_fails[] = "no tls";
+#define TLS       { "", handshake_done }
+#define TLS_FAILS { "", handshake_fails }
 /* clang-format off */
 #define BYE  { "QUIT\r\n", "221 bye\r\n" }
 /* clang-format on */
@@ -126,6 +137,67 @@ static const struct row rows[] = {
 		.turns = { { "", HI }, { EHLO, "250 x\r\n" }, { "MAIL FROM:<>\r\n", "250 ok\r\n" },
 			{ RCPT, "554 no\r\n" }, { "RSET\r\n", "250 ok\r\n" }, BYE } },
 
+	{ "TLS demanded: extensions are those under TLS", NONE, .tls = MUST, .ok = true, .health = BACKEND_UP,
+		.ext = EXT_SIZE | EXT_8BITMIME, .size = 1000,
+		.turns = { { "", HI }, { EHLO, STLS }, GO, TLS, { EHLO, EXTS }, BYE } },
+	{ "TLS demanded: HELO alone is no TLS", NONE, .tls = MUST, .words = "STARTTLS is not offered",
+		.turns = { { "", HI }, { EHLO, "502 what\r\n" }, { "HELO " OUR_NAME "\r\n", "250 mta\r\n" } } },
+	{ "TLS demanded and not offered", NONE, .tls = MUST, .words = "STARTTLS is not offered",
+		.turns = { { "", HI }, { EHLO, EXTS } } },
+	{ "TLS demanded and refused", NONE, .tls = MUST, .words = "454 not now",
+		.turns = { { "", HI }, { EHLO, STLS }, { "STARTTLS\r\n", "454 not now\r\n" } } },
+	{ "TLS demanded, its options cannot be used", NONE, .tls = MUST, .tls_impossible = true,
+		.words = "options cannot be used", .turns = { { "", HI }, { EHLO, STLS } } },
+	{ "TLS demanded, the handshake fails", NONE, .tls = MUST, .words = "tls-unverified",
+		.turns = { { "", HI }, { EHLO, STLS }, GO, TLS_FAILS } },
+	{ "TLS demanded, closed in the handshake", NONE, .tls = MUST, .words = "connection lost at TLS",
+		.turns = { { "", HI }, { EHLO, STLS }, GO, { "", NULL } } },
+	{ "TLS demanded, octets behind the 220", NONE, .tls = MUST, .words = "octets behind",
+		.turns = { { "", HI }, { EHLO, STLS }, { "STARTTLS\r\n", "220 go\r\n250 injected\r\n" } } },
+	{ "TLS demanded, silent at STARTTLS", NONE, .tls = MUST, .words = "no answer in time at STARTTLS",
+		.turns = { { "", HI }, { EHLO, STLS }, { "STARTTLS\r\n", "" } } },
+	{ "TLS demanded, silent in the handshake", NONE, .tls = MUST, .words = "no answer in time at TLS",
+		.turns = { { "", HI }, { EHLO, STLS }, GO, { "", "" } } },
+	{ "TLS possible and offered", NONE, .tls = MAY, .ok = true, .health = BACKEND_UP, .ext = EXT_SIZE | EXT_8BITMIME,
+		.size = 1000, .turns = { { "", HI }, { EHLO, STLS }, GO, TLS, { EHLO, EXTS }, BYE } },
+	{ "TLS possible and not offered: this EHLO counts", NONE, .tls = MAY, .ok = true, .health = BACKEND_UP,
+		.ext = EXT_SIZE | EXT_8BITMIME, .size = 1000, .turns = { { "", HI }, { EHLO, EXTS }, BYE } },
+	{ "TLS possible and refused: on in plain text", NONE, .tls = MAY, .ok = true, .health = BACKEND_UP,
+		.ext = EXT_SIZE | EXT_8BITMIME, .size = 1000,
+		.turns = { { "", HI }, { EHLO, STLS }, { "STARTTLS\r\n", "454 no\r\n" }, { EHLO, EXTS }, BYE } },
+	{ "TLS possible, the handshake fails: plain text may be tried", NONE, .tls = MAY, .may_go_plain = true,
+		.words = "tls-unverified", .turns = { { "", HI }, { EHLO, STLS }, GO, TLS_FAILS } },
+	{ "TLS possible, lost in the handshake: likewise", NONE, .tls = MAY, .may_go_plain = true,
+		.words = "connection lost at TLS", .turns = { { "", HI }, { EHLO, STLS }, GO, { "", NULL } } },
+	{ "TLS possible, and this is the plain try", NONE, .tls = MAY, .plain_way = true, .ok = true,
+		.health = BACKEND_UP, .ext = EXT_SIZE | EXT_8BITMIME, .size = 1000,
+		.turns = { { "", HI }, { EHLO, EXTS }, BYE } },
+	{ "TLS possible with a fingerprint: no way back", NONE, .tls = MAY, .by_fingerprint = true,
+		.words = "tls-unverified", .turns = { { "", HI }, { EHLO, STLS }, GO, TLS_FAILS } },
+	{ "TLS possible with a fingerprint: not offered is a failure", NONE, .tls = MAY, .by_fingerprint = true,
+		.words = "STARTTLS is not offered", .turns = { { "", HI }, { EHLO, EXTS } } },
+	{ "relay test under TLS: PROXY, EHLO, STARTTLS, EHLO", V1, .tls = MUST, .relaytest = true, .ok = true,
+		.health = BACKEND_UP, .ext = EXT_SIZE | EXT_8BITMIME, .size = 1000,
+		.turns = { { "PROXY TCP4 192.0.2.1 198.18.1.3 32810 25\r\n", HI }, { EHLO, STLS }, GO, TLS,
+			{ EHLO, EXTS }, { "MAIL FROM:<>\r\n", "250 ok\r\n" },
+			{ RCPT, "554 5.7.1 Relay access denied\r\n" }, { "RSET\r\n", "250 ok\r\n" }, BYE } },
+	{ "relay test under TLS: relays, found out", V1, .tls = MUST, .relaytest = true, .health = BACKEND_OPEN_RELAY,
+		.words = "mynetworks",
+		.turns = { { "PROXY TCP4 192.0.2.1 198.18.1.3 32810 25\r\n", HI }, { EHLO, STLS }, GO, TLS,
+			{ EHLO, EXTS }, { "MAIL FROM:<>\r\n", "250 ok\r\n" }, { RCPT, "250 ok\r\n" },
+			{ "RSET\r\n", "250 ok\r\n" }, BYE } },
+	{ "relay test under TLS by XCLIENT: EHLO, STARTTLS, EHLO, XCLIENT, EHLO", XC, .tls = MUST, .relaytest = true,
+		.ok = true, .health = BACKEND_UP, .ext = EXT_DSN | EXT_XCLIENT,
+		.turns = { { "", HI }, { EHLO, STLS }, GO, TLS, { EHLO, XOFFER },
+			{ "XCLIENT NAME=[UNAVAILABLE] REVERSE_NAME=[UNAVAILABLE] ADDR=192.0.2.1 PORT=32810 PROTO=ESMTP "
+			  "HELO=" OUR_NAME "\r\n",
+				HI },
+			{ EHLO, "250 mta\r\n" }, { "MAIL FROM:<>\r\n", "250 ok\r\n" }, { RCPT, "554 no\r\n" },
+			{ "RSET\r\n", "250 ok\r\n" }, BYE } },
+	{ "XCLIENT offered before TLS alone is none", XC, .tls = MUST, .words = "smtpd_authorized_xclient_hosts",
+		.turns = { { "", HI }, { EHLO, "250-mta\r\n250-STARTTLS\r\n250 XCLIENT ADDR\r\n" }, GO, TLS, { EHLO, EXTS },
+			BYE } },
+
 	{ "our own name in the banner is a loop", NONE, .health = BACKEND_LOOP, .words = "our own name",
 		.turns = { { "", "220 GW.example.org ESMTP\r\n" }, BYE } },
 	{ "our own name alone", NONE, .health = BACKEND_LOOP, .words = "our own name",
@@ -153,12 +225,16 @@ setup(struct backend_probe *p, const struct row *row, uint64_t now_us)
 		.addr = ip_addr_v4(0xc6120103),
 		.port = row->port != 0 ? row->port : 25,
 		.client_address = (uint8_t)row->how,
-		.is_submission = row->submission };
+		.is_submission = row->submission,
+		.tls = row->tls,
+		.n_fingerprints = row->by_fingerprint };
 	const struct ip_addr local = ip_addr_v4(0xc6120102);
 	const struct backend_state before = { .health = row->before };
 
 	memset(p, 0xa5, sizeof(*p));
 	backend_probe_start(p, 3, &conf, OUR_NAME, &local, row->relaytest, 42, &before, now_us);
+	p->tls_possible = !row->tls_impossible;
+	p->way = row->plain_way ? BACKEND_PROBE_PLAIN : BACKEND_PROBE_AS_CONFIGURED;
 }
 
 static void
@@ -202,7 +278,13 @@ play(const struct row *row, uint32_t cut)
 		output(&p, out, sizeof(out));
 		CHECK_STR(row->label, out, t->want);
 		CHECK_TRUE(row->label, !backend_probe_done(&p, 100, now_us));
-		if (t->say == NULL) {
+		if (t->say == handshake_done || t->say == handshake_fails) {
+			CHECK_TRUE(row->label, backend_probe_wants_tls(&p));
+			if (t->say == handshake_done)
+				backend_probe_tls_started(&p, now_us);
+			else
+				backend_probe_tls_failed(&p, "TLS with it fails: tls-unverified");
+		} else if (t->say == NULL) {
 			backend_probe_disconnected(&p, now_us);
 		} else if (t->say[0] == '\0') {
 			CHECK_TRUE(row->label,
@@ -221,6 +303,7 @@ play(const struct row *row, uint32_t cut)
 	output(&p, out, sizeof(out));
 	CHECK_STR("nothing is sent after the end", out, "");
 	CHECK_EQ(row->label, p.ok, row->ok);
+	CHECK_EQ(row->label, backend_probe_may_go_plain(&p), row->may_go_plain);
 	CHECK_EQ(row->label, p.backend, 3);
 	CHECK_EQ(row->label, p.found.id, 77);
 	CHECK_EQ(row->label, p.found.health, row->health);
