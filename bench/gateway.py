@@ -27,6 +27,7 @@ reverse_dns = { missing = "%(missing)s"; unconfirmed = "nothing"; generic = "not
 dnsbl = { reject_threshold = 5; zones = ( %(zones)s ); };
 dns = { resolvers = [ %(resolvers)s ]; deadline_ms = 2000; };
 clients = { allow = [ %(allow)s ]; deny = [ %(deny)s ]; };
+tls = { certificates = "%(tls)s"; };
 smtp = { command_timeout = "1h"; };
 limits = { client_sessions = 0; network_sessions = 0; };
 log = { file = "%(dir)s/log"; format = "kv"; grey_per_s = 1000; };
@@ -106,7 +107,7 @@ class Gateway(Processes):
         self.cpu_main, self.cpu_worker = common.cpus()
         self.conf = dict(dir=self.dir, memory_mb=512, sessions=16384, block="4m", resolvers="", deny="", allow="", zones="", entries=16777216,
                          idle="nap", reject_at="rcpt", missing="nothing", workers=1, address="198.18.0.2", ports=MEMIF_PORT % {"dir": self.dir},
-                         backend='{ name = "mta"; address = "198.18.0.3"; port = 25; client_address = "proxy_v1"; }',
+                         tls="", backend='{ name = "mta"; address = "198.18.0.3"; port = 25; client_address = "proxy_v1"; }',
                          eal=", ".join('"%s"' % word for word in EAL))
         unknown = set(changes) - set(self.conf)
         if unknown:
@@ -120,6 +121,18 @@ class Gateway(Processes):
         """Everything on one CPU, and words before each command (a control group)."""
         self.cpu_main = self.cpu_worker = cpu
         self.before = list(before)
+
+    def certificate(self, key):
+        """One for the gateway's name, by words of openssl, where the data plane reads it."""
+        folder = os.path.join(self.dir, "tls", "gw")
+        os.makedirs(folder)
+        made = subprocess.run(["openssl", "req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=gw.bench", "-addext", "subjectAltName=DNS:gw.bench",
+                               "-newkey"] + key.split() + ["-keyout", os.path.join(folder, "privkey.pem"), "-out", os.path.join(folder, "fullchain.pem")],
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        if made.returncode != 0:
+            raise common.BenchError("openssl: %s" % made.stderr[-500:])
+        os.chmod(os.path.join(folder, "privkey.pem"), 0o400)
+        return os.path.join(self.dir, "tls")
 
     def configure(self):
         spare = [c for c in sorted(os.sched_getaffinity(0)) if c != self.cpu_main] or [self.cpu_main]

@@ -37,6 +37,7 @@ struct mta {
 	char name[CONF_NAME_OCTETS];
 	bool spliced; /* known clients are handed to it and meet its certificate */
 	bool over;    /* nothing more is asked */
+	bool unasked; /* nobody could ask it */
 	uint32_t next;
 	uint64_t question; /* under way; 0: none */
 	uint32_t result;   /* of the first question that was no success and ended it; LINK_KEYS_SHOWN: none */
@@ -50,7 +51,8 @@ struct cert_check {
 	struct event *timer;
 	uint64_t until_us;
 	char name[CHECK_NAMES_MAX][CONF_HOST_OCTETS];
-	uint32_t n_names, n_names_left; /* asked about; not, for there are more than that */
+	uint32_t n_names;
+	bool more_names; /* than are asked about */
 	struct mta *mta;
 	uint32_t n_mtas;
 };
@@ -160,7 +162,6 @@ is_spliced_to(const struct control *c, uint32_t backend)
 	return false;
 }
 
-
 /* ---- questions ---- */
 
 /* Whether it stands behind an mx listener at all. */
@@ -196,7 +197,7 @@ add_name(struct cert_check *k, const char *name)
 	if (strlen(name) >= sizeof(k->name[0]) || name[0] == '*')
 		return;
 	if (k->n_names == CHECK_NAMES_MAX) {
-		k->n_names_left++;
+		k->more_names = true;
 		return;
 	}
 	snprintf(k->name[k->n_names++], sizeof(k->name[0]), "%s", name);
@@ -281,7 +282,8 @@ cert_check_event(struct control *c, const struct link_event_keys *e)
 		*row = e->shown;
 		certs_tame(row);
 		m->shown[m->next / CHECK_KINDS][kind] = row;
-	} else if (e->result != LINK_KEYS_SHOWN && (m->result == LINK_KEYS_SHOWN || e->result != LINK_KEYS_TLS_FAILED)) {
+	} else if (e->result != LINK_KEYS_SHOWN &&
+		   (m->result == LINK_KEYS_SHOWN || e->result != LINK_KEYS_TLS_FAILED)) {
 		struct cert_status tamed = e->shown;
 
 		certs_tame(&tamed);
@@ -378,8 +380,8 @@ check_shown(const struct control *c, const struct cert_check *k, const struct mt
 	bool said = false;
 
 	for (uint32_t n = 0; n < name; n++)
-		said = said || (m->shown[n][kind] != NULL &&
-				       memcmp(m->shown[n][kind]->cert_sha256, its->cert_sha256, 32) == 0);
+		said = said ||
+		       (m->shown[n][kind] != NULL && memcmp(m->shown[n][kind]->cert_sha256, its->cert_sha256, 32) == 0);
 	if (!row_holds(its, k->name[name]))
 		find(findings, "warning", m->name,
 			"known clients are spliced to it, and its %s certificate is not for %s, but for %.200s: "
@@ -425,7 +427,7 @@ backend_of(const struct control *c, const struct mta *m)
 static void
 check_silent(const struct mta *m, json_t *findings)
 {
-	const char *severity = m->spliced ? "error" : "note";
+	const char *severity = !m->spliced ? "note" : m->unasked ? "warning" : "error";
 
 	switch ((enum link_keys_result)m->result) {
 	case LINK_KEYS_NO_STARTTLS:
@@ -436,8 +438,8 @@ check_silent(const struct mta *m, json_t *findings)
 				m->words);
 		return;
 	case LINK_KEYS_TLS_FAILED:
-		find(findings, severity, m->name, "%sTLS with it fails: %s",
-			m->spliced ? "known clients are spliced to it, and " : "", m->words);
+		find(findings, severity, m->name, "%s%s", m->spliced ? "known clients are spliced to it; " : "",
+			m->words);
 		return;
 	case LINK_KEYS_UNREACHABLE:
 		find(findings, severity, m->name, "it could not be asked for its certificate: %s", m->words);
@@ -531,9 +533,9 @@ result_json(struct control *c, const struct cert_area *a, const struct cert_chec
 		judge_mta(c, a, k, &k->mta[i], findings);
 		mta_json(a, k, &k->mta[i], mtas);
 	}
-	if (k->n_names_left > 0)
-		find(findings, "note", default_name(c), "MTAs were asked about %u names, and not about %u more",
-			k->n_names, k->n_names_left);
+	if (k->more_names)
+		find(findings, "note", default_name(c), "MTAs were asked about %u names, and not about the others",
+			k->n_names);
 	for (size_t i = 0; i < json_array_size(findings); i++)
 		well = well &&
 		       strcmp(json_string_value(json_object_get(json_array_get(findings, i), "severity")), "note") == 0;
@@ -607,7 +609,7 @@ collect_mtas(struct control *c, struct cert_check *k)
 		m->spliced = is_spliced_to(c, i);
 		snprintf(m->name, sizeof(m->name), "%s", c->config->backend[i].name);
 		if (!serves) {
-			m->over = true;
+			m->over = m->unasked = true;
 			m->result = LINK_KEYS_UNREACHABLE;
 			snprintf(m->words, sizeof(m->words), "the data plane does not serve, and only it can reach it");
 		}

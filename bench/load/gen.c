@@ -123,7 +123,7 @@ gen_create(const struct gen_conf *conf, const struct gen_ops *ops, void *arg)
 	g->free = calloc(conf->slots, sizeof(*g->free));
 	g->served = conf->beside ? NULL : calloc(SERVED_MAX, sizeof(*g->served));
 	if (g->session == NULL || g->free == NULL || (!conf->beside && g->served == NULL) ||
-		1u << g->slot_bits > conf->clients) {
+		1u << g->slot_bits > conf->clients || !gen_tls_create(g)) {
 		gen_destroy(g);
 		return NULL;
 	}
@@ -137,6 +137,7 @@ gen_destroy(struct gen *g)
 {
 	if (g == NULL)
 		return;
+	gen_tls_destroy(g);
 	free(g->session);
 	free(g->free);
 	free(g->served);

@@ -6,6 +6,7 @@
  * Keeps:  nothing of the gateway's own TCP, IP or SMTP code is used here (only its little helpers for bits): a fault of the one cannot
  *         hide behind the same fault in the other. Every reply is compared with what the template says; a segment that is not the next
  *         one is counted. A session costs 56 octets; sessions are found by port and address, without a table.
+ *         Of TLS it has OpenSSL (gen_tls.c), which the gateway has, too: what is the gateway's own, its stream and its TCP, is not here.
  * Source: RFC 9293, RFC 7323 (timestamps, as a Linux client sends them), RFC 5321.
  *
  * The generator is the whole far side of one port: the router that answers ARP, up to 65,536 client addresses in as many /24, and, where
@@ -30,6 +31,8 @@ enum gen_template {
 	X(data, "EHLO, MAIL, RCPT, DATA, a message, QUIT for triplets that passed")                                    \
 	X(pipelined, "EHLO, then MAIL, RCPT -> 451 and QUIT in one segment; every triplet new")                        \
 	X(slow, "as greylist, each line in pieces of a few octets with a pause between")                               \
+	X(tls, "EHLO, STARTTLS, a full handshake, then as greylist under TLS")                                         \
+	X(tls_resumed, "the same with the ticket of an earlier session")                                               \
 	X(idle, "EHLO, then silence: sessions that stay open")                                                         \
 	X(none, "no sessions: spoofed SYNs alone")
 #define X(name, help) GEN_##name,
@@ -67,6 +70,7 @@ struct gen_stats {
 	uint64_t wrong_reply, wrong_segment, bad_checksum, reset, resent;
 	uint64_t segments_in, segments_out; /* of sessions alone */
 	uint64_t arp, stray, flood_sent, flood_answered;
+	uint64_t tls_handshakes, tls_resumed;
 	uint64_t backend_sessions, backend_messages, backend_octets;
 };
 

@@ -34,6 +34,8 @@ enum step {
 	STEP_SYN,
 	STEP_BANNER,
 	STEP_EHLO,
+	STEP_STARTTLS,
+	STEP_HANDSHAKE,
 	STEP_MAIL,
 	STEP_RCPT,
 	STEP_DATA,
@@ -89,6 +91,9 @@ struct gen {
 	struct gen_histogram latency, reply;
 	char complaint[1024];
 	struct served *served;
+	struct gen_tls **tls; /* by slot; NULL: plain */
+	struct ssl_ctx_st *tls_ctx;
+	struct ssl_session_st *tls_ticket;
 };
 
 struct segment {
@@ -198,6 +203,30 @@ bool gen_segment_parse(struct gen *g, const uint8_t *frame, uint32_t octets, str
 /* Which session a segment to this address and port is of; -1: none. */
 int64_t gen_slot_of(const struct gen *g, uint32_t ip, uint32_t port);
 void gen_session_input(struct gen *g, uint32_t slot, const struct segment *in, uint64_t now_ns);
+
+/* --- gen_tls.c */
+
+#define GEN_TLS_FLIGHT_OCTETS 4096
+
+static inline bool
+gen_is_tls(const struct gen *g)
+{
+	return g->conf.template == GEN_tls || g->conf.template == GEN_tls_resumed;
+}
+
+bool gen_tls_create(struct gen *g);
+void gen_tls_destroy(struct gen *g);
+bool gen_tls_begin(struct gen *g, uint32_t slot);
+void gen_tls_end(struct gen *g, uint32_t slot);
+bool gen_tls_active(const struct gen *g, uint32_t slot);
+bool gen_tls_is_open(const struct gen *g, uint32_t slot);
+bool gen_tls_feed(struct gen *g, uint32_t slot, const uint8_t *octets, uint32_t n);
+const uint8_t *gen_tls_plain(const struct gen *g, uint32_t slot, uint32_t *n);
+void gen_tls_consume(struct gen *g, uint32_t slot, uint32_t n);
+void gen_tls_say(struct gen *g, uint32_t slot, const char *line, uint32_t n);
+void gen_tls_close(struct gen *g, uint32_t slot);
+uint32_t gen_tls_new_flight(struct gen *g, uint32_t slot);
+const uint8_t *gen_tls_flight(const struct gen *g, uint32_t slot, uint32_t *n);
 
 /* --- gen_backend.c */
 

@@ -81,6 +81,9 @@ line_of(const struct gen *g, const struct session *s, char *out)
 	case STEP_EHLO:
 		memcpy(out, "EHLO client.example\r\n", 21);
 		return 21;
+	case STEP_STARTTLS:
+		memcpy(out, "STARTTLS\r\n", 10);
+		return 10;
 	case STEP_MAIL:
 		memcpy(out, mail, sizeof(mail) - 1);
 		n = sizeof(mail) - 1;
@@ -106,6 +109,7 @@ line_of(const struct gen *g, const struct session *s, char *out)
 	case STEP_FREE:
 	case STEP_SYN:
 	case STEP_BANNER:
+	case STEP_HANDSHAKE:
 	case STEP_BODY:
 	case STEP_FIN:
 	case STEP_IDLE:
@@ -174,6 +178,50 @@ send_slowly(struct gen *g, uint32_t slot, const char *line, uint32_t n, uint64_t
 	s->sent_ns = now_ns;
 }
 
+/* The flight of TLS, new or once more: it ends at snd_nxt, but for a FIN behind it. */
+static void
+send_flight(struct gen *g, uint32_t slot, bool again, uint64_t now_ns)
+{
+	struct session *s = &g->session[slot];
+	const uint32_t new_octets = again ? 0 : gen_tls_new_flight(g, slot), fin = again && s->step == STEP_FIN ? 1 : 0;
+	const uint8_t *flight;
+	uint32_t n;
+
+	if (!again && new_octets == 0)
+		return;
+	flight = gen_tls_flight(g, slot, &n);
+	s->snd_nxt += new_octets;
+	for (uint32_t at = 0; at < n; at += MESSAGE_PIECE)
+		send_segment(g, slot, FLAG_ACK | FLAG_PSH, s->snd_nxt - fin - n + at, (const char *)flight + at,
+			n - at < MESSAGE_PIECE ? n - at : MESSAGE_PIECE, now_ns);
+}
+
+/* A step under TLS; false: this one is none. */
+static bool
+send_step_by_tls(struct gen *g, uint32_t slot, bool again, uint64_t now_ns)
+{
+	const struct session *s = &g->session[slot];
+	char line[256];
+
+	if (!gen_tls_active(g, slot) || s->step == STEP_FREE)
+		return false;
+	if (!again && s->step == STEP_FIN)
+		gen_tls_close(g, slot);
+	else if (!again && s->step != STEP_HANDSHAKE)
+		gen_tls_say(g, slot, line, line_of(g, s, line));
+	/* the first flight was taken at the beginning and is sent as if again */
+	if (!again && s->step == STEP_HANDSHAKE) {
+		uint32_t n;
+
+		gen_tls_flight(g, slot, &n);
+		g->session[slot].snd_nxt += n;
+		send_flight(g, slot, true, now_ns);
+		return true;
+	}
+	send_flight(g, slot, again, now_ns);
+	return s->step != STEP_FIN; /* whose FIN follows */
+}
+
 static void
 send_step(struct gen *g, uint32_t slot, bool again, uint64_t now_ns)
 {
@@ -182,6 +230,8 @@ send_step(struct gen *g, uint32_t slot, bool again, uint64_t now_ns)
 	uint32_t n;
 
 	s->sent_ns = now_ns;
+	if (send_step_by_tls(g, slot, again, now_ns))
+		return;
 	switch ((enum step)s->step) {
 	case STEP_SYN:
 		send_segment(g, slot, FLAG_SYN, s->snd_nxt - 1, NULL, 0, now_ns);
@@ -211,6 +261,7 @@ send_step(struct gen *g, uint32_t slot, bool again, uint64_t now_ns)
 		}
 		/* fallthrough */
 	case STEP_EHLO:
+	case STEP_STARTTLS:
 	case STEP_MAIL:
 	case STEP_DATA:
 		n = line_of(g, s, line);
@@ -227,6 +278,7 @@ send_step(struct gen *g, uint32_t slot, bool again, uint64_t now_ns)
 			s->snd_nxt += n;
 		send_segment(g, slot, FLAG_ACK | FLAG_PSH, s->snd_nxt - n, line, n, now_ns);
 		return;
+	case STEP_HANDSHAKE:
 	case STEP_FREE:
 		return;
 	}
@@ -236,6 +288,7 @@ static void
 session_free(struct gen *g, uint32_t slot)
 {
 	g->n_idle -= g->session[slot].step == STEP_IDLE;
+	gen_tls_end(g, slot);
 	g->session[slot].step = STEP_FREE;
 	g->free[g->n_free++] = slot;
 }
@@ -320,6 +373,7 @@ reply_is_right(const struct gen *g, const struct session *s, const uint8_t *p, u
 
 	switch ((enum step)s->step) {
 	case STEP_BANNER:
+	case STEP_STARTTLS:
 		return code == 220;
 	case STEP_EHLO:
 	case STEP_MAIL:
@@ -330,6 +384,8 @@ reply_is_right(const struct gen *g, const struct session *s, const uint8_t *p, u
 		case GEN_greylist:
 		case GEN_pipelined:
 		case GEN_slow:
+		case GEN_tls:
+		case GEN_tls_resumed:
 			return is_grey_reply(p, n);
 		case GEN_listed:
 		case GEN_denied:
@@ -349,6 +405,7 @@ reply_is_right(const struct gen *g, const struct session *s, const uint8_t *p, u
 		return code == 221;
 	case STEP_FREE:
 	case STEP_SYN:
+	case STEP_HANDSHAKE:
 	case STEP_FIN:
 	case STEP_IDLE:
 		break;
@@ -373,8 +430,17 @@ reply_arrived(struct gen *g, uint32_t slot, const uint8_t *p, uint32_t n, uint64
 		s->step = STEP_EHLO;
 		break;
 	case STEP_EHLO:
-		s->step = g->conf.template == GEN_idle ? STEP_IDLE : STEP_MAIL;
+		s->step = g->conf.template == GEN_idle                ? STEP_IDLE
+		          : gen_is_tls(g) && !gen_tls_active(g, slot) ? STEP_STARTTLS
+		                                                      : STEP_MAIL;
 		g->n_idle += g->conf.template == GEN_idle;
+		break;
+	case STEP_STARTTLS:
+		if (!gen_tls_begin(g, slot)) {
+			session_fail(g, slot);
+			return;
+		}
+		s->step = STEP_HANDSHAKE;
 		break;
 	case STEP_MAIL:
 		s->step = STEP_RCPT;
@@ -395,12 +461,53 @@ reply_arrived(struct gen *g, uint32_t slot, const uint8_t *p, uint32_t n, uint64
 		break;
 	case STEP_FREE:
 	case STEP_SYN:
+	case STEP_HANDSHAKE:
 	case STEP_FIN:
 	case STEP_IDLE:
 		return;
 	}
 	s->resends = 0;
 	send_step(g, slot, false, now_ns);
+}
+
+/* Octets that came under TLS: handshake, replies, close_notify. False: the session is over. */
+static bool
+input_by_tls(struct gen *g, uint32_t slot, const struct segment *in, uint64_t now_ns)
+{
+	struct session *s = &g->session[slot];
+	const uint32_t before = s->snd_nxt;
+	const uint8_t *plain;
+	uint32_t n, have;
+
+	s->rcv_nxt += in->octets;
+	if (!gen_tls_feed(g, slot, in->payload, in->octets)) {
+		complain(g, s, (const uint8_t *)"(TLS)", 5);
+		send_segment(g, slot, FLAG_RST | FLAG_ACK, s->snd_nxt, NULL, 0, now_ns);
+		session_fail(g, slot);
+		return false;
+	}
+	s->sent_ns = now_ns; /* something came: what was said last has arrived */
+	s->resends = 0;
+	if (s->step == STEP_HANDSHAKE && gen_tls_is_open(g, slot)) {
+		s->step = STEP_EHLO; /* goes out with the last words of the handshake */
+		send_step(g, slot, false, now_ns);
+	}
+	plain = gen_tls_plain(g, slot, &have);
+	while (s->step != STEP_FREE && (n = reply_octets(plain, have)) > 0) {
+		uint8_t reply[REPLY_OCTETS];
+
+		n = n < sizeof(reply) ? n : (uint32_t)sizeof(reply);
+		memcpy(reply, plain, n);
+		gen_tls_consume(g, slot, n);
+		reply_arrived(g, slot, reply, n, now_ns);
+		if (s->step == STEP_FREE)
+			return false;
+		plain = gen_tls_plain(g, slot, &have);
+	}
+	send_flight(g, slot, false, now_ns);
+	if (s->snd_nxt == before) /* nothing to say: that it came */
+		send_segment(g, slot, FLAG_ACK, s->snd_nxt, NULL, 0, now_ns);
+	return true;
 }
 
 void
@@ -452,7 +559,10 @@ gen_session_input(struct gen *g, uint32_t slot, const struct segment *in, uint64
 			}
 		}
 	}
-	if (in->octets > 0) {
+	if (in->octets > 0 && gen_tls_active(g, slot)) {
+		if (!input_by_tls(g, slot, in, now_ns) || !(in->flags & FLAG_FIN))
+			return;
+	} else if (in->octets > 0) {
 		const bool several = g->conf.template == GEN_pipelined && s->step >= STEP_MAIL;
 
 		for (uint32_t at = 0; at < in->octets && s->step != STEP_FREE;) {

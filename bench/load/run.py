@@ -13,6 +13,7 @@ from bench import common
 from bench.gateway import DNS_PORT, EAL, Gateway
 
 GREYLIST = ["--template", "greylist", "--slots", "256"]
+ECDSA = "ec -pkeyopt ec_paramgen_curve:prime256v1"
 WARM_ROUNDS, GEN_CLIENTS = 8, 65536
 LEVELS = "0,1024,16384,131072,1000000"
 
@@ -44,6 +45,9 @@ RUNS = {
              ["--template", "data", "--slots", "64", "--message", "10240"], {"allow": '"10.0.0.0/8"'}, "off"),
     "data-large": ("allowed clients, messages of 4 MB, next to a plain forward of the same frames",
                    ["--template", "data", "--slots", "8", "--message", "4194304"], {"allow": '"10.0.0.0/8"'}, "off"),
+    "tls": ("closed loop, every triplet new, STARTTLS with a full handshake, ECDSA P-256", ["--template", "tls", "--slots", "64"], {"key": ECDSA}, "off"),
+    "tls-rsa": ("the same with RSA 2048", ["--template", "tls", "--slots", "64"], {"key": "rsa:2048"}, "off"),
+    "tls-resumed": ("the same with ECDSA and a ticket of an earlier session", ["--template", "tls_resumed", "--slots", "64"], {"key": ECDSA}, "off"),
     "million": ("closed loop while 0 to 1,000,000 other sessions are open and silent", GREYLIST + ["--levels", LEVELS],
                 {"sessions": 1100000, "memory_mb": 1024}, "off"),
     "levels": ("the same up to 131,072 open sessions", GREYLIST + ["--levels", LEVELS.rsplit(",", 1)[0]], {"sessions": 150000, "memory_mb": 1024}, "off"),
@@ -58,7 +62,11 @@ class Load(Gateway):
     """The gateway, the echo and, where it is asked, a resolver."""
 
     def __init__(self, build, changes, dns, listed=False):
+        changes = dict(changes)
+        key = changes.pop("key", None)      # of the gateway's certificate
         super().__init__(build, **dict(DNS if dns != "off" else {}, **changes))
+        if key:
+            self.conf["tls"] = self.certificate(key)
         self.dns, self.listed = dns, listed
         self.silent = None
 

@@ -376,8 +376,9 @@ print_sums(const struct load *l, const struct sums *sum)
 		sum->sessions ? (double)sum->segments_out / (double)sum->sessions : 0,
 		sum->sessions ? (double)sum->segments_in / (double)sum->sessions : 0, sum->flood, sum->flood_answered);
 	printf("\"passed\": %" PRIu64 ", \"backend_sessions\": %" PRIu64 ", \"backend_messages\": %" PRIu64
-	       ", \"backend_octets\": %" PRIu64 ",\n",
-		sum->passed, s->backend_sessions, s->backend_messages, s->backend_octets);
+	       ", \"backend_octets\": %" PRIu64 ", \"tls_handshakes\": %" PRIu64 ", \"tls_resumed\": %" PRIu64 ",\n",
+		sum->passed, s->backend_sessions, s->backend_messages, s->backend_octets, s->tls_handshakes,
+		s->tls_resumed);
 	printf("\"beside\": [");
 	for (uint32_t i = 1; i < l->n_parts; i++)
 		printf("%s{\"template\": \"%s\", \"rate\": %" PRIu64 ", \"done\": %" PRIu64 ", \"failed\": %" PRIu64

@@ -41,14 +41,35 @@ cmd_cert_list(struct cli *cli, int argc, char **argv)
 	return exit_code;
 }
 
-int
-cmd_cert_check(struct cli *cli, int argc, char **argv)
+static void
+print_check(const json_t *result)
 {
 	static const struct cli_field columns[] = {
 		{ "severity", "SEVERITY", CLI_TEXT },
 		{ "about", "ABOUT", CLI_TEXT },
 		{ "text", "FINDING", CLI_TEXT },
 	};
+	static const struct cli_field mtas[] = {
+		{ "backend", "MTA", CLI_TEXT },
+		{ "spliced", "SPLICED", CLI_YES },
+		{ "result", "RESULT", CLI_TEXT },
+		{ "name", "NAME", CLI_TEXT },
+		{ "key", "KEY", CLI_TEXT },
+		{ "same", "OURS", CLI_YES },
+		{ "spki_sha256", "TLSA 3 1 1", CLI_TEXT },
+		{ "words", "SAID", CLI_TEXT },
+	};
+
+	cli_print_table(cli_get(result, "findings"), columns, ARRAY_LEN(columns), "all is well");
+	if (json_array_size(cli_get(result, "mtas")) == 0)
+		return;
+	putchar('\n');
+	cli_print_table(cli_get(result, "mtas"), mtas, ARRAY_LEN(mtas), "");
+}
+
+int
+cmd_cert_check(struct cli *cli, int argc, char **argv)
+{
 	const char *pos[CLI_ARGS_MAX];
 	json_t *result;
 	bool well;
@@ -63,7 +84,7 @@ cmd_cert_check(struct cli *cli, int argc, char **argv)
 	if (cli->json)
 		cli_print_json(result);
 	else
-		cli_print_table(cli_get(result, "findings"), columns, ARRAY_LEN(columns), "all is well");
+		print_check(result);
 	json_decref(result);
 	return well ? CLI_OK : CLI_NOT_FOUND;
 }

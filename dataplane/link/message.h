@@ -160,7 +160,7 @@ enum link_keys_result {
 struct link_event_keys {
 	struct link_head head;
 	uint64_t question;
-	uint32_t result;          /* enum link_keys_result */
+	uint32_t result; /* enum link_keys_result */
 	uint32_t reserved;
 	struct cert_status shown; /* label: the backend's name; why: words, where nothing was shown */
 };

@@ -221,7 +221,8 @@ wants_starttls(const struct backend_probe *p)
 static bool
 is_tls_strict(const struct backend_probe *p)
 {
-	return p->way == BACKEND_PROBE_KEYS || p->conf.tls == BACKEND_TLS_REQUIRE || p->conf.ca_octets > 0 || p->conf.n_fingerprints > 0;
+	return p->way == BACKEND_PROBE_KEYS || p->conf.tls == BACKEND_TLS_REQUIRE || p->conf.ca_octets > 0 ||
+	       p->conf.n_fingerprints > 0;
 }
 
 static void

@@ -27,7 +27,7 @@
 enum backend_probe_way {
 	BACKEND_PROBE_AS_CONFIGURED,
 	BACKEND_PROBE_PLAIN, /* TLS with it failed, and its configuration takes plain text for better than nothing */
-	BACKEND_PROBE_KEYS,  /* by TLS whatever its configuration says, and nothing behind it: for the certificate it shows */
+	BACKEND_PROBE_KEYS, /* by TLS whatever its configuration says, and nothing behind it: for the certificate it shows */
 };
 
 /*
@@ -53,12 +53,12 @@ struct backend_probe {
 	bool helo;         /* it does not know EHLO */
 	uint16_t src_port; /* of the client told to it */
 	struct ehlo ehlo;
-	uint64_t end_us;           /* of the whole probe */
-	bool client_refused;       /* the relay test's client was turned away before RCPT: no news of extensions */
-	uint8_t way;               /* enum backend_probe_way */
-	bool tls_possible;         /* set by the caller likewise: its TLS options can be used, there is memory */
+	uint64_t end_us;     /* of the whole probe */
+	bool client_refused; /* the relay test's client was turned away before RCPT: no news of extensions */
+	uint8_t way;         /* enum backend_probe_way */
+	bool tls_possible;   /* set by the caller likewise: its TLS options can be used, there is memory */
 	bool under_tls, tls_failed;
-	bool no_starttls; /* not offered, or refused */
+	bool no_starttls;          /* not offered, or refused */
 	struct counters *counters; /* set by the caller after backend_probe_start(); NULL: not counted */
 };
 

@@ -124,8 +124,8 @@ list_name(void *arg, const char *name, size_t octets)
 	struct cert_status *row = l->row;
 
 	if (l->at + octets + 2 < sizeof(row->names))
-		l->at += (size_t)snprintf(row->names + l->at, sizeof(row->names) - l->at, "%s%s",
-			row->n_names > 0 ? " " : "", name);
+		l->at += (size_t)snprintf(
+			row->names + l->at, sizeof(row->names) - l->at, "%s%s", row->n_names > 0 ? " " : "", name);
 	row->n_names++;
 	return true;
 }

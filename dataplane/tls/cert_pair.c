@@ -33,8 +33,8 @@
 #include "dataplane/base/bug.h"
 #include "dataplane/tls/cert_facts.h"
 
-#define RSA_MIN_BITS    2048 /* below it OpenSSL's own default level refuses the key, and so do senders */
-#define RSA_MAX_BITS    8192 /* a signature of more takes tens of milliseconds: every handshake would stop a worker */
+#define RSA_MIN_BITS 2048 /* below it OpenSSL's own default level refuses the key, and so do senders */
+#define RSA_MAX_BITS 8192 /* a signature of more takes tens of milliseconds: every handshake would stop a worker */
 
 static const char no_memory[] = "no memory for it";
 

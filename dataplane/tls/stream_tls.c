@@ -461,7 +461,8 @@ stream_tls_client(struct tls_context *c, struct buf_pool *pool, uint32_t backend
 		return NULL;
 	before = tls_memory_enter(c->memory);
 	s = create(c, pool, k->ctx, &c->clients->item, true);
-	if (s != NULL && k->name[0] != '\0' && SSL_set_tlsext_host_name(tls_of(s)->ssl, (char *)(uintptr_t)k->name) != 1) {
+	if (s != NULL && k->name[0] != '\0' &&
+		SSL_set_tlsext_host_name(tls_of(s)->ssl, (char *)(uintptr_t)k->name) != 1) {
 		tls_destroy(s);
 		s = NULL;
 	}
@@ -480,7 +481,8 @@ ask_for_kind(SSL *ssl, uint8_t key_type)
 		const char *signatures, *ciphers;
 	} of[CERT_KEY_TYPE_N] = {
 		[CERT_KEY_ECDSA] = { "ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA512:ECDSA+SHA1", "aECDSA:!aNULL:!eNULL" },
-		[CERT_KEY_RSA] = { "RSA-PSS+SHA256:RSA-PSS+SHA384:RSA-PSS+SHA512:RSA+SHA256:RSA+SHA384:RSA+SHA512:RSA+SHA1",
+		[CERT_KEY_RSA] = { "RSA-PSS+SHA256:RSA-PSS+SHA384:RSA-PSS+SHA512:RSA+SHA256:RSA+SHA384:RSA+SHA512:RSA+"
+		                   "SHA1",
 			"aRSA:!aNULL:!eNULL" },
 		[CERT_KEY_ED25519] = { "ed25519", "aECDSA:!aNULL:!eNULL" },
 	};
@@ -501,8 +503,7 @@ stream_tls_asker(struct tls_context *c, struct buf_pool *pool, const char *name,
 	s = create(c, pool, c->clients->asker, &c->clients->item, true);
 	if (s != NULL &&
 		(!ask_for_kind(tls_of(s)->ssl, key_type) ||
-			(name[0] != '\0' &&
-				SSL_set_tlsext_host_name(tls_of(s)->ssl, (char *)(uintptr_t)name) != 1))) {
+			(name[0] != '\0' && SSL_set_tlsext_host_name(tls_of(s)->ssl, (char *)(uintptr_t)name) != 1))) {
 		tls_destroy(s);
 		s = NULL;
 	}

@@ -148,8 +148,8 @@ begin(struct worker *w, struct probe *p, uint32_t index, bool relaytest, enum ba
 		(uint32_t)worker_random(w), &before, w->now_us);
 	p->probe.counters = w->counters;
 	p->probe.way = (uint8_t)way;
-	p->probe.tls_possible = way == BACKEND_PROBE_KEYS ? w->conf.tls != NULL && tls_context_has_memory(w->conf.tls)
-							  : can_tls(w, b);
+	p->probe.tls_possible =
+		way == BACKEND_PROBE_KEYS ? w->conf.tls != NULL && tls_context_has_memory(w->conf.tls) : can_tls(w, b);
 	return true;
 }
 
@@ -200,8 +200,8 @@ keys_found(struct worker *w, struct probe *p)
 {
 	if (p->found.result != LINK_KEYS_SHOWN)
 		p->found.result = p->probe.tls_failed    ? LINK_KEYS_TLS_FAILED
-				  : p->probe.no_starttls ? LINK_KEYS_NO_STARTTLS
-							 : LINK_KEYS_UNREACHABLE;
+		                  : p->probe.no_starttls ? LINK_KEYS_NO_STARTTLS
+		                                         : LINK_KEYS_UNREACHABLE;
 	keys_tell(w, &p->found, p->probe.found.words);
 }
 
@@ -291,9 +291,8 @@ flush(struct worker *w, struct probe *p)
 			return;
 		v.ptr = piece;
 		v.len_octets = backend_probe_output(&p->probe, piece, sizeof(piece));
-		if (v.len_octets == 0 ||
-			(p->stream != NULL ? conn_stream_send(p->end.conn, p->stream, v, w->now_us)
-					   : tcp_send(p->end.conn, &v)) != v.len_octets)
+		if (v.len_octets == 0 || (p->stream != NULL ? conn_stream_send(p->end.conn, p->stream, v, w->now_us)
+							    : tcp_send(p->end.conn, &v)) != v.len_octets)
 			return;
 	}
 }

@@ -11,7 +11,7 @@
 
 #include "dataplane/base/bug.h"
 
-#define CMD_PIECE_OCTETS        2048
+#define CMD_PIECE_OCTETS 2048
 
 void
 session_relay_put(struct worker *w, struct session *s)
@@ -95,7 +95,8 @@ session_relay_room(const struct session *s)
 uint32_t
 session_relay_send(struct worker *w, struct session *s, const struct buf_view *v)
 {
-	return s->backend_stream == NULL ? tcp_send(s->backend.conn, v) : conn_stream_send(s->backend.conn, s->backend_stream, *v, w->now_us);
+	return s->backend_stream == NULL ? tcp_send(s->backend.conn, v)
+	                                 : conn_stream_send(s->backend.conn, s->backend_stream, *v, w->now_us);
 }
 
 void

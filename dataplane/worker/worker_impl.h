@@ -33,9 +33,9 @@
 #define KEPT_RCPTS_MAX          100     /* accepted recipients remembered; the null sender's beyond: 452 */
 #define PROXY_HEADER_WAIT_US    5000000 /* as long as Postfix waits for one */
 #define PROBES_AT_ONCE          8
-#define KEYS_WAITING_MAX        8 /* questions for certificates that wait for a free probe */
+#define KEYS_WAITING_MAX        8     /* questions for certificates that wait for a free probe */
 #define CONN_STREAM_ROOM_OCTETS 20480 /* a record of the largest size with its framing, and what TLS says by itself */
-#define RELAY_DENIED_LINES_MAX  10 /* of one session; a spammer's list of foreign recipients is not the log's */
+#define RELAY_DENIED_LINES_MAX  10    /* of one session; a spammer's list of foreign recipients is not the log's */
 #define LISTENER_NONE           0xffffffffu
 
 enum end_kind { END_CLIENT, END_BACKEND, END_PROBE };

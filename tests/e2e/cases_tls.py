@@ -341,3 +341,62 @@ def probes_inside_tls(t):
         t.check("[%s]" % t.allowed(3) in t.maildir.received(raw[0]), "%s: the client's address: %s" % (domain, t.maildir.received(raw[0])))
     attempt = t.deliver(t.allowed(3), t.sender(), "alice@tlsopen.example", b"x\r\n", port=TLS_BAD_PORT)
     t.check(attempt.last.code == 451, "no session with an open relay: %s" % attempt)
+
+
+@case("cert check asks the MTA itself: its own key, another one, ours, none there", variants=("packet", "sanitized"), families=(None,), limit_s=120)
+def cert_check(t):
+    t.family = 4
+    kept, mta = _keep(t), t.lab.path("mta", "tls.pem")
+    with open(mta) as f:
+        mta_before = f.read()
+
+    def checked():
+        done = t.lab.ctl("--json", "cert", "check", check=False)
+        result = json.loads(done.stdout)
+        return done.returncode, result, [f for f in result["findings"] if f["about"] == "mta1"]
+
+    def mta_shows(text):
+        certs.write(mta, text, 0o600)
+        t.lab.stop("mta")
+        t.lab.start("mta")
+        t.wait("the MTA", lambda: t.lab.banner("mta", a.BACKEND4, a.MTA_PORT_PLAIN))
+
+    try:
+        code, result, about = checked()
+        t.equal("nobody is spliced: notes alone", (code, [f["severity"] for f in about]), (0, ["note"]))
+        row = next(m for m in result["mtas"] if m["backend"] == "mta1" and m["key"] == "ECDSA 256")
+        digest = t.lab.net.exec("client", "sh", "-c", "openssl x509 -in %s -noout -pubkey | openssl pkey -pubin -outform DER | sha256sum" % mta).split()[0]
+        t.equal("its key, as TLSA 3 1 1 has it", row["spki_sha256"], digest)
+        t.check(not row["same"] and not row["spliced"] and row["names"].split()[0] == certs.MTA_NAME, "what it shows: %s" % row)
+        t.lab.ctl("set", "smtp.known_clients", "splice")
+        code, result, about = checked()
+        ours = next(r for r in _ctl_json(t, "cert", "list")["certificates"] if r["certificate"] == "gw-ecdsa")["spki_sha256"]
+        t.equal("spliced: a warning", (code, about[0]["severity"]), (1, "warning"))
+        text = " ".join(f["text"] for f in about)
+        t.check("TLSA must list both" in text and digest in text and ours in text, "both digests: %s" % text)
+        t.check("is not for %s" % certs.GATEWAY_NAME in text, "and the names: %s" % text)
+        out = t.lab.ctl("cert", "check", check=False)
+        t.check(out.returncode == 1 and "TLSA must list both" in out.stdout and digest in out.stdout, "as text: %s" % out.stdout)
+        # both of our keys at the MTA, as one who splices has to have it; the other name's certificate is not there
+        shutil.rmtree(t.lab.path("tls", "mx2"))
+        t.lab.ctl("cert", "reload")
+        text = ""
+        for label in ("gw-ecdsa", "gw-rsa"):
+            for name in ("privkey.pem", "fullchain.pem"):
+                with open(t.lab.path("tls", label, name)) as f:
+                    text += f.read()
+        mta_shows(text)
+        code, result, about = checked()
+        t.equal("our keys: nothing to say of it", (code, about), (0, []))
+        rows = [m for m in result["mtas"] if m["backend"] == "mta1" and m["name"] == certs.GATEWAY_NAME]
+        t.equal("ECDSA and RSA were compared", sorted(m["key"] for m in rows if m["same"] and m["holds_name"]), ["ECDSA 256", "RSA 2048"])
+        t.lab.stop("mta")
+        code, result, about = checked()
+        t.equal("no MTA: an error", (code, [f["severity"] for f in about]), (1, ["error"]))
+        t.check("could not be asked" in about[0]["text"], "why: %s" % about)
+    finally:
+        t.lab.ctl("unset", "smtp.known_clients", check=False)
+        t.lab.start("mta") if not t.lab.banner("mta", a.BACKEND4, a.MTA_PORT_PLAIN) else None
+        mta_shows(mta_before)
+        _restore(t, kept)
+        t.wait("mta1 is up again", lambda: next(b for b in _ctl_json(t, "backend", "list")["backends"] if b["name"] == "mta1")["state"] == "up", 40)

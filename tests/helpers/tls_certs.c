@@ -31,8 +31,7 @@ tls_certs_init(struct tls_certs *c)
 void
 tls_certs_write(struct tls_certs *c, const char *label, bool ecdsa, const char *names)
 {
-	struct test_cert leaf =
-		test_cert_make(ecdsa ? "P-256" : "RSA:2048", label, names, &c->ca, -DAY_S, 90 * DAY_S);
+	struct test_cert leaf = test_cert_make(ecdsa ? "P-256" : "RSA:2048", label, names, &c->ca, -DAY_S, 90 * DAY_S);
 	const struct test_cert *chain[2] = { &leaf, &c->ca };
 	char *pem = test_cert_pem(chain, 2), *secret = test_key_pem(leaf.key, NULL), *both, name[128];
 

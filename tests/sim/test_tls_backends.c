@@ -97,11 +97,11 @@ test_open_relays_behind_tls_are_taken_out_of_service(void **state)
 			CHECK_EQ("open relay", state_of(i)->health, BACKEND_OPEN_RELAY);
 			check_words("which says what to do", i, "mynetworks");
 		}
-		CHECK_EQ("nobody gets there",
-			scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 451);
+		CHECK_EQ("nobody gets there", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body),
+			451);
 		sim_run(s.sim, 3000000);
-		CHECK_EQ("nobody gets there",
-			scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 451);
+		CHECK_EQ("nobody gets there", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body),
+			451);
 		CHECK_EQ("no message", s.mta.n_messages + s.mta_x.n_messages + s.mta_v1.n_messages, 0);
 		scene_end(&s);
 	}
@@ -186,7 +186,9 @@ test_a_backend_that_may_have_tls_is_asked_in_plain_text_where_it_fails(void **st
 static void
 test_a_probe_by_tls_over_a_bad_wire(void **state)
 {
-	static const struct sim_wire lossy = { .loss = 30, .duplicate = 10, .reorder = 20, .delay_us = 3000, .jitter_us = 2000 };
+	static const struct sim_wire lossy = {
+		.loss = 30, .duplicate = 10, .reorder = 20, .delay_us = 3000, .jitter_us = 2000
+	};
 
 	(void)state;
 	for (uint64_t seed = 1; seed <= 4; seed++) {

@@ -267,10 +267,11 @@ test_link_answer_valid_checks_every_length_and_choice(void **state)
 	CHECK_TRUE("probe", link_answer_valid(&b));
 	b.head.len_octets = 17;
 	CHECK_TRUE("probe cut", !link_answer_valid(&b));
-	b = (union link_answer){ .keys = { .head = { .type = LINK_ANSWER_KEYS,
-						   .len_octets = sizeof(struct link_answer_keys) },
-					 .key_type = CERT_KEY_RSA,
-					 .name = "mx.example" } };
+	b = (union link_answer){
+		.keys = { .head = { .type = LINK_ANSWER_KEYS, .len_octets = sizeof(struct link_answer_keys) },
+			.key_type = CERT_KEY_RSA,
+			.name = "mx.example" }
+	};
 	CHECK_TRUE("keys", link_answer_valid(&b));
 	b.keys.key_type = CERT_KEY_TYPE_N;
 	CHECK_TRUE("keys of a kind that is none", !link_answer_valid(&b));

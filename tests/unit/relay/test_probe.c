@@ -47,12 +47,21 @@ struct row {
 #define EXTS   "250-mta.example\r\n250-SIZE 1000\r\n250 8BITMIME\r\n"
 #define XOFFER "250-mta\r\n250-DSN\r\n250 XCLIENT NAME ADDR PROTO HELO REVERSE_NAME PORT\r\n"
 #define STLS   "250-mta\r\n250 STARTTLS\r\n"
-#define GO     { "STARTTLS\r\n", "220 go\r\n" }
-#define MAY    BACKEND_TLS_MAY
-#define MUST   BACKEND_TLS_REQUIRE
+#define GO                                                                                                             \
+	{                                                                                                              \
+		"STARTTLS\r\n", "220 go\r\n"                                                                           \
+	}
+#define MAY  BACKEND_TLS_MAY
+#define MUST BACKEND_TLS_REQUIRE
 static const char handshake_done[] = "tls", handshake_fails[] = "no tls";
-#define TLS       { "", handshake_done }
-#define TLS_FAILS { "", handshake_fails }
+#define TLS                                                                                                            \
+	{                                                                                                              \
+		"", handshake_done                                                                                     \
+	}
+#define TLS_FAILS                                                                                                      \
+	{                                                                                                              \
+		"", handshake_fails                                                                                    \
+	}
 /* clang-format off */
 #define BYE  { "QUIT\r\n", "221 bye\r\n" }
 /* clang-format on */
@@ -158,8 +167,9 @@ static const struct row rows[] = {
 		.turns = { { "", HI }, { EHLO, STLS }, { "STARTTLS\r\n", "" } } },
 	{ "TLS demanded, silent in the handshake", NONE, .tls = MUST, .words = "no answer in time at TLS",
 		.turns = { { "", HI }, { EHLO, STLS }, GO, { "", "" } } },
-	{ "TLS possible and offered", NONE, .tls = MAY, .ok = true, .health = BACKEND_UP, .ext = EXT_SIZE | EXT_8BITMIME,
-		.size = 1000, .turns = { { "", HI }, { EHLO, STLS }, GO, TLS, { EHLO, EXTS }, BYE } },
+	{ "TLS possible and offered", NONE, .tls = MAY, .ok = true, .health = BACKEND_UP,
+		.ext = EXT_SIZE | EXT_8BITMIME, .size = 1000,
+		.turns = { { "", HI }, { EHLO, STLS }, GO, TLS, { EHLO, EXTS }, BYE } },
 	{ "TLS possible and not offered: this EHLO counts", NONE, .tls = MAY, .ok = true, .health = BACKEND_UP,
 		.ext = EXT_SIZE | EXT_8BITMIME, .size = 1000, .turns = { { "", HI }, { EHLO, EXTS }, BYE } },
 	{ "TLS possible and refused: on in plain text", NONE, .tls = MAY, .ok = true, .health = BACKEND_UP,
@@ -195,8 +205,8 @@ static const struct row rows[] = {
 			{ EHLO, "250 mta\r\n" }, { "MAIL FROM:<>\r\n", "250 ok\r\n" }, { RCPT, "554 no\r\n" },
 			{ "RSET\r\n", "250 ok\r\n" }, BYE } },
 	{ "XCLIENT offered before TLS alone is none", XC, .tls = MUST, .words = "smtpd_authorized_xclient_hosts",
-		.turns = { { "", HI }, { EHLO, "250-mta\r\n250-STARTTLS\r\n250 XCLIENT ADDR\r\n" }, GO, TLS, { EHLO, EXTS },
-			BYE } },
+		.turns = { { "", HI }, { EHLO, "250-mta\r\n250-STARTTLS\r\n250 XCLIENT ADDR\r\n" }, GO, TLS,
+			{ EHLO, EXTS }, BYE } },
 
 	{ "our own name in the banner is a loop", NONE, .health = BACKEND_LOOP, .words = "our own name",
 		.turns = { { "", "220 GW.example.org ESMTP\r\n" }, BYE } },
