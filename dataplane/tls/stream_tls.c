@@ -482,7 +482,7 @@ ask_for_kind(SSL *ssl, uint8_t key_type)
 	} of[CERT_KEY_TYPE_N] = {
 		[CERT_KEY_ECDSA] = { "ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA512:ECDSA+SHA1", "aECDSA:!aNULL:!eNULL" },
 		[CERT_KEY_RSA] = { "RSA-PSS+SHA256:RSA-PSS+SHA384:RSA-PSS+SHA512:RSA+SHA256:RSA+SHA384:RSA+SHA512:RSA+"
-		                   "SHA1",
+				   "SHA1",
 			"aRSA:!aNULL:!eNULL" },
 		[CERT_KEY_ED25519] = { "ed25519", "aECDSA:!aNULL:!eNULL" },
 	};

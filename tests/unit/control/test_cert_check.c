@@ -135,12 +135,12 @@ test_cert_check_compares_what_mtas_show(void **state)
 			"true" },
 		{ "another ECDSA key", { .result = LINK_KEYS_TLS_FAILED, .spki = { 0x77, 0x25 } }, "false", "warning",
 			"known clients are spliced to it, and its ECDSA key for gw.example.org is not ours: TLSA must "
-		        "list "
+			"list "
 			"both, 3 1 1 " OURS " (ours) and 3 1 1 " OTHER " (its)",
 			"shown", "false" },
 		{ "another RSA key", { .result = LINK_KEYS_TLS_FAILED, .spki = { 0xec, 0x77 } }, "false", "warning",
 			"known clients are spliced to it, and its RSA key for gw.example.org is not ours: TLSA must "
-		        "list "
+			"list "
 			"both, 3 1 1 " OURS_R " (ours) and 3 1 1 " OTHER " (its)",
 			"shown", "true" },
 		{ "a key of a kind we have not", { .result = LINK_KEYS_TLS_FAILED, .spki = { 0xec, 0x25, 0x77 } },
@@ -156,7 +156,7 @@ test_cert_check_compares_what_mtas_show(void **state)
 		{ "no name that could be told", { .result = LINK_KEYS_TLS_FAILED, .spki = { 0xec }, .names = "" },
 			"false", "warning",
 			"known clients are spliced to it, and its ECDSA certificate is not for gw.example.org, but for "
-		        "no "
+			"no "
 			"name: who checks names (MTA-STS) does not deliver",
 			"shown", "true" },
 		{ "expired", { .result = LINK_KEYS_TLS_FAILED, .spki = { 0xec }, .left_s = -5 }, "false", "error",
@@ -167,7 +167,7 @@ test_cert_check_compares_what_mtas_show(void **state)
 		{ "no STARTTLS", { .result = LINK_KEYS_NO_STARTTLS, .words = "STARTTLS is not offered" }, "false",
 			"error",
 			"known clients are spliced to it, and it has no STARTTLS (STARTTLS is not offered): they lose "
-		        "TLS, "
+			"TLS, "
 			"and who demands it (DANE, MTA-STS) does not deliver",
 			"no-starttls", "" },
 		{ "unreachable", { .result = LINK_KEYS_UNREACHABLE, .words = "no connection in time" }, "false",
@@ -218,7 +218,7 @@ test_cert_check_tells_apart_who_meets_the_mta(void **state)
 	player_start(&p, &d, &other);
 	check(&d, "{\"cmd\":\"cert check\"}", "result/findings/0/text",
 		"no client is spliced to it; its ECDSA key for gw.example.org is not ours: TLSA must list both, 3 1 "
-	        "1 " OURS " (ours) and 3 1 1 " OTHER " (its)");
+		"1 " OURS " (ours) and 3 1 1 " OTHER " (its)");
 	check(&d, "{\"cmd\":\"cert check\"}", "result/well", "true");
 	check(&d, "{\"cmd\":\"cert check\"}", "result/findings", "1 elements");
 	atomic_store(&p.show, &dead);
@@ -251,7 +251,7 @@ test_cert_check_asks_for_each_name_and_kind_and_no_more(void **state)
 	for (uint32_t i = 0; i < 2; i++)
 		snprintf(p.s.certs->row[i].names, sizeof(p.s.certs->row[i].names),
 			"a.example.org b.example.org c.example.org d.example.org e.example.org f.example.org "
-		        "g.example.org "
+			"g.example.org "
 			"h.example.org i.example.org *.example.org");
 	j = ask_line(&d, "{\"cmd\":\"cert check\"}");
 	CHECK_STR("names that were left out are told", value_at(j, "result/findings/0/text"),
