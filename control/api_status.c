@@ -80,16 +80,26 @@ status_dataplane(const struct control *c)
 static json_t *
 status_table(const struct control *c)
 {
-	struct vt_counts n;
+	const struct store_progress p = store_load_progress(c->store, control_mono_us());
+	const uint32_t loading = __atomic_load_n(&c->segment.live->loading, __ATOMIC_RELAXED);
 	const double room = (double)c->segment.table.n_buckets * 4;
+	struct vt_counts n;
+	json_t *o;
 
 	verdict_table_count(&c->segment.table, &n);
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:b}", "entries_wanted",
+	o = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:b}", "entries_wanted",
 		(json_int_t)c->config->values.state_entries, "entries", (json_int_t)c->segment.entries, "used",
 		(json_int_t)n.used, "grey", (json_int_t)n.grey, "white", (json_int_t)n.white, "clients",
 		(json_int_t)n.by_kind[VT_CLIENT], "auto", (json_int_t)n.by_kind[VT_AUTO], "load",
-		room > 0 ? (double)n.used / room : 0.0, "loading",
-		(int)(__atomic_load_n(&c->segment.live->loading, __ATOMIC_RELAXED) != 0));
+		room > 0 ? (double)n.used / room : 0.0, "loading", (int)(loading != SEGMENT_LOADED));
+	if (loading != SEGMENT_LOADED) {
+		json_object_set_new(o, "loading_records", json_integer((json_int_t)p.done));
+		json_object_set_new(o, "loading_of", json_integer((json_int_t)p.of));
+		json_object_set_new(o, "loading_share", json_real(p.of > 0 ? (double)p.done / (double)p.of : 0));
+		if (p.under_way)
+			json_object_set_new(o, "loading_left_s", json_real(p.left_s));
+	}
+	return o;
 }
 
 static json_t *
@@ -215,6 +225,13 @@ status_alarms(struct control *c)
 		if (!dns->down && zone_trouble(c, i) != NULL)
 			alarm_add(alarms, "zone %s does not count (%s): see dnsbl status", c->config->zone[i].name,
 				zone_trouble(c, i));
+	if (__atomic_load_n(&c->segment.live->loading, __ATOMIC_RELAXED) == SEGMENT_LOAD_AGAIN)
+		alarm_add(alarms,
+			"%llu of %llu records could be loaded from the database: mail of the others is greylisted once "
+			"more; tried "
+			"again each minute",
+			(unsigned long long)__atomic_load_n(&c->segment.live->loading_done, __ATOMIC_RELAXED),
+			(unsigned long long)__atomic_load_n(&c->segment.live->loading_of, __ATOMIC_RELAXED));
 	if (store->state != STORE_READY || store->error != 0) /* READY with an error: it is about to be tried again */
 		alarm_add(alarms,
 			"the database in %s cannot be %s: what is decided now would not survive a restart: %s",

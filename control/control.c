@@ -71,6 +71,7 @@ control_policy_ctx(struct control *c, struct policy_ctx *ctx)
 		.conf = c->mapped ? c->snapshot.conf : &c->config->values.conf,
 		.table = c->attached ? &c->segment.table : NULL,
 		.budget = c->attached ? c->segment.budget : NULL,
+		.loading_left_s = c->attached ? segment_loading_left_s(&c->segment, segment_boot_us()) : 0,
 	};
 	if (!c->mapped)
 		return;

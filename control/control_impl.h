@@ -42,6 +42,9 @@ void control_policy_time_start(struct control *c);
 struct vt_ages control_ages(const struct control *c);
 /* Fills a cold segment from the database until that moment at most. */
 void control_load_until(struct control *c, uint64_t until_us);
+bool control_is_loading(const struct control *c);
+/* Begins anew where the last load was cut short, a minute later. */
+void control_load_again(struct control *c);
 
 /* --- control_turns.c */
 

@@ -13,9 +13,11 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "dataplane/base/bug.h"
 #include "dataplane/policy/policy.h"
 
-#define LOAD_FIRST_US     400000 /* so long records are loaded before anything is served */
+#define LOAD_AGAIN_US     60000000 /* after the database could not be read */
+#define LOAD_FIRST_US     400000   /* so long records are loaded before anything is served */
 #define LOAD_STEP_RECORDS 4000
 
 static void
@@ -65,21 +67,80 @@ control_ages(const struct control *c)
 }
 
 static void
-load_step(struct control *c)
+loading_set(struct control *c, enum segment_loading loading)
 {
-	const struct vt_ages ages = control_ages(c);
+	__atomic_store_n(&c->segment.live->loading, loading, __ATOMIC_RELEASE);
+}
 
-	if (store_load_step(c->store, &c->segment.table, &ages, LOAD_STEP_RECORDS)) {
-		__atomic_store_n(&c->segment.live->loading, 0, __ATOMIC_RELEASE);
-		fprintf(stderr, "greyline-control: %" PRIu64 " records loaded\n", store_stats(c->store)->loaded);
+/* How far it is, into the segment's header: what workers tell who is put off, and what a reader of the segment sees. */
+static void
+loading_say(struct control *c)
+{
+	const struct store_progress p = store_load_progress(c->store, control_mono_us());
+
+	__atomic_store_n(&c->segment.live->loading_left_s, (uint32_t)MIN(p.left_s + 1, 1e9), __ATOMIC_RELAXED);
+	__atomic_store_n(&c->segment.live->loading_done, p.done, __ATOMIC_RELAXED);
+	__atomic_store_n(&c->segment.live->loading_of, p.of, __ATOMIC_RELAXED);
+}
+
+static void
+load_end(struct control *c, enum store_load how)
+{
+	const struct store_progress p = store_load_progress(c->store, control_mono_us());
+	const double took_s = (double)(control_mono_us() - c->load_began_us) / 1e6;
+
+	if (how == STORE_LOAD_WHOLE) {
+		loading_set(c, SEGMENT_LOADED);
+		fprintf(stderr, "greyline-control: %" PRIu64 " records loaded in %.2f s\n",
+			store_stats(c->store)->loaded, took_s);
+		log_notice(&c->log, control_wall_us(), "loaded %" PRIu64 " of %" PRIu64 " records in %.2f s",
+			store_stats(c->store)->loaded, p.of, took_s);
+		return;
 	}
+	loading_set(c, SEGMENT_LOAD_AGAIN);
+	c->load_again_us = control_mono_us() + LOAD_AGAIN_US;
+	fprintf(stderr,
+		"greyline-control: loading was cut short after %" PRIu64 " of %" PRIu64
+		" records: %s; tried again in %u s, till then no record is removed from the database\n",
+		p.done, p.of, store_stats(c->store)->note, LOAD_AGAIN_US / 1000000);
+}
+
+static void
+load_begin(struct control *c)
+{
+	c->load_began_us = control_mono_us();
+	store_load_begin(c->store, c->load_began_us);
+	loading_say(c);
+	if (!control_is_loading(c))
+		load_end(c, STORE_LOAD_CUT);
+}
+
+bool
+control_is_loading(const struct control *c)
+{
+	return c->attached && store_load_progress(c->store, 0).under_way;
 }
 
 void
 control_load_until(struct control *c, uint64_t until_us)
 {
-	while (store_stats(c->store)->loading && control_mono_us() < until_us)
-		load_step(c);
+	const struct vt_ages ages = control_ages(c);
+	enum store_load how = STORE_LOAD_MORE;
+
+	while (how == STORE_LOAD_MORE && control_is_loading(c) && control_mono_us() < until_us)
+		how = store_load_step(c->store, &c->segment.table, &ages, LOAD_STEP_RECORDS);
+	loading_say(c);
+	if (how != STORE_LOAD_MORE)
+		load_end(c, how);
+}
+
+void
+control_load_again(struct control *c)
+{
+	if (__atomic_load_n(&c->segment.live->loading, __ATOMIC_RELAXED) == SEGMENT_LOAD_AGAIN &&
+		!control_is_loading(c) && store_stats(c->store)->state == STORE_READY &&
+		control_mono_us() >= c->load_again_us)
+		load_begin(c);
 }
 
 /* The key of the tags: the database's; else that of a segment that is there; else a new one. */
@@ -119,25 +180,23 @@ control_attach(struct control *c)
 		return error;
 	}
 	c->attached = true;
+	if (created)
+		loading_set(c, SEGMENT_LOADING); /* before anybody meets a miss in it */
+	__atomic_store_n(&c->segment.live->heartbeat_us[SEGMENT_CONTROL], segment_boot_us(), __ATOMIC_RELAXED);
 	memset(c->backend_kept, 0, sizeof(c->backend_kept));
 	control_policy_time_start(c);
 	store_backends(c->store, backend_restore, c);
 	__atomic_store_n(&c->segment.live->control_pid, (uint32_t)getpid(), __ATOMIC_RELAXED);
-	__atomic_store_n(&c->segment.live->heartbeat_us[SEGMENT_CONTROL], segment_boot_us(), __ATOMIC_RELAXED);
 	c->unclean_seen = __atomic_load_n(&c->segment.live->unclean_ends, __ATOMIC_RELAXED);
 	c->sweep_from_s = c->sweep_now_s = control_now_s(c);
 	c->sweep_bucket = 0;
 	verdict_table_requeue_in_flight(&c->segment.table);
 	if (!created && c->segment.was_unclean)
 		verdict_table_dirty_all(&c->segment.table);
-	if (created || __atomic_load_n(&c->segment.live->loading, __ATOMIC_RELAXED) != 0) {
-		uint64_t until = control_mono_us() + LOAD_FIRST_US;
-
-		__atomic_store_n(&c->segment.live->loading, 1, __ATOMIC_RELEASE);
-		store_load_begin(c->store);
-		if (!store_stats(c->store)->loading)
-			__atomic_store_n(&c->segment.live->loading, 0, __ATOMIC_RELEASE);
-		control_load_until(c, until);
+	if (__atomic_load_n(&c->segment.live->loading, __ATOMIC_RELAXED) != SEGMENT_LOADED) {
+		loading_set(c, SEGMENT_LOADING);
+		load_begin(c);
+		control_load_until(c, control_mono_us() + LOAD_FIRST_US);
 	}
 	fprintf(stderr, "greyline-control: segment %s %s, %" PRIu64 " entries\n", c->segment_path,
 		created ? "created" : "found", c->segment.entries);

@@ -182,7 +182,9 @@ second_turn(struct control *c, uint64_t now)
 	control_backends_keep(c);
 	alarms_watch(c, now);
 	table_sweep(c);
-	store_sweep_step(c->store, &c->segment.table, &ages, SWEEP_RECORDS);
+	control_load_again(c);
+	if (__atomic_load_n(&c->segment.live->loading, __ATOMIC_RELAXED) == SEGMENT_LOADED)
+		store_sweep_step(c->store, &c->segment.table, &ages, SWEEP_RECORDS);
 	stats_publish(c);
 	log_flush(&c->log, control_wall_us());
 	if (now >= c->figures_at_us) {
@@ -224,7 +226,7 @@ control_slow(evutil_socket_t fd, short what, void *arg)
 			return;
 		}
 	}
-	if (now >= c->commit_at_us && !store_stats(c->store)->loading)
+	if (now >= c->commit_at_us && !control_is_loading(c))
 		commit_some(c, now);
 	if (now >= c->second_at_us) {
 		c->second_at_us = now + SECOND_US;
@@ -246,7 +248,7 @@ control_turn(evutil_socket_t fd, short what, void *arg)
 		log_flush(&c->log, control_wall_us());
 	if (c->n_confirmations > 0)
 		control_confirmations_turn(c, control_mono_us());
-	loading = c->attached && store_stats(c->store)->loading;
+	loading = control_is_loading(c);
 	if (loading)
 		control_load_until(c, control_mono_us() + LOAD_TURN_US);
 	behind = c->attached && c->commit_behind && !loading;
@@ -255,6 +257,7 @@ control_turn(evutil_socket_t fd, short what, void *arg)
 	c->turn_us = taken > 0 || c->n_confirmations > 0 || loading || behind
 	                     ? TURN_MIN_US
 	                     : MIN(c->turn_us * 2, (uint32_t)TURN_MAX_US);
-	tv.tv_usec = (suseconds_t)c->turn_us;
+	tv.tv_usec =
+		loading ? 0 : (suseconds_t)c->turn_us; /* loading: no pause, but everybody else's turn comes between */
 	event_add(c->turn, &tv);
 }

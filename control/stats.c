@@ -158,6 +158,14 @@ metrics(struct evhttp_request *req, void *arg)
 	gauge(out, "resolver_up", "0 when no resolver answers", resolver_stats(c->resolver)->down ? 0 : 1);
 	gauge(out, "dns_in_flight", "clients asked for now", resolver_stats(c->resolver)->in_flight);
 	gauge(out, "dns_cached", "clients whose answers are kept", resolver_stats(c->resolver)->cached);
+	if (c->attached) {
+		const struct store_progress p = store_load_progress(c->store, control_mono_us());
+		const bool loaded = __atomic_load_n(&c->segment.live->loading, __ATOMIC_RELAXED) == SEGMENT_LOADED;
+
+		gauge(out, "loaded_share", "records of the database that are in the table; 1 when none is missing",
+			loaded || p.of == 0 ? 1 : (double)p.done / (double)p.of);
+		gauge(out, "loading_left_seconds", "how long loading will take yet; 0 when it is over", p.left_s);
+	}
 	gauge(out, "store_used_octets", "octets of the database in use", (double)store_stats(c->store)->used_octets);
 	evhttp_add_header(
 		evhttp_request_get_output_headers(req), "Content-Type", "text/plain; version=0.0.4; charset=utf-8");

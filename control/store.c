@@ -335,7 +335,6 @@ store_stats(struct store *s)
 		s->stats.map_octets = info.me_mapsize;
 		s->stats.used_octets = ((uint64_t)info.me_last_pgno + 1) * st.ms_psize;
 	}
-	s->stats.loading = s->load_pass != 0;
 	return &s->stats;
 }
 

@@ -47,7 +47,6 @@ struct store_stats {
 	uint64_t map_octets, used_octets;
 	uint32_t lag_buckets; /* dirty buckets left after the last turn, when it could not take all */
 	uint32_t queued_names, queued_why;
-	bool loading;
 	char note[160]; /* what happened last, for people */
 };
 
@@ -68,13 +67,27 @@ int store_table_key_put(struct store *s, const struct siphash_key *key);
 int store_policy_time(struct store *s, struct schema_policy_time *out);
 int store_policy_time_put(struct store *s, const struct schema_policy_time *p);
 
-/* Loading into a cold segment: WHITE and automatic allows first, then the rest. Step by step; true when all is done. */
-void store_load_begin(struct store *s);
-bool store_load_step(struct store *s, const struct verdict_table *t, const struct vt_ages *ages, uint32_t n_records);
+/* Loading into a cold segment: WHITE and automatic allows first, then the rest. Step by step, about n_records each. */
+enum store_load {
+	STORE_LOAD_MORE,
+	STORE_LOAD_WHOLE, /* every record was read: what is not in the table now is gone */
+	STORE_LOAD_CUT,   /* the database cannot be read (further) */
+};
+
+struct store_progress {
+	bool under_way;
+	uint64_t done, of; /* records */
+	double left_s;
+};
+
+void store_load_begin(struct store *s, uint64_t now_us);
+enum store_load store_load_step(
+	struct store *s, const struct verdict_table *t, const struct vt_ages *ages, uint32_t n_records);
+struct store_progress store_load_progress(const struct store *s, uint64_t now_us);
 
 /* Writes what is dirty and queued, for at most budget_us. True when something is left. */
 bool store_commit(struct store *s, const struct verdict_table *t, uint64_t now_us, uint64_t budget_us);
-/* Removes records whose entry is gone from the table, n at a time. */
+/* Removes records whose entry is gone from the table, n at a time. For a table into which all was loaded (STORE_LOAD_WHOLE) alone. */
 void store_sweep_step(struct store *s, const struct verdict_table *t, const struct vt_ages *ages, uint32_t n_records);
 /* Removes one entry's records at once. */
 int store_entry_remove(struct store *s, uint8_t kind, uint64_t tag);

@@ -33,6 +33,15 @@ struct queued_why {
 	char room[];
 };
 
+/* store_load.c */
+struct load {
+	unsigned pass; /* 0: not loading; 1: WHITE, automatic allows, traps; 2: the rest */
+	uint8_t key[SCHEMA_ENTRY_KEY_OCTETS];
+	bool started; /* key is where the pass goes on */
+	uint64_t began_us, ahead_octets, units /* of work done */;
+	struct store_progress progress;
+};
+
 struct store {
 	char dir[STORE_PATH_OCTETS], path[STORE_PATH_OCTETS + 32];
 	struct store_params params;
@@ -52,9 +61,7 @@ struct store {
 	double grey_tokens;
 	uint64_t tokens_us;
 
-	unsigned load_pass; /* 0: not loading; 1: WHITE and automatic allows; 2: the rest */
-	uint8_t load_key[SCHEMA_ENTRY_KEY_OCTETS];
-	bool load_started;
+	struct load load;
 	unsigned sweep_db;
 	uint8_t sweep_key[SCHEMA_ENTRY_KEY_OCTETS];
 	bool sweep_started;

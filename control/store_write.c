@@ -345,7 +345,7 @@ sweep_is_dead(struct store *s, const struct sweep *w, uint8_t kind, uint64_t tag
 		return false; /* of another release: not ours to judge */
 	if (w->ages->now_s > e.time_s && w->ages->now_s - e.time_s >= store_age_limit_s(w->ages, kind, e.state))
 		return true;
-	/* Not in memory: evicted or removed, unless memory was too small for all of it when it was loaded. */
+	/* Not in memory: evicted or removed, unless memory was too small for all of it when it was loaded. The caller knows that it was. */
 	return s->stats.load_refused == 0;
 }
 
@@ -393,7 +393,7 @@ store_sweep_step(struct store *s, const struct verdict_table *t, const struct vt
 {
 	struct sweep w = { .t = t, .ages = ages, .n = n_records };
 
-	if (s->load_pass != 0 || s->stats.state != STORE_READY)
+	if (s->load.pass != 0 || s->stats.state != STORE_READY)
 		return;
 	if (s->sweep_db != SCHEMA_DB_ENTRIES && s->sweep_db != SCHEMA_DB_NAMES)
 		s->sweep_db = SCHEMA_DB_ENTRIES;

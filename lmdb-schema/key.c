@@ -52,14 +52,12 @@ schema_entry_key_build(uint8_t out[SCHEMA_ENTRY_KEY_OCTETS], uint8_t kind, uint6
 int
 schema_entry_key_parse(const void *key, size_t octets, uint8_t *kind, uint64_t *tag)
 {
-	struct schema_in in = { .at = key, .left = octets };
-	const uint8_t k = (uint8_t)in_uint(&in, 1);
-	const uint64_t t = in_uint(&in, 8);
+	const uint8_t *p = key;
 
-	if (!in_done(&in) || k == 0 || k > 15 || t == 0)
+	if (octets != SCHEMA_ENTRY_KEY_OCTETS || p[0] == 0 || p[0] > 15 || get_uint(p + 1, 8) == 0)
 		return -EBADMSG;
-	*kind = k;
-	*tag = t;
+	*kind = p[0];
+	*tag = get_uint(p + 1, 8);
 	return 0;
 }
 

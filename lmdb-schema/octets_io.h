@@ -24,6 +24,17 @@ struct schema_in {
 	bool failed;
 };
 
+/* Big endian, n_octets of them; what is read ten million times in a row is read by these. */
+static inline uint64_t
+get_uint(const uint8_t *p, unsigned n_octets)
+{
+	uint64_t v = 0;
+
+	for (unsigned i = 0; i < n_octets; i++)
+		v = v << 8 | p[i];
+	return v;
+}
+
 static inline void
 out_octets(struct schema_out *o, const void *p, size_t n)
 {

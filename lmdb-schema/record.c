@@ -14,6 +14,7 @@
 
 /* The highest number an entry's state may have: a nibble in memory. */
 #define ENTRY_STATE_MAX 15
+#define ENTRY_OCTETS    9 /* version, state, flags, aux, time */
 
 struct schema_text
 schema_text_of(const char *s)
@@ -93,19 +94,18 @@ schema_entry_build(const struct schema_entry *e, uint8_t *out, size_t room)
 int
 schema_entry_parse(const void *value, size_t octets, struct schema_entry *out)
 {
-	struct schema_in in;
-	struct schema_entry e;
-	int rc = open_value(&in, value, octets, SCHEMA_ENTRY_VERSION);
+	const uint8_t *p = value;
 
-	if (rc != 0)
-		return rc;
-	e.state = (uint8_t)in_uint(&in, 1);
-	e.flags = (uint8_t)in_uint(&in, 1);
-	e.aux = (uint16_t)in_uint(&in, 2);
-	e.time_s = (uint32_t)in_uint(&in, 4);
-	if (!in_done(&in) || e.state > ENTRY_STATE_MAX)
+	if (octets == 0)
 		return -EBADMSG;
-	*out = e;
+	if (p[0] != SCHEMA_ENTRY_VERSION)
+		return -ENOTSUP;
+	if (octets != ENTRY_OCTETS || p[1] > ENTRY_STATE_MAX)
+		return -EBADMSG;
+	*out = (struct schema_entry){ .state = p[1],
+		.flags = p[2],
+		.aux = (uint16_t)get_uint(p + 3, 2),
+		.time_s = (uint32_t)get_uint(p + 5, 4) };
 	return 0;
 }
 

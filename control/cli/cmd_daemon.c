@@ -48,6 +48,8 @@ cmd_status(struct cli *cli, int argc, char **argv)
 		{ "table.grey", "GREY", CLI_TEXT },
 		{ "table.white", "WHITE", CLI_TEXT },
 		{ "table.loading", "loading", CLI_YES },
+		{ "table.loading_share", "loaded", CLI_SHARE },
+		{ "table.loading_left_s", "loaded in", CLI_DURATION },
 		{ "table.entries_wanted", "room wanted", CLI_TEXT },
 		{ "store.state", "database", CLI_TEXT },
 		{ "store.used_octets", "database used", CLI_OCTETS },

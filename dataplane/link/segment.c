@@ -690,6 +690,19 @@ segment_policy_now_s(const struct segment *s, uint64_t boot_us)
 	return now_s > UINT32_MAX ? UINT32_MAX : (uint32_t)now_s;
 }
 
+uint32_t
+segment_loading_left_s(const struct segment *s, uint64_t boot_us)
+{
+	uint32_t left_s;
+
+	if (__atomic_load_n(&s->live->loading, __ATOMIC_ACQUIRE) != SEGMENT_LOADING ||
+		boot_us >= __atomic_load_n(&s->live->heartbeat_us[SEGMENT_CONTROL], __ATOMIC_RELAXED) +
+				   SEGMENT_LOADING_SILENT_US)
+		return 0;
+	left_s = __atomic_load_n(&s->live->loading_left_s, __ATOMIC_RELAXED);
+	return left_s > 0 ? left_s : 1;
+}
+
 bool
 segment_policy_is_set(const struct segment *s, const char *boot_id)
 {

@@ -51,13 +51,20 @@ turn_bucket(uint64_t cycles)
 	return at < TURN_BUCKETS ? at : TURN_BUCKETS - 1;
 }
 
+/* Whether the table holds what the database does. */
+enum segment_loading {
+	SEGMENT_LOADED,
+	SEGMENT_LOADING,    /* control is filling it: a miss means nothing yet */
+	SEGMENT_LOAD_AGAIN, /* the database could not be read to its end: decided by what there is, tried again */
+};
+
 /* What both sides write now and then; every field relaxed atomics. */
 struct segment_live {
 	uint32_t incarnation[2]; /* by role, raised at each attach */
 	uint32_t clean_end[2];   /* set at an orderly end, cleared at attach */
 	int64_t policy_offset_s; /* policy time = boot time + this */
 	uint32_t policy_offset_set;
-	uint32_t loading;                             /* control is filling the table from LMDB */
+	uint32_t loading;                             /* enum segment_loading */
 	uint64_t heartbeat_us[2];                     /* boot time of the role's last sign of life */
 	uint64_t snapshot_generation;                 /* wanted by control */
 	uint64_t snapshot_in_force[CONF_WORKERS_MAX]; /* by worker */
@@ -70,6 +77,9 @@ struct segment_live {
 	uint32_t unclean_swept; /* of those, how many segment_open_control() has swept for */
 	/* of the boot policy_offset_s belongs to; written by control before policy_offset_set */
 	char boot_id[SEGMENT_BOOT_ID_OCTETS];
+	/* while SEGMENT_LOADING: how long it will take yet, and records settled of those there are; by control */
+	uint32_t loading_left_s;
+	uint64_t loading_done, loading_of;
 	struct turn_times turns[CONF_WORKERS_MAX]; /* written by the worker alone */
 };
 
@@ -118,6 +128,13 @@ int segment_open_reader(struct segment *s, const char *path, char *why, uint32_t
 void segment_close(struct segment *s, bool clean);
 /* Whether the path still names this file (deleted or replaced: false). */
 bool segment_is_current(const struct segment *s);
+
+/*
+ * How long the table is still being filled: 0 when it holds all, else at least 1. A control that is silent fills nothing, so after
+ * SEGMENT_LOADING_SILENT_US without a sign of it a miss is a miss again: nobody is put off for ever.
+ */
+#define SEGMENT_LOADING_SILENT_US 5000000
+uint32_t segment_loading_left_s(const struct segment *s, uint64_t boot_us);
 
 /* Boot time as policy_now and policy_start want it, and this boot's name (zero-filled where there is none). */
 uint64_t segment_boot_us(void);

@@ -33,6 +33,7 @@ struct policy_ctx {
 	struct verdict_table *table;
 	struct source_budget_cell *budget;
 	struct counters *counters; /* NULL when dry */
+	uint32_t loading_left_s;   /* records are still being loaded: about so long yet; 0: all there are, are there */
 };
 
 struct policy_question {

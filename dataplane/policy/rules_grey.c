@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#include "dataplane/base/bug.h"
 #include "dataplane/base/text.h"
 #include "dataplane/policy/autoallow.h"
 
@@ -184,15 +185,12 @@ greylist_hold(struct judge *j, const struct grey_answer *a)
 }
 
 static bool
-greylist_defer(struct judge *j, const struct grey_answer *a)
+greylist_reply(struct judge *j, const struct grey_answer *a)
 {
 	struct policy_answer *out = j->out;
 	char ref[9], *at;
 
-	if (j->doubt)
-		judge_count(j, CTR_policy_client_doubted);
 	out->wait_s = a->wait_s;
-	judge_trace(j, RULE_GREYLIST, true, "%s: deferred for %u s", greylist_event_text(a->event), a->wait_s);
 	at = put_text(out->text, "Greylisted, please try again in ");
 	at = text_put_number(at, a->wait_s);
 	at = put_text(at, " seconds");
@@ -202,6 +200,15 @@ greylist_defer(struct judge *j, const struct grey_answer *a)
 		at = put_text(at, ")");
 	}
 	return judge_decide(j, RULE_GREYLIST, VERDICT_DEFER, 451, "greylist");
+}
+
+static bool
+greylist_defer(struct judge *j, const struct grey_answer *a)
+{
+	if (j->doubt)
+		judge_count(j, CTR_policy_client_doubted);
+	judge_trace(j, RULE_GREYLIST, true, "%s: deferred for %u s", greylist_event_text(a->event), a->wait_s);
+	return greylist_reply(j, a);
 }
 
 static bool
@@ -227,6 +234,22 @@ greylist_answer(struct judge *j, const struct grey_answer *a, bool by_pool)
 	if (a->clock_ahead)
 		judge_count(j, CTR_policy_clock_ahead);
 	return a->verdict == VERDICT_PASS ? greylist_pass(j, a, by_pool) : greylist_defer(j, a);
+}
+
+/*
+ * No record, but they are still being loaded: this one may be WHITE. Nothing is written, or the record that comes would find another in its
+ * place; told is when all will be there, so that who is known comes back then.
+ */
+static bool
+greylist_loading(struct judge *j, const struct grey_conf *conf, struct grey_answer *a)
+{
+	a->wait_s = MIN(j->ctx->loading_left_s, conf->block_s);
+	if (j->q->from[0] == '\0' && j->stage == STAGE_RCPT)
+		return greylist_hold(j, a);
+	judge_trace(j, RULE_GREYLIST, true, "records are being loaded for another %u s: no record is begun",
+		j->ctx->loading_left_s);
+	judge_count(j, CTR_policy_grey_loading);
+	return greylist_reply(j, a);
 }
 
 /*
@@ -294,6 +317,8 @@ rule_greylist(struct judge *j)
 			judge_trace(j, RULE_GREYLIST, true, "waits for DNS");
 			return judge_decide(j, RULE_GREYLIST, VERDICT_WAIT, 0, "waiting");
 		}
+		if (!found && ctx->loading_left_s > 0)
+			return greylist_loading(j, &conf, &a);
 		if (a.verdict == VERDICT_DEFER && is_null && j->stage == STAGE_RCPT)
 			return greylist_hold(j, &a);
 

@@ -309,8 +309,10 @@ claim_finish(const struct verdict_table *t, struct vt_seen *mine, const struct v
 	return swap(mine, want) ? CLAIM_DONE : CLAIM_LOST;
 }
 
+/* clean: want is in the database as it is, so its bucket is not marked. */
 static enum vt_put
-insert(const struct verdict_table *t, const struct vt_entry *want, const struct vt_ages *ages, struct vt_entry *evicted)
+insert(const struct verdict_table *t, const struct vt_entry *want, const struct vt_ages *ages, struct vt_entry *evicted,
+	bool clean)
 {
 	for (unsigned tries = 0; tries < VT_INSERT_TRIES_MAX; tries++) {
 		const struct vt_entry claim = claim_for(want->tag);
@@ -333,7 +335,8 @@ insert(const struct verdict_table *t, const struct vt_entry *want, const struct 
 		mine->raw = raw_of(&claim);
 		switch (claim_finish(t, mine, want)) {
 		case CLAIM_DONE:
-			mark_dirty(t, mine->bucket);
+			if (!clean)
+				mark_dirty(t, mine->bucket);
 			return VT_PUT_DONE;
 		case CLAIM_ENTRY_THERE:
 			return VT_PUT_RACED;
@@ -382,9 +385,67 @@ verdict_table_put(const struct verdict_table *t, const struct vt_entry *old, con
 		return VT_PUT_FULL;
 	note_kind(t, vt_kind(want));
 	if (old == NULL)
-		return insert(t, want, ages, evicted);
+		return insert(t, want, ages, evicted, false);
 	BUG_ON(old->tag != want->tag || !is_entry(old));
 	return update(t, old, want);
+}
+
+static unsigned state_rank(const struct vt_entry *e);
+
+/* Whether the database knows more than the table does: made while its record was not loaded yet. */
+static bool
+is_more(const struct vt_entry *want, const struct vt_entry *have)
+{
+	if (vt_kind(want) != vt_kind(have))
+		return false;
+	if (vt_kind(want) == VT_TRIPLET)
+		return state_rank(want) > state_rank(have) && vt_state(want) == VT_WHITE;
+	return vt_kind(want) == VT_AUTO && VT_AUTO_COUNT(want) > VT_AUTO_COUNT(have);
+}
+
+static void
+load_one(const struct verdict_table *t, const struct vt_entry *want, const struct vt_ages *ages, struct vt_load *out)
+{
+	struct vt_entry have, evicted = { 0 };
+
+	for (unsigned tries = 0; tries < VT_INSERT_TRIES_MAX; tries++) {
+		switch (insert(t, want, ages, &evicted, true)) {
+		case VT_PUT_DONE:
+			out->put++;
+			return;
+		case VT_PUT_FULL:
+			out->refused++;
+			return;
+		case VT_PUT_RACED: /* it is there, or somebody else is at work in its buckets */
+			break;
+		}
+		if (!verdict_table_find(t, want->tag, &have))
+			continue;
+		if (!is_more(want, &have))
+			break;
+		if (update(t, &have, want) == VT_PUT_DONE) {
+			out->raised++;
+			return;
+		}
+	}
+	out->known++;
+}
+
+void
+verdict_table_load(const struct verdict_table *t, const struct vt_entry *entries, uint32_t n,
+	const struct vt_ages *ages, struct vt_load *out)
+{
+	BUG_ON(n > VT_LOAD_MAX);
+	for (uint32_t i = 0; i < n; i++)
+		verdict_table_prefetch(t, entries[i].tag);
+	for (uint32_t i = 0; i < n; i++) {
+		if (!may_be_stored(&entries[i])) {
+			out->refused++;
+			continue;
+		}
+		note_kind(t, vt_kind(&entries[i]));
+		load_one(t, &entries[i], ages, out);
+	}
 }
 
 bool

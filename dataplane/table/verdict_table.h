@@ -113,6 +113,21 @@ enum vt_put { VT_PUT_DONE, VT_PUT_RACED /* somebody changed it: find again */, V
  * evicted: the entry that had to go, kind VT_FREE when none; may be NULL. ages is asked for inserts only. */
 enum vt_put verdict_table_put(const struct verdict_table *t, const struct vt_entry *old, const struct vt_entry *want,
 	const struct vt_ages *ages, struct vt_entry *evicted);
+/* What became of entries that were loaded. */
+struct vt_load {
+	uint64_t put, known /* the table knows as much or better */, raised /* what it knew was less */,
+		refused /* no room */;
+};
+
+/*
+ * Puts n entries that come from the database, VT_LOAD_MAX at most, in one go: all their lines are asked for before the first is needed.
+ * Buckets are not marked dirty, for the database has these entries; but those where another one had to go are. An entry that is there
+ * already stays, unless its state is lower: a GREY one becomes WHITE, a lower count of automatic allow the higher. Others may write the
+ * table meanwhile.
+ */
+#define VT_LOAD_MAX 64
+void verdict_table_load(const struct verdict_table *t, const struct vt_entry *entries, uint32_t n,
+	const struct vt_ages *ages, struct vt_load *out);
 /* Removes the entry if it still equals old. */
 bool verdict_table_remove(const struct verdict_table *t, const struct vt_entry *old);
 

@@ -34,6 +34,7 @@ policy_ctx_of(struct worker *w)
 		.table = &w->segment->table,
 		.budget = w->segment->budget,
 		.counters = w->counters,
+		.loading_left_s = segment_loading_left_s(w->segment, w->now_us),
 	};
 }
 

@@ -73,6 +73,39 @@ test_a_changed_block_acts_in_the_next_reply(void **state)
 	scene_end(&s);
 }
 
+/* A restart without memory: who is known passes as soon as WHITE is loaded, who is not there yet is put off and keeps his chance. */
+static void
+test_known_clients_pass_while_records_are_loaded(void **state)
+{
+	struct segment_live *live;
+
+	(void)state;
+	start();
+	make_white(CLIENT4, "a@sender.example", "u@example.org");
+	live = sim_segment(s.sim)->live;
+	live->loading = SEGMENT_LOADING;
+	live->loading_left_s = 3;
+	live->loading_done = 10;
+	live->loading_of = 100;
+	live->heartbeat_us[SEGMENT_CONTROL] = sim_now_us(s.sim);
+	CHECK_EQ("WHITE", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 250);
+	live->heartbeat_us[SEGMENT_CONTROL] = sim_now_us(s.sim);
+	CHECK_EQ("a miss", scene_deliver(&s, CLIENT4, "b@sender.example", "u@example.org", body), 451);
+	CHECK_EQ("till all is there", scene_wait_s(&s), 3);
+	sim_run(s.sim, 3000000);
+	live->loading = SEGMENT_LOADED;
+	CHECK_EQ("a stranger after all", scene_deliver(&s, CLIENT4, "b@sender.example", "u@example.org", body), 451);
+	CHECK_EQ("whose first attempt this is", scene_wait_s(&s), 240);
+
+	live->loading = SEGMENT_LOADING; /* and control is gone for good */
+	sim_run(s.sim, SEGMENT_LOADING_SILENT_US);
+	CHECK_EQ("nobody fills the table", scene_deliver(&s, CLIENT4, "c@sender.example", "u@example.org", body), 451);
+	CHECK_EQ("so it is greylisted", scene_wait_s(&s), 240);
+	sim_run(s.sim, 240000000);
+	CHECK_EQ("and passes", scene_deliver(&s, CLIENT4, "c@sender.example", "u@example.org", body), 250);
+	scene_end(&s);
+}
+
 static void
 test_null_sender_gets_the_backends_answer_and_is_deferred_at_data(void **state)
 {
@@ -796,6 +829,7 @@ main(void)
 		cmocka_unit_test(test_stranger_is_greylisted_counts_down_and_passes),
 		cmocka_unit_test(test_ipv6_client_is_served_alike),
 		cmocka_unit_test(test_a_changed_block_acts_in_the_next_reply),
+		cmocka_unit_test(test_known_clients_pass_while_records_are_loaded),
 		cmocka_unit_test(test_null_sender_gets_the_backends_answer_and_is_deferred_at_data),
 		cmocka_unit_test(test_data_after_nothing_but_deferrals_is_451),
 		cmocka_unit_test(test_known_and_new_recipient_in_one_message),

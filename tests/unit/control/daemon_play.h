@@ -24,6 +24,7 @@ static const char *daemon_program; /* set by main() */
 
 struct daemon {
 	char dir[64], config[96], segment[256];
+	unsigned entries; /* state.entries */
 	pid_t pid;
 	int fd;
 	char buffer[1 << 22];
@@ -43,8 +44,8 @@ write_config(const struct daemon *d, const char *more)
 		"client_address = \"proxy_v2\"; } ); } );\n"
 		"listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; domains = [ "
 		"\"example.org\" ]; pools = [ \"default\" ]; } );\n"
-		"state = { entries = 4096; }; log = { file = \"%s/mail.log\"; }; metrics = { listen = \"\"; };\n%s\n",
-		d->dir, d->dir, d->dir, more);
+		"state = { entries = %u; }; log = { file = \"%s/mail.log\"; }; metrics = { listen = \"\"; };\n%s\n",
+		d->dir, d->dir, d->entries, d->dir, more);
 	fclose(f);
 }
 
@@ -90,6 +91,7 @@ static void
 daemon_start(struct daemon *d, const char *more)
 {
 	memset(d, 0, sizeof(*d));
+	d->entries = 4096;
 	strcpy(d->dir, "/tmp/greyline-api-XXXXXX");
 	assert_non_null(mkdtemp(d->dir));
 	snprintf(d->config, sizeof(d->config), "%s/greyline.conf", d->dir);

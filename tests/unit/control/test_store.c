@@ -125,9 +125,9 @@ commit_all(struct store *s, const struct table *t)
 static void
 load_all(struct store *s, const struct table *t)
 {
-	store_load_begin(s);
+	store_load_begin(s, 0);
 	for (int i = 0; i < 10000; i++)
-		if (store_load_step(s, &t->t, &ages, 100))
+		if (store_load_step(s, &t->t, &ages, 100) != STORE_LOAD_MORE)
 			return;
 	fail_msg("loading does not end");
 }

@@ -512,6 +512,36 @@ test_segment_policy_time_of_hostile_memory_is_a_time(void **state)
 }
 
 static void
+test_segment_loading_lasts_while_control_lives(void **state)
+{
+	static const struct {
+		const char *label;
+		enum segment_loading loading;
+		uint32_t left_s;
+		uint64_t silent_us;
+		uint32_t want_s;
+	} rows[] = {
+		{ "loaded", SEGMENT_LOADED, 9, 0, 0 },
+		{ "loading", SEGMENT_LOADING, 9, 0, 9 },
+		{ "at least a second", SEGMENT_LOADING, 0, 0, 1 },
+		{ "control away for a restart", SEGMENT_LOADING, 9, SEGMENT_LOADING_SILENT_US - 1, 9 },
+		{ "control gone: nobody is put off for ever", SEGMENT_LOADING, 9, SEGMENT_LOADING_SILENT_US, 0 },
+		{ "cut short: by what there is", SEGMENT_LOAD_AGAIN, 9, 0, 0 },
+		{ "a word nobody writes", (enum segment_loading)77, 9, 0, 0 },
+	};
+	struct segment_live live = { 0 };
+	const struct segment s = { .live = &live };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		live.loading = rows[i].loading;
+		live.loading_left_s = rows[i].left_s;
+		live.heartbeat_us[SEGMENT_CONTROL] = 1000000;
+		CHECK_EQ(rows[i].label, segment_loading_left_s(&s, 1000000 + rows[i].silent_us), rows[i].want_s);
+	}
+}
+
+static void
 test_segment_backends_have_a_slot_each(void **state)
 {
 	struct segment s;
@@ -609,6 +639,7 @@ main(void)
 		cmocka_unit_test(test_segment_policy_time_ignores_the_wall_clock_until_the_next_boot),
 		cmocka_unit_test(test_segment_policy_time_comes_back_from_the_database_in_the_same_boot),
 		cmocka_unit_test(test_segment_policy_time_of_hostile_memory_is_a_time),
+		cmocka_unit_test(test_segment_loading_lasts_while_control_lives),
 		cmocka_unit_test(test_segment_backends_have_a_slot_each),
 		cmocka_unit_test(test_segment_two_controls_at_once_make_one_segment),
 	};

@@ -516,6 +516,51 @@ test_observe_makes_the_triplet_white(void **state)
 	CHECK_EQ("nor when enforcing", rcpt(w)->verdict, VERDICT_DEFER);
 }
 
+/* Until all records are loaded a miss is 451 without a record; what is there decides as always. */
+static void
+test_miss_while_records_are_loaded_begins_none(void **state)
+{
+	struct world *w = *state;
+	struct policy_answer a;
+	uint64_t had;
+
+	make_white(w);
+	had = records(w);
+	w->ctx.loading_left_s = 7;
+	rcpt(w);
+	CHECK_ANSWER("who is WHITE passes", w, VERDICT_PASS, RULE_GREYLIST, 0);
+	w->q.from = "new@sender.example";
+	rcpt(w);
+	CHECK_ANSWER("a miss is deferred", w, VERDICT_DEFER, RULE_GREYLIST, 451);
+	CHECK_STR("till all is there", w->a.text, "Greylisted, please try again in 7 seconds");
+	CHECK_EQ("no record", records(w), had);
+	CHECK_EQ("counted", counted(w, CTR_policy_grey_loading), 1);
+	CHECK_EQ("not as a first attempt", counted(w, CTR_policy_grey_new), 1);
+	CHECK_EQ("nothing to put back", vt_kind(&w->a.after), VT_FREE);
+	w->ctx.loading_left_s = BLOCK_S * 3;
+	CHECK_EQ("never longer than a block", rcpt(w)->wait_s, BLOCK_S);
+
+	w->q.from = "";
+	rcpt(w);
+	CHECK_ANSWER("null sender: RCPT gets the backend's answer", w, VERDICT_PASS, RULE_GREYLIST, 0);
+	policy_null_sender_data(&w->ctx, &w->q, &a);
+	CHECK_EQ("DATA is deferred", a.verdict, VERDICT_DEFER);
+	CHECK_EQ("and begins no record either", records(w), had);
+
+	w->q.from = "new@sender.example";
+	for (uint32_t i = 0; i < 8; i++) { /* nor do networks count towards the pool of a pair */
+		char client[32];
+
+		snprintf(client, sizeof(client), "192.0.%u.1", 10 + i);
+		from_client(w, client);
+		CHECK_EQ("from network after network", rcpt(w)->verdict, VERDICT_DEFER);
+	}
+	CHECK_EQ("still none", records(w), had);
+	w->ctx.loading_left_s = 0;
+	CHECK_EQ("loaded: the first attempt", rcpt(w)->wait_s, BLOCK_S);
+	CHECK_EQ("with its record and its pair's", records(w), had + 2);
+}
+
 int
 main(void)
 {
@@ -541,6 +586,7 @@ main(void)
 		WORLD_TEST(test_auto_allow_renews_and_expires),
 		WORLD_TEST(test_auto_allow_of_a_listed_client_is_not_used),
 		WORLD_TEST(test_observe_makes_the_triplet_white),
+		WORLD_TEST(test_miss_while_records_are_loaded_begins_none),
 	};
 
 	return cmocka_run_group_tests_name("policy-grey", tests, NULL, NULL);
