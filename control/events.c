@@ -151,6 +151,15 @@ take_client(struct control *c, const struct link_event_client *e, uint16_t worke
 	*a = (struct asked){
 		.c = c, .worker = worker, .dataplane_incarnation = e->head.dataplane_incarnation, .session = e->session
 	};
+	if (e->want_name == LINK_WANT_NAME_NOW && resolver_last(c->resolver, &e->client, &last)) {
+		struct asked *refresh = malloc(sizeof(*refresh));
+
+		BUG_ON(refresh == NULL);
+		*refresh = *a;
+		refresh->session = 0; /* the session has its answer; this one goes into the table */
+		answer(a, &e->client, &last);
+		a = refresh;
+	}
 	/* the name of a client whose verdict is fresh is what it was last, within that time: nobody is asked about it again */
 	if (e->want_name == LINK_WANT_LAST_NAME && resolver_last(c->resolver, &e->client, &last) &&
 		last.ttl_s < c->config->values.conf.client_fresh_s) {

@@ -43,6 +43,7 @@ enum link_want_name {
 	LINK_WANT_VERDICT,
 	LINK_WANT_NAME,      /* for a backend: the verdict may be known already, the name is not */
 	LINK_WANT_LAST_NAME, /* of a client whose verdict is fresh: what was last heard, nobody is asked about it for this */
+	LINK_WANT_NAME_NOW, /* of a client in good standing whose verdict is old: what was last heard, then it is asked about anew */
 };
 
 struct link_event_client {

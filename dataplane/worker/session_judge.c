@@ -147,7 +147,10 @@ session_ask_verdict(struct worker *w, struct session *s)
 		return;
 	background = s->verdict.known == CLIENT_KNOWN && !want_name;
 	if (want_name)
-		want = s->verdict.known == CLIENT_KNOWN && fresh ? LINK_WANT_LAST_NAME : LINK_WANT_NAME;
+		want = s->verdict.known != CLIENT_KNOWN ? LINK_WANT_NAME
+		       : fresh                          ? LINK_WANT_LAST_NAME
+		       : s->good                        ? LINK_WANT_NAME_NOW
+		                                        : LINK_WANT_NAME;
 	s->dns_asked = send_question(w, s, want, background) && !background;
 	s->asked_us = w->now_us;
 	if (s->verdict.known != CLIENT_KNOWN)

@@ -208,6 +208,17 @@ session_authenticated_lost(struct worker *w, struct session *s)
 		s->poke = true;
 }
 
+/*
+ * Whether this recipient is let through because who sends is known to be good, and not for the first time: by the administrator, by automatic
+ * allow, or as a WHITE triplet. Nobody of these waits for anything DNS says, the name for XCLIENT included.
+ */
+static bool
+is_known_good(const struct session *s)
+{
+	return s->good || s->answer.rule == RULE_ALLOWED || s->answer.rule == RULE_AUTO_ALLOW ||
+	       (vt_kind(&s->answer.before) == VT_TRIPLET && vt_state(&s->answer.before) == VT_WHITE);
+}
+
 /* A recipient that policy let through. */
 void
 session_relay_rcpt(struct worker *w, struct session *s)
@@ -231,8 +242,11 @@ session_relay_rcpt(struct worker *w, struct session *s)
 		session_answer_text(w, s, 452, "4.5.3", "Too many recipients, please send this one separately");
 		return;
 	}
-	/* who hands the client's name over, and opens a connection to do it, waits for it as long as anybody waits for DNS */
-	if (s->dns_asked && w->now_us < s->verdict_due_us && s->ptr_name[0] == '\0' &&
+	/*
+	 * Who hands a stranger's name over, and opens a connection to do it, waits for it as long as anybody waits for DNS. The name of who
+	 * is known to be good came from control's memory meanwhile, or is told as not known now ([TEMPUNAVAIL]).
+	 */
+	if (s->dns_asked && !is_known_good(s) && w->now_us < s->verdict_due_us && s->ptr_name[0] == '\0' &&
 		!smtp_session_is_authenticated(s->smtp))
 		for (uint32_t b = 0; b < w->snapshot->n_backends; b++)
 			if (pool->backends >> b & 1 &&

@@ -491,6 +491,40 @@ test_recipients_of_another_pool_come_separately(void **state)
 	scene_end(&s);
 }
 
+/* Who is known to be good does not wait for the name that XCLIENT tells, a stranger's first passing recipient does. */
+static void
+test_known_clients_never_wait_for_the_name_xclient_tells(void **state)
+{
+	struct sim_conn *c;
+	uint64_t began;
+
+	(void)state;
+	start();
+	make_white(CLIENT4, "a@sender.example", "u@example.org");
+	CHECK_EQ("grey", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.net", body), 451);
+	sim_run(s.sim, 241000000);
+	s.control.silent = true;
+	c = scene_open(&s, CLIENT4, GATEWAY4);
+	began = sim_now_us(s.sim);
+	CHECK_EQ("the first that passes", scene_rcpt(&s, c, "a@sender.example", "u@example.net"), 250);
+	CHECK_TRUE("waits for its name", sim_now_us(s.sim) - began > 1900000);
+	CHECK_TRUE("no longer than the deadline", sim_now_us(s.sim) - began < 2100000);
+	scene_quit(&s, c);
+	c = scene_open(&s, CLIENT4, GATEWAY4);
+	began = sim_now_us(s.sim);
+	CHECK_EQ("the next", scene_rcpt(&s, c, "a@sender.example", "u@example.net"), 250);
+	CHECK_TRUE("does not", sim_now_us(s.sim) - began < 100000);
+	CHECK_EQ("data", scene_chat(&s, c, "DATA"), 354);
+	CHECK_EQ("message", scene_chat(&s, c, "x\r\n."), 250);
+	scene_quit(&s, c);
+	CHECK_STR("what is not known is told so", s.mta_x.message[0].name, "[TEMPUNAVAIL]");
+
+	s.control.silent = false; /* and from its memory control answers at once */
+	CHECK_EQ("again", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.net", body), 250);
+	CHECK_STR("by its name", s.mta_x.message[1].name, "mail.sender.example");
+	scene_end(&s);
+}
+
 static void
 test_another_backend_of_the_pool_is_tried(void **state)
 {
@@ -846,6 +880,7 @@ main(void)
 		cmocka_unit_test(test_client_gone_inside_data_aborts_the_backend),
 		cmocka_unit_test(test_client_gone_after_the_dot_is_unheard_but_delivered),
 		cmocka_unit_test(test_recipients_of_another_pool_come_separately),
+		cmocka_unit_test(test_known_clients_never_wait_for_the_name_xclient_tells),
 		cmocka_unit_test(test_another_backend_of_the_pool_is_tried),
 		cmocka_unit_test(test_open_relay_and_loop_are_taken_out_of_service),
 		cmocka_unit_test(test_ehlo_offers_what_all_backends_have),
