@@ -77,16 +77,33 @@ status_dataplane(const struct control *c)
 		(int)c->dataplane_start.conf.workers);
 }
 
+#define COUNT_LONG_US 100000 /* of a table of some ten million entries */
+#define COUNT_PAUSES  20
+
+/* Counting walks the whole table, at 2 GiB for half a second: who asks for status again and again gets the last count for a while, so that
+ * rings and questions are not kept waiting. */
+static const struct vt_counts *
+table_counts(struct control *c)
+{
+	const uint64_t now_us = control_mono_us();
+
+	if (c->count_cost_us > COUNT_LONG_US && now_us < c->counted_us + COUNT_PAUSES * c->count_cost_us)
+		return &c->table_counts;
+	verdict_table_count(&c->segment.table, &c->table_counts);
+	c->counted_us = control_mono_us();
+	c->count_cost_us = c->counted_us - now_us;
+	return &c->table_counts;
+}
+
 static json_t *
-status_table(const struct control *c)
+status_table(struct control *c)
 {
 	const struct store_progress p = store_load_progress(c->store, control_mono_us());
 	const uint32_t loading = __atomic_load_n(&c->segment.live->loading, __ATOMIC_RELAXED);
 	const double room = (double)c->segment.table.n_buckets * 4;
-	struct vt_counts n;
+	const struct vt_counts n = *table_counts(c);
 	json_t *o;
 
-	verdict_table_count(&c->segment.table, &n);
 	o = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:b}", "entries_wanted",
 		(json_int_t)c->config->values.state_entries, "entries", (json_int_t)c->segment.entries, "used",
 		(json_int_t)n.used, "grey", (json_int_t)n.grey, "white", (json_int_t)n.white, "clients",
@@ -225,7 +242,8 @@ status_alarms(struct control *c)
 		if (!dns->down && zone_trouble(c, i) != NULL)
 			alarm_add(alarms, "zone %s does not count (%s): see dnsbl status", c->config->zone[i].name,
 				zone_trouble(c, i));
-	if (__atomic_load_n(&c->segment.live->loading, __ATOMIC_RELAXED) == SEGMENT_LOAD_AGAIN)
+	if (__atomic_load_n(&c->segment.live->loading, __ATOMIC_RELAXED) == SEGMENT_LOAD_AGAIN &&
+		store->state == STORE_READY)
 		alarm_add(alarms,
 			"%llu of %llu records could be loaded from the database: mail of the others is greylisted once "
 			"more; tried "

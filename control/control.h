@@ -79,6 +79,8 @@ struct control {
 	uint64_t started_us;
 	uint64_t commit_at_us, check_at_us, second_at_us, figures_at_us;
 	uint64_t load_began_us, load_again_us;
+	struct vt_counts table_counts; /* for status, of counted_us */
+	uint64_t counted_us, count_cost_us;
 	bool commit_behind; /* the last turn could not write all */
 	uint32_t turn_us;   /* of the ring timer, by how busy it is */
 	uint32_t unclean_seen;

@@ -38,6 +38,8 @@ int control_table_key(struct control *c);
 int control_attach(struct control *c);
 /* The segment was deleted or replaced under us: what it holds is kept, another is made, and a snapshot that names it. */
 void control_segment_lost(struct control *c);
+/* Leaves the segment and attaches to the one there is, or a new one, for the key in force. 0 or -errno: tried again by the loop. */
+int control_segment_renew(struct control *c);
 void control_policy_time_start(struct control *c);
 struct vt_ages control_ages(const struct control *c);
 /* Fills a cold segment from the database until that moment at most. */

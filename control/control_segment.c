@@ -89,6 +89,7 @@ load_end(struct control *c, enum store_load how)
 	const struct store_progress p = store_load_progress(c->store, control_mono_us());
 	const double took_s = (double)(control_mono_us() - c->load_began_us) / 1e6;
 
+	c->counted_us = 0; /* what status counted is old now */
 	if (how == STORE_LOAD_WHOLE) {
 		loading_set(c, SEGMENT_LOADED);
 		fprintf(stderr, "greyline-control: %" PRIu64 " records loaded in %.2f s\n",
@@ -180,6 +181,7 @@ control_attach(struct control *c)
 		return error;
 	}
 	c->attached = true;
+	c->counted_us = 0;
 	if (created)
 		loading_set(c, SEGMENT_LOADING); /* before anybody meets a miss in it */
 	__atomic_store_n(&c->segment.live->heartbeat_us[SEGMENT_CONTROL], segment_boot_us(), __ATOMIC_RELAXED);
@@ -212,8 +214,14 @@ control_segment_lost(struct control *c)
 	while (store_commit(c->store, &c->segment.table, control_mono_us(), COMMIT_BUDGET_US) &&
 		store_stats(c->store)->state == STORE_READY && store_stats(c->store)->lag_buckets > 0)
 		;
+	if (control_segment_renew(c) == 0)
+		control_publish(c);
+}
+
+int
+control_segment_renew(struct control *c)
+{
 	segment_close(&c->segment, false);
 	c->attached = false;
-	if (control_attach(c) == 0)
-		control_publish(c);
+	return control_attach(c);
 }

@@ -16,14 +16,16 @@
 #include "dataplane/base/bug.h"
 #include "dataplane/policy/grey.h"
 
-#define TURN_MAX_US   10000
-#define COMMIT_US     250000
-#define CHECK_US      500000
-#define ALARMS_US     5000000 /* between two looks at what is wrong: a restart of the data plane is over by then */
-#define FIGURES_US    60000000
-#define LOAD_TURN_US  8000 /* of each turn while loading: what a request waits at most for it */
-#define SWEEP_RECORDS 5000 /* of the database, a second */
-#define SWEEP_TABLE_S 600  /* one sweep of the table */
+#define TURN_MAX_US  10000
+#define COMMIT_US    250000
+#define CHECK_US     500000
+#define ALARMS_US    5000000 /* between two looks at what is wrong: a restart of the data plane is over by then */
+#define FIGURES_US   60000000
+#define LOAD_TURN_US 8000 /* of each turn while loading: what a request waits at most for it */
+#define SWEEP_RECORDS                                                                                                  \
+	500 /* of the database at least, each SLOW_US; half as many as may be written a second, if that is more: five times
+			    * as many are looked at as come, so what is dead stays below two thirds of what lives, whatever flood goes on */
+#define SWEEP_TABLE_S 600 /* one sweep of the table */
 
 void
 control_backends_keep(struct control *c)
@@ -93,10 +95,8 @@ store_refill(struct control *c)
 {
 	const uint64_t wall_s = (uint64_t)(control_wall_us() / 1000000);
 	char text[OPTION_TEXT_OCTETS];
-	struct siphash_key key;
 
-	if (store_table_key(c->store, &key) != 0 || key.k0 != c->table_key.k0 || key.k1 != c->table_key.k1)
-		store_table_key_put(c->store, &c->table_key);
+	store_table_key_put(c->store, &c->table_key);
 	verdict_table_dirty_all(&c->segment.table);
 	control_policy_time_start(c);
 	memset(c->backend_kept, 0, sizeof(c->backend_kept));
@@ -109,6 +109,31 @@ store_refill(struct control *c)
 			c->store, prefix_format(&c->allow.v[i], text), 'a', "kept over a new database", wall_s);
 	for (uint32_t i = 0; i < c->deny.n; i++)
 		store_client_put(c->store, prefix_format(&c->deny.v[i], text), 'd', "kept over a new database", wall_s);
+}
+
+/*
+ * A database that could not be opened is there again, with all it had: it is the truth. What was set and the operator's clients count again.
+ * Where it has another key than the table was begun with, the table's few minutes mean nothing to it: a new one is filled from it.
+ */
+static void
+store_is_back(struct control *c, const struct siphash_key *key)
+{
+	const bool same = key->k0 == c->table_key.k0 && key->k1 == c->table_key.k1;
+
+	fprintf(stderr, "greyline-control: the database is there again%s\n",
+		same ? "" : ": a new segment is filled from it, what was remembered without it is forgotten");
+	c->table_key = *key;
+	if (same)
+		verdict_table_dirty_all(&c->segment.table);
+	else if (control_segment_renew(c) != 0)
+		return;
+	memset(c->backend_kept, 0, sizeof(c->backend_kept));
+	control_overlay(c, c->config);
+	control_clients_read(c);
+	if (control_questions_changed(c) != 0)
+		fprintf(stderr, "greyline-control: the resolver cannot be set up\n");
+	control_publish(c);
+	c->load_again_us = 0;
 }
 
 /* --- alarms */
@@ -165,7 +190,6 @@ alarms_watch(struct control *c, uint64_t now)
 static void
 second_turn(struct control *c, uint64_t now)
 {
-	const struct vt_ages ages = control_ages(c);
 	uint32_t unclean = __atomic_load_n(&c->segment.live->unclean_ends, __ATOMIC_RELAXED);
 	uint32_t incarnation = __atomic_load_n(&c->segment.live->incarnation[SEGMENT_DATAPLANE], __ATOMIC_RELAXED);
 
@@ -177,14 +201,20 @@ second_turn(struct control *c, uint64_t now)
 		c->dataplane_incarnation = incarnation;
 		c->dataplane_start = c->config->values;
 	}
-	if (store_maintain(c->store, now))
-		store_refill(c);
+	if (store_maintain(c->store, now)) {
+		struct siphash_key key;
+
+		if (store_table_key(c->store, &key) == 0)
+			store_is_back(c, &key);
+		else
+			store_refill(c);
+		if (!c->attached)
+			return;
+	}
 	control_backends_keep(c);
 	alarms_watch(c, now);
 	table_sweep(c);
 	control_load_again(c);
-	if (__atomic_load_n(&c->segment.live->loading, __ATOMIC_RELAXED) == SEGMENT_LOADED)
-		store_sweep_step(c->store, &c->segment.table, &ages, SWEEP_RECORDS);
 	stats_publish(c);
 	log_flush(&c->log, control_wall_us());
 	if (now >= c->figures_at_us) {
@@ -200,6 +230,17 @@ commit_some(struct control *c, uint64_t now)
 {
 	c->commit_behind = store_commit(c->store, &c->segment.table, now, COMMIT_BUDGET_US);
 	c->commit_at_us = c->commit_behind ? now : now + COMMIT_US;
+}
+
+/* Only a table into which all was loaded says what is gone. */
+static void
+database_sweep(struct control *c)
+{
+	const struct vt_ages ages = control_ages(c);
+
+	if (__atomic_load_n(&c->segment.live->loading, __ATOMIC_RELAXED) == SEGMENT_LOADED)
+		store_sweep_step(
+			c->store, &c->segment.table, &ages, MAX(SWEEP_RECORDS, c->config->values.store_grey_per_s / 2));
 }
 
 void
@@ -228,6 +269,7 @@ control_slow(evutil_socket_t fd, short what, void *arg)
 	}
 	if (now >= c->commit_at_us && !control_is_loading(c))
 		commit_some(c, now);
+	database_sweep(c);
 	if (now >= c->second_at_us) {
 		c->second_at_us = now + SECOND_US;
 		second_turn(c, now);

@@ -22,6 +22,7 @@
 #include "lmdb-schema/migrate.h"
 
 #define STORE_RETRY_US    5000000
+#define STORE_DAMAGED     "damaged"
 #define STORE_LOCK_OCTETS 8192 /* of liblmdb with its 126 readers */
 #define STORE_GROW_TRIES  24
 
@@ -136,8 +137,15 @@ databases_open(struct store *s)
 			error = error == 0 ? mdb_put(txn, s->dbi[SCHEMA_DB_META], &key, &value, 0) : error;
 			break;
 		}
+		case SCHEMA_NEWER: {
+			struct schema_meta meta;
+
+			if (schema_meta_parse(value.mv_data, value.mv_size, &meta) == 0)
+				s->newer = meta.schema;
+			error = MDB_VERSION_MISMATCH;
+			break;
+		}
 		case SCHEMA_OLD: /* there is no layout before the first */
-		case SCHEMA_NEWER:
 		case SCHEMA_DAMAGED:
 			error = MDB_VERSION_MISMATCH;
 			break;
@@ -213,6 +221,21 @@ env_open(struct store *s)
 	return 0;
 }
 
+/* Who goes back to an older release finds what the newer one left, and nothing that is damaged later takes its place. */
+static void
+set_aside_unusable(struct store *s, int error)
+{
+	char suffix[32], why[128];
+
+	if (s->newer == 0) {
+		store_set_aside(s, STORE_DAMAGED, mdb_strerror(error));
+		return;
+	}
+	snprintf(suffix, sizeof(suffix), "layout-%u", s->newer);
+	snprintf(why, sizeof(why), "a newer release wrote it (layout %u, known here is %u)", s->newer, SCHEMA_VERSION);
+	store_set_aside(s, suffix, why);
+}
+
 /* True when a new database took the place of another. */
 static bool
 open_or_renew(struct store *s, bool suspect)
@@ -223,12 +246,13 @@ open_or_renew(struct store *s, bool suspect)
 
 	store_running_path(s, running, sizeof(running));
 	if ((suspect || access(running, F_OK) == 0) && access(s->path, R_OK) == 0 && !store_walk_is_sound(s->path)) {
-		store_set_aside(s, "the file is damaged");
+		store_set_aside(s, STORE_DAMAGED, "the file is damaged");
 		renewed = true;
 	}
+	s->newer = 0;
 	error = env_open(s);
 	if (error != 0 && is_damage(error)) {
-		store_set_aside(s, mdb_strerror(error));
+		set_aside_unusable(s, error);
 		renewed = true;
 		error = env_open(s);
 	}
@@ -256,6 +280,7 @@ store_create(const char *state_dir, const struct store_params *params)
 	snprintf(s->dir, sizeof(s->dir), "%s", state_dir);
 	snprintf(s->path, sizeof(s->path), "%s/greyline.mdb", s->dir);
 	s->params = *params;
+	s->name_tokens = (double)params->grey_per_s * STORE_NAME_BURST_S;
 	STAILQ_INIT(&s->names);
 	STAILQ_INIT(&s->whys);
 	s->deferred = calloc(STORE_DEFERRED, sizeof(*s->deferred));
@@ -303,7 +328,7 @@ store_maintain(struct store *s, uint64_t now_us)
 	s->retry_at_us = now_us + STORE_RETRY_US;
 	if (s->damaged) {
 		env_close(s);
-		store_set_aside(s, "found damaged while running");
+		store_set_aside(s, STORE_DAMAGED, "found damaged while running");
 		open_or_renew(s, false);
 		return s->stats.state == STORE_READY;
 	}

@@ -92,7 +92,7 @@ void store_sweep_step(struct store *s, const struct verdict_table *t, const stru
 /* Removes one entry's records at once. */
 int store_entry_remove(struct store *s, uint8_t kind, uint64_t tag);
 
-/* Queues a name; written once. */
+/* Queues a name; written once. At the bounded rate of GREY records: a flood of names would else fill the disk with what nobody comes back for. */
 void store_name_add(struct store *s, uint8_t kind, uint64_t tag, const struct ip_addr *network, uint32_t first_s,
 	const char *sender, uint32_t sender_len, const char *rcpt, uint32_t rcpt_len);
 

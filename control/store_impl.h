@@ -18,6 +18,8 @@
 /* Two tables of control's own beside those of lmdb-schema. */
 enum { DB_CLIENTS = SCHEMA_DB_N, DB_FIGURES, DB_N };
 
+#define STORE_NAME_BURST_S 10 /* names come in bursts: of so many seconds of their rate */
+
 struct queued_name {
 	STAILQ_ENTRY(queued_name) link;
 	uint8_t kind;
@@ -48,7 +50,8 @@ struct store {
 	MDB_env *env;
 	MDB_dbi dbi[DB_N];
 	struct store_stats stats;
-	bool damaged; /* found while running: set aside at the next store_maintain() */
+	uint32_t newer; /* the layout of the file, where a newer release wrote it; 0: it did not */
+	bool damaged;   /* found while running: set aside at the next store_maintain() */
 	uint64_t retry_at_us;
 	STAILQ_HEAD(, queued_name) names;
 	STAILQ_HEAD(, queued_why) whys;
@@ -58,7 +61,7 @@ struct store {
 	uint32_t dirty_cursor;
 	uint32_t *deferred; /* ring of bucket numbers */
 	uint32_t deferred_at, deferred_n;
-	double grey_tokens;
+	double grey_tokens, name_tokens;
 	uint64_t tokens_us;
 
 	struct load load;
@@ -97,7 +100,8 @@ int store_remove_now(struct store *s, unsigned db, const void *key, size_t key_o
 
 /* Whether the file can be walked from end to end without ending the process that does. */
 bool store_walk_is_sound(const char *path);
-void store_set_aside(struct store *s, const char *why);
+/* Renames the file out of the way, with that behind its name; one of each name is kept: a disk is not filled by damage. */
+void store_set_aside(struct store *s, const char *suffix, const char *why);
 /* A file shorter than its last page would end us by SIGBUS. */
 bool store_is_cut(MDB_env *env, const char *path);
 void store_running_path(const struct store *s, char *out, size_t room);

@@ -28,7 +28,8 @@ store_name_add(struct store *s, uint8_t kind, uint64_t tag, const struct ip_addr
 
 	memcpy(n.network, network->octet, sizeof(n.network));
 	octets = schema_name_build(&n, room, sizeof(room));
-	if (octets == 0 || s->stats.queued_names == STORE_NAMES_QUEUE || (q = malloc(sizeof(*q) + octets)) == NULL) {
+	if (octets == 0 || s->name_tokens < 1 || s->stats.queued_names == STORE_NAMES_QUEUE ||
+		(q = malloc(sizeof(*q) + octets)) == NULL) {
 		s->stats.names_lost++;
 		return;
 	}
@@ -37,6 +38,7 @@ store_name_add(struct store *s, uint8_t kind, uint64_t tag, const struct ip_addr
 	q->octets = octets;
 	memcpy(q->value, room, octets);
 	STAILQ_INSERT_TAIL(&s->names, q, link);
+	s->name_tokens -= 1;
 	s->stats.queued_names++;
 }
 

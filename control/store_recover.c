@@ -86,11 +86,11 @@ store_walk_is_sound(const char *path)
 }
 
 void
-store_set_aside(struct store *s, const char *why)
+store_set_aside(struct store *s, const char *suffix, const char *why)
 {
 	char to[sizeof(s->path) + 32], lock[sizeof(s->path) + 8];
 
-	snprintf(to, sizeof(to), "%s.damaged", s->path); /* one is kept: a disk is not filled by damage */
+	snprintf(to, sizeof(to), "%s.%s", s->path, suffix);
 	snprintf(lock, sizeof(lock), "%s-lock", s->path);
 	if (rename(s->path, to) != 0 && errno != ENOENT) {
 		unlink(s->path);

@@ -13,6 +13,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "dataplane/base/bug.h"
+
 /* --- committing */
 
 struct batch {
@@ -226,6 +228,9 @@ tokens_refill(struct store *s, uint64_t now_us)
 		s->grey_tokens += (double)(now_us - s->tokens_us) * s->params.grey_per_s / 1e6;
 	if (s->grey_tokens > s->params.grey_per_s || s->tokens_us == 0)
 		s->grey_tokens = s->params.grey_per_s;
+	if (s->tokens_us != 0 && now_us > s->tokens_us)
+		s->name_tokens += (double)(now_us - s->tokens_us) * s->params.grey_per_s / 1e6;
+	s->name_tokens = MIN(s->name_tokens, (double)s->params.grey_per_s * STORE_NAME_BURST_S);
 	s->tokens_us = now_us;
 }
 

@@ -81,7 +81,7 @@ test_known_clients_pass_while_records_are_loaded(void **state)
 
 	(void)state;
 	start();
-	make_white(CLIENT4, "a@sender.example", "u@example.org");
+	scene_make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
 	live = sim_segment(s.sim)->live;
 	live->loading = SEGMENT_LOADING;
 	live->loading_left_s = 3;
@@ -500,7 +500,7 @@ test_known_clients_never_wait_for_the_name_xclient_tells(void **state)
 
 	(void)state;
 	start();
-	make_white(CLIENT4, "a@sender.example", "u@example.org");
+	scene_make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
 	CHECK_EQ("grey", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.net", body), 451);
 	sim_run(s.sim, 241000000);
 	s.control.silent = true;

@@ -1,5 +1,5 @@
 /*
- * test_api_load.c - greyline-control as a process with a database to load: what is shown meanwhile, and a kill in the middle.
+ * test_api_load.c - greyline-control as a process with a database to load: what is shown meanwhile, a kill in the middle, a database that comes late.
  *
  * The program's path is the first argument.
  */
@@ -134,11 +134,77 @@ test_api_loading_is_shown_and_survives_a_kill(void **state)
 	daemon_end(&d);
 }
 
+static bool
+wait_for(struct daemon *d, const char *line, const char *path, const char *want)
+{
+	for (unsigned i = 0; i < 400; i++) {
+		json_t *j = ask_line(d, line);
+		const bool is = strcmp(value_at(j, path), want) == 0;
+
+		json_decref(j);
+		if (is)
+			return true;
+		usleep(50000);
+	}
+	return false;
+}
+
+/*
+ * The database cannot be opened when a machine comes up (here a folder stands in its place; a late mount, wrong permissions): mail is judged from
+ * memory, an alarm says so, and when it can be opened all it has counts again. It is never begun anew for that.
+ */
+static void
+test_api_database_that_comes_late_is_the_truth(void **state)
+{
+	static const char show[] = "{\"cmd\":\"grey show\",\"args\":{\"client\":\"198.51.100.1\",\"sender\":"
+				   "\"a@b.example\",\"recipient\":\"c@example.org\"}}";
+	char mdb[128], away[128];
+	struct daemon d;
+	json_t *j;
+
+	(void)state;
+	daemon_start(&d, "");
+	j = ask_line(&d, "{\"cmd\":\"status\"}");
+	snprintf(d.segment, sizeof(d.segment), "%s", value_at(j, "result/segment"));
+	json_decref(j);
+	check(&d,
+		"{\"cmd\":\"grey pass\",\"args\":{\"client\":\"198.51.100.1\",\"sender\":\"a@b.example\",\"recipient\":"
+		"\"c@example.org\"}}",
+		"result/state", "white");
+	check(&d, "{\"cmd\":\"client deny\",\"args\":{\"client\":\"192.0.2.0/24\"}}", "ok", "true");
+	check(&d, "{\"cmd\":\"set\",\"args\":{\"option\":\"greylist.block\",\"value\":\"77s\"}}", "ok", "true");
+	close(d.fd);
+	kill(d.pid, SIGTERM);
+	CHECK_EQ("ends in order", daemon_wait(&d), 0);
+
+	snprintf(mdb, sizeof(mdb), "%s/state/greyline.mdb", d.dir);
+	snprintf(away, sizeof(away), "%s/away", d.dir);
+	assert_int_equal(rename(mdb, away), 0);
+	assert_int_equal(mkdir(mdb, 0700), 0);
+	start_cold(&d);
+	check(&d, "{\"cmd\":\"status\"}", "result/store/state", "off");
+	check(&d, show, "error/code", "not-found");
+	check(&d, "{\"cmd\":\"explain\",\"args\":{\"client\":\"198.51.100.9\"}}", "result/wait_s", "240");
+
+	assert_int_equal(rmdir(mdb), 0);
+	assert_int_equal(rename(away, mdb), 0);
+	CHECK_TRUE("opened within seconds", wait_for(&d, "{\"cmd\":\"status\"}", "result/store/state", "ready"));
+	CHECK_TRUE("what was WHITE is", wait_for(&d, show, "result/state", "white"));
+	check(&d, "{\"cmd\":\"status\"}", "result/table/loading", "false");
+	check(&d, "{\"cmd\":\"config\",\"args\":{\"option\":\"greylist.block\"}}", "result/options/0/value", "77s");
+	check(&d, "{\"cmd\":\"explain\",\"args\":{\"client\":\"192.0.2.1\"}}", "result/rule", "6");
+	check(&d, "{\"cmd\":\"db stats\"}", "result/tables/clients", "1");
+	sleep(2); /* the sweep has been by, and removed nothing */
+	check(&d, "{\"cmd\":\"db stats\"}", "result/tables/entries", "1");
+	daemon_end(&d);
+}
+
 int
 main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_api_loading_is_shown_and_survives_a_kill),
+		cmocka_unit_test(test_api_database_that_comes_late_is_the_truth),
 	};
 
 	if (argc != 2) {

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <lmdb.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@
 #include "control/store.h"
 #include "dataplane/policy/policy.h"
 #include "dataplane/policy/triplet.h"
+#include "lmdb-schema/key.h"
 
 #define BUCKETS 16384
 
@@ -432,6 +434,49 @@ test_store_damaged_file_is_set_aside(void **state)
 	}
 }
 
+/* Back to an older release: what the newer one wrote is kept under its own name, and no later damage takes its place. */
+static void
+test_store_of_a_newer_release_is_kept_aside(void **state)
+{
+	struct folder f = folder_make();
+	struct store *s = store_in(&f, 0, 100);
+	const struct schema_meta meta = { .schema = 7, .created_wall_s = 1 };
+	uint8_t room[64];
+	char path[128];
+	MDB_val k = { .mv_size = strlen(SCHEMA_META_SCHEMA), .mv_data = (void *)(uintptr_t)SCHEMA_META_SCHEMA },
+		v = { .mv_data = room };
+	MDB_env *env;
+	MDB_txn *txn;
+	MDB_dbi dbi;
+
+	(void)state;
+	store_option_put(s, "mode", "soft", 1);
+	store_destroy(s);
+	snprintf(path, sizeof(path), "%s/greyline.mdb", f.path);
+	v.mv_size = schema_meta_build(&meta, room, sizeof(room));
+	CHECK_EQ("env", mdb_env_create(&env), 0);
+	CHECK_EQ("dbs", mdb_env_set_maxdbs(env, 16), 0);
+	CHECK_EQ("open", mdb_env_open(env, path, MDB_NOSUBDIR, 0600), 0);
+	CHECK_EQ("txn", mdb_txn_begin(env, NULL, 0, &txn), 0);
+	CHECK_EQ("dbi", mdb_dbi_open(txn, schema_db_name(SCHEMA_DB_META), 0, &dbi), 0);
+	CHECK_EQ("put", mdb_put(txn, dbi, &k, &v, 0), 0);
+	CHECK_EQ("commit", mdb_txn_commit(txn), 0);
+	mdb_env_close(env);
+
+	s = store_in(&f, 0, 100);
+	CHECK_EQ("a new one begins", store_stats(s)->state, STORE_READY);
+	CHECK_EQ("set aside", store_stats(s)->set_aside, 1);
+	CHECK_TRUE("it is said why",
+		strstr(store_stats(s)->note, "a newer release wrote it (layout 7, known here is 1)") != NULL);
+	snprintf(path, sizeof(path), "%s/greyline.mdb.damaged", f.path);
+	CHECK_TRUE("not as a damaged one", access(path, F_OK) != 0);
+	snprintf(path, sizeof(path), "%s/greyline.mdb.layout-7", f.path);
+	CHECK_EQ("by its layout", access(path, F_OK), 0);
+	store_destroy(s);
+	unlink(path);
+	folder_remove(&f);
+}
+
 /* A file that is not touched by a crash is used as it is. */
 static void
 test_store_sound_file_after_a_crash_is_kept(void **state)
@@ -551,6 +596,38 @@ test_store_names(void **state)
 	CHECK_EQ("removed", store_entry_remove(s, VT_TRIPLET, tag), 0);
 	CHECK_EQ("gone", store_name(s, VT_TRIPLET, tag, &name), -ENOENT);
 	store_destroy(s);
+	folder_remove(&f);
+}
+
+/* A flood of names is no faster on disk than a flood of GREY records; what is left out is counted. */
+static void
+test_store_names_have_the_rate_of_grey(void **state)
+{
+	struct folder f = folder_make();
+	struct table a = table_make(false);
+	struct store *s = store_in(&f, 0, 10);
+	struct ip_addr net = ip_addr_v4(0xc0000200);
+	uint64_t now = 1000000;
+	unsigned n = 0;
+
+	(void)state;
+	store_commit(s, &a.t, now, 1000000);
+	for (uint32_t i = 1; i <= 500; i++)
+		store_name_add(s, VT_TRIPLET, i, &net, 5, "a", 1, "b", 1);
+	CHECK_EQ("a burst of ten seconds", store_stats(s)->queued_names, 100);
+	CHECK_EQ("the rest is counted", store_stats(s)->names_lost, 400);
+	for (unsigned second = 0; second < 3; second++) {
+		now += 1000000;
+		while (store_commit(s, &a.t, now, 1000000))
+			;
+		for (uint32_t i = 1; i <= 500; i++)
+			store_name_add(s, VT_TRIPLET, 1000 * (second + 1) + i, &net, 5, "a", 1, "b", 1);
+	}
+	CHECK_EQ("then as many as the rate", store_stats(s)->names_lost, 400 + 3 * 490);
+	CHECK_EQ("stored", store_names(s, VT_TRIPLET, 0, 2000, count_name, &n), 0);
+	CHECK_EQ("stored", n, 130);
+	store_destroy(s);
+	table_free(&a);
 	folder_remove(&f);
 }
 
@@ -746,9 +823,11 @@ main(void)
 		cmocka_unit_test(test_store_full_disk_costs_durability_alone),
 		cmocka_unit_test(test_store_unusable_folder_is_off_and_comes_back),
 		cmocka_unit_test(test_store_damaged_file_is_set_aside),
+		cmocka_unit_test(test_store_of_a_newer_release_is_kept_aside),
 		cmocka_unit_test(test_store_sound_file_after_a_crash_is_kept),
 		cmocka_unit_test(test_store_killed_in_the_middle),
 		cmocka_unit_test(test_store_names),
+		cmocka_unit_test(test_store_names_have_the_rate_of_grey),
 		cmocka_unit_test(test_store_sweep_removes_what_memory_has_not),
 		cmocka_unit_test(test_store_starts_on_a_full_disk),
 		cmocka_unit_test(test_store_rejects_are_bounded),
