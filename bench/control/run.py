@@ -18,6 +18,10 @@ RUNS = {
     "restart": "10 million entries: control and data plane started again warm, after a kill, and cold from the database",
 }
 DURABLE_S = 20
+GREY_PER_S = 5000  # state.grey_per_s, its default
+NAME_BURST_S = 10
+GROWS_MIB = 64  # queues of control at their caps
+RECORD_OCTETS = 512  # of the file for a record written: pages half full, and those of the transactions before
 PROMISE_S = 1.0
 
 
@@ -61,6 +65,7 @@ def flood(build, seconds, rate=500000, white=5000, entries=16777216):
         start_control(g)
         g.segment_path = g.find_segment()
         pid = g.find("control").pid
+        disk = os.stat(g.path("state/greyline.mdb")).st_blocks * 512
         before, cpu, resident, began = counters(g, "store"), cpu_s(pid), resident_mib(pid), time.monotonic()
         out = g.path("promoted")
         p = subprocess.Popen(["taskset", "-c", str(common.cpus()[0]), g.program("bench", "control", "flood"), "flood", g.segment_path, "--out", out, "--rate", str(rate),
@@ -87,9 +92,21 @@ def flood(build, seconds, rate=500000, white=5000, entries=16777216):
                 break
             time.sleep(0.1)
         after = counters(g, "store")
+        grown = os.stat(g.path("state/greyline.mdb")).st_blocks * 512 - disk
+        written = after["records_written"] - before.get("records_written", 0)
+        # what may be written: GREY and names at state.grey_per_s (each with a burst), and everything WHITE
+        may = 2 * GREY_PER_S * (ended - began + lag) + GREY_PER_S * (1 + NAME_BURST_S) + result["promoted"] * 2
+        for what, is_so in (("something WHITE was lost", stored["stored"] == stored["promoted"] and result["white_evicted"] == 0),
+                            ("control grew by more than %d MiB" % GROWS_MIB, largest - resident <= GROWS_MIB),
+                            ("%d records written, %d may be" % (written, may), written <= may),
+                            ("the database grew by %d octets" % grown, grown <= may * RECORD_OCTETS),
+                            ("what was offered is not what is counted", result["names_told"] + result["names_lost"] + result["refused_full"] == result["offered"])):
+            if not is_so:
+                raise common.BenchError(what)
         result.update(what=RUNS["flood"], seconds=seconds, control_cpu_share=round(share, 3), control_mib_before=round(resident, 1), control_mib_most=round(largest, 1),
                       status_answer_s=common.spread([round(a, 4) for a in answers]), white_on_disk=stored["stored"],
                       white_lost=stored["promoted"] - stored["stored"] + result["white_evicted"], white_on_disk_after_s=round(lag, 2),
+                      database_grew_octets=grown, records_may_be_written=round(may), commits_a_second=round((after["commits"] - before.get("commits", 0)) / (ended - began + lag), 1),
                       store={k: after[k] - before.get(k, 0) for k in after if isinstance(after[k], int)})
         return result
 
@@ -107,6 +124,21 @@ def loaded_in(g, began):
     return time.monotonic() - began, shown
 
 
+def cold(g, times, name, forget=False):
+    """Control without a segment, as after a reboot; forget: the file is not in the page cache either. (seconds until all is loaded, what `status` shows)"""
+    shutil.rmtree(os.path.dirname(g.segment_path))
+    if forget:
+        fd = os.open(g.path("state/greyline.mdb"), os.O_RDONLY)
+        os.fsync(fd)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(fd)
+    began = time.monotonic()
+    times[name + "_answering_s"].append(start_control(g))
+    took, shown = loaded_in(g, began)
+    times[name + "_loaded_s"].append(took)
+    return took, shown
+
+
 def restart(build, entries=10000000, rounds=3):
     with Gateway(build, entries=max(16777216, entries * 3 // 2), idle="nap") as g:
         common.say("control/restart: %s records into the database" % common.number(entries))
@@ -116,13 +148,11 @@ def restart(build, entries=10000000, rounds=3):
         tool(g, "fill", g.segment_path, g.path("state"), "--entries", entries)
         disk = os.stat(g.path("state/greyline.mdb")).st_blocks * 512
         figures = {"what": RUNS["restart"], "entries": entries, "database_octets": disk}
-        times = {"cold_answering_s": [], "cold_loaded_s": [], "cold_control_cpu_s": [], "warm_answering_s": [], "killed_answering_s": [], "dataplane_ready_s": []}
+        times = {"cold_answering_s": [], "cold_loaded_s": [], "cold_control_cpu_s": [], "cold_disk_answering_s": [], "cold_disk_loaded_s": [], "warm_answering_s": [], "killed_answering_s": [], "dataplane_ready_s": []}
         for i in range(rounds):
-            shutil.rmtree(os.path.dirname(g.segment_path))
-            began = time.monotonic()
-            times["cold_answering_s"].append(start_control(g))
-            took, shown = loaded_in(g, began)
-            times["cold_loaded_s"].append(took)
+            took, _ = cold(g, times, "cold_disk", forget=True)
+            g.stop("control")
+            took, shown = cold(g, times, "cold")
             times["cold_control_cpu_s"].append(cpu_s(g.find("control").pid))
             status = g.ctl("status")
             figures["entries_loaded"] = status["table"]["used"]
