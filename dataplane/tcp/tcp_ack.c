@@ -80,14 +80,17 @@ has_sacked(const struct tcp_conn *c)
 	return c->sb != NULL && c->sb->n > 0;
 }
 
-/* RFC 5681 section 3.1, with appropriate octet counting (RFC 3465, L = 2) since peers delay ACKs. */
+/*
+ * RFC 5681 section 3.1, with appropriate octet counting (RFC 3465), since peers delay ACKs. RFC 3465 has a limit of two segments an ACK; peers of today
+ * acknowledge whole bursts at once, and would hold slow start to two segments a round trip: RFC 9406 section 4.3 has eight where nothing is paced.
+ */
 static void
 grow_cwnd(struct tcp_conn *c, uint32_t acked)
 {
 	if (!c->cwnd_limited)
 		return; /* it was not the congestion window that held us back (RFC 7661 section 4.1) */
 	if (c->cwnd < c->ssthresh) {
-		c->cwnd += MIN(acked, 2 * c->mss);
+		c->cwnd += MIN(acked, TCP_SLOW_START_SEGS * c->mss);
 	} else {
 		c->cwnd_acked += acked;
 		if (c->cwnd_acked >= c->cwnd) {
@@ -98,6 +101,19 @@ grow_cwnd(struct tcp_conn *c, uint32_t acked)
 	c->cwnd = MIN(c->cwnd, TCP_CWND_MAX_OCTETS);
 }
 
+/*
+ * RFC 5681 section 3.1, equation 4. FlightSize is what was outstanding before the loss was told of: peers that acknowledge a whole flight at
+ * once (Linux does, and reports the loss in the same burst) leave next to nothing of it by then. Where it was the congestion window that
+ * held us back, the flight was that window.
+ */
+static uint32_t
+ssthresh_after_loss(const struct tcp_conn *c)
+{
+	const uint32_t flight = c->cwnd_limited ? MAX(flight_octets(c), c->cwnd) : flight_octets(c);
+
+	return MAX(flight / 2, 2 * c->mss);
+}
+
 static void
 enter_recovery(struct tcp_conn *c)
 {
@@ -105,7 +121,7 @@ enter_recovery(struct tcp_conn *c)
 	c->in_recovery = true;
 	c->recover = c->snd_max;
 	c->high_rxt = c->snd_una;
-	c->ssthresh = MAX(flight_octets(c) / 2, 2 * c->mss);
+	c->ssthresh = ssthresh_after_loss(c);
 	c->cwnd = c->ssthresh;
 	c->cwnd_acked = 0;
 	if (!has_sacked(c))

@@ -71,6 +71,7 @@ const char *tcp_state_name(enum tcp_state state);
 
 #define TCP_IW_SEGS         10 /* RFC 6928 */
 #define TCP_IW_OCTETS       14600u
+#define TCP_SLOW_START_SEGS 8 /* an ACK may add, RFC 9406 section 4.3 */
 #define TCP_CWND_MAX_OCTETS (UINT32_C(1) << 30)
 /* One challenge ACK of a connection in so long. No counter is shared over connections, so there is none to spy on. */
 #define TCP_CHALLENGE_US 500000u

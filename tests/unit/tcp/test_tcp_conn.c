@@ -523,20 +523,23 @@ test_cwnd_grows_while_it_is_what_limits(void **state)
 	peer_init(&p, &options, NULL);
 	peer_reach(&p, PEER_ESTABLISHED);
 	CHECK_EQ("ten segments (RFC 6928)", p.c->cwnd, 10000);
-	/* slow start: by what is acknowledged, two segments an ACK at most (RFC 3465) */
-	peer_write(&p, 100000);
+	/* slow start: by what is acknowledged, eight segments an ACK at most (RFC 9406) */
+	peer_write(&p, 200000);
 	peer_hear_all(&p, NULL);
 	SAY(&p, .ack = -8000);
 	CHECK_EQ("two segments acknowledged", p.c->cwnd, 12000);
 	SAY(&p, .ack = 0);
-	CHECK_EQ("eight at once count as two", p.c->cwnd, 14000);
+	CHECK_EQ("eight at once count as eight", p.c->cwnd, 20000);
+	peer_hear_all(&p, NULL);
+	SAY(&p, .ack = 0);
+	CHECK_EQ("twelve as eight", p.c->cwnd, 28000);
 	/* congestion avoidance: a segment for each window acknowledged */
-	p.c->ssthresh = 14000;
+	p.c->ssthresh = 28000;
 	for (uint32_t i = 0; i < 2; i++) {
 		peer_hear_all(&p, NULL);
 		SAY(&p, .ack = 0);
 	}
-	CHECK_TRUE("one segment a round trip", p.c->cwnd == 15000 || p.c->cwnd == 16000);
+	CHECK_TRUE("one segment a round trip", p.c->cwnd == 29000 || p.c->cwnd == 30000);
 	drain_all(&p);
 	/* nothing to send: no credit for it */
 	before = p.c->cwnd;
@@ -552,6 +555,42 @@ test_cwnd_grows_while_it_is_what_limits(void **state)
 	peer_hear_next(&p, EVER);
 	CHECK_EQ("one segment", p.c->cwnd, 1000);
 	CHECK_EQ("half of what was in flight", p.c->ssthresh, 5000);
+	peer_fini(&p);
+}
+
+static void
+test_a_loss_told_with_the_ack_of_a_whole_flight_halves_the_window(void **state)
+{
+	static const struct peer_options options = { .mss = 1000, .no_ts = true, .wscale = 7, .wnd = 60000 };
+	struct peer p;
+
+	(void)state;
+	peer_init(&p, &options, NULL);
+	peer_reach(&p, PEER_ESTABLISHED);
+	peer_write(&p, 100000);
+	peer_hear_all(&p, NULL);
+	SAY(&p, .ack = 0);
+	peer_hear_all(&p, NULL);
+	CHECK_EQ("eighteen segments in flight", p.c->snd_max - p.c->snd_una, 18000);
+	/* one burst of ACKs, as a kernel gives that has taken a whole train of segments: 14 of them, and three behind a hole */
+	p.rcv_nxt = p.irs + 1 + 24000;
+	for (uint32_t n = 1; n <= 3; n++)
+		peer_say(&p, &(struct say){ .n_sack = 1, .sack = { 25001, 25001 + 1000 * (int64_t)n } });
+	CHECK_TRUE("a loss", p.c->in_recovery);
+	CHECK_TRUE("half of the flight that was out, not of what was left of it", p.c->ssthresh >= 9000);
+	CHECK_TRUE("and no more than half of the window", p.c->ssthresh <= 13000);
+	peer_fini(&p);
+
+	/* the application was what limited: half of its flight */
+	peer_init(&p, &options, NULL);
+	peer_reach(&p, PEER_ESTABLISHED);
+	peer_write(&p, 6000);
+	peer_hear_all(&p, NULL);
+	p.rcv_nxt = p.irs + 1;
+	for (uint32_t n = 1; n <= 3; n++)
+		peer_say(&p, &(struct say){ .n_sack = 1, .sack = { 1001, 1001 + 1000 * (int64_t)n } });
+	CHECK_TRUE("a loss", p.c->in_recovery);
+	CHECK_EQ("half of the flight", p.c->ssthresh, 3000);
 	peer_fini(&p);
 }
 
@@ -792,6 +831,7 @@ main(void)
 		cmocka_unit_test(test_a_burst_beyond_a_gap_is_answered_segment_by_segment),
 		cmocka_unit_test(test_fast_retransmit_and_limited_transmit),
 		cmocka_unit_test(test_cwnd_grows_while_it_is_what_limits),
+		cmocka_unit_test(test_a_loss_told_with_the_ack_of_a_whole_flight_halves_the_window),
 		cmocka_unit_test(test_tail_probe_comes_before_the_rto),
 		cmocka_unit_test(test_every_allocation_fails_once),
 		cmocka_unit_test(test_time_wait_is_capped_and_expires),
