@@ -8,6 +8,7 @@
 #ifndef GREYLINE_BASE_OCTETS_H
 #define GREYLINE_BASE_OCTETS_H
 
+#include <endian.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
@@ -107,11 +108,17 @@ put_u16(uint8_t *p, uint16_t v)
 static inline uint8_t *
 put_u32(uint8_t *p, uint32_t v)
 {
-	p[0] = (uint8_t)(v >> 24);
-	p[1] = (uint8_t)(v >> 16);
-	p[2] = (uint8_t)(v >> 8);
-	p[3] = (uint8_t)v;
+	v = htobe32(v);
+	memcpy(p, &v, 4);
 	return p + 4;
+}
+
+static inline uint8_t *
+put_u64(uint8_t *p, uint64_t v)
+{
+	v = htobe64(v);
+	memcpy(p, &v, 8);
+	return p + 8;
 }
 
 #endif

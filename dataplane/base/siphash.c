@@ -164,12 +164,20 @@ siphash_word_and(const struct siphash_key *key, uint64_t word, const void *data,
 }
 
 uint64_t
-siphash_12(const struct siphash_key *key, uint64_t first, uint32_t last)
+siphash13_12(const struct siphash_key *key, uint64_t first, uint32_t last)
 {
 	struct siphash_state s = sip_start(key);
+	const uint64_t second = last | UINT64_C(12) << 56;
 
-	sip_block(&s, first);
-	s.tail = last;
-	s.n_octets = 12;
-	return sip_finish(s);
+	s.v3 ^= first;
+	sip_round(&s);
+	s.v0 ^= first;
+	s.v3 ^= second;
+	sip_round(&s);
+	s.v0 ^= second;
+	s.v2 ^= 0xff;
+	sip_round(&s);
+	sip_round(&s);
+	sip_round(&s);
+	return s.v0 ^ s.v1 ^ s.v2 ^ s.v3;
 }

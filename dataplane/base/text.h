@@ -26,25 +26,40 @@ text_kinds_of_word(uint64_t w)
 	return (((control | del) & high) != 0 ? TEXT_CONTROL : 0) | ((w & high) != 0 ? TEXT_8BIT : 0);
 }
 
-/* What the n octets at text hold: 0 is printable ASCII alone. */
+/*
+ * The highest bit of some octet is set where, and only where, one of w is not printable ASCII: of the lowest such octet one of the three sets
+ * it, for nothing below it carries or borrows.
+ */
+static inline uint64_t
+text_oddities(uint64_t w)
+{
+	return (w - TEXT_EACH(0x20)) | (w + TEXT_EACH(1)) | w;
+}
+
+/* What the n octets at text hold: 0 is printable ASCII alone, as nearly every text is; the others are looked at twice. */
 static inline unsigned
 text_kinds(const void *text, uint32_t n)
 {
 	const char *p = text, *end = p + n;
-	unsigned kinds = 0;
-	uint64_t w = TEXT_EACH(' ');
+	uint64_t w = TEXT_EACH(' '), last = w, odd = 0;
+	unsigned kinds;
 
-	for (; end - p >= 8; p += 8) {
+	if (n >= 8) /* some of them a second time: no loop over what is over */
+		memcpy(&last, end - 8, 8);
+	else
+		memcpy(&last, p, n);
+	for (; end - p > 8; p += 8) {
+		memcpy(&w, p, 8);
+		odd |= text_oddities(w);
+	}
+	if (((odd | text_oddities(last)) & TEXT_EACH(0x80)) == 0)
+		return 0;
+	kinds = text_kinds_of_word(last);
+	for (p = text; end - p > 8; p += 8) {
 		memcpy(&w, p, 8);
 		kinds |= text_kinds_of_word(w);
 	}
-	if (p == end)
-		return kinds;
-	if (n >= 8) /* some of them a second time: no loop over what is over */
-		memcpy(&w, end - 8, 8);
-	else
-		memcpy(&w, p, n);
-	return kinds | text_kinds_of_word(w);
+	return kinds;
 }
 
 /* Copies n octets of 7 bits, ASCII letters folded to lower case: an octet is a capital where one sum sets its highest bit and one does not. */

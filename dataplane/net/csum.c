@@ -29,7 +29,10 @@ load_8(const uint8_t *p)
 	return w;
 }
 
-/* The sum of one piece as if it began at an even place. The last odd octet is padded with zero behind it. */
+/*
+ * The sum of one piece as if it began at an even place. The last odd octet is padded with zero behind it. What is over behind whole words is
+ * read as the end of eight octets that end with it: x86-64 and arm64 as we build them.
+ */
 static uint64_t
 sum_piece(const uint8_t *p, uint32_t len)
 {
@@ -37,25 +40,30 @@ sum_piece(const uint8_t *p, uint32_t len)
 	uint32_t four;
 	uint16_t two;
 
-	for (; len >= 32; p += 32, len -= 32)
-		sum = add_carry(
-			add_carry(add_carry(add_carry(sum, load_8(p)), load_8(p + 8)), load_8(p + 16)), load_8(p + 24));
-	for (; len >= 8; p += 8, len -= 8)
-		sum = add_carry(sum, load_8(p));
+	if (len >= 8) {
+		const uint8_t *end = p + len;
+
+		for (; end - p >= 32; p += 32)
+			sum = add_carry(add_carry(add_carry(add_carry(sum, load_8(p)), load_8(p + 8)), load_8(p + 16)),
+				load_8(p + 24));
+		for (; end - p >= 8; p += 8)
+			sum = add_carry(sum, load_8(p));
+		return p == end ? sum : add_carry(sum, load_8(end - 8) >> (64 - 8 * (end - p)));
+	}
 	if (len & 4) {
 		memcpy(&four, p, 4);
-		sum = add_carry(sum, four);
+		sum += four;
 		p += 4;
 	}
 	if (len & 2) {
 		memcpy(&two, p, 2);
-		sum = add_carry(sum, two);
+		sum += two;
 		p += 2;
 	}
 	if (len & 1) { /* as a word with a zero octet behind it, whatever the order of octets here */
 		two = 0;
 		memcpy(&two, p, 1);
-		sum = add_carry(sum, two);
+		sum += two;
 	}
 	return sum;
 }

@@ -30,6 +30,5 @@ uint8_t *
 eth_build(uint8_t *p, const uint8_t *dst, const uint8_t *src, uint16_t type)
 {
 	memcpy(p, dst, ETH_MAC_OCTETS);
-	memcpy(p + ETH_MAC_OCTETS, src, ETH_MAC_OCTETS);
-	return put_u16(p + 2 * ETH_MAC_OCTETS, type);
+	return eth_build_from(p, src, type);
 }

@@ -34,6 +34,14 @@ bool eth_parse(struct octets *o, struct eth_header *out);
 /* Writes ETH_HEADER_OCTETS; returns the place behind. */
 uint8_t *eth_build(uint8_t *p, const uint8_t *dst, const uint8_t *src, uint16_t type);
 
+/* As eth_build(), where the destination stands already or comes later. */
+static inline uint8_t *
+eth_build_from(uint8_t *p, const uint8_t *src, uint16_t type)
+{
+	memcpy(p + ETH_MAC_OCTETS, src, ETH_MAC_OCTETS);
+	return put_u16(p + 2 * ETH_MAC_OCTETS, type);
+}
+
 static inline bool
 eth_is_group(const uint8_t *mac)
 {

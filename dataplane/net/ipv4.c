@@ -65,7 +65,7 @@ ipv4_parse(struct octets o, struct ip_packet *out)
 		.ttl = h[8],
 		.ecn = h[1] & 3,
 		.is_v4 = true,
-		.is_fragment = (frag & (IPV4_MF | IPV4_OFFSET_MASK)) != 0,
+		.is_fragment = (frag & IPV4_FRAGMENT_MASK) != 0,
 		.more = (frag & IPV4_MF) != 0,
 		.frag_offset_octets = (frag & IPV4_OFFSET_MASK) * 8u,
 		.frag_id = get_u16(h + 4),
@@ -96,7 +96,5 @@ ipv4_build(uint8_t *p, const struct ip_addr *src, const struct ip_addr *dst, uin
 bool
 ipv4_is_source(const struct ip_addr *a)
 {
-	const uint8_t first = a->octet[12];
-
-	return first != 0 && first != 127 && first < 224;
+	return ipv4_is_source_number(ip_addr_to_v4(a));
 }

@@ -13,6 +13,7 @@
 #include "dataplane/net/ip.h"
 
 #define IPV4_HEADER_OCTETS 20
+#define IPV4_FRAGMENT_MASK 0x3fff /* more fragments, or an offset: a part of a packet */
 #define IPV4_MTU_MIN_OCTETS                                                                                            \
 	552 /* the least path MTU believed: RFC 1191's table begins there in practice (576 less options) */
 
@@ -30,7 +31,15 @@ struct ipv4_frag {
 uint8_t *ipv4_build(uint8_t *p, const struct ip_addr *src, const struct ip_addr *dst, uint8_t proto,
 	uint32_t payload_octets, const struct ipv4_frag *frag);
 
-/* Whether a packet of a stranger may come from a: no "this network", loopback, group or reserved address. */
+/* Whether a packet of a stranger may come from there: no "this network", loopback, group or reserved address. */
+static inline bool
+ipv4_is_source_number(uint32_t host_order)
+{
+	const uint32_t first = host_order >> 24;
+
+	return first != 0 && first != 127 && first < 224;
+}
+
 bool ipv4_is_source(const struct ip_addr *a);
 
 #endif

@@ -43,7 +43,8 @@ struct neigh {
 	uint16_t cursor;      /* where neigh_due() looks next */
 	uint16_t high;        /* entries that were ever used lie below */
 	uint16_t free_list;
-	uint16_t last; /* found the last time; looked at again before it is believed */
+	uint16_t last;      /* found the last time; looked at again before it is believed */
+	uint32_t forgotten; /* entries so far: until it moves on, an entry's number means the same hop */
 	uint16_t bucket[NEIGH_BUCKETS];
 	struct neigh_entry entry[NEIGH_ENTRIES_MAX];
 };
@@ -112,6 +113,7 @@ unlink_entry(struct neigh *n, struct neigh_entry *e)
 	while (*link != self)
 		link = &n->entry[*link].next;
 	*link = e->next;
+	n->forgotten++;
 	e->state = NEIGH_FREE;
 	e->next = n->free_list;
 	n->free_list = self;
@@ -190,6 +192,31 @@ neigh_find(struct neigh *n, const struct ip_addr *addr, uint8_t port_index, uint
 	}
 	memcpy(mac, e->mac, 6);
 	return NEIGH_KNOWN;
+}
+
+uint16_t
+neigh_last(const struct neigh *n)
+{
+	return n->last;
+}
+
+uint32_t
+neigh_forgotten(const struct neigh *n)
+{
+	return n->forgotten;
+}
+
+bool
+neigh_again(struct neigh *n, uint16_t entry, uint8_t *mac, uint64_t now_us)
+{
+	struct neigh_entry *e = &n->entry[entry];
+
+	if (e->state != NEIGH_REACHABLE && e->state != NEIGH_PROBE && e->state != NEIGH_STATIC)
+		return false;
+	e->used = true;
+	e->used_us = now_us;
+	memcpy(mac, e->mac, 6);
+	return true;
 }
 
 static void

@@ -51,6 +51,14 @@ enum neigh_found {
 enum neigh_found neigh_find(struct neigh *n, const struct ip_addr *addr, uint8_t port_index, uint8_t *mac,
 	uint32_t **waiting, uint64_t now_us);
 
+/*
+ * For who sends to the same hop again and again: the number of the entry neigh_find() just called known, good while neigh_forgotten() does
+ * not change. neigh_again() is a use like any other; false: it wants to be asked about, by neigh_find().
+ */
+uint16_t neigh_last(const struct neigh *n);
+uint32_t neigh_forgotten(const struct neigh *n);
+bool neigh_again(struct neigh *n, uint16_t entry, uint8_t *mac, uint64_t now_us);
+
 /* What was heard about addr. */
 struct neigh_word {
 	struct ip_addr addr;

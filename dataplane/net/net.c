@@ -22,12 +22,11 @@
 #include "dataplane/net/nd.h"
 #include "dataplane/net/net_impl.h"
 
-#define TCP_HEADER_MIN_OCTETS  20
-#define TCP_HEADER_ROOM_OCTETS 64 /* the largest has 60 */
-#define TCP_CHECKSUM_OFFSET    16
+#define TCP_HEADER_MIN_OCTETS 20
+#define TCP_HEADER_MAX_OCTETS 60
+#define TCP_CHECKSUM_OFFSET   16
 
-static_assert(FRAME_TCP_OFFSET >= WRAP_IPV6_OCTETS, "headers are put before the TCP header");
-static_assert(FRAME_TCP_OFFSET + TCP_HEADER_ROOM_OCTETS <= FRAME_HEADER_MAX_OCTETS, "the largest TCP header fits");
+static_assert(WRAP_IPV6_OCTETS + TCP_HEADER_MAX_OCTETS <= FRAME_HEADER_MAX_OCTETS, "the largest TCP header fits");
 static_assert(
 	WRAP_IPV6_OCTETS + IPV6_FRAG_HEADER_OCTETS + ICMP_HEADER_OCTETS <= FRAME_HEADER_MAX_OCTETS, "so does an echo");
 static_assert(FRAME_VIEWS_MAX >= REASM_FRAGS_MAX, "an echo answers with the views it came in");
@@ -105,6 +104,21 @@ net_queue_push(struct net *net, struct frame *f, uint8_t port_index, const uint8
 
 /* ---- input ---- */
 
+/* A segment of ours, or of another worker. */
+static enum net_result
+segment_or_owner(const struct net *net, const struct net_frame *frame, struct net_out *out)
+{
+	if (!frame->redirected) {
+		const uint32_t owner = flow_owner(net->conf.steering, &out->seg.flow);
+
+		if (owner != net->conf.worker) {
+			out->owner = owner;
+			return NET_REDIRECT;
+		}
+	}
+	return NET_SEGMENT;
+}
+
 static enum net_result
 input_tcp(struct net *net, const struct net_frame *frame, const struct ip_packet *p, struct net_out *out)
 {
@@ -123,15 +137,7 @@ input_tcp(struct net *net, const struct net_frame *frame, const struct ip_packet
 		net_count(net, CTR_net_drop_short);
 		return NET_NONE;
 	}
-	if (!frame->redirected) {
-		const uint32_t owner = flow_owner(net->conf.steering, &seg->flow);
-
-		if (owner != net->conf.worker) {
-			out->owner = owner;
-			return NET_REDIRECT;
-		}
-	}
-	return NET_SEGMENT;
+	return segment_or_owner(net, frame, out);
 }
 
 static enum net_result input_whole(struct net *net, const struct net_frame *frame, const struct eth_header *eth,
@@ -327,6 +333,61 @@ input_ip(struct net *net, const struct net_frame *frame, const struct eth_header
 	return input_whole(net, frame, eth, &p, out, now_us);
 }
 
+/* The IPv4 address whose octets lie in memory as w does. */
+static struct ip_addr
+addr_of_word(uint32_t w)
+{
+	static const uint8_t mapped[4] = { 0, 0, 0xff, 0xff };
+	struct ip_addr a = { 0 };
+
+	memcpy(a.octet + 8, mapped, 4);
+	memcpy(a.octet + 12, &w, 4);
+	return a;
+}
+
+/*
+ * What nearly every frame is: TCP over IPv4 without options, whole, from a host to an address of this port. True: out->seg is filled in. Of
+ * whatever differs nothing is said here: it goes the long way, and is judged, counted and dropped there.
+ */
+static bool
+input_plain4(const struct net *net, const struct net_frame *frame, struct net_out *out)
+{
+	const uint8_t *e = frame->view.ptr, *h = e + ETH_HEADER_OCTETS;
+	struct net_seg *seg = &out->seg;
+	uint32_t w[IPV4_HEADER_OCTETS / 4], octets;
+
+	if (frame->view.len_octets < WRAP_IPV4_OCTETS + TCP_HEADER_MIN_OCTETS)
+		return false;
+	octets = get_u16(h + 2);
+	memcpy(w, h, sizeof(w));
+	/* 1. one of ours by its MAC addresses; version 4, five words; no fragment; TCP; and all of it is here */
+	if (memcmp(e, net->conf.port[frame->port_index].mac, ETH_MAC_OCTETS) != 0 ||
+		!eth_is_station(e + ETH_MAC_OCTETS) || get_u16(e + 2 * ETH_MAC_OCTETS) != ETH_TYPE_IPV4 ||
+		h[0] != 0x45 || (get_u16(h + 6) & IPV4_FRAGMENT_MASK) != 0 || h[9] != IP_PROTO_TCP ||
+		octets < IPV4_HEADER_OCTETS + TCP_HEADER_MIN_OCTETS ||
+		octets > frame->view.len_octets - ETH_HEADER_OCTETS)
+		return false;
+	/* 2. the checksum over all five words is all ones */
+	if (csum_fold((uint64_t)w[0] + w[1] + w[2] + w[3] + w[4]) != UINT16_MAX)
+		return false;
+	/* 3. from a host that is not ours, to an address of this port */
+	if (!ipv4_is_source_number(get_u32(h + 12)) ||
+		!net_may_arrive4(net, frame->port_index, get_u32(h + 12), get_u32(h + 16)))
+		return false;
+	seg->flow.remote = addr_of_word(w[3]);
+	seg->flow.local = addr_of_word(w[4]);
+	h += IPV4_HEADER_OCTETS;
+	seg->flow.remote_port = get_u16(h);
+	seg->flow.local_port = get_u16(h + 2);
+	seg->hash = 0;
+	seg->tcp = (struct buf_view){ .ptr = h, .len_octets = octets - IPV4_HEADER_OCTETS, .buf = frame->view.buf };
+	seg->checksum_good = frame->l4_checksum == 1;
+	seg->port_index = frame->port_index;
+	seg->ttl = h[8 - IPV4_HEADER_OCTETS];
+	seg->ecn = h[1 - IPV4_HEADER_OCTETS] & 3;
+	return true;
+}
+
 enum net_result
 net_input(struct net *net, const struct net_frame *frame, struct net_out *out, uint64_t now_us)
 {
@@ -336,6 +397,8 @@ net_input(struct net *net, const struct net_frame *frame, struct net_out *out, u
 	out->reassembled = NULL;
 	out->whole = (struct buf_view){ 0 };
 	HOT_BUG_ON(frame->port_index >= net->conf.n_ports);
+	if (input_plain4(net, frame, out))
+		return segment_or_owner(net, frame, out);
 	if (!eth_parse(&o, &eth)) {
 		net_count(net, CTR_net_drop_short);
 		return NET_NONE;
@@ -366,10 +429,14 @@ set_tcp_checksum(
 	struct frame *f, uint8_t *tcp, const struct flow *flow, uint32_t header_octets, uint32_t payload_octets)
 {
 	struct csum c = csum_start();
+	uint16_t before;
 
-	put_u16(tcp + TCP_CHECKSUM_OFFSET, 0);
 	csum_add_pseudo(&c, &flow->local, &flow->remote, IP_PROTO_TCP, header_octets + payload_octets);
 	csum_add(&c, tcp, header_octets);
+	/* what stood in the field is taken off the sum: cleared just before, it would have to reach memory before its word is read */
+	memcpy(&before, tcp + TCP_CHECKSUM_OFFSET, 2);
+	before = (uint16_t)~before;
+	csum_add(&c, &before, 2);
 	csum_add_views(&c, f->view, f->n_views);
 	put_u16(tcp + TCP_CHECKSUM_OFFSET, csum_finish(&c));
 }
@@ -382,19 +449,17 @@ wrap(struct net *net, struct frame *f, const struct flow *flow, uint32_t tcp_hea
 	const uint32_t head = is_v4 ? WRAP_IPV4_OCTETS : WRAP_IPV6_OCTETS;
 	const struct ipv4_frag whole = { .df = true };
 	uint32_t payload_octets = 0, tcp_octets;
-	uint8_t tcp[TCP_HEADER_ROOM_OCTETS], *p;
+	uint8_t *p;
 
-	HOT_BUG_ON(tcp_header_octets < TCP_HEADER_MIN_OCTETS || tcp_header_octets > 60 || f->n_views > FRAME_VIEWS_MAX);
+	HOT_BUG_ON(tcp_header_octets < TCP_HEADER_MIN_OCTETS || tcp_header_octets > TCP_HEADER_MAX_OCTETS ||
+		   f->n_views > FRAME_VIEWS_MAX);
 	for (uint32_t i = 0; i < f->n_views; i++)
 		payload_octets += f->view[i].len_octets;
 	tcp_octets = tcp_header_octets + payload_octets;
 	if (head - ETH_HEADER_OCTETS + tcp_octets > net->conf.port[port_index].mtu)
 		return -EMSGSIZE;
-	memcpy(tcp, f->hdr + FRAME_TCP_OFFSET,
-		sizeof(tcp)); /* by a size known here: two loads and two stores, no loop */
-	memcpy(f->hdr + head, tcp, sizeof(tcp));
 	set_tcp_checksum(f, f->hdr + head, flow, tcp_header_octets, payload_octets);
-	p = eth_build(f->hdr, mac_broadcast, net->conf.port[port_index].mac, is_v4 ? ETH_TYPE_IPV4 : ETH_TYPE_IPV6);
+	p = eth_build_from(f->hdr, net->conf.port[port_index].mac, is_v4 ? ETH_TYPE_IPV4 : ETH_TYPE_IPV6);
 	if (is_v4)
 		ipv4_build(p, &flow->local, &flow->remote, IP_PROTO_TCP, tcp_octets, &whole);
 	else
@@ -405,12 +470,16 @@ wrap(struct net *net, struct frame *f, const struct flow *flow, uint32_t tcp_hea
 }
 
 int
-net_wrap(struct net *net, struct frame *frame, const struct flow *flow, uint32_t tcp_header_octets, uint64_t now_us)
+net_wrap(struct net *net, struct frame *frame, const struct flow *flow, uint32_t tcp_header_octets,
+	struct net_path *path, uint64_t now_us)
 {
 	uint32_t *slot = NULL;
 	struct net_hop r;
 	int err;
 
+	if (path != NULL && path->known && path->forgotten == neigh_forgotten(net->neigh) &&
+		neigh_again(net->neigh, path->entry, frame->hdr, now_us))
+		return wrap(net, frame, flow, tcp_header_octets, path->port_index);
 	if (!net_route(net, &flow->local, &flow->remote, &r))
 		return -ENETUNREACH;
 	err = wrap(net, frame, flow, tcp_header_octets, r.port_index);
@@ -418,6 +487,11 @@ net_wrap(struct net *net, struct frame *frame, const struct flow *flow, uint32_t
 		return err;
 	switch (neigh_find(net->neigh, &r.next, r.port_index, frame->hdr, &slot, now_us)) {
 	case NEIGH_KNOWN:
+		if (path != NULL)
+			*path = (struct net_path){ .forgotten = neigh_forgotten(net->neigh),
+				.entry = neigh_last(net->neigh),
+				.port_index = r.port_index,
+				.known = true };
 		return 0;
 	case NEIGH_NO_ROOM:
 		net_count(net, CTR_net_neigh_full);

@@ -24,8 +24,10 @@ struct net;
 
 /* A received TCP segment: addresses of its IP header and the octets of TCP header plus payload. */
 struct net_seg {
-	struct flow flow;    /* ports already read: local is our side */
-	uint64_t hash;       /* tcp's own of flow, where tcp_prefetch() was asked before; 0: not known */
+	struct flow flow; /* ports already read: local is our side */
+	uint64_t hash;    /* tcp's own of flow, where tcp_prefetch() was asked before; 0: not known */
+	uint32_t at,
+		at_inserts; /* likewise where tcp_prefetch_conn() saw it last, and when; looked at again before it is believed */
 	struct buf_view tcp; /* TCP header and payload; length by the IP length, never the frame's. Borrowed. */
 	bool checksum_good;  /* verified by hardware or absent-but-trusted; false: verify in software */
 	uint8_t port_index;
@@ -105,14 +107,28 @@ struct frame {
 /*
  * net_wrap - puts Ethernet and IP headers before a TCP segment and sets its checksum.
  *
- * frame->hdr holds the TCP header at offset FRAME_TCP_OFFSET of length tcp_header_octets, frame->view[] the payload. On return
- * hdr_len_octets and port_index are set, and hdr is moved so that it starts with the Ethernet header.
+ * frame->hdr holds the TCP header at frame_tcp_offset() of length tcp_header_octets, where it stays, frame->view[] the payload. On return
+ * hdr_len_octets and port_index are set, and hdr starts with the Ethernet header.
+ * path: NULL, or what the caller keeps for the flow's segments, all zero at first: next time the way is not looked for again.
  * Returns 0; -EAGAIN when the next hop is being resolved: the segment was dropped or (one each next hop) queued, TCP
  * retransmits; -ENETUNREACH when no route exists; -EMSGSIZE when the packet is larger than the port's MTU.
  */
-#define FRAME_TCP_OFFSET 64
-int net_wrap(
-	struct net *net, struct frame *frame, const struct flow *flow, uint32_t tcp_header_octets, uint64_t now_us);
+struct net_path {
+	uint32_t forgotten; /* as neigh_forgotten() was */
+	uint16_t entry;     /* of the next hop */
+	uint8_t port_index;
+	bool known;
+};
+
+/* Behind Ethernet and IP headers without options: what is sent has none. */
+static inline uint32_t
+frame_tcp_offset(const struct flow *flow)
+{
+	return ip_addr_is_v4(&flow->local) ? 14 + 20 : 14 + 40;
+}
+
+int net_wrap(struct net *net, struct frame *frame, const struct flow *flow, uint32_t tcp_header_octets,
+	struct net_path *path, uint64_t now_us);
 
 /* As net_wrap(), but the reply to a frame just received: MAC addresses and port come from that frame, no neighbour lookup
  * (so a spoofed flood cannot fill the neighbour queue). */

@@ -778,7 +778,7 @@ const struct smtp_cmd *
 smtp_cmd_find(struct smtp_str line, struct smtp_str *args)
 {
 	struct smtp_str verb = line;
-	uint32_t n = 0;
+	uint32_t n = 0, first, own;
 
 	while (n < line.len_octets && line.ptr[n] != ' ' && line.ptr[n] != '\t')
 		n++;
@@ -789,10 +789,17 @@ smtp_cmd_find(struct smtp_str line, struct smtp_str *args)
 	while (args->len_octets > 0 &&
 		(args->ptr[args->len_octets - 1] == ' ' || args->ptr[args->len_octets - 1] == '\t'))
 		args->len_octets--;
-	for (uint32_t i = 0; n > 0 && i < ARRAY_LEN(commands); i++)
-		if (((uint8_t)verb.ptr[0] | 0x20) == ((uint8_t)commands[i].name[0] | 0x20) &&
-			smtp_str_is(verb, commands[i].name))
+	if (verb.len_octets < 4) /* none of them is so short: the first four octets are compared as a word */
+		return NULL;
+	memcpy(&first, verb.ptr, 4);
+	for (uint32_t i = 0; i < ARRAY_LEN(commands); i++) {
+		memcpy(&own, commands[i].name, 4);
+		/* but for the bit that tells capitals from small letters, and all of them are letters */
+		if (((first ^ own) & ~UINT32_C(0x20202020)) != 0)
+			continue;
+		if ((verb.len_octets == 4 && commands[i].name[4] == '\0') || smtp_str_is(verb, commands[i].name))
 			return &commands[i];
+	}
 	return NULL;
 }
 

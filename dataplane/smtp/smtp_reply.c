@@ -21,34 +21,39 @@ is_printable(char c)
 	return c >= 0x20 && c < 0x7f;
 }
 
+uint32_t
+smtp_reply_write(char *out, uint16_t code, const char *enhanced, const char *text)
+{
+	const uint32_t max = SMTP_REPLY_LINE_MAX_OCTETS - 2;
+	uint32_t n = 4, n_text;
+
+	BUG_ON(code < 200 || code > 599);
+	out[0] = (char)('0' + code / 100);
+	out[1] = (char)('0' + code / 10 % 10);
+	out[2] = (char)('0' + code % 10);
+	out[3] = ' ';
+	if (enhanced != NULL && enhanced[0] != '\0') {
+		for (; *enhanced != '\0' && n < max - 2; enhanced++)
+			out[n++] = *enhanced;
+		if (text[0] != '\0')
+			out[n++] = ' ';
+	}
+	n_text = (uint32_t)MIN(strlen(text), max - n);
+	memcpy(out + n, text, n_text);
+	if (text_kinds(text, n_text) != 0)
+		for (uint32_t i = n; i < n + n_text; i++)
+			out[i] = is_printable(out[i]) ? out[i] : '?';
+	n += n_text;
+	memcpy(out + n, "\r\n", 2);
+	return n + 2;
+}
+
 void
 smtp_reply_set(struct smtp_reply *r, uint16_t code, const char *enhanced, const char *text)
 {
-	const uint32_t max = SMTP_REPLY_LINE_MAX_OCTETS - 2;
-	const bool has_enhanced = enhanced != NULL && enhanced[0] != '\0';
-	uint32_t n, n_text;
-
-	BUG_ON(code < 200 || code > 599);
-	r->text[0] = (char)('0' + code / 100);
-	r->text[1] = (char)('0' + code / 10 % 10);
-	r->text[2] = (char)('0' + code % 10);
-	r->text[3] = ' ';
-	n = 4;
-	if (has_enhanced) {
-		for (; *enhanced != '\0' && n < max - 2; enhanced++)
-			r->text[n++] = *enhanced;
-		if (text[0] != '\0')
-			r->text[n++] = ' ';
-	}
-	n_text = (uint32_t)MIN(strlen(text), max - n);
-	memcpy(r->text + n, text, n_text);
-	if (text_kinds(text, n_text) != 0)
-		for (uint32_t i = n; i < n + n_text; i++)
-			r->text[i] = is_printable(r->text[i]) ? r->text[i] : '?';
-	n += n_text;
-	memcpy(r->text + n, "\r\n", 3);
 	r->code = code;
-	r->len_octets = (uint16_t)(n + 2);
+	r->len_octets = (uint16_t)smtp_reply_write(r->text, code, enhanced, text);
+	r->text[r->len_octets] = '\0';
 }
 
 void

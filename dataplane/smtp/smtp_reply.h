@@ -25,7 +25,9 @@ struct smtp_reply {
 	char text[SMTP_REPLY_MAX_OCTETS];
 };
 
-/* "CODE ENHANCED TEXT CRLF" of ours; enhanced may be NULL. Text is made printable 7-bit and cut to one line. */
+/* "CODE ENHANCED TEXT CRLF" of ours; enhanced may be NULL. Text is made printable 7-bit and cut to one line. The first writes into room for
+ * SMTP_REPLY_LINE_MAX_OCTETS and returns how many there are. */
+uint32_t smtp_reply_write(char *out, uint16_t code, const char *enhanced, const char *text);
 void smtp_reply_set(struct smtp_reply *r, uint16_t code, const char *enhanced, const char *text);
 void smtp_reply_setf(struct smtp_reply *r, uint16_t code, const char *enhanced, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));

@@ -224,7 +224,7 @@ tcp_flow_hash(const struct tcp *tcp, const struct flow *flow)
 
 		memcpy(&local, flow->local.octet + 12, 4);
 		memcpy(&remote, flow->remote.octet + 12, 4);
-		return siphash_12(&tcp->conf.secret, (uint64_t)remote << 32 | local,
+		return siphash13_12(&tcp->conf.secret, (uint64_t)remote << 32 | local,
 			(uint32_t)flow->remote_port << 16 | flow->local_port);
 	}
 	memcpy(key, flow->local.octet, 16);

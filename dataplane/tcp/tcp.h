@@ -55,21 +55,22 @@ void tcp_accepting(struct tcp *tcp, bool yes);
 void tcp_input(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *frame, uint64_t now_us);
 /*
  * Of a burst: asks for the lines that tcp_input() of each of its segments will look at, so that their misses overlap. First the buckets (and
- * writes seg->hash), then, once the first step was done for the burst, what they point to. Changes nothing else; may be left out.
+ * writes seg->hash), then, once the first step was done for the burst, what they point to (and writes seg->at). May be left out.
  */
 void tcp_prefetch(const struct tcp *tcp, struct net_seg *seg);
-void tcp_prefetch_conn(const struct tcp *tcp, const struct net_seg *seg);
+void tcp_prefetch_conn(const struct tcp *tcp, struct net_seg *seg);
 void tcp_icmp_error(struct tcp *tcp, const struct net_icmp_error *error, uint64_t now_us);
 
 /*
  * Segments to send now, timers included (it runs what is due at now_us, at most TCP_EXPIRIES_PER_TURN). Each out[i] holds the
- * frame with the TCP header at FRAME_TCP_OFFSET and payload views lent until the next call into tcp. reply_to: not NULL for
+ * frame with the TCP header at frame_tcp_offset() and payload views lent until the next call into tcp. reply_to: not NULL for
  * stateless answers, lent likewise. Returns how many were written; call again until it answers 0.
  */
 struct tcp_seg_out {
 	struct frame frame;
 	struct flow flow;
 	uint32_t tcp_header_octets;
+	struct net_path *path; /* for net_wrap(): the connection's; NULL: none */
 	const struct net_frame *reply_to;
 };
 uint32_t tcp_output(struct tcp *tcp, struct tcp_seg_out *out, uint32_t n, uint64_t now_us);

@@ -155,11 +155,13 @@ partial_ack(struct tcp_conn *c, uint32_t acked)
 	c->cwnd = MAX(c->cwnd + (acked >= c->mss ? c->mss : 0), c->mss);
 }
 
-/* Less room than half of the queue. */
+/* Whether more than half of the queue is in use. */
 static bool
 is_room_short(const struct tcp_conn *c)
 {
-	return tcp_send_room(c) < c->tcp->conf.snd_queue_max_octets / 2;
+	const uint32_t max = c->tcp->conf.snd_queue_max_octets;
+
+	return tcp_unacked_octets(c) > max - max / 2;
 }
 
 /* After a refusal some room is worth an event; who looked at the room instead of being refused hears of it at half. */
@@ -168,7 +170,8 @@ tell_writable(struct tcp_conn *c, bool was_short)
 {
 	const uint32_t max = c->tcp->conf.snd_queue_max_octets;
 
-	if (!(c->send_refused && tcp_send_room(c) >= MIN(max / 4, 16384)) && !(was_short && !is_room_short(c)))
+	if (!(c->send_refused && tcp_send_room(c) >= MIN(max / 4, 16384)) &&
+		!(was_short && !c->fin_queued && !is_room_short(c)))
 		return;
 	c->send_refused = false;
 	tcp_event(c, TCP_EV_WRITABLE);
@@ -222,7 +225,8 @@ on_ack_advance(struct tcp_conn *c, const struct tcp_seg_in *s)
 		tcp_timer_stop(c);
 	else
 		tcp_timer_arm_rto(c);
-	tell_writable(c, was_short);
+	if (was_short || c->send_refused)
+		tell_writable(c, was_short);
 	if (c->acked_all_due && seq_geq(c->snd_una, c->snd_end)) {
 		c->acked_all_due = false;
 		tcp_event(c, TCP_EV_ACKED_ALL);

@@ -159,6 +159,7 @@ struct tcp_conn {
 	uint64_t rtx_due_us; /* TCP_NEVER: not running */
 	uint64_t delack_due_us;
 	uint64_t hash;
+	struct net_path path;
 
 	uint8_t state;      /* enum tcp_state; written by tcp_set_state() alone */
 	uint8_t fifo;       /* enum tcp_fifo */
@@ -294,8 +295,8 @@ void tcp_scoreboard_put(struct tcp *tcp, struct tcp_scoreboard *sb);
 
 /* tcp_input.c */
 void tcp_conn_input(struct tcp_conn *c, struct tcp_seg_in *s);
-/* A segment as it arrives, header parsed. */
-struct tcp_seg_in tcp_seg_of(const struct tcp_hdr *h, struct buf *buf, uint64_t now_us);
+/* A segment as it arrives: s->h is the header as parsed. */
+void tcp_seg_start(struct tcp_seg_in *s, struct buf *buf, uint64_t now_us);
 void tcp_challenge_ack(struct tcp_conn *c);
 void tcp_ack_now(struct tcp_conn *c);
 /* To a segment outside of the window: an ACK, limited unless it carries text or FIN. */

@@ -55,15 +55,14 @@ tcp_challenge_ack(struct tcp_conn *c)
 
 /* --- first step: sequence, timestamps --- */
 
-struct tcp_seg_in
-tcp_seg_of(const struct tcp_hdr *h, struct buf *buf, uint64_t now_us)
+void
+tcp_seg_start(struct tcp_seg_in *s, struct buf *buf, uint64_t now_us)
 {
-	return (struct tcp_seg_in){ .h = *h,
-		.buf = buf,
-		.now_us = now_us,
-		.seq = h->seq,
-		.len = h->payload_octets,
-		.fin = (h->flags & TCP_FIN) != 0 };
+	s->buf = buf;
+	s->now_us = now_us;
+	s->seq = s->h.seq;
+	s->len = s->h.payload_octets;
+	s->fin = (s->h.flags & TCP_FIN) != 0;
 }
 
 /* RFC 7323 section 5.3, R1. True: the segment is older than what came before. */
@@ -539,18 +538,36 @@ tcp_conn_input(struct tcp_conn *c, struct tcp_seg_in *s)
 
 /* --- the entry --- */
 
+/* The connection of a segment. Where it was seen when the burst was looked at is most often right; a table that took nothing in since then
+ * still has none where it had none. */
+static struct tcp_conn *
+conn_of(const struct tcp *tcp, const struct net_seg *seg, uint64_t hash)
+{
+	struct tcp_conn *c;
+
+	if (seg->hash != 0 && seg->at_inserts == tcp->table.inserts) {
+		if (seg->at == TCP_TABLE_NONE)
+			return NULL;
+		c = &tcp->conns[seg->at];
+		if (c->in_table && tcp_flow_equal(&c->flow, &seg->flow))
+			return c;
+	}
+	return tcp_conn_find(tcp, &seg->flow, hash);
+}
+
 void
 tcp_input(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *frame, uint64_t now_us)
 {
+	struct tcp_seg_in s;
+	const struct tcp_hdr *h = &s.h;
 	struct tcp_tw_record *tw;
 	struct tcp_conn *c;
-	struct tcp_hdr h;
 	uint64_t hash;
 
 	tcp_clock(tcp, now_us);
 	tcp_reply_release(tcp);
 	counter_inc(tcp->counters, CTR_tcp_in_segs);
-	if (!tcp_hdr_parse(&h, seg->tcp.ptr, seg->tcp.len_octets)) {
+	if (!tcp_hdr_parse(&s.h, seg->tcp.ptr, seg->tcp.len_octets)) {
 		counter_inc(tcp->counters, CTR_tcp_drop_header);
 		return;
 	}
@@ -559,36 +576,38 @@ tcp_input(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *fr
 		counter_inc(tcp->counters, CTR_tcp_drop_checksum);
 		return;
 	}
-	if (h.options_broken)
+	if (h->options_broken)
 		counter_inc(tcp->counters, CTR_tcp_bad_option);
 	hash = seg->hash != 0 ? seg->hash : tcp_flow_hash(tcp, &seg->flow);
-	c = tcp_conn_find(tcp, &seg->flow, hash);
+	c = conn_of(tcp, seg, hash);
 	if (c != NULL) {
-		struct tcp_seg_in s = tcp_seg_of(&h, seg->tcp.buf, now_us);
-
+		tcp_seg_start(&s, seg->tcp.buf, now_us);
 		tcp_conn_input(c, &s);
 		tcp_conn_reap(c);
 		return;
 	}
 	tw = tcp_time_wait_find(&tcp->time_wait, &seg->flow, hash);
-	if (tw != NULL && !tw->peer_holds && !tcp_time_wait_input(tcp, tw, &h, frame))
+	if (tw != NULL && !tw->peer_holds && !tcp_time_wait_input(tcp, tw, h, frame))
 		return;
-	tcp_listen_input(tcp, seg, &h, hash, frame);
+	tcp_listen_input(tcp, seg, h, hash, frame);
 }
 
 void
 tcp_prefetch(const struct tcp *tcp, struct net_seg *seg)
 {
 	seg->hash = tcp_flow_hash(tcp, &seg->flow);
+	seg->at_inserts = tcp->table.inserts - 1; /* not seen yet */
 	tcp_table_prefetch(&tcp->table, seg->hash);
 }
 
 void
-tcp_prefetch_conn(const struct tcp *tcp, const struct net_seg *seg)
+tcp_prefetch_conn(const struct tcp *tcp, struct net_seg *seg)
 {
 	uint32_t at = 0;
 	const uint32_t i = tcp_table_next(&tcp->table, seg->hash, &at);
 
+	seg->at = i;
+	seg->at_inserts = tcp->table.inserts;
 	if (i == TCP_TABLE_NONE)
 		return;
 	for (uint32_t line = 0; line < sizeof(tcp->conns[i]); line += 64)

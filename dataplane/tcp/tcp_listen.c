@@ -421,13 +421,15 @@ complete(struct tcp *tcp, struct tcp_syn_entry *e, struct tcp_syn_entry *in_ring
 	const struct tcp_hdr *h)
 {
 	struct tcp_conn *c = establish(tcp, e, h);
-	struct tcp_seg_in s = tcp_seg_of(h, seg->tcp.buf, tcp->now_us);
+	struct tcp_seg_in s;
 
 	if (c == NULL)
 		return false; /* a remembered entry stays: the client repeats its ACK when our SYN-ACK comes again */
 	first_rtt(c, e, h);
 	if (in_ring != NULL)
 		entry_del(tcp, in_ring);
+	s.h = *h;
+	tcp_seg_start(&s, seg->tcp.buf, tcp->now_us);
 	tcp_conn_input(c, &s);
 	tcp_conn_reap(c);
 	return true;

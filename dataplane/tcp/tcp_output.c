@@ -125,9 +125,10 @@ static void
 header(struct tcp_conn *c, struct tcp_seg_out *out, struct tcp_hdr *h)
 {
 	out->flow = c->flow;
+	out->path = &c->path;
 	out->reply_to = NULL;
 	out->frame.hdr_len_octets = 0;
-	out->tcp_header_octets = tcp_hdr_build(out->frame.hdr + FRAME_TCP_OFFSET, &c->flow, h);
+	out->tcp_header_octets = tcp_hdr_build(out->frame.hdr + frame_tcp_offset(&c->flow), &c->flow, h);
 	counter_inc(c->tcp->counters, CTR_tcp_out_segs);
 }
 

@@ -98,9 +98,11 @@ tcp_reply_output(struct tcp *tcp, struct tcp_seg_out *out)
 		return false;
 	r->sent++;
 	out->flow = reply->flow;
+	out->path = NULL;
 	out->reply_to = reply->has_to ? &reply->to : NULL;
 	out->frame.n_views = 0;
-	out->tcp_header_octets = tcp_hdr_build(out->frame.hdr + FRAME_TCP_OFFSET, &reply->flow, &reply->h);
+	out->tcp_header_octets =
+		tcp_hdr_build(out->frame.hdr + frame_tcp_offset(&reply->flow), &reply->flow, &reply->h);
 	return true;
 }
 

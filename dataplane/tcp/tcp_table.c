@@ -79,6 +79,7 @@ tcp_table_insert(struct tcp_table *t, uint64_t hash, uint32_t index)
 		into->tag[i] = tag_of(hash);
 		into->index_plus_1[i] = index + 1;
 		t->n++;
+		t->inserts++;
 		return true;
 	}
 	return false;
@@ -125,23 +126,20 @@ hits_of(const struct tcp_table_bucket *b, uint32_t tag)
 uint32_t
 tcp_table_next(const struct tcp_table *t, uint64_t hash, uint32_t *at)
 {
+	const struct tcp_table_bucket *first = bucket_of(t, hash, 0), *second = bucket_of(t, hash, 1);
 	const uint32_t tag = tag_of(hash);
+	uint32_t hits;
 
-	while (*at < 2 * TCP_TABLE_BUCKET_SLOTS) {
-		const uint32_t first = *at - *at % TCP_TABLE_BUCKET_SLOTS;
-		const struct tcp_table_bucket *b = bucket_of(t, hash, first / TCP_TABLE_BUCKET_SLOTS);
-		uint32_t hits = hits_of(b, tag) & ~UINT32_C(0) << (*at - first);
+	static_assert(2 * TCP_TABLE_BUCKET_SLOTS < 32, "a bit for each slot of both, and a shift by all of them");
+	hits = (hits_of(first, tag) | hits_of(second, tag) << TCP_TABLE_BUCKET_SLOTS) & UINT32_MAX << *at;
+	for (; hits != 0; hits &= hits - 1) {
+		const uint32_t i = (uint32_t)__builtin_ctz(hits), slot = i % TCP_TABLE_BUCKET_SLOTS;
+		const uint32_t index_plus_1 = (i == slot ? first : second)->index_plus_1[slot];
 
-		while (hits != 0) {
-			const uint32_t i = (uint32_t)__builtin_ctz(hits);
-
-			hits &= hits - 1;
-			if (b->index_plus_1[i] == 0)
-				continue;
-			*at = first + i + 1;
-			return b->index_plus_1[i] - 1;
-		}
-		*at = first + TCP_TABLE_BUCKET_SLOTS;
+		if (index_plus_1 == 0)
+			continue;
+		*at = i + 1;
+		return index_plus_1 - 1;
 	}
 	return TCP_TABLE_NONE;
 }

@@ -24,6 +24,7 @@ struct tcp_table {
 	struct tcp_table_bucket *bucket;
 	uint32_t mask;
 	uint32_t n;
+	uint32_t inserts; /* so far, modulo 2^32: what was not there is not there until it moves on */
 };
 
 /* Room for at least entries_max at a load of a half. Allocates; false when memory is short. */

@@ -510,6 +510,14 @@ client_eof(struct worker *w, struct session *s)
 	/* else an answer is due: the half-closed client gets it, then the dialogue finds nothing more to read */
 }
 
+/* Whether another step may find anything, after one that moved: in clear and without a backend only octets that wait, or an answer of ours. */
+static bool
+has_more(const struct session *s)
+{
+	return s->poke || s->held.len_octets > 0 || s->relay != NULL || !is_plain(s) || s->client.conn == NULL ||
+	       tcp_readable_octets(s->client.conn) > 0;
+}
+
 void
 session_pump(struct worker *w, struct session *s)
 {
@@ -534,6 +542,7 @@ session_pump(struct worker *w, struct session *s)
 		session_flush_client(w, s);
 		/* a stream of TLS reads nothing while too much of its own is unsent: it went, so it reads again */
 		moved |= unsent != 0 && s->client.conn != NULL && tcp_send_room(s->client.conn) != unsent;
+		moved = moved && has_more(s);
 	}
 	if (!s->live)
 		return;

@@ -402,15 +402,6 @@ input_burst(struct worker *w, uint32_t n, bool redirected)
 		input_result(w, &w->rx[i], &frame[i], &w->net_out[i], result[i]);
 }
 
-static void
-tx_flush(struct worker *w)
-{
-	if (w->n_tx == 0)
-		return;
-	w->io->ops->tx(w->io, w->tx, w->n_tx);
-	w->n_tx = 0;
-}
-
 static bool
 input_frames(struct worker *w)
 {
@@ -548,29 +539,6 @@ serve_timers(struct worker *w)
 
 /* ---- out ---- */
 
-static struct frame *
-tx_slot(struct worker *w)
-{
-	if (w->n_tx == TX_BURST_FRAMES)
-		tx_flush(w);
-	return &w->tx[w->n_tx];
-}
-
-/* What is in use of a frame: of its headers a size known here, two cache lines, where they are not longer. */
-static void
-copy_frame(struct frame *to, const struct frame *from)
-{
-	if (from->hdr_len_octets <= 128)
-		memcpy(to->hdr, from->hdr, 128);
-	else
-		memcpy(to->hdr, from->hdr, sizeof(to->hdr));
-	to->hdr_len_octets = from->hdr_len_octets;
-	to->port_index = from->port_index;
-	to->n_views = from->n_views;
-	for (uint32_t i = 0; i < from->n_views; i++)
-		to->view[i] = from->view[i];
-}
-
 static bool
 output_segments(struct worker *w)
 {
@@ -581,17 +549,14 @@ output_segments(struct worker *w)
 		worked = true;
 		for (uint32_t i = 0; i < n; i++) {
 			struct tcp_seg_out *o = &w->seg_out[i];
-			int rc = o->reply_to != NULL
-			                 ? net_wrap_reply(w->net, &o->frame, &o->flow, o->tcp_header_octets,
-						   o->reply_to, w->now_us)
-			                 : net_wrap(w->net, &o->frame, &o->flow, o->tcp_header_octets, w->now_us);
+			int rc = o->reply_to != NULL ? net_wrap_reply(w->net, &o->frame, &o->flow, o->tcp_header_octets,
+							       o->reply_to, w->now_us)
+			                             : net_wrap(w->net, &o->frame, &o->flow, o->tcp_header_octets,
+							       o->path, w->now_us);
 
-			if (rc == 0) {
-				copy_frame(tx_slot(w), &o->frame);
-				w->n_tx++;
-			}
+			if (rc == 0) /* from where it lies: the port collects a burst by itself */
+				w->io->ops->tx(w->io, &o->frame, 1);
 		}
-		tx_flush(w); /* payload views are lent until the next call into tcp */
 	}
 	return worked;
 }
@@ -604,9 +569,7 @@ output_own_frames(struct worker *w)
 
 	while ((n = net_output(w->net, w->tx, TX_BURST_FRAMES, w->now_us)) > 0) {
 		worked = true;
-		w->n_tx = n;
 		w->io->ops->tx(w->io, w->tx, n);
-		w->n_tx = 0;
 		for (uint32_t i = 0; i < n; i++)
 			for (uint32_t j = 0; j < w->tx[i].n_views; j++)
 				buf_unref(w->io->pool, w->tx[i].view[j].buf);

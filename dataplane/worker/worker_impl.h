@@ -226,7 +226,6 @@ struct worker {
 	uint64_t grey_second; /* policy second and count of log lines for greylisted strangers */
 	uint32_t grey_lines, grey_dropped;
 	struct frame tx[TX_BURST_FRAMES];
-	uint32_t n_tx;
 	struct port_frame rx[RX_BURST_MAX_SEGS];
 	struct net_out net_out[RX_BURST_MAX_SEGS]; /* of those */
 	struct tcp_seg_out seg_out[TX_BURST_FRAMES];

@@ -51,7 +51,7 @@ tcp_end_output(struct tcp_end *e, struct wire_seg *out)
 	if (tcp_output(e->tcp, &seg, 1, e->now_us) == 0)
 		return false;
 	out->flow = seg.flow;
-	memcpy(out->octets, seg.frame.hdr + FRAME_TCP_OFFSET, seg.tcp_header_octets);
+	memcpy(out->octets, seg.frame.hdr + frame_tcp_offset(&seg.flow), seg.tcp_header_octets);
 	out->len_octets = seg.tcp_header_octets;
 	for (uint32_t i = 0; i < seg.frame.n_views; i++) {
 		const struct buf_view *v = &seg.frame.view[i];

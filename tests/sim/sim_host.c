@@ -260,7 +260,7 @@ sim_host_turn(struct sim_host *h)
 			                 ? net_wrap_reply(h->net, &seg[i].frame, &seg[i].flow, seg[i].tcp_header_octets,
 						   seg[i].reply_to, sim->now_us)
 			                 : net_wrap(h->net, &seg[i].frame, &seg[i].flow, seg[i].tcp_header_octets,
-						   sim->now_us);
+						   seg[i].path, sim->now_us);
 
 			if (rc == 0)
 				wire_send(&sim->wire, sim_frame_of(h->port, (int)h->index, &seg[i].frame), sim->now_us);

@@ -146,7 +146,7 @@ feed(struct net *net, struct buf_pool *pool, const uint8_t *octets, uint32_t len
 	case NET_SEGMENT:
 		check_segment(&out, &frame);
 		if (flags & FLAG_SEND) {
-			rc = net_wrap(net, &reply, &out.seg.flow, 20, now_us);
+			rc = net_wrap(net, &reply, &out.seg.flow, 20, NULL, now_us);
 			BUG_ON(rc != 0 && rc != -EAGAIN && rc != -ENETUNREACH);
 		}
 		break;

@@ -44,7 +44,8 @@ drain(struct fuzz *f)
 			struct tcp_hdr h;
 			uint32_t sum = 0;
 
-			BUG_ON(!tcp_hdr_parse(&h, out[i].frame.hdr + FRAME_TCP_OFFSET, out[i].tcp_header_octets));
+			BUG_ON(!tcp_hdr_parse(
+				&h, out[i].frame.hdr + frame_tcp_offset(&out[i].flow), out[i].tcp_header_octets));
 			for (uint32_t v = 0; v < out[i].frame.n_views; v++)
 				for (uint32_t k = 0; k < out[i].frame.view[v].len_octets; k++)
 					sum += out[i].frame.view[v].ptr[k]; /* the sanitizer sees what is not there */

@@ -18,10 +18,10 @@ flow4(const char *remote)
 
 /* A frame with a TCP header of 24 octets and payload views; no buffer: lent octets. */
 static struct frame
-segment(const char *payload, uint32_t n_views)
+segment(const struct flow *flow, const char *payload, uint32_t n_views)
 {
 	struct frame f = { .n_views = (uint8_t)n_views };
-	uint8_t *t = f.hdr + FRAME_TCP_OFFSET;
+	uint8_t *t = f.hdr + frame_tcp_offset(flow);
 	const uint32_t len = (uint32_t)strlen(payload);
 
 	put_u16(t, 25);
@@ -82,11 +82,11 @@ na(const uint8_t *mac, const char *target, const char *dst, uint8_t flags, bool 
 static void
 know(struct rig *r, const char *hop, const uint8_t *mac, uint64_t now_us)
 {
-	struct frame f = segment("", 0);
 	struct flow flow = flow4(hop);
+	struct frame f = segment(&flow, "", 0);
 	struct wire w;
 
-	CHECK_EQ("asked for", net_wrap(r->net, &f, &flow, 24, now_us), -EAGAIN);
+	CHECK_EQ("asked for", net_wrap(r->net, &f, &flow, 24, NULL, now_us), -EAGAIN);
 	while (rig_next(r, &w, now_us))
 		;
 	w = arp(2, our_mac, mac, hop, "198.18.0.2");
@@ -105,10 +105,10 @@ test_net_wrap_writes_headers_and_checksum(void **state)
 	rig_up(&r, 0, 1);
 	know(&r, "198.18.0.9", peer_mac, 0);
 	for (uint32_t n_views = 0; n_views <= 5; n_views++) {
-		struct frame f = segment(n_views > 0 ? "abcdefghijklm" : "", n_views);
 		const struct flow flow = flow4("198.18.0.9");
+		struct frame f = segment(&flow, n_views > 0 ? "abcdefghijklm" : "", n_views);
 
-		CHECK_EQ("wrapped", net_wrap(r.net, &f, &flow, 24, 0), 0);
+		CHECK_EQ("wrapped", net_wrap(r.net, &f, &flow, 24, NULL, 0), 0);
 		CHECK_EQ("header length", f.hdr_len_octets, 14 + 20 + 24);
 		flat(&f, &w);
 		CHECK_OCTETS("to", w.octet, 6, peer_mac, 6);
@@ -128,7 +128,7 @@ test_net_wrap_reply_needs_no_neighbour(void **state)
 		.remote = addr_of("2001:db8:77::9"),
 		.local_port = 25,
 		.remote_port = 40000 };
-	struct frame f = segment("xyz", 2);
+	struct frame f = segment(&flow, "xyz", 2);
 	struct wire in, w;
 	struct net_frame to = { .view = { .ptr = in.octet, .len_octets = 60 } };
 	struct rig r;
@@ -151,19 +151,19 @@ test_net_wrap_refuses(void **state)
 	static const char text[1461];
 	struct flow nowhere = { .local = addr_of("2001:db8:9::9"), .remote = addr_of("fe80::1") };
 	struct flow flow = flow4("198.18.0.255");
-	struct frame f = segment("", 0);
+	struct frame f = segment(&flow, "", 0);
 	struct rig r;
 
 	(void)state;
 	rig_up(&r, 0, 1);
-	CHECK_EQ("link local without our link", net_wrap(r.net, &f, &nowhere, 24, 0), -ENETUNREACH);
-	CHECK_EQ("a broadcast", net_wrap(r.net, &f, &flow, 24, 0), -ENETUNREACH);
+	CHECK_EQ("link local without our link", net_wrap(r.net, &f, &nowhere, 24, NULL, 0), -ENETUNREACH);
+	CHECK_EQ("a broadcast", net_wrap(r.net, &f, &flow, 24, NULL, 0), -ENETUNREACH);
 	flow = flow4("198.18.0.9");
 	f.n_views = 1;
 	f.view[0] = (struct buf_view){ .ptr = (const uint8_t *)text, .len_octets = 1457 };
-	CHECK_EQ("an octet too long", net_wrap(r.net, &f, &flow, 24, 0), -EMSGSIZE);
+	CHECK_EQ("an octet too long", net_wrap(r.net, &f, &flow, 24, NULL, 0), -EMSGSIZE);
 	f.view[0].len_octets = 1456;
-	CHECK_EQ("just as long as may be", net_wrap(r.net, &f, &flow, 24, 0), -EAGAIN);
+	CHECK_EQ("just as long as may be", net_wrap(r.net, &f, &flow, 24, NULL, 0), -EAGAIN);
 	rig_down(&r);
 }
 
@@ -171,7 +171,7 @@ static void
 test_net_wrap_asks_and_keeps_the_latest_frame(void **state)
 {
 	const struct flow flow = flow4("203.0.113.9"); /* through the gateway */
-	struct frame a = segment("first", 1), b = segment("second", 2);
+	struct frame a = segment(&flow, "first", 1), b = segment(&flow, "second", 2);
 	struct wire w, reply;
 	uint8_t *data;
 	struct buf *buf;
@@ -179,12 +179,12 @@ test_net_wrap_asks_and_keeps_the_latest_frame(void **state)
 
 	(void)state;
 	rig_up(&r, 0, 1);
-	CHECK_EQ("first", net_wrap(r.net, &a, &flow, 24, 1000), -EAGAIN);
+	CHECK_EQ("first", net_wrap(r.net, &a, &flow, 24, NULL, 1000), -EAGAIN);
 	buf = buf_alloc(r.pool, 6, &data);
 	memcpy(data, "second", 6);
 	b.view[0] = (struct buf_view){ .ptr = data, .len_octets = 3, .buf = buf };
 	b.view[1] = (struct buf_view){ .ptr = data + 3, .len_octets = 3, .buf = buf };
-	CHECK_EQ("second", net_wrap(r.net, &b, &flow, 24, 1000), -EAGAIN);
+	CHECK_EQ("second", net_wrap(r.net, &b, &flow, 24, NULL, 1000), -EAGAIN);
 	buf_unref(r.pool, buf);
 	CHECK_EQ("a question waits", net_deadline_us(r.net), 1000);
 	CHECK_TRUE("a question", rig_next(&r, &w, 1000));
@@ -209,7 +209,7 @@ static void
 test_net_wrap_gives_up_on_a_silent_hop(void **state)
 {
 	const struct flow flow = flow4("203.0.113.9");
-	struct frame f = segment("payload", 1);
+	struct frame f = segment(&flow, "payload", 1);
 	uint64_t now_us = 1000;
 	uint32_t asked = 0;
 	struct rig r;
@@ -217,7 +217,7 @@ test_net_wrap_gives_up_on_a_silent_hop(void **state)
 
 	(void)state;
 	rig_up(&r, 0, 1);
-	net_wrap(r.net, &f, &flow, 24, now_us);
+	net_wrap(r.net, &f, &flow, 24, NULL, now_us);
 	for (uint32_t i = 0; i < 10 && net_deadline_us(r.net) != UINT64_MAX; i++) {
 		now_us = net_deadline_us(r.net) > now_us ? net_deadline_us(r.net) : now_us;
 		while (rig_next(&r, &w, now_us))
@@ -227,8 +227,8 @@ test_net_wrap_gives_up_on_a_silent_hop(void **state)
 	CHECK_EQ("a second apart", now_us, 1000 + US(3));
 	CHECK_EQ("counted", rig_count(&r, CTR_net_neigh_failed), 1);
 	CHECK_EQ("what waited is dropped", buf_malloc_in_use(r.pool), 0);
-	f = segment("payload", 1);
-	CHECK_EQ("the next use begins anew", net_wrap(r.net, &f, &flow, 24, now_us), -EAGAIN);
+	f = segment(&flow, "payload", 1);
+	CHECK_EQ("the next use begins anew", net_wrap(r.net, &f, &flow, 24, NULL, now_us), -EAGAIN);
 	CHECK_TRUE("asked", rig_next(&r, &w, now_us));
 	rig_down(&r);
 }
@@ -238,7 +238,7 @@ static void
 test_neighbour_in_use_is_refreshed_by_unicast(void **state)
 {
 	const struct flow flow = flow4("198.18.0.9");
-	struct frame f = segment("", 0);
+	struct frame f = segment(&flow, "", 0);
 	struct wire w, reply;
 	uint64_t due_us;
 	struct rig r;
@@ -249,12 +249,12 @@ test_neighbour_in_use_is_refreshed_by_unicast(void **state)
 	CHECK_TRUE("the question is not repeated", !rig_next(&r, &w, US(2)));
 	due_us = net_deadline_us(r.net);
 	CHECK_TRUE("before 30 s", due_us > US(15) && due_us <= US(25));
-	net_wrap(r.net, &f, &flow, 24, due_us - 1);
+	net_wrap(r.net, &f, &flow, 24, NULL, due_us - 1);
 	CHECK_TRUE("not early", !rig_next(&r, &w, due_us - 1));
 	CHECK_TRUE("asked again", rig_next(&r, &w, due_us));
 	CHECK_OCTETS("by unicast", w.octet, 6, peer_mac, 6);
-	f = segment("", 0);
-	CHECK_EQ("serves meanwhile", net_wrap(r.net, &f, &flow, 24, due_us), 0);
+	f = segment(&flow, "", 0);
+	CHECK_EQ("serves meanwhile", net_wrap(r.net, &f, &flow, 24, NULL, due_us), 0);
 	CHECK_TRUE("and again after a second", rig_next(&r, &w, due_us + US(1)));
 	reply = arp(2, our_mac, peer_mac, "198.18.0.9", "198.18.0.2");
 	rig_feed(&r, &reply, 0, false, due_us + US(1.5));
@@ -264,8 +264,8 @@ test_neighbour_in_use_is_refreshed_by_unicast(void **state)
 	due_us = net_deadline_us(r.net);
 	CHECK_TRUE("silent", !rig_next(&r, &w, due_us));
 	CHECK_TRUE("for long", net_deadline_us(r.net) > due_us + US(600));
-	f = segment("", 0);
-	CHECK_EQ("a stale one serves", net_wrap(r.net, &f, &flow, 24, due_us + US(60)), 0);
+	f = segment(&flow, "", 0);
+	CHECK_EQ("a stale one serves", net_wrap(r.net, &f, &flow, 24, NULL, due_us + US(60)), 0);
 	CHECK_TRUE("and is asked", rig_next(&r, &w, due_us + US(60)));
 	CHECK_OCTETS("by unicast", w.octet, 6, peer_mac, 6);
 	/* no answer to three: then all are asked, and it no longer serves */
@@ -273,8 +273,8 @@ test_neighbour_in_use_is_refreshed_by_unicast(void **state)
 	rig_next(&r, &w, due_us + US(62));
 	CHECK_TRUE("asks all", rig_next(&r, &w, due_us + US(63)));
 	CHECK_OCTETS("by broadcast", w.octet, 6, all_mac, 6);
-	f = segment("", 0);
-	CHECK_EQ("does not serve", net_wrap(r.net, &f, &flow, 24, due_us + US(63)), -EAGAIN);
+	f = segment(&flow, "", 0);
+	CHECK_EQ("does not serve", net_wrap(r.net, &f, &flow, 24, NULL, due_us + US(63)), -EAGAIN);
 	rig_down(&r);
 }
 
@@ -283,7 +283,7 @@ test_neighbour_words_nobody_asked_for(void **state)
 {
 	static const uint8_t evil[6] = { 2, 6, 6, 6, 6, 6 };
 	const struct flow flow = flow4("198.18.0.9");
-	struct frame f = segment("", 0);
+	struct frame f = segment(&flow, "", 0);
 	struct wire w, out;
 	struct rig r;
 
@@ -299,15 +299,15 @@ test_neighbour_words_nobody_asked_for(void **state)
 		rig_next(&r, &out, 0);
 	}
 	CHECK_TRUE("no timer", net_deadline_us(r.net) == UINT64_MAX);
-	CHECK_EQ("asked for when used", net_wrap(r.net, &f, &flow, 24, 0), -EAGAIN);
+	CHECK_EQ("asked for when used", net_wrap(r.net, &f, &flow, 24, NULL, 0), -EAGAIN);
 	rig_next(&r, &w, 0);
 	/* our own address, a group as MAC */
 	w = arp(2, our_mac, evil, "198.18.0.2", "198.18.0.2");
 	rig_feed(&r, &w, 0, false, 0);
 	w = arp(2, our_mac, all_mac, "198.18.0.9", "198.18.0.2");
 	rig_feed(&r, &w, 0, false, 0);
-	f = segment("", 0);
-	CHECK_EQ("still unknown", net_wrap(r.net, &f, &flow, 24, 0), -EAGAIN);
+	f = segment(&flow, "", 0);
+	CHECK_EQ("still unknown", net_wrap(r.net, &f, &flow, 24, NULL, 0), -EAGAIN);
 	/* a gratuitous word moves an entry that is there, and has it verified */
 	w = arp(2, our_mac, peer_mac, "198.18.0.9", "198.18.0.2");
 	rig_feed(&r, &w, 0, false, 0);
@@ -315,8 +315,8 @@ test_neighbour_words_nobody_asked_for(void **state)
 		;
 	w = arp(1, all_mac, evil, "198.18.0.9", "198.18.0.9");
 	rig_feed(&r, &w, 0, false, 0);
-	f = segment("", 0);
-	CHECK_EQ("serves", net_wrap(r.net, &f, &flow, 24, 0), 0);
+	f = segment(&flow, "", 0);
+	CHECK_EQ("serves", net_wrap(r.net, &f, &flow, 24, NULL, 0), 0);
 	CHECK_OCTETS("the new address", f.hdr, 6, evil, 6);
 	CHECK_TRUE("is asked", rig_next(&r, &out, 0));
 	CHECK_OCTETS("by unicast", out.octet, 6, evil, 6);
@@ -341,8 +341,8 @@ test_neighbour_static_is_never_overwritten(void **state)
 	rig_feed(&r, &w, 0, false, 0);
 	memcpy(n.mac, evil, 6);
 	net_neighbour_learn(r.net, &n, 0);
-	f = segment("", 0);
-	CHECK_EQ("serves", net_wrap(r.net, &f, &flow, 24, US(100000)), 0);
+	f = segment(&flow, "", 0);
+	CHECK_EQ("serves", net_wrap(r.net, &f, &flow, 24, NULL, US(100000)), 0);
 	CHECK_OCTETS("what was set", f.hdr, 6, peer_mac, 6);
 	CHECK_TRUE("never asked", !rig_next(&r, &w, US(100000)));
 	rig_down(&r);
@@ -358,10 +358,10 @@ test_neighbour_table_and_queue_are_bounded(void **state)
 	rig_up(&r, 0, 1);
 	for (uint32_t i = 0; i < NEIGH_ENTRIES_MAX + 10; i++) {
 		struct flow flow = { .local = addr_of("2001:db8:0:1::2"), .remote = addr_of("2001:db8:0:1::1:0") };
-		struct frame f = segment("payload", 1);
+		struct frame f = segment(&flow, "payload", 1);
 
 		put_u16(flow.remote.octet + 14, (uint16_t)i);
-		CHECK_EQ("pending", net_wrap(r.net, &f, &flow, 24, 0), -EAGAIN);
+		CHECK_EQ("pending", net_wrap(r.net, &f, &flow, 24, NULL, 0), -EAGAIN);
 	}
 	CHECK_EQ("frames kept", buf_malloc_in_use(r.pool), NEIGH_WAITING_MAX);
 	CHECK_EQ("counted", rig_count(&r, CTR_net_neigh_full), NEIGH_ENTRIES_MAX + 10 - NEIGH_WAITING_MAX);
@@ -384,13 +384,13 @@ test_neighbour_by_nd(void **state)
 	const struct ip_addr gw = addr_of("2001:db8:0:1::1"), us = addr_of("2001:db8:0:1::2"),
 			     group = ipv6_solicited_node(&gw);
 	static const uint8_t group_mac[6] = { 0x33, 0x33, 0xff, 0, 0, 1 };
-	struct frame f = segment("hello", 1);
+	struct frame f = segment(&flow, "hello", 1);
 	struct wire w, word;
 	struct rig r;
 
 	(void)state;
 	rig_up(&r, 0, 1);
-	CHECK_EQ("asked for", net_wrap(r.net, &f, &flow, 24, 0), -EAGAIN);
+	CHECK_EQ("asked for", net_wrap(r.net, &f, &flow, 24, NULL, 0), -EAGAIN);
 	CHECK_TRUE("a question", rig_next(&r, &w, 0));
 	CHECK_OCTETS("to the group's MAC", w.octet, 6, group_mac, 6);
 	CHECK_OCTETS("to the group", w.octet + 38, 16, group.octet, 16);
@@ -411,14 +411,14 @@ test_neighbour_by_nd(void **state)
 	word.octet[54 + 26] |= 1;
 	wire_icmp_sum(word.octet + 54, 32, "2001:db8:0:1::1", "2001:db8:0:1::2");
 	rig_feed(&r, &word, 0, false, 0);
-	f = segment("hello", 1);
-	CHECK_EQ("serves", net_wrap(r.net, &f, &flow, 24, 0), 0);
+	f = segment(&flow, "hello", 1);
+	CHECK_EQ("serves", net_wrap(r.net, &f, &flow, 24, NULL, 0), 0);
 	CHECK_OCTETS("what it had", f.hdr, 6, gw_mac, 6);
 	/* without the override flag another address is not taken */
 	word = na(peer_mac, "2001:db8:0:1::1", "2001:db8:0:1::2", 0x40, true);
 	rig_feed(&r, &word, 0, false, 0);
-	f = segment("hello", 1);
-	CHECK_EQ("serves", net_wrap(r.net, &f, &flow, 24, 0), 0);
+	f = segment(&flow, "hello", 1);
+	CHECK_EQ("serves", net_wrap(r.net, &f, &flow, 24, NULL, 0), 0);
 	CHECK_OCTETS("the old one", f.hdr, 6, gw_mac, 6);
 	CHECK_TRUE("but is verified", rig_next(&r, &w, 0));
 	CHECK_OCTETS("by unicast", w.octet, 6, gw_mac, 6);
@@ -548,7 +548,7 @@ static void
 test_neighbour_news_reach_who_asked(void **state)
 {
 	const struct flow flow = flow4("198.18.0.9");
-	struct frame f = segment("x", 1);
+	struct frame f = segment(&flow, "x", 1);
 	struct net_neighbour n;
 	struct rig r[2];
 	struct wire w;
@@ -556,7 +556,7 @@ test_neighbour_news_reach_who_asked(void **state)
 	(void)state;
 	rig_up(&r[0], 0, 2);
 	rig_up(&r[1], 1, 2);
-	net_wrap(r[0].net, &f, &flow, 24, 0);
+	net_wrap(r[0].net, &f, &flow, 24, NULL, 0);
 	rig_next(&r[0], &w, 0);
 	w = arp(2, our_mac, peer_mac, "198.18.0.9", "198.18.0.2");
 	rig_feed(&r[1], &w, 0, false, 0);
