@@ -18,6 +18,7 @@
 #include "dataplane/base/bug.h"
 #include "dataplane/policy/autoallow.h"
 #include "dataplane/policy/judge.h"
+#include "dataplane/table/prefix.h"
 
 static rule_fn *const rules[] = {
 	[RULE_SYNTAX] = rule_syntax,
@@ -244,6 +245,32 @@ policy_connect(const struct policy_ctx *ctx, const struct policy_question *q, st
 		out->code = 421; /* soft */
 	if (!q->dry)
 		policy_count(ctx, CTR_policy_connect_refused);
+}
+
+bool
+policy_syn_refused(const struct policy_ctx *ctx, uint32_t listener, const struct ip_addr *client, uint32_t now_s)
+{
+	struct policy_question q = { .listener = listener,
+		.client = *client,
+		.names = NAME_VERDICT_NONE,
+		.helo = "",
+		.ptr_name = "",
+		.now_s = now_s,
+		.dry = true };
+	struct policy_answer out;
+	struct prefix_entry e;
+	bool fresh = false;
+
+	if (ctx->conf->reject_at != REJECT_AT_SYN || ctx->conf->mode != MODE_ENFORCE)
+		return false;
+	/* 1. What the order of tests comes to for a denied address, when no name can allow it: two lists, no record. */
+	if (!ctx->conf->has_allowed_names && ctx->client_deny != NULL &&
+		prefix_table_find(ctx->client_deny, client, &e))
+		return ctx->client_allow == NULL || !prefix_table_find(ctx->client_allow, client, &e);
+	/* 2. Everybody else as at accept, with the verdict the table holds. */
+	q.verdict = policy_client_lookup(ctx, client, now_s, &fresh);
+	policy_connect(ctx, &q, &out);
+	return out.verdict == VERDICT_REJECT;
 }
 
 static bool

@@ -104,6 +104,13 @@ void policy_message(const struct policy_ctx *ctx, const struct policy_question *
 void policy_connect(const struct policy_ctx *ctx, const struct policy_question *q, struct policy_answer *out);
 
 /*
+ * At a SYN, where reject_at = syn: whether the client is refused by its address and what the table holds of it. Whoever something not yet
+ * known could still let through, or who would only be deferred (soft mode), is not: policy_connect() judges him at accept. Writes and counts
+ * nothing.
+ */
+bool policy_syn_refused(const struct policy_ctx *ctx, uint32_t listener, const struct ip_addr *client, uint32_t now_s);
+
+/*
  * Whether whatever this client sends to whomever would be let through, by who it is alone: allowed (address or confirmed name) or by
  * automatic allow, nothing known against it. Where automatic allow decides, a list of denied senders makes it false: that rule stands
  * before and needs a sender. Reads only; needs a known verdict. Rules about recipients are the caller's to look at.

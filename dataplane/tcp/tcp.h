@@ -53,6 +53,14 @@ void tcp_accepting(struct tcp *tcp, bool yes);
 
 /* One segment. Borrows seg; takes references of its own to what it keeps. frame is what a stateless answer is addressed by. */
 void tcp_input(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *frame, uint64_t now_us);
+/* Whether a segment asks for a connection; and, in place of tcp_input(), what refuses it: an RST as from a port where nobody listens, within
+ * the limit of those, else silence. */
+static inline bool
+tcp_is_syn(const struct net_seg *seg)
+{
+	return (seg->tcp.ptr[13] & 0x17) == 0x02; /* net gives whole headers: SYN, and neither ACK, RST nor FIN */
+}
+void tcp_refuse(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *frame, uint64_t now_us);
 /*
  * Of a burst: asks for the lines that tcp_input() of each of its segments will look at, so that their misses overlap. First the buckets (and
  * writes seg->hash), then, once the first step was done for the burst, what they point to (and writes seg->at). May be left out.

@@ -14,7 +14,9 @@
 #include <stdlib.h>
 
 #include "dataplane/base/bug.h"
+#include "dataplane/base/octets.h"
 #include "dataplane/base/seq.h"
+#include "dataplane/net/csum.h"
 #include "dataplane/tcp/tcp_conn.h"
 
 static const uint64_t stage_us[TCP_SYN_STAGES] = { 1000000, 3000000, 7000000, 15000000 };
@@ -503,6 +505,31 @@ tcp_listen_input(struct tcp *tcp, const struct net_seg *seg, const struct tcp_hd
 	counter_inc(tcp->counters, CTR_tcp_drop_no_conn);
 	if (x == NULL || (h->flags & TCP_ACK) != 0)
 		tcp_reply_rst(tcp, &seg->flow, h, frame);
+}
+
+void
+tcp_refuse(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *frame, uint64_t now_us)
+{
+	const uint8_t *p = seg->tcp.ptr;
+	const uint32_t header_octets = (uint32_t)(p[12] >> 4) * 4;
+	const struct tcp_hdr h = {
+		.seq = get_u32(p + 4), .flags = TCP_SYN, .payload_octets = seg->tcp.len_octets - header_octets
+	};
+
+	tcp_clock(tcp, now_us);
+	tcp_reply_release(tcp);
+	counter_inc(tcp->counters, CTR_tcp_in_segs);
+	if (header_octets < TCP_HEADER_MIN_OCTETS || header_octets > seg->tcp.len_octets)
+		counter_inc(tcp->counters, CTR_tcp_drop_header);
+	else if (!tcp_is_possible_peer(&seg->flow))
+		counter_inc(tcp->counters, CTR_tcp_drop_address);
+	else if (!tcp_may_reset(tcp))
+		counter_inc(tcp->counters, CTR_tcp_rst_limited);
+	else if (!seg->checksum_good &&
+		 !csum_is_good(&seg->flow.remote, &seg->flow.local, CSUM_PROTO_TCP, p, seg->tcp.len_octets))
+		counter_inc(tcp->counters, CTR_tcp_drop_checksum);
+	else
+		tcp_reply_rst(tcp, &seg->flow, &h, frame);
 }
 
 /* --- time --- */

@@ -60,24 +60,31 @@ tcp_reply_add(struct tcp *tcp, const struct flow *flow, const struct tcp_hdr *h,
 	r->added++;
 }
 
-void
-tcp_reply_rst(struct tcp *tcp, const struct flow *flow, const struct tcp_hdr *h, const struct net_frame *frame)
+bool
+tcp_may_reset(struct tcp *tcp)
 {
 	struct tcp_replies *r = &tcp->replies;
 	const uint64_t second = tcp->now_us / 1000000;
-	struct tcp_hdr rst = { .flags = TCP_RST, .wscale = TCP_WSCALE_NONE };
 
-	if ((h->flags & TCP_RST) != 0)
-		return;
 	if (r->rst_second != second) {
 		r->rst_second = second;
 		r->rst_in_second = 0;
 	}
-	if (r->rst_in_second == TCP_RST_PER_S) {
+	return r->rst_in_second < TCP_RST_PER_S;
+}
+
+void
+tcp_reply_rst(struct tcp *tcp, const struct flow *flow, const struct tcp_hdr *h, const struct net_frame *frame)
+{
+	struct tcp_hdr rst = { .flags = TCP_RST, .wscale = TCP_WSCALE_NONE };
+
+	if ((h->flags & TCP_RST) != 0)
+		return;
+	if (!tcp_may_reset(tcp)) {
 		counter_inc(tcp->counters, CTR_tcp_rst_limited);
 		return;
 	}
-	r->rst_in_second++;
+	tcp->replies.rst_in_second++;
 	if ((h->flags & TCP_ACK) != 0) {
 		rst.seq = h->ack;
 	} else {

@@ -40,6 +40,9 @@ void tcp_replies_destroy(struct tcp *tcp);
 /* Queues h for flow. frame: what is answered, NULL where nothing is (a repeated SYN-ACK). */
 void tcp_reply_add(struct tcp *tcp, const struct flow *flow, const struct tcp_hdr *h, const struct net_frame *frame);
 
+/* Whether this second has an RST left. */
+bool tcp_may_reset(struct tcp *tcp);
+
 /* RST for a segment of no connection (RFC 9293 section 3.10.7.1); nothing for an RST. */
 void tcp_reply_rst(struct tcp *tcp, const struct flow *flow, const struct tcp_hdr *h, const struct net_frame *frame);
 

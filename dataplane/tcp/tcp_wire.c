@@ -45,19 +45,17 @@ static void
 parse_option(struct tcp_hdr *h, uint8_t kind, struct octets body)
 {
 	if (kind == OPT_MSS && body.len_octets == 2 && h->mss == 0) {
-		h->mss = octets_u16(&body);
+		h->mss = get_u16(body.ptr);
 	} else if (kind == OPT_WSCALE && body.len_octets == 1 && h->wscale == TCP_WSCALE_NONE) {
-		h->wscale = octets_u8(&body);
-		if (h->wscale > TCP_WSCALE_MAX)
-			h->wscale = TCP_WSCALE_MAX;
+		h->wscale = (uint8_t)MIN(body.ptr[0], TCP_WSCALE_MAX);
 	} else if (kind == OPT_SACK_PERMITTED && body.len_octets == 0) {
 		h->sack_permitted = true;
 	} else if (kind == OPT_SACK) {
 		parse_sack(h, body);
 	} else if (kind == OPT_TIMESTAMP && body.len_octets == 8 && !h->has_ts) {
 		h->has_ts = true;
-		h->tsval = octets_u32(&body);
-		h->tsecr = octets_u32(&body);
+		h->tsval = get_u32(body.ptr);
+		h->tsecr = get_u32(body.ptr + 4);
 	}
 }
 
@@ -75,23 +73,19 @@ parse_timestamps_alone(struct tcp_hdr *h, const uint8_t *p)
 
 /* At most 40 rounds: every round takes an octet. */
 static void
-parse_options(struct tcp_hdr *h, struct octets o)
+parse_options(struct tcp_hdr *h, const uint8_t *p, const uint8_t *end)
 {
-	while (o.len_octets > 0) {
-		uint8_t kind = octets_u8(&o);
-		uint8_t len;
-		const uint8_t *body;
-
-		if (kind == OPT_END)
-			return;
-		if (kind == OPT_NOP)
+	while (p < end && p[0] != OPT_END) {
+		if (p[0] == OPT_NOP) {
+			p++;
 			continue;
-		len = octets_u8(&o);
-		if (o.failed || len < 2 || (body = octets_take(&o, len - 2u)) == NULL) {
+		}
+		if (end - p < 2 || p[1] < 2 || p[1] > end - p) {
 			h->options_broken = true;
 			return;
 		}
-		parse_option(h, kind, octets_of(body, len - 2u));
+		parse_option(h, p[0], octets_of(p + 2, p[1] - 2u));
+		p += p[1];
 	}
 }
 
@@ -114,7 +108,7 @@ tcp_hdr_parse(struct tcp_hdr *h, const uint8_t *ptr, uint32_t len_octets)
 	h->wnd = get_u16(ptr + 14);
 	if (header_octets != TCP_HEADER_MIN_OCTETS + TIMESTAMPS_ALONE_OCTETS ||
 		!parse_timestamps_alone(h, ptr + TCP_HEADER_MIN_OCTETS))
-		parse_options(h, octets_of(ptr + TCP_HEADER_MIN_OCTETS, header_octets - TCP_HEADER_MIN_OCTETS));
+		parse_options(h, ptr + TCP_HEADER_MIN_OCTETS, ptr + header_octets);
 	h->payload = ptr + header_octets;
 	h->payload_octets = len_octets - header_octets;
 	return true;

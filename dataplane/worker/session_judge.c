@@ -344,6 +344,24 @@ session_connect_refused(struct worker *w, struct session *s, bool *waits)
 	return true;
 }
 
+/*
+ * A SYN to a listener of mail, refused before it costs anything (reject_at = syn). Not one of a trusted proxy, which speaks for others, nor
+ * of submission, where nobody is judged.
+ */
+bool
+session_syn_refused(struct worker *w, const struct net_seg *seg)
+{
+	const struct policy_ctx ctx = policy_ctx_of(w);
+	uint32_t listener;
+	const struct conf_listener *l = worker_listener_of(w, &seg->flow, &listener);
+
+	if (l == NULL || l->role != ROLE_MX || session_proxy_expected(l, &seg->flow.remote) ||
+		!policy_syn_refused(&ctx, listener, &seg->flow.remote, w->now_s))
+		return false;
+	counter_inc(w->counters, CTR_worker_refused_at_syn);
+	return true;
+}
+
 /* ---- recipients ---- */
 
 /*

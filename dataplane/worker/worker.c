@@ -385,6 +385,7 @@ input_burst(struct worker *w, uint32_t n, bool redirected)
 {
 	struct net_frame frame[RX_BURST_MAX_SEGS];
 	enum net_result result[RX_BURST_MAX_SEGS];
+	const bool refuses_syns = w->snapshot->conf->reject_at == REJECT_AT_SYN;
 
 	for (uint32_t i = 0; i < n; i++) {
 		frame[i] = (struct net_frame){ .view = w->rx[i].view,
@@ -392,6 +393,11 @@ input_burst(struct worker *w, uint32_t n, bool redirected)
 			.l4_checksum = w->rx[i].l4_checksum,
 			.redirected = redirected };
 		result[i] = net_input(w->net, &frame[i], &w->net_out[i], w->now_us);
+		if (result[i] == NET_SEGMENT && refuses_syns && tcp_is_syn(&w->net_out[i].seg) &&
+			session_syn_refused(w, &w->net_out[i].seg)) {
+			tcp_refuse(w->tcp, &w->net_out[i].seg, &frame[i], w->now_us);
+			result[i] = NET_NONE;
+		}
 		if (result[i] == NET_SEGMENT)
 			tcp_prefetch(w->tcp, &w->net_out[i].seg);
 	}

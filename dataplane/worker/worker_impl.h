@@ -278,6 +278,7 @@ void session_names_answer(struct worker *w, const struct link_answer_names *a);
 void session_rcpt(struct worker *w, struct session *s);
 void session_data_null_sender(struct worker *w, struct session *s, uint32_t *wait_s, uint64_t *ref);
 bool session_may_splice(struct worker *w, const struct session *s);
+bool session_syn_refused(struct worker *w, const struct net_seg *seg);
 bool session_connect_refused(struct worker *w, struct session *s, bool *waits);
 void session_message_done(struct worker *w, struct session *s, bool delivered);
 void session_rcpt_undo(struct worker *w, struct session *s);

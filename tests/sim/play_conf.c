@@ -101,7 +101,9 @@ play_set(char *args)
 	static const char *const modes[] = {
 		[MODE_OBSERVE] = "observe", [MODE_SOFT] = "soft", [MODE_ENFORCE] = "enforce"
 	};
-	static const char *const ats[] = { [REJECT_AT_RCPT] = "rcpt", [REJECT_AT_CONNECT] = "connect" };
+	static const char *const ats[] = {
+		[REJECT_AT_RCPT] = "rcpt", [REJECT_AT_CONNECT] = "connect", [REJECT_AT_SYN] = "syn"
+	};
 	static const char *const lfs[] = {
 		[BARE_LF_NORMALIZE] = "normalize", [BARE_LF_REJECT] = "reject", [BARE_LF_TOLERATE] = "tolerate"
 	};

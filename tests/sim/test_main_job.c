@@ -276,6 +276,40 @@ test_reject_at_connect_refuses_by_banner(void **state)
 	scene_end(&s);
 }
 
+/* A connection that the far end refuses or lets be; true: refused by a reset. */
+static bool
+is_refused(const char *from, const char *to)
+{
+	struct sim_conn *c = sim_connect(s.client, from, to, 25);
+
+	sim_run(s.sim, 100000);
+	CHECK_TRUE("one or the other", c->refused != c->connected);
+	return c->refused;
+}
+
+static void
+test_reject_at_syn_refuses_the_connection(void **state)
+{
+	(void)state;
+	scene_conf(&s);
+	s.config.conf.reject_at = REJECT_AT_SYN;
+	s.config.client_deny = "198.18.0.10";
+	s.control.verdict = (struct client_verdict){ .ptr_state = PTR_CONFIRMED, .zone = 0, .score = 9 };
+	scene_start(&s, 1, 1, clean);
+	scene_settle(&s);
+	CHECK_TRUE("a denied address, at once", is_refused(CLIENT4, GATEWAY4));
+	CHECK_TRUE("a stranger is answered", !is_refused(CLIENT6, GATEWAY6));
+	sim_run(s.sim, 3000000); /* and judged, as connect does: control keeps what DNS said */
+	CHECK_EQ("refused at the SYN", counter_read(&sim_segment(s.sim)->counters[0], CTR_worker_refused_at_syn), 1);
+	CHECK_EQ("no connection was made of it", counter_read(&sim_segment(s.sim)->counters[0], CTR_tcp_syn_in), 1);
+	CHECK_TRUE("the stranger by his banner",
+		counter_read(&sim_segment(s.sim)->counters[0], CTR_worker_refused_at_connect) > 0);
+	s.config.conf.mode = MODE_SOFT;
+	sim_publish(s.sim, sim_conf_parts(&s.config));
+	CHECK_TRUE("soft answers, to defer", !is_refused(CLIENT4, GATEWAY4));
+	scene_end(&s);
+}
+
 /* ---- POLICY section 7 ---- */
 
 static void
@@ -874,6 +908,7 @@ main(void)
 		cmocka_unit_test(test_dead_dns_delays_by_the_deadline_and_refuses_nobody),
 		cmocka_unit_test(test_a_late_answer_counts_at_the_next_recipient),
 		cmocka_unit_test(test_reject_at_connect_refuses_by_banner),
+		cmocka_unit_test(test_reject_at_syn_refuses_the_connection),
 		cmocka_unit_test(test_modes),
 		cmocka_unit_test(test_backend_failures_before_the_data_are_451_and_leave_the_record_white),
 		cmocka_unit_test(test_backend_killed_inside_data_is_451_after_the_dot),

@@ -470,7 +470,7 @@ test_compile_domains_carry_what_wider_ones_say(void **state)
 			     "[ \".example.org\", \"x.wide.example\" ]; pools = [ \"default\", \"b\" ]; },\n"
 			     "{ name = \"two\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; port = 2525; domains = "
 			     "[ \"b.example.org\" ]; pools = [ \"b\" ]; } );",
-		.rest = "clients = { allow = [ \"192.0.2.0/24\" ]; };",
+		.rest = "clients = { allow = [ \"192.0.2.0/24\" ]; allow_names = [ \"mx.example.net\" ]; };",
 	};
 	static const struct {
 		const char *name;
@@ -501,6 +501,7 @@ test_compile_domains_carry_what_wider_ones_say(void **state)
 	CHECK_EQ("generation", s.generation, 5);
 	CHECK_STR("segment", s.segment_path, "/dev/shm/x/segment");
 	CHECK_STR("host name", s.conf->hostname, "gw.example.org");
+	CHECK_EQ("some names are allowed", s.conf->has_allowed_names, 1);
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		uint64_t value = 0;
 

@@ -333,6 +333,46 @@ test_connect(void **state)
 	CHECK_EQ("allowed clients", w->a.verdict, VERDICT_PASS);
 }
 
+static void
+test_syn(void **state)
+{
+	struct world *w = *state;
+	const struct client_verdict listed = {
+		.known = CLIENT_KNOWN, .ptr_state = PTR_CONFIRMED, .zone = 0, .score = 9, .time_s = NOW_S
+	};
+	const struct client_verdict fine = {
+		.known = CLIENT_KNOWN, .ptr_state = PTR_CONFIRMED, .zone = ZONE_NONE, .time_s = NOW_S
+	};
+#define REFUSED(label, want) CHECK_EQ(label, policy_syn_refused(&w->ctx, 0, &w->q.client, NOW_S), want)
+
+	w->ctx.client_deny = world_networks(w, "192.0.2.0/24", NULL);
+	REFUSED("rcpt is the default", false);
+	w->conf.reject_at = REJECT_AT_CONNECT;
+	REFUSED("the banner refuses, not the SYN", false);
+	w->conf.reject_at = REJECT_AT_SYN;
+	REFUSED("a denied address, never heard of", true);
+	w->conf.mode = MODE_SOFT;
+	REFUSED("soft defers, by a banner", false);
+	w->conf.mode = MODE_OBSERVE;
+	REFUSED("observe refuses nobody", false);
+	w->conf.mode = MODE_ENFORCE;
+	w->conf.has_allowed_names = 1;
+	REFUSED("its name may be allowed, and is not known", false);
+	policy_client_store(&w->ctx, &w->q.client, &fine, NOW_S);
+	REFUSED("it is known, and is not allowed", true);
+	w->ctx.client_allow = world_networks(w, "192.0.2.10", NULL);
+	REFUSED("an allowed address", false);
+	w->conf.has_allowed_names = 0;
+	REFUSED("an allowed address of a denied network", false);
+	w->ctx.client_deny = NULL;
+	w->ctx.client_allow = NULL;
+	REFUSED("a stranger without a hit", false);
+	policy_client_store(&w->ctx, &w->q.client, &listed, NOW_S);
+	REFUSED("a listed client of the table", true);
+	CHECK_EQ("counted by who refuses it", counted(w, CTR_policy_connect_refused), 0);
+#undef REFUSED
+}
+
 struct trace {
 	unsigned n;
 	enum policy_rule rule[16];
@@ -407,6 +447,7 @@ main(void)
 		WORLD_TEST(test_opted_out_recipients_meet_no_greylist),
 		WORLD_TEST(test_modes),
 		WORLD_TEST(test_connect),
+		WORLD_TEST(test_syn),
 		WORLD_TEST(test_explain_traces_every_rule_in_order_and_writes_nothing),
 		WORLD_TEST(test_words),
 	};
