@@ -3,6 +3,8 @@
 Usage: ./dev bench                       the micro benchmarks
        ./dev bench --list                every benchmark and every run, one on each line
        ./dev bench NAME... [OPTION...]   a benchmark (all its runs), or runs of it as BENCHMARK/RUN
+       ./dev bench reference             all that docs/performance.md answers for, on a quiet machine within a quarter of an hour: figures in
+                                         build/reference.json, pictures beside it (root: peers too)
 
   --out FILE      the JSON goes there instead of standard output (the table goes to standard error)
   --pairs N       pairs of phases, gateway and echo (20)
@@ -18,14 +20,18 @@ bench/README.md says how each figure is taken.
 import argparse
 import json
 import os
+import shutil
 import signal
 import sys
+import tempfile
+import time
 
 _TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [_TOP, os.path.join(_TOP, "tests")]  # tests/lab has the namespaces and roots
 sys.dont_write_bytecode = True
 
 from bench import common, micro_run, pictures  # noqa: E402
+from bench.instructions import gate  # noqa: E402
 from bench.control import run as control  # noqa: E402
 from bench.dns import run as dns  # noqa: E402
 from bench.load import run as load  # noqa: E402
@@ -50,6 +56,36 @@ BENCHMARKS = {
     "control": Benchmark("control under a flood of new triplets, and restarts with many entries", control.RUNS, control.run, control.rows),
 }
 
+# What the goals are about, run by run, with fewer repetitions: each run of load costs its pairs and some ten seconds.
+REFERENCE = ["load/" + run for run in ("greylist", "greylist-bursty", "dns-cached", "dns-asked", "dns-dead", "open", "syn-spoofed", "syn-denied", "flood",
+                                       "overload", "data", "data-large")] + ["control/flood", "control/restart"]
+REFERENCE_OPTIONS = {"pairs": 8, "seconds": 10, "rounds": 1}
+DEFAULTS = {"pairs": 20, "seconds": 10, "rounds": 3}
+QUIET_LOAD = 0.7
+
+
+def instructions(build):
+    """Instructions each, by the gate's rows; nothing where valgrind is missing."""
+    program = os.path.join(build, "bench", "instructions", "instructions")
+    if not shutil.which("valgrind") or not os.path.exists(program):
+        return {"error": "no valgrind, or a build without bench/instructions"}
+    with tempfile.TemporaryDirectory() as folder:
+        return {name: {"instructions_each": gate.count(program, arguments, os.path.join(folder, "callgrind"))} for name, arguments in gate.ROWS}
+
+
+def as_reference(options):
+    """The names and options of a reference run in place of 'reference'; what was given on the command line stays."""
+    options.names = REFERENCE + ([] if os.geteuid() else ["peers"])
+    for name, value in REFERENCE_OPTIONS.items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
+    options.out = options.out or os.path.join(options.build, "reference.json")
+    options.pictures = options.pictures or options.build
+    if os.getloadavg()[0] > QUIET_LOAD:
+        common.say("the load average is %.1f: other work runs here, and cycles will hold it" % os.getloadavg()[0])
+    if os.geteuid():
+        common.say("not root: without the peers")
+
 
 def listing():
     for name, b in BENCHMARKS.items():
@@ -57,6 +93,7 @@ def listing():
         for run, what in b.runs.items():
             print("  %-26s %s" % (name + "/" + run, what))
     print("%-28s %s" % ("instructions", "instructions a session by callgrind, exact; the gate of ./dev test"))
+    print("%-28s %s" % ("reference", "instructions, and: " + " ".join(REFERENCE) + " peers"))
 
 
 def chosen(words):
@@ -77,10 +114,10 @@ def main(argv):
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, usage=argparse.SUPPRESS)
     parser.add_argument("--list", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--out", help=argparse.SUPPRESS)
-    parser.add_argument("--pairs", type=int, default=20, help=argparse.SUPPRESS)
+    parser.add_argument("--pairs", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--phase-ms", type=int, default=1000, help=argparse.SUPPRESS)
-    parser.add_argument("--seconds", type=int, default=10, help=argparse.SUPPRESS)
-    parser.add_argument("--rounds", type=int, default=3, help=argparse.SUPPRESS)
+    parser.add_argument("--seconds", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--rounds", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--entries", type=int, default=10000000, help=argparse.SUPPRESS)
     parser.add_argument("--build", default=os.path.join(common.TOP, "build"), help=argparse.SUPPRESS)
     parser.add_argument("--pictures", help=argparse.SUPPRESS)
@@ -93,6 +130,13 @@ def main(argv):
     if options.names[:1] == ["pictures"]:
         return pictures.main(options.names[1:])
     result = {"machine": common.machine(), "benchmarks": {}}
+    began = time.monotonic()
+    if options.names == ["reference"]:
+        as_reference(options)
+        result["benchmarks"]["instructions"] = instructions(options.build)
+    for name, value in DEFAULTS.items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
     failed = False
     for name, runs in chosen(options.names or ["micro"]).items():
         b = BENCHMARKS[name]
@@ -105,6 +149,7 @@ def main(argv):
                 common.write(result, options.out, quiet=True)
         failed |= any("error" in f for f in figures.values())
         print("\n%s: %s\n%s\n" % (name, b.what, common.table(b.rows(figures))), file=sys.stderr, flush=True)
+    result["seconds"] = round(time.monotonic() - began)
     result["machine"]["load_average_after"] = [round(x, 1) for x in os.getloadavg()]
     common.write(result, options.out)
     if options.pictures:

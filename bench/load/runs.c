@@ -89,6 +89,7 @@ turns_now(const struct load *l)
 
 		for (uint32_t i = 0; i < TURN_BUCKETS; i++) {
 			sum.busy[i] += __atomic_load_n(&t->busy[i], __ATOMIC_RELAXED);
+			sum.paused[i] += __atomic_load_n(&t->paused[i], __ATOMIC_RELAXED);
 			sum.empty[i] += __atomic_load_n(&t->empty[i], __ATOMIC_RELAXED);
 		}
 		sum.empty_cycles += __atomic_load_n(&t->empty_cycles, __ATOMIC_RELAXED);
@@ -118,37 +119,41 @@ tail(const uint64_t *bucket, uint32_t from)
 	return (double)n;
 }
 
-#define EMPTY_SHARE_MIN  0.25 /* of the time of busy turns */
-#define PAUSED_SHARE_MAX 0.1  /* of the busy turns */
-#define PAUSE_MIN_US     4.0  /* an empty turn is far below a microsecond, so what is longer was the machine's */
+#define EMPTY_SHARE_MIN  0.25 /* of the time of busy turns: too little else to know how often the machine pauses */
+#define PAUSED_SHARE_MAX 0.5  /* of the busy turns: beyond, what is left is what a busy machine happens to leave */
+#define PAUSES_EXPLAIN_MIN                                                                                             \
+	0.5 /* of the turns left out, by what the empty loop saw in the same run; else our own work may be among them */
 
-/* The smallest edge that at most 1 - share of the turns exceed; with pauses subtracted that would have fallen into busy turns. */
+/* The smallest edge that at most 1 - share of the turns exceed. */
 static double
-turn_percentile(const struct load *l, const struct turn_times *t, double busy_cycles, double share, bool without_pauses)
+turn_percentile(const struct load *l, const uint64_t *bucket, double share)
 {
-	const double n = tail(t->busy, 0);
+	const double n = tail(bucket, 0);
 
-	for (uint32_t i = 1; i < TURN_BUCKETS; i++) {
-		double above = tail(t->busy, i);
-
-		if (without_pauses && edge_us(l, i) >= PAUSE_MIN_US && t->empty_cycles > 0)
-			above -= tail(t->empty, i) / (double)t->empty_cycles * busy_cycles;
-		if (above <= (1 - share) * n)
+	for (uint32_t i = 1; i < TURN_BUCKETS; i++)
+		if (tail(bucket, i) <= (1 - share) * n)
 			return edge_us(l, i);
-	}
 	return edge_us(l, TURN_BUCKETS - 1);
 }
 
-/* Pauses can be taken off where enough empty turns tell their rate, and where turns are not mostly pauses. */
-static bool
-pauses_are_known(const struct load *l, const struct turn_times *t, double busy_cycles)
+/* Pauses of the machine that busy turns must have met, by how often empty ones did: longer than a step of a turn takes. */
+static double
+pauses_expected(const struct turn_times *t, double busy_cycles)
 {
-	uint32_t from = 0;
+	const uint32_t from = turn_bucket(TURN_STEP_MAX_CYCLES);
 
-	while (edge_us(l, from) < PAUSE_MIN_US)
-		from++;
+	return t->empty_cycles > 0 ? tail(t->empty, from) / (double)t->empty_cycles * busy_cycles : 0;
+}
+
+/* Whether the turns without a pause may stand for the program: the empty loop ran long enough, and explains what was left out. */
+static bool
+pauses_are_known(const struct turn_times *t, double busy_cycles)
+{
+	const double paused = tail(t->paused, 0), worked = paused + tail(t->busy, 0);
+
 	return (double)t->empty_cycles >= EMPTY_SHARE_MIN * busy_cycles && t->empty_cycles > 0 &&
-	       tail(t->empty, from) / (double)t->empty_cycles * busy_cycles <= PAUSED_SHARE_MAX * tail(t->busy, 0);
+	       paused <= PAUSED_SHARE_MAX * worked &&
+	       (paused <= 0.001 * worked || pauses_expected(t, busy_cycles) >= PAUSES_EXPLAIN_MIN * paused);
 }
 
 /* The counts of a histogram, or the buckets' lower edges. */
@@ -169,30 +174,38 @@ print_turns(const struct load *l, const struct turn_times *before, uint64_t busy
 		double share;
 	} shares[] = { { "p50", 0.5 }, { "p90", 0.9 }, { "p99", 0.99 }, { "p99.9", 0.999 } };
 	struct turn_times t = turns_now(l);
+	uint64_t all[TURN_BUCKETS];
 
 	for (uint32_t i = 0; i < TURN_BUCKETS; i++) {
 		t.busy[i] -= before->busy[i];
+		t.paused[i] -= before->paused[i];
 		t.empty[i] -= before->empty[i];
+		all[i] = t.busy[i] + t.paused[i];
 	}
 	t.empty_cycles -= before->empty_cycles;
-	printf("\"turn_us\": {\"n\": %.0f, \"empty_s\": %.3f, \"pauses_above_12us_a_s\": %.1f, "
-	       "\"pauses_above_50us_a_s\": %.1f",
-		tail(t.busy, 0), (double)t.empty_cycles * l->ns_a_cycle / 1e9,
-		t.empty_cycles > 0 ? tail(t.empty, 12) / ((double)t.empty_cycles * l->ns_a_cycle / 1e9) : 0,
+	printf("\"turn_us\": {\"n\": %.0f, \"n_paused\": %.0f, \"n_paused_by_the_empty_loop\": %.0f, \"empty_s\": "
+	       "%.3f, "
+	       "\"pauses_above_6us_a_s\": %.1f, \"pauses_above_50us_a_s\": %.1f",
+		tail(all, 0), tail(t.paused, 0), pauses_expected(&t, (double)busy_cycles),
+		(double)t.empty_cycles * l->ns_a_cycle / 1e9,
+		t.empty_cycles > 0 ? tail(t.empty, turn_bucket(TURN_STEP_MAX_CYCLES)) /
+					     ((double)t.empty_cycles * l->ns_a_cycle / 1e9)
+				   : 0,
 		t.empty_cycles > 0 ? tail(t.empty, 16) / ((double)t.empty_cycles * l->ns_a_cycle / 1e9) : 0);
 	for (uint32_t k = 0; k < 2; k++) {
-		if (k == 1 && !pauses_are_known(l, &t, (double)busy_cycles)) {
+		if (k == 1 && !pauses_are_known(&t, (double)busy_cycles)) {
 			printf(", \"without_pauses\": null");
 			break;
 		}
 		printf(", \"%s\": {", k == 0 ? "raw" : "without_pauses");
 		for (uint32_t i = 0; i < 4; i++)
 			printf("%s\"%s\": %.1f", i > 0 ? ", " : "", shares[i].name,
-				turn_percentile(l, &t, (double)busy_cycles, shares[i].share, k == 1));
+				turn_percentile(l, k == 0 ? all : t.busy, shares[i].share));
 		printf("}");
 	}
 	print_histogram("from_us", l, NULL);
 	print_histogram("busy", l, t.busy);
+	print_histogram("paused", l, t.paused);
 	print_histogram("empty", l, t.empty);
 	printf("},\n");
 }

@@ -30,13 +30,16 @@ enum segment_role { SEGMENT_CONTROL, SEGMENT_DATAPLANE };
 
 /*
  * How long turns of a worker took, from its receive call to the end of its transmit call: two buckets for each power of two of TSC cycles
- * from 512 on; the first holds all below, the last all above. Empty turns do nothing, so a long one is a pause of the machine.
+ * from 512 on; the first holds all below, the last all above. Empty turns do nothing, so a long one is a pause of the machine. So is what lies
+ * between two looks at the clock in a turn that worked, if it is longer than TURN_STEP_MAX_CYCLES: a session's step takes a tenth of that.
  */
-#define TURN_BUCKETS       32
-#define TURN_BUCKET_0_LOG2 9
+#define TURN_STEP_MAX_CYCLES 16384
+#define TURN_BUCKETS         32
+#define TURN_BUCKET_0_LOG2   9
 
 struct turn_times {
 	_Alignas(64) uint64_t busy[TURN_BUCKETS];
+	uint64_t paused[TURN_BUCKETS]; /* those that worked and held a pause: not in busy[] */
 	uint64_t empty[TURN_BUCKETS];
 	uint64_t empty_cycles; /* those of busy turns are the counter worker.busy_cycles */
 };

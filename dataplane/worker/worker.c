@@ -346,6 +346,31 @@ worker_destroy(struct worker *w)
 	free(w);
 }
 
+/* ---- the clock of turns ---- */
+
+/* The CPU's own clock, for the share of turns that did work: some 20 cycles, twice a turn. 0 where there is none to read so cheaply. */
+static uint64_t
+cycles_now(void)
+{
+#ifdef __x86_64__
+	return __builtin_ia32_rdtsc();
+#else
+	return 0;
+#endif
+}
+
+/* A look at the clock between two steps of a turn: some twenty cycles, so after a session's step and after several segments. */
+static void
+step_done(struct worker *w)
+{
+	const uint64_t now = cycles_now();
+
+	w->paused |= now - w->step_cycles > TURN_STEP_MAX_CYCLES;
+	w->step_cycles = now;
+}
+
+#define STEP_SEGS 8
+
 /* ---- in ---- */
 
 static void
@@ -392,6 +417,8 @@ input_burst(struct worker *w, uint32_t n, bool redirected)
 			.port_index = w->rx[i].port_index,
 			.l4_checksum = w->rx[i].l4_checksum,
 			.redirected = redirected };
+		if (i % STEP_SEGS == 0)
+			step_done(w);
 		result[i] = net_input(w->net, &frame[i], &w->net_out[i], w->now_us);
 		if (result[i] == NET_SEGMENT && refuses_syns && tcp_is_syn(&w->net_out[i].seg) &&
 			session_syn_refused(w, &w->net_out[i].seg)) {
@@ -404,8 +431,11 @@ input_burst(struct worker *w, uint32_t n, bool redirected)
 	for (uint32_t i = 0; n > 1 && i < n; i++)
 		if (result[i] == NET_SEGMENT)
 			tcp_prefetch_conn(w->tcp, &w->net_out[i].seg);
-	for (uint32_t i = 0; i < n; i++)
+	for (uint32_t i = 0; i < n; i++) {
+		if (i % STEP_SEGS == 0)
+			step_done(w);
 		input_result(w, &w->rx[i], &frame[i], &w->net_out[i], result[i]);
+	}
 }
 
 static bool
@@ -524,6 +554,7 @@ serve_connections(struct worker *w)
 			session_accept(w, c);
 			events &= ~(uint32_t)TCP_EV_ACCEPTED;
 		}
+		step_done(w);
 		e = tcp_conn_user(c);
 		/* what session_accept() refused has no user and is released */
 		if (e != NULL && e->conn == c && events != 0)
@@ -562,6 +593,8 @@ output_segments(struct worker *w)
 
 			if (rc == 0) /* from where it lies: the port collects a burst by itself */
 				w->io->ops->tx(w->io, &o->frame, 1);
+			if (i % STEP_SEGS == 0)
+				step_done(w);
 		}
 	}
 	return worked;
@@ -608,23 +641,13 @@ drain_some(struct worker *w)
 
 /* ---- the turn ---- */
 
-/* The CPU's own clock, for the share of turns that did work: some 20 cycles, twice a turn. 0 where there is none to read so cheaply. */
-static uint64_t
-cycles_now(void)
-{
-#ifdef __x86_64__
-	return __builtin_ia32_rdtsc();
-#else
-	return 0;
-#endif
-}
-
 /* For the share of long turns: those that worked are ours, those that did nothing were the machine's. */
 static void
 note_turn(struct worker *w, bool worked, uint64_t cycles)
 {
 	struct turn_times *t = &w->segment->live->turns[w->conf.index];
-	uint64_t *n = worked ? &t->busy[turn_bucket(cycles)] : &t->empty[turn_bucket(cycles)];
+	uint64_t *of = !worked ? t->empty : w->paused ? t->paused : t->busy;
+	uint64_t *n = &of[turn_bucket(cycles)];
 
 	__atomic_store_n(n, *n + 1, __ATOMIC_RELAXED);
 	if (!worked)
@@ -638,6 +661,8 @@ worker_turn(struct worker *w, uint64_t now_us)
 	uint64_t cycles;
 	bool worked;
 
+	w->step_cycles = began_cycles;
+	w->paused = false;
 	w->now_us = now_us;
 	w->now_s = segment_policy_now_s(w->segment, now_us);
 	worked = take_snapshot(w);
@@ -662,6 +687,7 @@ worker_turn(struct worker *w, uint64_t now_us)
 	worked |= output_own_frames(w);
 	w->io->ops->flush(w->io);
 	wlog_flush(w);
+	step_done(w);
 	cycles = cycles_now() - began_cycles;
 	note_turn(w, worked, cycles);
 	if (worked) {

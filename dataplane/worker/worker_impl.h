@@ -225,6 +225,8 @@ struct worker {
 	uint64_t random_state[2];
 	uint64_t grey_second; /* policy second and count of log lines for greylisted strangers */
 	uint32_t grey_lines, grey_dropped;
+	uint64_t step_cycles; /* the clock at the last look within this turn */
+	bool paused;          /* some step of it was longer than a step takes: the machine was elsewhere */
 	struct frame tx[TX_BURST_FRAMES];
 	struct port_frame rx[RX_BURST_MAX_SEGS];
 	struct net_out net_out[RX_BURST_MAX_SEGS]; /* of those */

@@ -203,7 +203,8 @@ turns_timed(uint32_t worker)
 	uint64_t n = 0;
 
 	for (uint32_t i = 0; i < TURN_BUCKETS; i++)
-		n += sim_segment(s.sim)->live->turns[worker].busy[i];
+		n += sim_segment(s.sim)->live->turns[worker].busy[i] +
+		     sim_segment(s.sim)->live->turns[worker].paused[i];
 	return n;
 }
 
