@@ -41,6 +41,30 @@ verdict_json(struct control *c, const struct client_verdict *v, const char *ptr)
 	return out;
 }
 
+json_t *
+handshakes_json(struct control *c, const struct ip_addr *client, uint32_t listener)
+{
+	static const char *const names[] = { "none known", "failed once", "failed twice", "completed" };
+	const struct conf *conf = &c->config->values.conf;
+	const uint32_t now_s = control_now_s(c);
+	const char *hidden = "no";
+	struct policy_ctx ctx;
+	struct handshake h;
+	json_t *out;
+
+	control_policy_ctx(c, &ctx);
+	h = policy_tls_state(&ctx, client, now_s);
+	if (h.state == HANDSHAKE_HIDDEN && conf->tls_hide_after_failures != 0 &&
+		(listener == LISTENER_ANY || c->config->listener[listener].tls == LISTENER_TLS_MAY))
+		hidden = conf->mode == MODE_OBSERVE ? "would" : "yes";
+	out = json_pack("{s:s, s:s}", "hidden", hidden, "handshakes", names[h.state]);
+	if (h.state != HANDSHAKE_NONE) {
+		json_object_set_new(out, "at", json_integer((json_int_t)control_wall_of(c, now_s - h.since_s)));
+		json_object_set_new(out, "left_s", json_integer(h.left_s));
+	}
+	return out;
+}
+
 static void
 list_entry(struct control *c, json_t *out, const char *list, const void *table, const struct ip_addr *addr)
 {
@@ -129,6 +153,7 @@ client_show(struct control *c, struct api_request *r, const json_t *args)
 		json_object_set_new(out, "auto",
 			json_pack("{s:i, s:I}", "count", (int)VT_AUTO_COUNT(&e), "at",
 				(json_int_t)control_wall_of(c, e.time_s)));
+	json_object_set_new(out, "starttls", handshakes_json(c, &addr, LISTENER_ANY));
 	trap_json(c, out, "trap", policy_trap_tag(&c->segment.table, &addr));
 	trap_json(c, out, "trap_network", policy_trap_network_tag(&c->segment.table, &addr));
 	lists = json_array();
@@ -238,6 +263,9 @@ client_forget(struct control *c, struct api_request *r, const json_t *args)
 		store_entry_remove(c->store, VT_AUTO, policy_auto_tag(&c->segment.table, &addr));
 		store_entry_remove(c->store, VT_TRAP, policy_trap_tag(&c->segment.table, &addr));
 		store_entry_remove(c->store, VT_TRAP, policy_trap_network_tag(&c->segment.table, &addr));
+		if (policy_tls_state(&ctx, &addr, control_now_s(c)).state !=
+			HANDSHAKE_GOOD) /* as policy_client_forget() */
+			store_entry_remove(c->store, VT_TLS, policy_tls_tag(&c->segment.table, &addr));
 		removed += policy_client_forget(&ctx, &addr);
 		resolver_forget(c->resolver, &addr);
 	}

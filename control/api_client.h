@@ -6,11 +6,17 @@
 
 #include <jansson.h>
 
+#include "dataplane/base/addr.h"
 #include "dataplane/base/verdict.h"
 
 struct control;
 
 /* ptr may be NULL. The caller owns the value. */
 json_t *verdict_json(struct control *c, const struct client_verdict *v, const char *ptr);
+
+/* What is remembered of the client's handshakes, and whether STARTTLS is hidden from it for that, on this listener or (LISTENER_ANY) on one
+ * where it may be. The caller owns the value. */
+#define LISTENER_ANY UINT32_MAX
+json_t *handshakes_json(struct control *c, const struct ip_addr *client, uint32_t listener);
 
 #endif

@@ -76,6 +76,7 @@ explain_finish(struct explain *x)
 	json_object_set_new(out, "listener",
 		json_string(x->q.listener < c->config->n_listeners ? c->config->listener[x->q.listener].name : ""));
 	json_object_set_new(out, "client", verdict_json(c, &x->q.verdict, x->ptr));
+	json_object_set_new(out, "starttls", handshakes_json(c, &x->q.client, x->q.listener));
 	json_object_set_new(out, "asked_dns", json_boolean(x->asked_dns));
 	json_object_set_new(out, "steps", x->steps);
 	api_answer(x->r, out);

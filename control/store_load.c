@@ -59,6 +59,8 @@ store_age_limit_s(const struct vt_ages *ages, uint8_t kind, uint8_t state)
 		return ages->auto_s;
 	case VT_PAIR:
 		return ages->grey_s;
+	case VT_TLS:
+		return state == VT_WHITE ? ages->tls_good_s : ages->tls_failed_s;
 	case VT_TRAP:
 	case VT_FREE:
 	case VT_KIND_MAX:

@@ -32,7 +32,8 @@ static bool
 is_bulk(const struct vt_entry *e)
 {
 	return (vt_kind(e) == VT_TRIPLET && vt_state(e) != VT_WHITE) || vt_kind(e) == VT_CLIENT ||
-	       vt_kind(e) == VT_PAIR || vt_kind(e) == VT_SENDER_DOMAIN;
+	       vt_kind(e) == VT_PAIR || vt_kind(e) == VT_SENDER_DOMAIN ||
+	       (vt_kind(e) == VT_TLS && vt_state(e) != VT_WHITE);
 }
 
 static int
@@ -182,7 +183,7 @@ batch_write(struct store *s, MDB_txn *txn, void *arg)
 		for (unsigned k = 0; k < 4; k++) {
 			int error;
 
-			if (vt_kind(&e[k]) == VT_FREE || vt_kind(&e[k]) > VT_SENDER_DOMAIN)
+			if (vt_kind(&e[k]) == VT_FREE || vt_kind(&e[k]) > VT_KIND_KNOWN)
 				continue;
 			error = entry_write(s, txn, b, &e[k], &later);
 			if (error != 0)

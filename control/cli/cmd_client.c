@@ -20,6 +20,10 @@ cmd_client_show(struct cli *cli, int argc, char **argv)
 		{ "auto.at", "last counted", CLI_TIME },
 		{ "trap.left_s", "blocked for", CLI_DURATION },
 		{ "trap_network.left_s", "network blocked for", CLI_DURATION },
+		{ "starttls.handshakes", "handshakes", CLI_TEXT },
+		{ "starttls.at", "last", CLI_TIME },
+		{ "starttls.hidden", "STARTTLS hidden", CLI_TEXT },
+		{ "starttls.left_s", "for", CLI_DURATION },
 		{ "triplets.grey", "GREY records", CLI_TEXT },
 		{ "triplets.white", "WHITE records", CLI_TEXT },
 	};

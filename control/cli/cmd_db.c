@@ -152,7 +152,8 @@ kind_name(uint8_t kind)
 		[VT_AUTO] = "auto",
 		[VT_PAIR] = "pair",
 		[VT_TRAP] = "trap",
-		[VT_SENDER_DOMAIN] = "sender-domain" };
+		[VT_SENDER_DOMAIN] = "sender-domain",
+		[VT_TLS] = "tls" };
 
 	return kind < ARRAY_LEN(names) && names[kind] != NULL ? names[kind] : "unknown";
 }
@@ -175,6 +176,10 @@ put_detail(json_t *o, const struct vt_entry *e)
 		json_object_set_new(o, "count", json_integer(VT_AUTO_COUNT(e)));
 	} else if (vt_kind(e) == VT_TRAP) {
 		json_object_set_new(o, "hours", json_integer(e->aux));
+	} else if (vt_kind(e) == VT_TLS) {
+		json_object_set_new(o, "state", json_string(vt_state(e) == VT_WHITE ? "completed" : "failed"));
+		if (vt_state(e) != VT_WHITE)
+			json_object_set_new(o, "failed", json_integer(e->aux));
 	}
 }
 
@@ -246,7 +251,7 @@ kind_of(const char *word)
 {
 	if (strcmp(word, "all") == 0)
 		return -1;
-	for (uint8_t k = VT_TRIPLET; k <= VT_SENDER_DOMAIN; k++)
+	for (uint8_t k = VT_TRIPLET; k <= VT_KIND_KNOWN; k++)
 		if (strcmp(kind_name(k), word) == 0)
 			return k;
 	return -2;

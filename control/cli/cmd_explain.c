@@ -52,6 +52,10 @@ cmd_explain(struct cli *cli, int argc, char **argv)
 		{ "client.ptr", "name", CLI_TEXT },
 		{ "client.score", "score", CLI_TEXT },
 		{ "client.zone", "most by", CLI_TEXT },
+		{ "starttls.handshakes", "handshakes", CLI_TEXT },
+		{ "starttls.at", "last", CLI_TIME },
+		{ "starttls.hidden", "STARTTLS hidden", CLI_TEXT },
+		{ "starttls.left_s", "for", CLI_DURATION },
 		{ "ref", "reference", CLI_TEXT },
 	};
 	const char *listener = NULL;

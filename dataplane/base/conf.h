@@ -122,6 +122,7 @@ struct conf {
 	char tls_groups[128];                    /* key exchange; "" = OpenSSL's */
 	uint8_t tls_min_version;                 /* enum conf_tls_version; below 1.2 means @SECLEVEL=0 */
 	uint8_t tls_tickets;
+	uint8_t tls_hide_after_failures;  /* STARTTLS is hidden from an address for a while (policy/handshake.h) */
 	uint32_t tls_ticket_lifetime_s;   /* also how often the keys of tickets rotate */
 	uint32_t tls_handshake_s;         /* from the first octet of TLS to its end; the connection is closed then */
 	uint32_t tls_handshakes_per_turn; /* begun or moved on in one turn of a worker */

@@ -70,6 +70,12 @@ policy_trap_network_tag(const struct verdict_table *t, const struct ip_addr *cli
 	return policy_tag(&t->key, VT_TRAP, material, sizeof(material));
 }
 
+uint64_t
+policy_tls_tag(const struct verdict_table *t, const struct ip_addr *client)
+{
+	return address_tag(t, VT_TLS, client);
+}
+
 struct grey_conf
 policy_grey_conf(const struct conf *conf, bool doubt)
 {
@@ -95,5 +101,7 @@ policy_ages(const struct conf *conf, uint32_t now_s)
 		.white_s = conf->grey_expire_s,
 		.client_s = (uint32_t)MIN((uint64_t)conf->client_fresh_s * CLIENT_USABLE_FACTOR, UINT32_MAX),
 		.auto_s = conf->grey_expire_s,
+		.tls_good_s = HANDSHAKE_GOOD_S + HANDSHAKE_RENEW_S,
+		.tls_failed_s = HANDSHAKE_MEMORY_S,
 	};
 }

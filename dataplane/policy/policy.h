@@ -17,6 +17,7 @@
 #include "dataplane/base/conf.h"
 #include "dataplane/base/counters.h"
 #include "dataplane/base/verdict.h"
+#include "dataplane/policy/handshake.h"
 #include "dataplane/table/source_budget.h"
 #include "dataplane/table/verdict_table.h"
 
@@ -129,6 +130,13 @@ struct client_verdict policy_client_lookup(
 void policy_client_store(
 	const struct policy_ctx *ctx, const struct ip_addr *client, const struct client_verdict *v, uint32_t now_s);
 
+/* What is remembered of a client's handshakes: HANDSHAKE_HIDDEN where STARTTLS is not to be offered (tls.hide_after_failures). Reads only. */
+struct handshake policy_tls_state(const struct policy_ctx *ctx, const struct ip_addr *client, uint32_t now_s);
+/* A handshake of the client failed by its doing: true when STARTTLS is hidden from it since this one. */
+bool policy_tls_failed(const struct policy_ctx *ctx, const struct ip_addr *client, uint32_t now_s);
+/* One was completed: for thirty days nothing is hidden from this address. */
+void policy_tls_done(const struct policy_ctx *ctx, const struct ip_addr *client, uint32_t now_s);
+
 /* The network of a client: /24 or /64. */
 struct ip_addr policy_client_network(const struct ip_addr *client);
 
@@ -141,6 +149,7 @@ uint64_t policy_client_tag(const struct verdict_table *t, const struct ip_addr *
 uint64_t policy_auto_tag(const struct verdict_table *t, const struct ip_addr *client); /* of its network */
 uint64_t policy_trap_tag(const struct verdict_table *t, const struct ip_addr *client); /* of the address */
 uint64_t policy_trap_network_tag(const struct verdict_table *t, const struct ip_addr *client);
+uint64_t policy_tls_tag(const struct verdict_table *t, const struct ip_addr *client); /* of the address */
 
 /* What decides which entry goes when buckets are full. */
 struct vt_ages policy_ages(const struct conf *conf, uint32_t now_s);
@@ -156,7 +165,8 @@ int policy_trap_store(const struct policy_ctx *ctx, const struct ip_addr *client
 	uint16_t hours, uint32_t now_s);
 /* Whether an entry of kind VT_TRAP still blocks; *left_s how long. */
 bool policy_trap_is_active(const struct conf *conf, const struct vt_entry *e, uint32_t now_s, uint32_t *left_s);
-/* Removes what is kept about a client: verdict, automatic allow, traps. Returns how many records went. */
+/* Removes what is kept about a client: verdict, automatic allow, traps, failed handshakes; that it completed one stays, for it can only
+ * protect. Returns how many records went. */
 uint32_t policy_client_forget(const struct policy_ctx *ctx, const struct ip_addr *client);
 
 /* The reference of a greylist record: the upper 40 bits of its tag. */

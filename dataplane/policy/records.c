@@ -191,7 +191,7 @@ policy_trap_store(const struct policy_ctx *ctx, const struct ip_addr *client, bo
 uint32_t
 policy_client_forget(const struct policy_ctx *ctx, const struct ip_addr *client)
 {
-	uint64_t tags[4];
+	uint64_t tags[5];
 	uint32_t n = 0;
 
 	if (ctx->table == NULL)
@@ -200,11 +200,13 @@ policy_client_forget(const struct policy_ctx *ctx, const struct ip_addr *client)
 	tags[1] = policy_auto_tag(ctx->table, client);
 	tags[2] = policy_trap_tag(ctx->table, client);
 	tags[3] = policy_trap_network_tag(ctx->table, client);
+	tags[4] = policy_tls_tag(ctx->table, client);
 	for (unsigned i = 0; i < ARRAY_LEN(tags); i++)
 		for (unsigned try = 0; try < POLICY_CAS_TRIES; try++) {
 			struct vt_entry e;
 
-			if (!verdict_table_find(ctx->table, tags[i], &e))
+			if (!verdict_table_find(ctx->table, tags[i], &e) ||
+				(vt_kind(&e) == VT_TLS && vt_state(&e) == VT_WHITE))
 				break;
 			if (verdict_table_remove(ctx->table, &e)) {
 				n++;

@@ -144,7 +144,7 @@ apply_ehlo(struct smtp_session *s, const struct smtp_env *env, struct smtp_str a
 		memcpy(value, size, sizeof(size) - 1);
 		at = put_line(at, value, (size_t)(text_put_number(value + sizeof(size) - 1, env->size_octets) - value));
 	}
-	s->offered_tls = env->starttls && !s->tls;
+	s->offered_tls = env->starttls && !env->starttls_hidden && !s->tls;
 	if (s->offered_tls) {
 		last = at;
 		at = put_line(at, starttls, sizeof(starttls) - 1);

@@ -36,6 +36,7 @@ struct smtp_env {
 	uint32_t ext;         /* enum ehlo_ext offered on this listener, as POLICY section 5 derives it */
 	uint64_t size_octets; /* SIZE to offer: the largest; 0 = "SIZE" is not offered */
 	bool starttls;        /* offer STARTTLS */
+	bool starttls_hidden; /* but not in EHLO: who asks for it all the same gets it (tls.hide_after_failures) */
 	bool starttls_busy;   /* and answer it 454: no certificate, no memory, too many handshakes */
 	bool tls_required;    /* no mail without TLS: 530 (RFC 3207 section 4) */
 	uint32_t auth;        /* AUTH mechanisms to offer (smtp_auth.h); 0: AUTH is 502 */

@@ -225,6 +225,10 @@ worth(const struct vt_entry *e, const struct vt_ages *ages)
 		return expired_or(e, ages, ages->auto_s, WORTH_GREY);
 	case VT_CLIENT:
 		return expired_or(e, ages, ages->client_s, WORTH_CLIENT);
+	case VT_TLS: /* failures are made by strangers in any number; a completed handshake costs its maker, but anybody can have one */
+		if (vt_state(e) == VT_WHITE)
+			return expired_or(e, ages, ages->tls_good_s, WORTH_CLIENT);
+		return expired_or(e, ages, ages->tls_failed_s, WORTH_GREY);
 	case VT_AUTO:
 		return expired_or(e, ages, ages->auto_s, WORTH_KEEP);
 	case VT_TRAP:

@@ -26,8 +26,9 @@ enum vt_kind {
 	VT_PAIR = 4,          /* sender and recipient seen from several networks: aux counts them */
 	VT_TRAP = 5,          /* a client or network blocked by a trap, or denied by the operator for a time */
 	VT_SENDER_DOMAIN = 6, /* a client network and sender domain counted for automatic allow */
-	VT_KIND_KNOWN = VT_SENDER_DOMAIN, /* the last an entry may have */
-	VT_CLAIM = 15,                    /* a slot somebody is inserting into; readers take it for free */
+	VT_TLS = 7,           /* a client's handshakes: VT_GREY failed ones (aux: how many), VT_WHITE one completed */
+	VT_KIND_KNOWN = VT_TLS, /* the last an entry may have */
+	VT_CLAIM = 15,          /* a slot somebody is inserting into; readers take it for free */
 	VT_KIND_MAX = 15,
 };
 
@@ -90,6 +91,7 @@ struct vt_ages {
 	uint32_t white_s; /* expire */
 	uint32_t client_s;
 	uint32_t auto_s;
+	uint32_t tls_good_s, tls_failed_s;
 };
 
 /*

@@ -210,10 +210,18 @@ session_backend_open(struct worker *w, struct session *s, uint32_t index, bool p
 	return true;
 }
 
+bool
+session_backend_shakes(const struct session *s)
+{
+	if (s->backend.conn == NULL || s->relay == NULL)
+		return false;
+	return s->backend_stream != NULL ? s->backend_stream->handshaking
+	                                 : relay_stage(s->relay->relay) == RELAY_STAGE_TLS;
+}
+
 /*
  * The same through TLS. What the relay does not take now waits in backend_held: a stream is not asked again before its view is used up.
- * A handshake with a backend is a client's: a key exchange and the check of a signature, less than ours as a server, and as rare as
- * sessions that are let through; it is not queued.
+ * A step of the handshake is taken in its turn alone (session_tls.c).
  */
 static bool
 feed_by_tls(struct worker *w, struct session *s)
@@ -223,6 +231,11 @@ feed_by_tls(struct worker *w, struct session *s)
 	struct buf_view wire = { 0 }, plain = { 0 };
 	uint32_t used;
 
+	if (was_handshaking && !s->tls_turn) {
+		if (tcp_readable_octets(s->backend.conn) > 0)
+			session_tls_enqueue(w, s, CTR_tls_backend_queued);
+		return false;
+	}
 	if (s->backend_held.len_octets == 0) {
 		tcp_peek(s->backend.conn, &wire, 1);
 		used = stream_unwrap(tls, &wire, &plain, w->now_us);
@@ -258,12 +271,19 @@ feed_by_tls(struct worker *w, struct session *s)
 	return used > 0;
 }
 
-/* The backend said 220 to STARTTLS. */
+/* The backend said 220 to STARTTLS: our first message waits for its turn like every other step. */
 void
 session_backend_start_tls(struct worker *w, struct session *s)
 {
 	if (s->backend.conn == NULL)
 		return; /* its end is told by its event */
+	session_tls_enqueue(w, s, CTR_tls_backend_queued);
+}
+
+/* The first step. */
+void
+session_backend_begin_tls(struct worker *w, struct session *s)
+{
 	if (tcp_readable_octets(s->backend.conn) > 0) {
 		relay_tls_failed(s->relay->relay, "octets behind the answer to STARTTLS");
 		return;

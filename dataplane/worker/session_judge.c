@@ -13,8 +13,8 @@
 
 #include "dataplane/base/bug.h"
 
-static struct policy_ctx
-policy_ctx_of(struct worker *w)
+struct policy_ctx
+session_policy_ctx(struct worker *w)
 {
 	const struct snapshot *snap = w->snapshot;
 
@@ -131,7 +131,7 @@ send_question(struct worker *w, const struct session *s, enum link_want_name wan
 void
 session_ask_verdict(struct worker *w, struct session *s)
 {
-	const struct policy_ctx ctx = policy_ctx_of(w);
+	const struct policy_ctx ctx = session_policy_ctx(w);
 	uint32_t listener;
 	const bool want_name = some_backend_wants_name(w, session_listener(w, s, &listener));
 	enum link_want_name want = LINK_WANT_VERDICT;
@@ -296,7 +296,7 @@ bool
 session_may_splice(struct worker *w, const struct session *s)
 {
 	const struct snapshot *snap = w->snapshot;
-	const struct policy_ctx ctx = policy_ctx_of(w);
+	const struct policy_ctx ctx = session_policy_ctx(w);
 	struct policy_question q = {
 		.client = s->flow.remote, .names = NAME_VERDICT_NONE, .helo = "", .ptr_name = "", .now_s = w->now_s
 	};
@@ -318,7 +318,7 @@ session_may_splice(struct worker *w, const struct session *s)
 bool
 session_connect_refused(struct worker *w, struct session *s, bool *waits)
 {
-	const struct policy_ctx ctx = policy_ctx_of(w);
+	const struct policy_ctx ctx = session_policy_ctx(w);
 	const struct policy_question q = question_of(w, s, "", "");
 	struct policy_answer a;
 	struct smtp_reply r;
@@ -382,7 +382,7 @@ ask_name(struct worker *w, struct session *s)
 void
 session_rcpt(struct worker *w, struct session *s)
 {
-	const struct policy_ctx ctx = policy_ctx_of(w);
+	const struct policy_ctx ctx = session_policy_ctx(w);
 	const struct smtp_envelope *e = smtp_session_envelope(s->smtp);
 	const struct policy_question q = question_of(w, s, e->from.text, e->rcpt.text);
 
@@ -437,7 +437,7 @@ session_rcpt(struct worker *w, struct session *s)
 void
 session_rcpt_undo(struct worker *w, struct session *s)
 {
-	const struct policy_ctx ctx = policy_ctx_of(w);
+	const struct policy_ctx ctx = session_policy_ctx(w);
 
 	policy_undo(&ctx, &s->answer);
 }
@@ -446,7 +446,7 @@ session_rcpt_undo(struct worker *w, struct session *s)
 void
 session_data_null_sender(struct worker *w, struct session *s, uint32_t *wait_s, uint64_t *ref)
 {
-	const struct policy_ctx ctx = policy_ctx_of(w);
+	const struct policy_ctx ctx = session_policy_ctx(w);
 
 	*wait_s = 0;
 	if (s->kept_rcpts == NULL || smtp_session_envelope(s->smtp)->from.len_octets != 0)
@@ -470,7 +470,7 @@ session_data_null_sender(struct worker *w, struct session *s, uint32_t *wait_s, 
 void
 session_message_done(struct worker *w, struct session *s, bool delivered)
 {
-	const struct policy_ctx ctx = policy_ctx_of(w);
+	const struct policy_ctx ctx = session_policy_ctx(w);
 	const uint32_t n = s->kept_rcpts == NULL || smtp_session_is_authenticated(s->smtp) ? 0
 	                   : delivered                                                     ? s->kept_rcpts->n
 	                                                                                   : MIN(s->kept_rcpts->n, 1u);

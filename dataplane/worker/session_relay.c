@@ -328,6 +328,29 @@ session_relay_run(struct worker *w, struct session *s)
 		auth_goes_on(w, s);
 }
 
+/* What the backend brought may have moved the client on, or ended what was left of the session. */
+static void
+after_backend(struct worker *w, struct session *s)
+{
+	if (s->live && s->client.conn != NULL) {
+		session_pump(w, s);
+	} else if (s->live) {
+		session_maybe_free(w, s);
+		session_arm(w, s); /* the client is gone: what the backend still owes has its own time limit */
+	}
+}
+
+void
+session_relay_turn(struct worker *w, struct session *s)
+{
+	if (s->backend_stream == NULL)
+		session_backend_begin_tls(w, s);
+	s->tls_turn = true;
+	session_relay_run(w, s);
+	s->tls_turn = false;
+	after_backend(w, s);
+}
+
 void
 session_relay_event(struct worker *w, struct session *s, uint32_t events)
 {
@@ -351,10 +374,5 @@ session_relay_event(struct worker *w, struct session *s, uint32_t events)
 		relay_disconnected(s->relay->relay, w->now_us);
 		session_relay_run(w, s);
 	}
-	if (s->live && s->client.conn != NULL) {
-		session_pump(w, s);
-	} else if (s->live) {
-		session_maybe_free(w, s);
-		session_arm(w, s); /* the client is gone: what the backend still owes has its own time limit */
-	}
+	after_backend(w, s);
 }

@@ -168,7 +168,7 @@ wlog_session(struct worker *w, struct session *s)
 	log_record_put_number(e, LOG_duration_s, (int64_t)((w->now_us - s->accepted_us) / 1000000));
 	log_record_put_number(e, LOG_msgs, s->is_submission || !s->begun ? 0 : smtp_session_messages(s->smtp));
 	log_record_put_number(e, LOG_octets, (int64_t)s->octets);
-	if (s->stream != NULL && s->stream->is_tls)
+	if ((s->stream != NULL && s->stream->is_tls) || s->tls_hide == TLS_HIDE_YES)
 		text(e, LOG_tls, session_tls_word(s, tls, sizeof(tls)));
 	if (s->is_submission)
 		text(e, LOG_backend, s->message_backend);
@@ -186,6 +186,24 @@ wlog_notice(struct worker *w, const char *words)
 	if (e == NULL)
 		return;
 	text(e, LOG_text, words);
+	ring_publish(w->event);
+}
+
+void
+wlog_tls_hidden(struct worker *w, const struct session *s, bool would)
+{
+	struct link_event_log *e = begin(w, LINK_LOG_NOTICE);
+
+	if (e == NULL)
+		return;
+	e->client = s->flow.remote;
+	text(e, LOG_text,
+		would ? "STARTTLS would be hidden from this address: two handshakes failed"
+		      : "STARTTLS is hidden from this address: two handshakes failed");
+	text(e, LOG_listener, s->listener_name);
+	address(e, LOG_client, &s->flow.remote);
+	text(e, LOG_mode, mode_name(w->snapshot->conf->mode));
+	log_record_put_number(e, LOG_left_s, HANDSHAKE_HIDE_S);
 	ring_publish(w->event);
 }
 

@@ -66,6 +66,9 @@ enum session_wait {
 #undef X
 };
 
+/* Whether STARTTLS is hidden from this session's client: looked up once, so that the session is offered the same throughout. */
+enum tls_hide { TLS_HIDE_UNASKED, TLS_HIDE_NO, TLS_HIDE_WOULD /* but for observe mode */, TLS_HIDE_YES };
+
 /* The accepted recipients of a transaction: the null sender's are judged at DATA, all are told policy when the message is delivered. */
 struct kept_rcpts {
 	struct kept_rcpts *next_free;
@@ -103,7 +106,9 @@ struct session {
 	bool poke;         /* the dialogue was answered: it may have more to do without new octets */
 	bool unfinished;   /* more could move: it goes on in a later turn */
 	bool tls_implicit; /* the listener speaks TLS from the first octet */
-	bool tls_queued;   /* in the worker's queue of handshakes */
+	bool tls_queued;   /* in the worker's queue of handshakes, for a step with the client or with the backend */
+	bool tls_turn;     /* a step with the backend may be taken: its turn has come */
+	uint8_t tls_hide;  /* enum tls_hide */
 	struct session *tls_next;
 	uint64_t number;  /* unique in the worker's life; low 24 bits are the slot */
 	struct flow flow; /* the client's; its local end is that of the connection, which names the listener */
@@ -264,6 +269,7 @@ void session_kept_drop(struct worker *w, struct session *s);
 bool session_limits_ok(struct worker *w, struct session *s);
 
 /* session_judge.c: the client's verdict and the recipient's */
+struct policy_ctx session_policy_ctx(struct worker *w);
 void session_ask_verdict(struct worker *w, struct session *s);
 void session_verdict_answer(struct worker *w, const struct link_answer_client *a);
 void session_verdict_late(struct worker *w, struct session *s);
@@ -290,6 +296,8 @@ void session_relay_rcpt(struct worker *w, struct session *s);
 void session_relay_auth(struct worker *w, struct session *s);
 void session_relay_event(struct worker *w, struct session *s, uint32_t events);
 void session_relay_run(struct worker *w, struct session *s);
+/* A step of the handshake with the backend has its turn. */
+void session_relay_turn(struct worker *w, struct session *s);
 /* The next backend of the pool that was not tried for this recipient; answers the client itself when there is none. */
 void session_relay_next(struct worker *w, struct session *s, const struct conf_pool *pool);
 void session_auth_next(struct worker *w, struct session *s);
@@ -300,8 +308,11 @@ uint32_t session_backend_index(const struct worker *w, uint32_t id);
 const struct conf_pool *session_pool(struct worker *w, struct session *s, uint16_t *index);
 
 /* session_backend.c: its connection */
+/* Whether a handshake with the backend is due or under way. */
+bool session_backend_shakes(const struct session *s);
 bool session_backend_open(struct worker *w, struct session *s, uint32_t index, bool probe_works);
 void session_backend_start_tls(struct worker *w, struct session *s);
+void session_backend_begin_tls(struct worker *w, struct session *s);
 bool session_backend_feed(struct worker *w, struct session *s);
 void session_backend_drop(struct session *s, bool abort_it);
 void session_relay_quit(struct worker *w, struct session *s);
@@ -330,8 +341,10 @@ void session_proxy_event(struct worker *w, struct session *s, uint32_t events);
 void session_proxy_refuse(struct worker *w, struct session *s, const char *why);
 
 /* session_tls.c: handshakes with clients */
-void session_tls_env(struct worker *w, const struct session *s, const struct conf_listener *l, struct smtp_env *env);
+void session_tls_env(struct worker *w, struct session *s, const struct conf_listener *l, struct smtp_env *env);
 bool session_tls_implicit(struct worker *w, struct session *s);
+/* A step of a handshake, with the client or with the backend, waits for its turn; counted as which where it does not wait already. */
+void session_tls_enqueue(struct worker *w, struct session *s, enum counter which);
 void session_tls_starttls(struct worker *w, struct session *s);
 void session_tls_run(struct worker *w, struct session *s);
 void session_tls_gone(struct worker *w, struct session *s, enum counter why, const char *word);
@@ -363,6 +376,8 @@ void wlog_rcpt(struct worker *w, struct session *s, const struct smtp_reply *r);
 void wlog_message(struct worker *w, struct session *s, const char *words, const char *result, const char *stage);
 void wlog_session(struct worker *w, struct session *s);
 void wlog_notice(struct worker *w, const char *text);
+/* The second handshake of a client failed. */
+void wlog_tls_hidden(struct worker *w, const struct session *s, bool would);
 void wlog_flush(struct worker *w);
 void wlog_name(struct worker *w, const struct policy_answer *a, const struct ip_addr *client, const char *from,
 	const char *rcpt);

@@ -202,6 +202,51 @@ def postfix_levels(t):
         t.lab.ctl("client", "forget", a.client4("sender") + "/32", check=False)
 
 
+def _offered(t, source):
+    with t.session(source) as s:
+        return "STARTTLS" in str(s.open())
+
+
+@case("STARTTLS is hidden, by option, after two failed handshakes, from that address alone and never from one that completed one",
+      variants=("packet", "packet2", "xdp2", "sanitized"), limit_s=90)
+def hidden(t):
+    def fail_twice(source):
+        for _ in range(2):
+            out = _s_client(t, "-verify_return_error", "-verify_hostname", "nobody.example", source=source)
+            t.check("Hostname mismatch" in out or "hostname mismatch" in out, "openssl turns away: %s" % out[-800:])
+        # OpenSSL is gone before its alert has been looked at
+        time.sleep(0.3)
+
+    broken, other, good = t.stranger(), t.stranger(), t.stranger()
+    fail_twice(broken)
+    t.check(_offered(t, broken), "the option is off by default")
+    mark = t.log.mark()
+    t.lab.ctl("set", "tls.hide_after_failures", "true")
+    try:
+        t.check("Verify return code: 0 (ok)" in _s_client(t, "-servername", certs.GATEWAY_NAME, source=good), "a good client")
+        fail_twice(broken)
+        t.wait("hidden", lambda: not _offered(t, broken), 5)
+        t.check(_offered(t, other), "another address is offered it")
+        attempt = t.deliver(broken, t.sender(), "alice@example.org", t.content(t.word("plain")))
+        t.check(attempt.last is not None and attempt.last.code == 451, "in plain text it is a stranger like any other: %s" % attempt)
+        t.check(t.log.find("rcpt", mark, client=broken, tls="hidden"), "tls=hidden in the log")
+        told = [e for e in t.log.find("notice", mark, client=broken) if "STARTTLS is hidden" in e.line]
+        t.equal("told once", len(told), 1)
+        known = _ctl_json(t, "explain", broken)["starttls"]
+        t.equal("explain", (known["hidden"], known["handshakes"]), ("yes", "failed twice"))
+        t.check(0 < known["left_s"] <= 600, "for ten minutes at most: %s" % known)
+        t.check("STARTTLS hidden" in t.lab.ctl("explain", broken).stdout, "for people, too")
+        counts = _ctl_json(t, "stats", "tls")["tls"]
+        t.check(counts["hides"] >= 1 and counts["hidden"] >= 2, "counted: %s" % counts)
+        fail_twice(good)
+        t.check(_offered(t, good), "one that completed a handshake is never touched")
+        t.equal("explain", _ctl_json(t, "explain", good)["starttls"]["handshakes"], "completed")
+        t.lab.ctl("client", "forget", broken)
+        t.check(_offered(t, broken), "the operator forgets")
+    finally:
+        t.lab.ctl("unset", "tls.hide_after_failures")
+
+
 def _restore(t, kept):
     shutil.rmtree(t.lab.path("tls"))
     shutil.copytree(kept, t.lab.path("tls"))

@@ -270,6 +270,7 @@ test_handshakes_wait_for_their_turn_and_beyond_the_queue_it_is_454(void **state)
 {
 	enum { N = 40 };
 	struct sim_conn *c[N], *late;
+	uint32_t closed = 0;
 
 	(void)state;
 	conf();
@@ -285,12 +286,35 @@ test_handshakes_wait_for_their_turn_and_beyond_the_queue_it_is_454(void **state)
 	}
 	for (uint32_t i = 0; i < N; i++)
 		c[i]->stream = scene_tls_client(&s);
+	sim_step(s.sim, 10); /* they are on their way, and the command behind them */
+	CHECK_EQ("behind forty first messages", scene_chat(&s, late, "STARTTLS"), 454);
+	CHECK_STR("text", s.reply, "454 4.7.0 TLS not available at the moment, please try again later\r\n");
+	CHECK_EQ("counted", counted(CTR_tls_busy), 1);
+	CHECK_EQ("in plain text it goes on", scene_chat(&s, late, "MAIL FROM:<a@sender.example>"), 250);
 	for (uint32_t i = 0; i < N; i++)
 		CHECK_TRUE("each gets its turn", scene_tls_wait(&s, c[i]));
 	sim_run(s.sim, 1000000); /* the client's last message is under way still */
 	CHECK_EQ("all", counted(CTR_tls_handshakes), N);
 	CHECK_TRUE("some waited", counted(CTR_tls_queued) >= N);
 	CHECK_EQ("with nothing waiting it is 220", scene_chat(&s, late, "STARTTLS"), 220);
+	CHECK_EQ("never hidden for that", counted(CTR_tls_hides), 0);
+	scene_end(&s);
+
+	conf();
+	s.config.conf.tls_handshake_queue = 4;
+	s.config.conf.tls_handshakes_per_turn = 1;
+	s.config.listener[0].tls = LISTENER_TLS_IMPLICIT;
+	start(1);
+	for (uint32_t i = 0; i < N; i++) {
+		c[i] = sim_connect(s.client, CLIENT4, GATEWAY4, 25);
+		c[i]->stream = scene_tls_client(&s);
+	}
+	for (uint32_t i = 0; i < N; i++)
+		closed += !scene_tls_wait(&s, c[i]);
+	sim_run(s.sim, 1000000);
+	CHECK_EQ("closed, and counted", counted(CTR_tls_busy_implicit), closed);
+	CHECK_TRUE("some", closed > 0);
+	CHECK_EQ("the others are served", counted(CTR_tls_handshakes), N - closed);
 	scene_end(&s);
 }
 
@@ -499,6 +523,57 @@ test_a_backend_that_requires_tls(void **state)
 	scene_end(&s);
 }
 
+/* Its steps have their turns among those of clients, beyond the bound for these: nobody that was let through is turned away for it. */
+static void
+test_handshakes_with_backends_wait_for_their_turn(void **state)
+{
+	enum { N = 40, MAILS = 6 };
+	struct sim_conn *c[N], *mail[MAILS];
+
+	(void)state;
+	backend_tls(BACKEND_TLS_REQUIRE);
+	s.config.conf.tls_handshake_queue = 4;
+	s.config.conf.tls_handshakes_per_turn = 1;
+	offer_tls(&s.mta);
+	start(1);
+	make_white("a@sender.example", "u@example.org");
+	for (uint32_t i = 0; i < N; i++) {
+		c[i] = scene_open(&s, CLIENT4, GATEWAY4);
+		CHECK_EQ("EHLO", scene_chat(&s, c[i], "EHLO client.example"), 250);
+		CHECK_EQ("STARTTLS", scene_chat(&s, c[i], "STARTTLS"), 220);
+	}
+	for (uint32_t i = 0; i < MAILS; i++) {
+		mail[i] = scene_open(&s, CLIENT4, GATEWAY4);
+		CHECK_EQ("EHLO", scene_chat(&s, mail[i], "EHLO client.example"), 250);
+		CHECK_EQ("MAIL", scene_chat(&s, mail[i], "MAIL FROM:<a@sender.example>"), 250);
+	}
+	for (uint32_t i = 0; i < MAILS; i++)
+		sim_send(mail[i], "RCPT TO:<u@example.org>\r\n", 25);
+	for (uint32_t i = 0; i < N; i++)
+		c[i]->stream = scene_tls_client(&s);
+	for (uint32_t i = 0; i < MAILS - 1; i++) {
+		CHECK_EQ("let through", scene_reply(&s, mail[i]), 250);
+		CHECK_EQ("DATA", scene_chat(&s, mail[i], "DATA"), 354);
+		CHECK_EQ("message", scene_chat(&s, mail[i], "Subject: x\r\n\r\nx\r\n."), 250);
+		CHECK_TRUE("under TLS", s.mta.message[i].under_tls);
+		scene_quit(&s, mail[i]);
+	}
+	sim_abort(mail[MAILS - 1]);
+	for (uint32_t i = 0; i < N; i++)
+		CHECK_TRUE("clients get theirs", scene_tls_wait(&s, c[i]));
+	CHECK_TRUE("two steps for each, at least", counted(CTR_tls_backend_queued) >= 2 * (MAILS - 1));
+	CHECK_EQ("none failed", counted(CTR_tls_backend_failed), 0);
+	/* one that goes away while its step waits */
+	mail[0] = scene_open(&s, CLIENT4, GATEWAY4);
+	CHECK_EQ("EHLO", scene_chat(&s, mail[0], "EHLO client.example"), 250);
+	CHECK_EQ("MAIL", scene_chat(&s, mail[0], "MAIL FROM:<a@sender.example>"), 250);
+	sim_send(mail[0], "RCPT TO:<u@example.org>\r\n", 25);
+	sim_run(s.sim, 2600);
+	sim_abort(mail[0]);
+	sim_run(s.sim, 5000000);
+	scene_end(&s);
+}
+
 static void
 test_a_backend_that_may_use_tls(void **state)
 {
@@ -602,6 +677,7 @@ main(void)
 		cmocka_unit_test(test_large_mail_under_tls_arrives_octet_for_octet),
 		cmocka_unit_test(test_a_client_without_close_notify_is_counted_and_half_a_message_is_none),
 		cmocka_unit_test(test_a_backend_that_requires_tls),
+		cmocka_unit_test(test_handshakes_with_backends_wait_for_their_turn),
 		cmocka_unit_test(test_a_backend_that_may_use_tls),
 		cmocka_unit_test(test_a_backend_is_not_believed_without_its_fingerprint),
 		cmocka_unit_test(test_xclient_comes_after_tls),

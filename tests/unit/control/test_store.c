@@ -25,9 +25,13 @@
 #define BUCKETS 16384
 
 static const struct siphash_key key = { 11, 22 };
-static const struct vt_ages ages = {
-	.now_s = 100000, .grey_s = 50000, .white_s = 90000, .client_s = 50000, .auto_s = 90000
-};
+static const struct vt_ages ages = { .now_s = 100000,
+	.grey_s = 50000,
+	.white_s = 90000,
+	.client_s = 50000,
+	.auto_s = 90000,
+	.tls_good_s = 90000,
+	.tls_failed_s = 500 };
 
 struct folder {
 	char path[64];
@@ -153,6 +157,10 @@ test_store_entries_survive_and_expired_ones_do_not(void **state)
 		{ "automatic allow", VT_AUTO, VT_NONE, 20000, true, 20000 },
 		{ "client", VT_CLIENT, VT_NONE, 99990, true, 99990 },
 		{ "trap", VT_TRAP, VT_NONE, 1, true, 1 },
+		{ "a completed handshake", VT_TLS, VT_WHITE, 90000, true, 90000 },
+		{ "a completed handshake, expired", VT_TLS, VT_WHITE, 9999, false, 0 },
+		{ "a failed one", VT_TLS, VT_GREY, 99900, true, 99900 },
+		{ "a failed one, expired", VT_TLS, VT_GREY, 99000, false, 0 },
 	};
 	struct folder f = folder_make();
 	struct table a = table_make(false), b = table_make(false);
@@ -494,6 +502,13 @@ test_store_sound_file_after_a_crash_is_kept(void **state)
 	folder_remove(&f);
 }
 
+/* What is durable with its commit: triplets that passed, and completed handshakes. */
+static enum vt_kind
+killed_kind(uint32_t n)
+{
+	return n % 2 == 0 ? VT_TRIPLET : VT_TLS;
+}
+
 /* The writer is killed at random: the survivor finds a sound database that holds every WHITE of a finished commit. */
 static void
 test_store_killed_in_the_middle(void **state)
@@ -520,9 +535,10 @@ test_store_killed_in_the_middle(void **state)
 
 				for (uint32_t i = 0; i < 50; i++) {
 					const uint32_t n = (first + i) % 8000;
-					struct vt_entry old, e = { .tag = policy_tag(&key, VT_TRIPLET, &n, sizeof(n)),
+					const enum vt_kind kind = killed_kind(n);
+					struct vt_entry old, e = { .tag = policy_tag(&key, kind, &n, sizeof(n)),
 						.time_s = 99000,
-						.kind_state = vt_kind_state(VT_TRIPLET, VT_WHITE) };
+						.kind_state = vt_kind_state(kind, VT_WHITE) };
 
 					verdict_table_put(&a.t, verdict_table_find(&a.t, e.tag, &old) ? &old : NULL, &e,
 						&ages, NULL);
@@ -543,7 +559,7 @@ test_store_killed_in_the_middle(void **state)
 		for (uint32_t n = 0; n < committed && n < 8000; n++) {
 			struct vt_entry e;
 
-			if (!verdict_table_find(&b.t, policy_tag(&key, VT_TRIPLET, &n, sizeof(n)), &e))
+			if (!verdict_table_find(&b.t, policy_tag(&key, killed_kind(n), &n, sizeof(n)), &e))
 				fail_msg("round %u: WHITE %u of %u is lost", round, n, committed);
 		}
 		store_destroy(s);

@@ -14,9 +14,13 @@
 #define NOW_S 1000000
 
 static const struct siphash_key key = { 11, 22 };
-static const struct vt_ages ages = {
-	.now_s = NOW_S, .grey_s = 1000, .white_s = 100000, .client_s = 500, .auto_s = 2000
-};
+static const struct vt_ages ages = { .now_s = NOW_S,
+	.grey_s = 1000,
+	.white_s = 100000,
+	.client_s = 500,
+	.auto_s = 2000,
+	.tls_good_s = 5000,
+	.tls_failed_s = 400 };
 
 static struct verdict_table
 table_of(uint32_t n_buckets)
@@ -224,29 +228,20 @@ fill_two_buckets(const struct verdict_table *t, const struct vt_entry with[8])
 	}
 }
 
+struct worth_row {
+	const char *label;
+	enum vt_kind kind;
+	enum vt_state st;
+	uint32_t age_s;
+};
+
+/* Two full buckets of these; they go in this order, whoever comes. */
 static void
-test_verdict_table_evicts_the_least_worth(void **state)
+check_order(const struct worth_row order[8])
 {
-	static const struct {
-		const char *label;
-		enum vt_kind kind;
-		enum vt_state st;
-		uint32_t age_s;
-	} order[] = {
-		/* in the order they go, whoever comes */
-		{ "expired white", VT_TRIPLET, VT_WHITE, 100000 },
-		{ "expired client", VT_CLIENT, VT_NONE, 500 },
-		{ "oldest grey", VT_TRIPLET, VT_GREY, 900 },
-		{ "a pair is as grey", VT_PAIR, VT_NONE, 800 },
-		{ "lapsed", VT_TRIPLET, VT_LAPSED, 700 },
-		{ "newest grey", VT_TRIPLET, VT_GREY, 0 },
-		{ "oldest client", VT_CLIENT, VT_NONE, 499 },
-		{ "client", VT_CLIENT, VT_NONE, 10 },
-	};
 	struct verdict_table t = table_of(2);
 	struct vt_entry with[8], evicted;
 
-	(void)state;
 	for (unsigned i = 0; i < 8; i++)
 		with[(i * 5) % 8] = entry(100 + i, order[i].kind, order[i].st, order[i].age_s);
 	fill_two_buckets(&t, with);
@@ -258,6 +253,35 @@ test_verdict_table_evicts_the_least_worth(void **state)
 	CHECK_EQ("nothing went", vt_kind(&evicted), VT_FREE);
 	check_sound("full of white", &t, 0);
 	table_free(&t);
+}
+
+static void
+test_verdict_table_evicts_the_least_worth(void **state)
+{
+	static const struct worth_row order[] = {
+		{ "expired white", VT_TRIPLET, VT_WHITE, 100000 },
+		{ "expired client", VT_CLIENT, VT_NONE, 500 },
+		{ "oldest grey", VT_TRIPLET, VT_GREY, 900 },
+		{ "a pair is as grey", VT_PAIR, VT_NONE, 800 },
+		{ "lapsed", VT_TRIPLET, VT_LAPSED, 700 },
+		{ "newest grey", VT_TRIPLET, VT_GREY, 0 },
+		{ "oldest client", VT_CLIENT, VT_NONE, 499 },
+		{ "client", VT_CLIENT, VT_NONE, 10 },
+	};
+	static const struct worth_row handshakes[] = {
+		{ "expired completed handshake", VT_TLS, VT_WHITE, 5000 },
+		{ "expired failed handshake", VT_TLS, VT_GREY, 400 },
+		{ "oldest grey", VT_TRIPLET, VT_GREY, 900 },
+		{ "a failed handshake is as grey", VT_TLS, VT_GREY, 399 },
+		{ "newest grey", VT_TRIPLET, VT_GREY, 0 },
+		{ "a completed one is as a client's verdict", VT_TLS, VT_WHITE, 4999 },
+		{ "oldest client", VT_CLIENT, VT_NONE, 499 },
+		{ "client", VT_CLIENT, VT_NONE, 10 },
+	};
+
+	(void)state;
+	check_order(order);
+	check_order(handshakes);
 }
 
 static void
