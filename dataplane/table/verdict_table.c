@@ -402,7 +402,7 @@ is_more(const struct vt_entry *want, const struct vt_entry *have)
 {
 	if (vt_kind(want) != vt_kind(have))
 		return false;
-	if (vt_kind(want) == VT_TRIPLET)
+	if (vt_kind(want) == VT_TRIPLET || vt_kind(want) == VT_TLS)
 		return state_rank(want) > state_rank(have) && vt_state(want) == VT_WHITE;
 	return vt_kind(want) == VT_AUTO && VT_AUTO_COUNT(want) > VT_AUTO_COUNT(have);
 }
