@@ -351,7 +351,7 @@ session_connect_refused(struct worker *w, struct session *s, bool *waits)
 bool
 session_syn_refused(struct worker *w, const struct net_seg *seg)
 {
-	const struct policy_ctx ctx = policy_ctx_of(w);
+	const struct policy_ctx ctx = session_policy_ctx(w);
 	uint32_t listener;
 	const struct conf_listener *l = worker_listener_of(w, &seg->flow, &listener);
 
