@@ -191,6 +191,21 @@ is_passable_refusal(uint16_t code)
 	return code >= 400 && code <= 599 && code != 421;
 }
 
+/*
+ * 530 Must issue a STARTTLS command first (RFC 3207 section 4): said to us, who came without TLS, and not to the client, who would take the mail
+ * back for good. tls = require is what the configuration lacks; the words tell.
+ */
+static bool
+is_demand_for_tls(const struct smtp_reply *reply)
+{
+	char words[RELAY_WORDS_OCTETS];
+
+	if (reply->code != 530)
+		return false;
+	smtp_reply_words(reply, words, sizeof(words));
+	return strcasestr(words, "STARTTLS") != NULL;
+}
+
 void
 relay_pass(struct relay *r, enum relay_action action)
 {
@@ -241,6 +256,10 @@ relay_in_mail(struct relay *r, uint64_t now_us)
 			relay_ready(r, now_us);
 		else
 			relay_send_held_rcpt(r, now_us);
+		return;
+	}
+	if (is_demand_for_tls(&r->parser.reply)) {
+		relay_lose(r, false);
 		return;
 	}
 	if (!is_passable_refusal(code)) {
@@ -294,6 +313,9 @@ relay_in_rcpt(struct relay *r, uint64_t now_us)
 		relay_count(r, CTR_relay_rcpt_accepted);
 		if (!r->muted)
 			r->n_accepted++;
+	} else if (is_demand_for_tls(&r->parser.reply)) {
+		relay_lose(r, false);
+		return;
 	} else if (is_passable_refusal(code)) {
 		relay_count(r, code < 500 ? CTR_relay_rcpt_deferred : CTR_relay_rcpt_refused);
 	} else {

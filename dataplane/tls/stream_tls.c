@@ -19,6 +19,14 @@ struct piece {
 	uint32_t len_octets;
 };
 
+/* The records of a client as far as they are in clear: how long its messages say that they are. */
+struct hello_walk {
+	bool over;
+	uint8_t type, n_head, n_message_head;
+	uint8_t head[5], message_head[4];
+	uint32_t record_left, message_left;
+};
+
 struct stream_tls {
 	struct stream stream;
 	struct tls_context *context;
@@ -29,7 +37,9 @@ struct stream_tls {
 	uint32_t in_octets;
 	struct buf *lent_plain;
 	uint64_t retry_us; /* the pool was empty; 0: it was not */
-	uint8_t failure;   /* enum stream_tls_failure */
+	struct hello_walk walk;
+	uint32_t n_renewals;
+	uint8_t failure; /* enum stream_tls_failure */
 	bool is_client, close_wanted, close_sent, out_lent, read_again, peer_alert;
 	uint8_t out_from, out_n; /* of out[], a ring */
 	struct piece out[STREAM_TLS_OUT_MAX];
@@ -55,6 +65,65 @@ stream_tls_failure_word(enum stream_tls_failure f)
 
 /* ---- OpenSSL's end of the octets ---- */
 
+/* Of a handshake record. False: a message says that it is too long. */
+static bool
+walk_messages(struct hello_walk *w, const uint8_t *p, uint32_t n)
+{
+	while (n > 0) {
+		const uint32_t skip = MIN(w->message_left, n);
+
+		p += skip;
+		n -= skip;
+		w->message_left -= skip;
+		if (n == 0)
+			break;
+		w->message_head[w->n_message_head++] = *p++;
+		n--;
+		if (w->n_message_head < sizeof(w->message_head))
+			continue;
+		w->n_message_head = 0;
+		w->message_left =
+			(uint32_t)w->message_head[1] << 16 | (uint32_t)w->message_head[2] << 8 | w->message_head[3];
+		if (w->message_left > STREAM_TLS_HELLO_MAX_OCTETS)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * OpenSSL makes room for as much as a message says, up to 128 KiB, when its first four octets are there: some hundreds of connections with
+ * nine octets each would take all memory of TLS from everybody else. So what is said in clear is read along. Encrypted it is from the first
+ * ChangeCipherSpec on, but in 1.3, where that means nothing and a second hello may follow.
+ */
+static bool
+walk_records(struct stream_tls *t, const uint8_t *p, uint32_t n)
+{
+	struct hello_walk *w = &t->walk;
+
+	while (n > 0 && !w->over) {
+		const uint32_t part = MIN(w->record_left, n);
+
+		if (part > 0) {
+			if (w->type == SSL3_RT_HANDSHAKE && !walk_messages(w, p, part))
+				return false;
+			p += part;
+			n -= part;
+			w->record_left -= part;
+			continue;
+		}
+		w->head[w->n_head++] = *p++;
+		n--;
+		if (w->n_head < sizeof(w->head))
+			continue;
+		w->n_head = 0;
+		w->type = w->head[0];
+		w->record_left = (uint32_t)w->head[3] << 8 | w->head[4];
+		w->over = w->type == SSL3_RT_APPLICATION_DATA ||
+		          (w->type == SSL3_RT_CHANGE_CIPHER_SPEC && SSL_version(t->ssl) != TLS1_3_VERSION);
+	}
+	return true;
+}
+
 static int
 bio_read(BIO *bio, char *out, int room)
 {
@@ -66,6 +135,8 @@ bio_read(BIO *bio, char *out, int room)
 		BIO_set_retry_read(bio);
 		return -1;
 	}
+	if (t->stream.handshaking && !t->is_client && !walk_records(t, t->in, n))
+		return -1; /* and no retry: it fails */
 	memcpy(out, t->in, n);
 	t->in += n;
 	t->in_octets -= n;
@@ -166,8 +237,22 @@ info_callback(const SSL *ssl, int where, int value)
 
 	if ((where & SSL_CB_READ_ALERT) == SSL_CB_READ_ALERT && value >> 8 == SSL3_AL_FATAL)
 		t->peer_alert = true;
-	if ((where & SSL_CB_WRITE_ALERT) == SSL_CB_WRITE_ALERT && (value & 0xff) == SSL_AD_NO_RENEGOTIATION)
+	if ((where & SSL_CB_WRITE_ALERT) == SSL_CB_WRITE_ALERT && (value & 0xff) == SSL_AD_NO_RENEGOTIATION) {
+		t->n_renewals++;
 		counter_inc(t->context->counters, CTR_tls_renegotiations);
+	}
+}
+
+/* A peer may change its keys at any time and without an octet for us: nobody's limits see it. */
+static void
+message_callback(int written, int version, int type, const void *message, size_t octets, SSL *ssl, void *arg)
+{
+	struct stream_tls *t = arg;
+
+	(void)version;
+	(void)ssl;
+	if (written == 0 && type == SSL3_RT_HANDSHAKE && octets > 0 && *(const uint8_t *)message == SSL3_MT_KEY_UPDATE)
+		t->n_renewals++;
 }
 
 static enum stream_tls_failure
@@ -263,6 +348,12 @@ plain_step(struct stream_tls *t, struct buf_view *plain, uint64_t now_us)
 	}
 	ERR_clear_error();
 	n = SSL_read(t->ssl, data, BUF_ROOM_MAX_OCTETS);
+	if (t->n_renewals > STREAM_TLS_RENEWALS_MAX) {
+		buf_unref(t->pool, buf);
+		t->failure = STREAM_TLS_NONSENSE;
+		t->stream.failed = true;
+		return;
+	}
 	if (n <= 0) {
 		buf_unref(t->pool, buf);
 		settle(t, n);
@@ -429,6 +520,8 @@ create(struct tls_context *c, struct buf_pool *pool, SSL_CTX *ctx, struct tls_it
 	SSL_set_bio(ssl, bio, bio);
 	SSL_set_app_data(ssl, t);
 	SSL_set_info_callback(ssl, info_callback);
+	SSL_set_msg_callback(ssl, message_callback);
+	SSL_set_msg_callback_arg(ssl, t);
 	if (is_client)
 		SSL_set_connect_state(ssl);
 	else

@@ -21,7 +21,11 @@
 #define STREAM_TLS_OUT_READ_MAX                                                                                        \
 	4 /* with so many unsent nothing is read: a peer that does not read is not answered without end */
 #define STREAM_TLS_RECORD_MAX_OCTETS 16384 /* of plain octets that one wrap takes */
-#define STREAM_TLS_RETRY_US          2000  /* with no buffer left in the pool */
+#define STREAM_TLS_HELLO_MAX_OCTETS                                                                                    \
+	16384 /* of a client's message before it is encrypted; OpenSSL takes 131396 and makes room at once */
+#define STREAM_TLS_RENEWALS_MAX                                                                                        \
+	32 /* changes of keys, and wishes to renegotiate, in one session: each costs us more than the peer */
+#define STREAM_TLS_RETRY_US 2000 /* with no buffer left in the pool */
 
 /* Why a stream failed. */
 enum stream_tls_failure {

@@ -5,6 +5,8 @@
  *   versions    1.2 and 1.3. Below that only by option, and then with @SECLEVEL=0: TLS 1.0 and 1.1 sign with SHA-1, which level 1 refuses.
  *   ciphers     forward secrecy first, ECDSA before RSA, then plain RSA key exchange: for MTAs the alternative is plain text, so a weak
  *               but unbroken cipher is better than none (RFC 7435). Nothing anonymous, nothing without encryption, no MD5, RC4, 3DES.
+ *   no DHE      neither its ciphers nor the groups ffdhe*, unless configured: a client that computes nothing makes the server compute for 4
+ *               (2048 bits) to 170 ms (8192 bits, which OpenSSL takes by itself), and an lcore serves nobody meanwhile (CVE-2002-20001).
  *   tickets     one for each full handshake (an MTA comes back with one connection at a time); no cache in this process.
  *   never       renegotiation, compression, early data, client certificates.
  *
@@ -26,9 +28,8 @@
 #include "dataplane/base/bug.h"
 #include "dataplane/tls/tls_context_impl.h"
 
-#define CIPHERS_DEFAULT                                                                                                \
-	"ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:ECDHE+AES:DHE+AES:RSA+AESGCM:RSA+AES:!aNULL:!eNULL:!MD5:" \
-	"!PSK:!SRP"
+#define CIPHERS_DEFAULT "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES:RSA+AESGCM:RSA+AES:!aNULL:!eNULL:!MD5:!PSK:!SRP"
+#define GROUPS_DEFAULT  "X25519:P-256:X448:P-521:P-384"
 #define SERVER_OPTIONS                                                                                                 \
 	(SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA)
 #define MODES                                                                                                          \
@@ -249,6 +250,7 @@ version_of(uint8_t version)
 static bool
 set_common(const struct build *b, SSL_CTX *ctx)
 {
+	static char groups_default[] = GROUPS_DEFAULT;
 	const struct conf *conf = b->conf;
 	const bool old = conf->tls_min_version < TLS_VERSION_1_2;
 
@@ -263,7 +265,8 @@ set_common(const struct build *b, SSL_CTX *ctx)
 		return fails(b, "tls.ciphers = \"%s\"", conf->tls_ciphers);
 	if (conf->tls_ciphersuites[0] != '\0' && SSL_CTX_set_ciphersuites(ctx, conf->tls_ciphersuites) != 1)
 		return fails(b, "tls.ciphersuites = \"%s\"", conf->tls_ciphersuites);
-	if (conf->tls_groups[0] != '\0' && SSL_CTX_set1_groups_list(ctx, (char *)(uintptr_t)conf->tls_groups) != 1)
+	if (SSL_CTX_set1_groups_list(
+		    ctx, conf->tls_groups[0] != '\0' ? (char *)(uintptr_t)conf->tls_groups : groups_default) != 1)
 		return fails(b, "tls.groups = \"%s\"", conf->tls_groups);
 	return true;
 }

@@ -79,7 +79,7 @@ def complaint_of_test(root, name, function):
         return "there is no %s" % name
     text = path.read_text()
     if path.suffix == ".py":
-        if re.search(r"^@case\([^\n]*\)\ndef %s\(" % re.escape(function), text, re.M | re.S) is None:
+        if re.search(r"^@case\((?:(?!^def ).)*?\)\ndef %s\(" % re.escape(function), text, re.M | re.S) is None:
             return "%s has no case %s" % (name, function)
         return None
     if re.search(r"^%s\(" % re.escape(function), text, re.M) is None:

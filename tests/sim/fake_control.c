@@ -99,6 +99,8 @@ fake_control_step(struct fake_control *c)
 				question(c, record);
 			else if (head->type == LINK_EVENT_NAMES)
 				name_question(c, record);
+			else if (head->type == LINK_EVENT_KEYS)
+				memcpy(&c->keys, head, sizeof(c->keys));
 			else if (head->type == LINK_EVENT_LOG)
 				keep_log(c, record);
 			ring_release(&sim_segment(c->sim)->event[i]);

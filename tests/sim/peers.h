@@ -86,6 +86,7 @@ struct fake_control {
 	uint64_t names_delay_us;
 	uint32_t n_name_questions;
 	char asked_helo[256], asked_sender[256]; /* of the last one */
+	struct link_event_keys keys;             /* the last one */
 	char log[64][4096];                      /* the last lines, a ring */
 	uint32_t n_log;
 	struct {

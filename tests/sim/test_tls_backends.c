@@ -182,6 +182,111 @@ test_a_backend_that_may_have_tls_is_asked_in_plain_text_where_it_fails(void **st
 	scene_end(&s);
 }
 
+/* Its 530 is said to the gateway, which came without TLS: a client that was told so would take its mail back. */
+static void
+test_a_demand_for_tls_is_our_failure_and_not_the_clients(void **state)
+{
+	(void)state;
+	for (uint32_t i = 0; i < 2; i++) {
+		conf();
+		s.config.pool[0].backends = 1;
+		s.mta.tls_only = true;
+		s.mta.ext = i == 0 ? "" : "250-PIPELINING\r\n";
+		scene_start(&s, 1, 1, clean);
+		sim_run(s.sim, 5000000);
+		s.mta.ext = i == 0 ? NULL : "250-PIPELINING\r\n";
+		CHECK_EQ("first", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 451);
+		sim_run(s.sim, 3000000);
+		CHECK_EQ("retry", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 451);
+		CHECK_STR("as any failure of ours", s.reply,
+			"451 4.3.0 Mail server temporarily unavailable, please try again later\r\n");
+		CHECK_TRUE(
+			"and the log has its words", fake_control_find(&s.control, "Must issue a STARTTLS")[0] != '\0');
+		scene_end(&s);
+	}
+}
+
+/* ---- cert check: the data plane's part ---- */
+
+static bool
+is_answered(void *arg)
+{
+	(void)arg;
+	return s.control.keys.question != 0;
+}
+
+static const struct link_event_keys *
+keys_of(uint32_t backend_id, uint32_t kind, const char *name)
+{
+	static uint64_t question;
+	struct segment *seg = sim_segment(s.sim);
+	struct link_answer_keys *slot = ring_reserve(&seg->answer[0]);
+
+	*slot = (struct link_answer_keys){ .head = { .type = LINK_ANSWER_KEYS,
+						   .len_octets = sizeof(*slot),
+						   .dataplane_incarnation = seg->incarnation },
+		.question = ++question,
+		.backend_id = backend_id,
+		.key_type = kind };
+	snprintf(slot->name, sizeof(slot->name), "%s", name);
+	ring_publish(&seg->answer[0]);
+	s.control.keys = (struct link_event_keys){ 0 };
+	CHECK_TRUE("an answer", sim_until(s.sim, 30000000, is_answered, NULL));
+	CHECK_EQ("to this question", s.control.keys.question, question);
+	return &s.control.keys;
+}
+
+static void
+test_a_backend_is_asked_for_its_certificates(void **state)
+{
+	const struct link_event_keys *k = &s.control.keys;
+	uint8_t ecdsa[32], rsa[32];
+	uint32_t id;
+
+	(void)state;
+	tls_certs_fingerprint(&certs, "gw-ecdsa", ecdsa);
+	tls_certs_fingerprint(&certs, "gw-rsa", rsa);
+	conf(); /* tls = never: it is asked all the same */
+	speaks_tls(&s.mta, false);
+	speaks_tls(&s.mta_x, true);
+	scene_start(&s, 1, 1, clean);
+	scene_settle(&s);
+	for (uint32_t i = 0; i < 2; i++) {
+		id = s.config.backend[i].id;
+		keys_of(id, CERT_KEY_ECDSA, "gw.example");
+		CHECK_EQ(k->shown.why, k->result, LINK_KEYS_SHOWN);
+		CHECK_OCTETS("its ECDSA key", k->shown.spki_sha256, 32, ecdsa, 32);
+		CHECK_EQ("kind", k->shown.key_type, CERT_KEY_ECDSA);
+		CHECK_STR("names", k->shown.names, "gw.example");
+		CHECK_TRUE("dates", k->shown.not_after > k->shown.not_before && k->shown.not_before > 0);
+		keys_of(id, CERT_KEY_RSA, "");
+		CHECK_EQ(k->shown.why, k->result, LINK_KEYS_SHOWN);
+		CHECK_OCTETS("its RSA key", k->shown.spki_sha256, 32, rsa, 32);
+		CHECK_EQ("bits", k->shown.key_bits, 2048);
+		keys_of(id, CERT_KEY_ED25519, "gw.example");
+		CHECK_EQ("it has none of that kind", k->result, LINK_KEYS_TLS_FAILED);
+	}
+	CHECK_EQ("nobody's state follows from that", state_of(0)->failures, 0);
+	CHECK_EQ("nor is it spoken to by TLS now", state_of(0)->under_tls, 0);
+	keys_of(s.config.backend[2].id, CERT_KEY_RSA, "gw.example");
+	CHECK_EQ("no STARTTLS", k->result, LINK_KEYS_NO_STARTTLS);
+	CHECK_STR("words", k->shown.why, "STARTTLS is not offered");
+	s.mta.at_starttls = FAKE_4XX;
+	keys_of(s.config.backend[0].id, CERT_KEY_RSA, "gw.example");
+	CHECK_EQ("refused", k->result, LINK_KEYS_NO_STARTTLS);
+	s.mta.at_starttls = FAKE_CLOSE;
+	keys_of(s.config.backend[0].id, CERT_KEY_RSA, "gw.example");
+	CHECK_EQ("closed", k->result, LINK_KEYS_UNREACHABLE);
+	s.mta.at_starttls = FAKE_OK;
+	s.mta.at_banner = FAKE_SILENT;
+	keys_of(s.config.backend[0].id, CERT_KEY_RSA, "gw.example");
+	CHECK_EQ("silent", k->result, LINK_KEYS_UNREACHABLE);
+	CHECK_TRUE(k->shown.why, strstr(k->shown.why, "no answer in time") != NULL);
+	keys_of(4711, CERT_KEY_RSA, "gw.example");
+	CHECK_STR("nobody", k->shown.why, "it is not configured");
+	scene_end(&s);
+}
+
 /* Every octet of a backend's side of the probe arrives alone, over a wire that loses some. */
 static void
 test_a_probe_by_tls_over_a_bad_wire(void **state)
@@ -231,6 +336,8 @@ main(void)
 		cmocka_unit_test(test_a_backend_without_the_tls_demanded_goes_down_and_comes_back),
 		cmocka_unit_test(test_a_backend_with_another_key_is_down_whatever_it_offers),
 		cmocka_unit_test(test_a_backend_that_may_have_tls_is_asked_in_plain_text_where_it_fails),
+		cmocka_unit_test(test_a_backend_is_asked_for_its_certificates),
+		cmocka_unit_test(test_a_demand_for_tls_is_our_failure_and_not_the_clients),
 		cmocka_unit_test(test_a_probe_by_tls_over_a_bad_wire),
 	};
 

@@ -22,8 +22,6 @@ test_versions_ciphers_and_key_types(void **state)
 			"TLSv1.2", "ECDHE-RSA-AES128-GCM-SHA256" },
 		{ "1.2, CHACHA20", { .max = TLS1_2_VERSION, .ciphers = "ECDHE-ECDSA-CHACHA20-POLY1305" }, "TLSv1.2",
 			"ECDHE-ECDSA-CHACHA20-POLY1305" },
-		{ "1.2, DHE", { .max = TLS1_2_VERSION, .ciphers = "DHE-RSA-AES256-GCM-SHA384" }, "TLSv1.2",
-			"DHE-RSA-AES256-GCM-SHA384" },
 		{ "1.2, CBC", { .max = TLS1_2_VERSION, .ciphers = "ECDHE-ECDSA-AES128-SHA" }, "TLSv1.2",
 			"ECDHE-ECDSA-AES128-SHA" },
 		{ "1.2, plain RSA exchange", { .max = TLS1_2_VERSION, .ciphers = "AES128-SHA256" }, "TLSv1.2",
