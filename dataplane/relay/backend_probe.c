@@ -277,7 +277,6 @@ probe_send_xclient(struct backend_probe *p, uint64_t now_us)
 static void
 probe_without_tls(struct backend_probe *p, const char *why)
 {
-	p->no_starttls = true;
 	if (!is_tls_strict(p))
 		return;
 	if (why != NULL)
@@ -294,6 +293,7 @@ probe_in_starttls(struct backend_probe *p, uint64_t now_us)
 		p->deadline_us = MIN(now_us + BACKEND_PROBE_GREETING_US, p->end_us);
 		return;
 	}
+	p->no_starttls = true;
 	probe_without_tls(p, NULL);
 	if (p->step != PROBE_END)
 		probe_ehlo(p, PROBE_EHLO, now_us);
@@ -358,7 +358,8 @@ probe_in_ehlo(struct backend_probe *p, uint64_t now_us)
 			ehlo_parse(&p->parser.reply, &p->ehlo);
 	}
 	if (p->step == PROBE_EHLO0) {
-		if ((p->ehlo.ext & EXT_STARTTLS) == 0)
+		p->no_starttls = (p->ehlo.ext & EXT_STARTTLS) == 0;
+		if (p->no_starttls)
 			probe_without_tls(p, p->way == BACKEND_PROBE_KEYS
 						     ? "STARTTLS is not offered"
 						     : "STARTTLS is not offered, and TLS is demanded of it");
