@@ -71,7 +71,7 @@ def run(bench, losses=(0, LOSS_PERCENT), families=(4, 6), octets=OCTETS, sets=tu
         both = lossy(bench.lab.net, loss)
         for family, chosen in itertools.product(families, sets):
             options_of(bench.lab.net, *chosen)
-            name = "Linux MTU %d IPv%d %s%s" % (bench.lab.mtu, family, " ".join(
+            name = "Linux MTU %d IPv%d %s%s" % (bench.lab.net.mtu, family, " ".join(
                 "%s %s" % (n.replace("window_scaling", "scaling"), "on" if on else "off") for n, on in zip(SETTINGS, chosen)),
                 ", %d %% lost%s" % (loss, "" if both else " of what we send") if loss else "")
             started = time.monotonic()

@@ -5,8 +5,7 @@ and connections stay within bounds and come back.
 """
 import contextlib
 import json
-import os
-import select
+import re
 import socket
 import subprocess
 import threading
@@ -16,7 +15,7 @@ from e2e import bodies, smtp
 from lab import addresses as a
 from lab.netns import LabError, open_socket, run
 
-from .bench import GOOD_NETWORK, LWIP4, LWIP6
+from .bench import ALLOWED_NETWORK, LWIP4, LWIP6
 from .result import Result
 
 GOOD_SHARE = 0.99
@@ -71,7 +70,7 @@ class Good(threading.Thread):
     def run(self):
         while not self.ended.is_set():
             started = time.monotonic()
-            source = "198.19.%d.%d" % (GOOD_NETWORK, self.number) if self.family == 4 else self.bench.allowed(6, self.number)
+            source = self.bench.allowed(self.family, 200 + self.number)
             attempt = smtp.deliver(self.bench.lab, source, "good@from.example", "g%d@sink.example" % self.number,
                                    b"Subject: good\r\n\r\nhello\r\n", wait_s=20)
             if attempt.accepted:
@@ -141,7 +140,7 @@ def gateway_mac(bench):
 
 def spoofed(bench, kind, family, seconds, rate):
     """Frames out of nothing. RSTs go at the tuples of the good clients: their addresses, ports drawn."""
-    prefix = ("198.19.%d.1" % GOOD_NETWORK if kind == "rst" else "203.0.113.1") if family == 4 else "2001:db8:99::1"
+    prefix = ("198.19.%d.1" % ALLOWED_NETWORK if kind == "rst" else "203.0.113.1") if family == 4 else "2001:db8:99::1"
 
     def attack():
         out = bench.lab.net.exec("client", bench.tool("flood"), kind, "cli0", gateway_mac(bench), a.gateway(family), a.SMTP_PORT, prefix,
@@ -229,7 +228,11 @@ def floods(bench, seconds, rate, families=(4, 6), least=GOOD_SESSIONS_MIN):
 # --- ipv6toolkit
 
 def toolkit_orders(bench):
-    """(label, argv); each ends by itself or is ended after its share of the time."""
+    """
+    (label, argv); each ends by itself or is ended after its share of the time. TCP and UDP floods are held to 2,000 a second: a sanitized build
+    drops frames beyond some ten thousand, and a client whose third ACK met a full ring while cookies were out waits for its banner in vain.
+    Left out: rs6 and icmp6's parameter problem, which end by SIGSEGV before they have sent anything (2.0+ds.1-2+b1).
+    """
     us, router, mac = a.GATEWAY6, a.ROUTER6, gateway_mac(bench)
     link = ["-i", "cli0"]
     out = lambda *words: list(words)
@@ -238,26 +241,24 @@ def toolkit_orders(bench):
         ("frag6: first fragments only", out("frag6", *link, "--flood-frags", "50", "-d", us, "-D", mac, "-l", "-z", "1")),
         ("frag6: overlap policy", out("frag6", *link, "-p", "-d", us, "-D", mac)),
         ("frag6: fragment identification", out("frag6", *link, "-W", "-d", us, "-D", mac)),
-        ("frag6: atomic fragments", out("frag6", *link, "-A", "-d", us, "-D", mac)),
+        ("frag6: atomic fragments", out("frag6", *link, "-O", "atomic", "-F", "50", "-d", us, "-D", mac, "-l", "-z", "1")),
         ("frag6: ping of death", out("frag6", *link, "-X", "-d", us, "-D", mac, "-F", "20", "-l", "-z", "1")),
         ("icmp6: packet too big", out("icmp6", *link, "-d", us, "-D", mac, "--icmp6-packet-too-big", "-m", "1280", "-t", us, "-a", "25", "-o", "4000", "-l", "-z", "1")),
         ("icmp6: packet too big below 1280", out("icmp6", *link, "-d", us, "-D", mac, "--icmp6-packet-too-big", "-m", "68", "-t", us, "-a", "25", "-o", "4000", "-l", "-z", "1")),
-        ("icmp6: unreachable", out("icmp6", *link, "-d", us, "-D", mac, "--icmp6-dest-unreach", "-c", "4", "-r", "20", "-l", "-z", "1")),
-        ("icmp6: parameter problem", out("icmp6", *link, "-d", us, "-D", mac, "--icmp6-param-prob", "-c", "0", "-r", "20", "-l", "-z", "1")),
+        ("icmp6: unreachable", out("icmp6", *link, "-d", us, "-D", mac, "--icmp6-dest-unreach", "-c", "4", "-t", us, "-a", "25", "-o", "4000", "-l", "-z", "1")),
         ("ns6: flood of sources", out("ns6", *link, "-d", us, "-D", mac, "-t", us, "-F", "100", "-e", "-l", "-z", "1")),
         ("ns6: flood of targets", out("ns6", *link, "-d", us, "-D", mac, "-s", prefix, "-t", us, "-T", "100", "-E", "02:00:00:00:00:99", "-l", "-z", "1")),
         ("na6: our router is elsewhere", out("na6", *link, "-d", us, "-D", mac, "-t", "2001:db8:0:1::dead", "-E", "02:00:00:00:00:99", "-o", "-c", "-l", "-z", "1")),
         ("na6: flood of targets", out("na6", *link, "-d", us, "-D", mac, "-T", "100", "-e", "-o", "-l", "-z", "1")),
         ("ra6: flood of routers", out("ra6", *link, "-d", us, "-D", mac, "-F", "50", "-e", "-l", "-z", "1")),
         ("ra6: prefixes, MTU 1280 and a short lifetime", out("ra6", *link, "-d", us, "-D", mac, "-s", "fe80::1", "-P", "2001:db8:dead::/64#LA", "-M", "1280", "-t", "1", "-l", "-z", "1")),
-        ("rs6: flood", out("rs6", *link, "-d", us, "-D", mac, "-F", "100", "-e", "-l", "-z", "1")),
         ("rd6: redirects", out("rd6", *link, "-d", us, "-D", mac, "-s", router, "-r", "2001:db8:99::1", "-t", "2001:db8:0:1::dead", "-l", "-z", "1")),
         ("ni6: node information", out("ni6", *link, "-d", us, "-D", mac, "-l", "-z", "1")),
-        ("tcp6: SYNs", out("tcp6", *link, "-s", prefix, "-d", us, "-D", mac, "-a", "25", "-X", "S", "-F", "100", "-T", "20", "-l", "-z", "1")),
-        ("tcp6: every flag at once", out("tcp6", *link, "-s", prefix, "-d", us, "-D", mac, "-a", "25", "-X", "FSRPAU", "-F", "100", "-l", "-z", "1")),
-        ("tcp6: behind destination options and fragments", out("tcp6", *link, "-s", prefix, "-d", us, "-D", mac, "-a", "25", "-X", "S", "-u", "64", "-y", "16", "-F", "20", "-l", "-z", "1")),
-        ("tcp6: connections that never say anything", out("tcp6", *link, "-s", prefix, "-d", us, "-D", mac, "-a", "25", "-X", "S", "-c", "-F", "20", "-l", "-z", "1")),
-        ("udp6: at a TCP's port", out("udp6", *link, "-s", prefix, "-d", us, "-D", mac, "-a", "25", "-F", "50", "-l", "-z", "1")),
+        ("tcp6: SYNs", out("tcp6", *link, "-s", prefix, "-d", us, "-D", mac, "-a", "25", "-X", "S", "-F", "100", "-T", "20", "-r", "2000pps", "-l")),
+        ("tcp6: every flag at once", out("tcp6", *link, "-s", prefix, "-d", us, "-D", mac, "-a", "25", "-X", "FSRPAU", "-F", "100", "-r", "2000pps", "-l")),
+        ("tcp6: behind destination options and fragments", out("tcp6", *link, "-s", prefix, "-d", us, "-D", mac, "-a", "25", "-X", "S", "-u", "64", "-y", "16", "-F", "20", "-r", "2000pps", "-l")),
+        ("tcp6: text of no connection", out("tcp6", *link, "-s", prefix, "-d", us, "-D", mac, "-a", "25", "-X", "A", "-Z", "100", "-F", "20", "-r", "2000pps", "-l")),
+        ("udp6: at a TCP's port", out("udp6", *link, "-s", prefix, "-d", us, "-D", mac, "-a", "25", "-F", "50", "-r", "2000pps", "-l")),
         ("flow6: flow labels", out("flow6", *link, "-d", us, "-D", mac, "-P", "TCP", "-p", "25", "-W")),
         ("jumbo6: jumbograms", out("jumbo6", *link, "-d", us, "-D", mac, "-q", "100", "-Q", "70000", "-l", "-z", "1")),
         ("jumbo6: a jumbo option of the wrong size", out("jumbo6", *link, "-d", us, "-D", mac, "-q", "1280", "-P", "100", "-l", "-z", "1")),
@@ -268,12 +269,11 @@ def toolkit(bench, seconds_each=4):
     """Each tool for a while, good clients meanwhile; a tool that does not start says so and fails."""
     for label, words in toolkit_orders(bench):
         def attack():
-            before = bench.counters("port")
             done = subprocess.run(["ip", "netns", "exec", bench.lab.net["client"], "timeout", "-k", "1", str(seconds_each)] + words,
                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True, timeout=60)
             if done.returncode not in (0, 124, 137, 1):
                 raise LabError("exit %d: %s" % (done.returncode, done.stdout[-300:]))
-            if "usage" in done.stdout.lower() or "invalid option" in done.stdout.lower() or "unrecognized" in done.stdout.lower():
+            if re.search(r"usage|invalid|unrecogni|not valid|could not|cannot|error", done.stdout, re.I):
                 raise LabError("%s: %s" % (" ".join(words), done.stdout[-300:]))
             return {"said": done.stdout.strip()[-200:].replace("\n", " | ")}
         yield under(bench, label, attack, least=10, settle_s=0.2)

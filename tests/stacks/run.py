@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -118,7 +119,7 @@ def main(argv):
         started = time.monotonic()
         try:
             getattr(all_of_it, part)()
-        except (LabError, Closed, Malformed, OSError) as error:
+        except (LabError, Closed, Malformed, OSError, subprocess.SubprocessError) as error:
             all_of_it.take([Result("the part '%s'" % part, "%s: %s" % (type(error).__name__, error), time.monotonic() - started)])
     results = all_of_it.results
     failed = [r for r in results if not r.ok]

@@ -4,6 +4,7 @@ A pair: the same octets, the same wire (loss, delay, seed), the same client prog
 of it, once straight from the client's kernel to the MTA's. "in": the wire is between client and gateway, and Linux sends. "out": it
 is between gateway and backend, and we send. What is compared is the time from DATA's 354 to the reply after the dot.
 """
+import socket
 import statistics
 import time
 
@@ -18,9 +19,10 @@ OCTETS = 10 * 1000 * 1000
 LOSS_PM, DELAY_US = 10, 25000       # 1 % each way, 50 ms round trip
 
 
-def carry(bench, content, recipient, **where):
-    """Seconds from 354 to the reply after the dot; an exception where it is not taken."""
+def carry(bench, content, recipient, algorithm, **where):
+    """Seconds from 354 to the reply after the dot; an exception where it is not taken. algorithm: of the client's kernel."""
     with smtp.Session(bench.lab, where.pop("source"), wait_s=300, **where) as s:
+        s.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, algorithm.encode())
         s.open()
         for command, code in (("MAIL FROM:<a@from.example>", 250), ("RCPT TO:<%s>" % recipient, 250), ("DATA", 354)):
             reply = s.ask(command)
@@ -42,12 +44,7 @@ def arrived(sink, content):
     return len(got) == 1 and got[0].content == content
 
 
-def control(bench, name):
-    for role in ("client", "mta"):
-        bench.lab.net.sysctl(role, "ipv4/tcp_congestion_control=" + name)
-
-
-def one(bench, way, pair, octets, how, family):
+def one(bench, way, pair, octets, how, family, algorithm):
     """(ours, Linux's) octets a second."""
     content = bench.content("big", octets, pair)
     wires = {"in": (how, {}), "out": ({}, how)}[way]
@@ -58,11 +55,11 @@ def one(bench, way, pair, octets, how, family):
     order = (0, 1) if pair % 2 else (1, 0)      # who is first alternates
     for which in order:
         if which == 0:
-            seconds = carry(bench, content, "big@sink.example", source=bench.allowed(family))
+            seconds = carry(bench, content, "big@sink.example", algorithm, source=bench.allowed(family))
             same = arrived(bench.sink, content)
         else:
             here, there = REFERENCE[family]
-            seconds = carry(bench, content, "big@sink.example", source=here, dest=there, port=DIRECT_PORT)
+            seconds = carry(bench, content, "big@sink.example", algorithm, source=here, dest=there, port=DIRECT_PORT)
             same = arrived(bench.direct, content)
         if not same:
             raise smtp.Closed("the octets that arrived are others")
@@ -73,13 +70,12 @@ def one(bench, way, pair, octets, how, family):
 def run(bench, pairs=3, octets=OCTETS, families=(4,), algorithms=("cubic", "reno"), ways=("in", "out"), loss_pm=LOSS_PM, delay_us=DELAY_US, goal=GOAL):
     how = dict(loss=loss_pm, delay_us=delay_us)
     for algorithm in algorithms:
-        control(bench, algorithm)
         for way in ways:
             for family in families:
                 started, rows, why = time.monotonic(), [], ""
                 try:
                     for pair in range(1, pairs + 1):
-                        rows.append(one(bench, way, pair, octets, how, family))
+                        rows.append(one(bench, way, pair, octets, how, family, algorithm))
                 except smtp.Closed as error:
                     why = str(error)
                 ratios = sorted(o / l for o, l in rows)
