@@ -29,7 +29,7 @@ dns = { resolvers = [ %(resolvers)s ]; deadline_ms = 2000; };
 clients = { allow = [ %(allow)s ]; deny = [ %(deny)s ]; };
 tls = { certificates = "%(tls)s"; };
 smtp = { command_timeout = "1h"; };
-limits = { client_sessions = 0; network_sessions = 0; };
+limits = { client_sessions = 0; network_sessions = 0; client_rate = 0; network_rate = 0; reserve = 0; };
 log = { file = "%(dir)s/log"; format = "kv"; grey_per_s = 1000; };
 state = { entries = %(entries)d; };
 metrics = { listen = ""; };

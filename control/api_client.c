@@ -114,6 +114,37 @@ count_one(void *arg, const struct store_name *name)
 	return true;
 }
 
+static json_t *
+source_state_json(
+	const struct control *c, const struct ip_addr *addr, bool is_network, const struct source_limits *limits)
+{
+	const struct source_table *t = &c->segment.sources;
+	const struct source_state s = source_table_look(t, source_key_of(t, addr, is_network), segment_boot_us());
+	const uint64_t price_us = limits->per_min != 0 ? SOURCE_RATE_PERIOD_US / limits->per_min : 0;
+
+	return json_pack("{s:i, s:i, s:i, s:i, s:i, s:s}", "sessions", (int)s.sessions, "sessions_limit",
+		(int)limits->sessions, "rate", price_us != 0 ? (int)((s.owed_us + price_us - 1) / price_us) : 0,
+		"rate_limit", (int)limits->per_min, "refused", (int)s.refused, "over",
+		source_judge(&s, limits) == SOURCE_OVER_SESSIONS ? "sessions"
+		: source_judge(&s, limits) == SOURCE_OVER_RATE   ? "rate"
+								 : "nothing");
+}
+
+json_t *
+source_json(struct control *c, const struct ip_addr *addr)
+{
+	const struct conf *conf = &c->config->values.conf;
+	const struct ip_addr network = policy_client_network(addr);
+	const struct source_limits of_address = { conf->client_sessions_max, conf->limits_client_rate };
+	const struct source_limits of_network = { conf->client_network_sessions_max, conf->limits_network_rate };
+	struct policy_ctx ctx;
+
+	control_policy_ctx(c, &ctx);
+	return json_pack("{s:b, s:o, s:o}", "stranger", (int)policy_is_stranger(&ctx, addr, control_now_s(c)),
+		"address", source_state_json(c, addr, false, &of_address), "network",
+		source_state_json(c, &network, true, &of_network));
+}
+
 #define CLIENT_SCAN_MAX 200000u
 
 static void
@@ -139,7 +170,7 @@ client_show(struct control *c, struct api_request *r, const json_t *args)
 		api_error(r, "unavailable", "there is no segment");
 		return;
 	}
-	out = json_pack("{s:s}", "client", text);
+	out = json_pack("{s:s, s:o}", "client", text, "source", source_json(c, &addr));
 	if (verdict_table_find(&c->segment.table, policy_client_tag(&c->segment.table, &addr), &e) &&
 		vt_kind(&e) == VT_CLIENT) {
 		struct client_verdict v = policy_client_decode(&e);

@@ -12,6 +12,8 @@
 struct control;
 
 /* ptr may be NULL. The caller owns the value. */
+/* What a client and its network do now, and their limits; the segment must be attached. */
+json_t *source_json(struct control *c, const struct ip_addr *addr);
 json_t *verdict_json(struct control *c, const struct client_verdict *v, const char *ptr);
 
 /* What is remembered of the client's handshakes, and whether STARTTLS is hidden from it for that, on this listener or (LISTENER_ANY) on one

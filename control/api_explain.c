@@ -79,6 +79,7 @@ explain_finish(struct explain *x)
 	json_object_set_new(out, "starttls", handshakes_json(c, &x->q.client, x->q.listener));
 	json_object_set_new(out, "asked_dns", json_boolean(x->asked_dns));
 	json_object_set_new(out, "steps", x->steps);
+	json_object_set_new(out, "source", source_json(x->c, &x->q.client));
 	api_answer(x->r, out);
 	free(x);
 }

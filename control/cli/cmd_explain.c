@@ -56,6 +56,17 @@ cmd_explain(struct cli *cli, int argc, char **argv)
 		{ "starttls.at", "last", CLI_TIME },
 		{ "starttls.hidden", "STARTTLS hidden", CLI_TEXT },
 		{ "starttls.left_s", "for", CLI_DURATION },
+		{ "source.stranger", "stranger", CLI_YES },
+		{ "source.address.sessions", "sessions now", CLI_TEXT },
+		{ "source.address.sessions_limit", "  limit", CLI_TEXT },
+		{ "source.address.rate", "connections of a minute", CLI_TEXT },
+		{ "source.address.rate_limit", "  limit", CLI_TEXT },
+		{ "source.address.refused", "refused lately", CLI_TEXT },
+		{ "source.network.sessions", "sessions of the network", CLI_TEXT },
+		{ "source.network.sessions_limit", "  limit", CLI_TEXT },
+		{ "source.network.rate", "connections of the network", CLI_TEXT },
+		{ "source.network.rate_limit", "  limit", CLI_TEXT },
+		{ "source.network.refused", "refused of the network", CLI_TEXT },
 		{ "ref", "reference", CLI_TEXT },
 	};
 	const char *listener = NULL;

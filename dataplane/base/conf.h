@@ -45,6 +45,9 @@ enum conf_client_address {
 enum conf_bare_lf { BARE_LF_NORMALIZE, BARE_LF_REJECT, BARE_LF_TOLERATE };
 /* What a list is asked about. */
 enum conf_zone_kind { ZONE_KIND_CLIENT, ZONE_KIND_HELO, ZONE_KIND_SENDER, ZONE_KINDS };
+enum conf_limits_answer { LIMITS_ANSWER_421, LIMITS_ANSWER_SILENCE };
+/* What limits of sources mean to clients that are no strangers. */
+enum conf_limits_known { LIMITS_KNOWN_LIMITED, LIMITS_KNOWN_RATE_EXEMPT, LIMITS_KNOWN_EXEMPT };
 enum conf_idle { IDLE_NAP, IDLE_SPIN };
 enum conf_tls_version { TLS_VERSION_1_0, TLS_VERSION_1_1, TLS_VERSION_1_2, TLS_VERSION_1_3 };
 /* What a listener does about TLS; without a loaded certificate may is off, and the other two answer 454 or close. */
@@ -105,6 +108,12 @@ struct conf {
 
 	uint32_t client_sessions_max;         /* concurrent sessions of one address; 0 = no limit */
 	uint32_t client_network_sessions_max; /* of one /24 or /64 */
+	uint32_t limits_client_rate;          /* connections a minute of one address; 0 = no limit */
+	uint32_t limits_network_rate;         /* of one /24 or /64 */
+	uint32_t limits_reserve_percent;      /* of the session slots, which strangers may not use */
+	uint8_t limits_answer;                /* enum conf_limits_answer */
+	uint8_t limits_known_clients;         /* enum conf_limits_known */
+	uint8_t reserved_limits[2];
 
 	uint32_t log_grey_per_s; /* 1000 */
 

@@ -53,7 +53,7 @@ struct segment_head {
 	uint32_t reserved;
 	uint64_t entries;
 	struct siphash_key table_key;
-	struct part live, budget, event, answer, counters, backends, certs, table;
+	struct part live, budget, sources, event, answer, counters, backends, certs, table;
 	uint64_t octets;
 	uint64_t checksum; /* SipHash with a fixed key of all between magic and here: against damage */
 };
@@ -95,12 +95,13 @@ sizes_word(void)
 	const uint32_t sizes[] = { sizeof(struct segment_live), offsetof(struct segment_live, policy_offset_s),
 		offsetof(struct segment_live, snapshot_in_force), offsetof(struct segment_live, port_cursor),
 		offsetof(struct segment_live, boot_id), sizeof(struct source_budget_cell), SOURCE_BUDGET_CELLS,
-		sizeof(struct ring_shared), LINK_EVENT_OCTETS, LINK_EVENT_RECORDS, LINK_ANSWER_OCTETS,
-		LINK_ANSWER_RECORDS, sizeof(struct link_event_client), sizeof(struct link_event_name),
-		sizeof(struct link_event_log), sizeof(struct link_answer_client), sizeof(struct link_answer_probe),
-		LOG_FIELD_N, sizeof(struct backend_state), offsetof(struct backend_state, size_octets),
-		offsetof(struct backend_state, words), CONF_BACKENDS_MAX, COUNTER_N, sizeof(struct vt_entry),
-		sizeof(struct cert_area), offsetof(struct cert_area, row), sizeof(struct cert_status), VT_KIND_KNOWN };
+		sizeof(struct source_cell), SOURCE_CELLS_PER_WORKER, sizeof(struct ring_shared), LINK_EVENT_OCTETS,
+		LINK_EVENT_RECORDS, LINK_ANSWER_OCTETS, LINK_ANSWER_RECORDS, sizeof(struct link_event_client),
+		sizeof(struct link_event_name), sizeof(struct link_event_log), sizeof(struct link_answer_client),
+		sizeof(struct link_answer_probe), LOG_FIELD_N, sizeof(struct backend_state),
+		offsetof(struct backend_state, size_octets), offsetof(struct backend_state, words), CONF_BACKENDS_MAX,
+		COUNTER_N, sizeof(struct vt_entry), sizeof(struct cert_area), offsetof(struct cert_area, row),
+		sizeof(struct cert_status), VT_KIND_KNOWN };
 
 	return (uint32_t)siphash(&word_key, sizes, sizeof(sizes));
 }
@@ -121,6 +122,17 @@ head_checksum(const struct segment_head *h)
 		&word_key, &h->abi, offsetof(struct segment_head, checksum) - offsetof(struct segment_head, abi));
 }
 
+/* A power of two, for any number of workers. */
+static uint32_t
+source_cells_for(uint32_t n_workers)
+{
+	uint32_t n = SOURCE_CELLS_PER_WORKER;
+
+	while (n < n_workers * SOURCE_CELLS_PER_WORKER)
+		n *= 2;
+	return n;
+}
+
 static struct segment_head
 head_for(uint64_t entries, uint32_t n_buckets, uint32_t n_workers, const struct siphash_key *key)
 {
@@ -138,6 +150,7 @@ head_for(uint64_t entries, uint32_t n_buckets, uint32_t n_workers, const struct 
 	h.table_key = *key;
 	h.live = place(&at, sizeof(struct segment_live));
 	h.budget = place(&at, SOURCE_BUDGET_CELLS * sizeof(struct source_budget_cell));
+	h.sources = place(&at, source_cells_for(n_workers) * sizeof(struct source_cell));
 	h.event = place(&at, n_workers * ring_octets(LINK_EVENT_OCTETS, LINK_EVENT_RECORDS));
 	h.answer = place(&at, n_workers * ring_octets(LINK_ANSWER_OCTETS, LINK_ANSWER_RECORDS));
 	h.counters = place(&at, (CONF_WORKERS_MAX + 1) * sizeof(struct counters));
@@ -310,6 +323,7 @@ bind(struct segment *s, const struct segment_head *h)
 
 	s->live = (struct segment_live *)(void *)(base + h->live.offset);
 	s->budget = (struct source_budget_cell *)(void *)(base + h->budget.offset);
+	source_table_bind(&s->sources, base + h->sources.offset, source_cells_for(h->n_workers), &h->table_key);
 	s->counters = (struct counters *)(void *)(base + h->counters.offset);
 	s->backends = (struct backend_state *)(void *)(base + h->backends.offset);
 	s->certs = (struct cert_area *)(void *)(base + h->certs.offset);
@@ -377,6 +391,8 @@ begin_life(struct segment *s)
 
 	s->incarnation = __atomic_add_fetch(&s->live->incarnation[s->role], 1, __ATOMIC_ACQ_REL);
 	s->was_unclean = s->incarnation > 1 && !clean;
+	if (s->role == SEGMENT_DATAPLANE)
+		source_table_forget_sessions(&s->sources); /* those of an earlier life are gone with it */
 	if (s->was_unclean)
 		__atomic_add_fetch(&s->live->unclean_ends, 1, __ATOMIC_ACQ_REL);
 	__atomic_store_n(s->role == SEGMENT_CONTROL ? &s->live->control_pid : &s->live->dataplane_pid,

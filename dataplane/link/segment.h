@@ -18,6 +18,7 @@
 #include "dataplane/link/message.h"
 #include "dataplane/link/ring.h"
 #include "dataplane/table/source_budget.h"
+#include "dataplane/table/source_table.h"
 #include "dataplane/table/verdict_table.h"
 
 #define SEGMENT_MAGIC UINT64_C(0x0031656e696c7967) /* "gyline1" */
@@ -94,6 +95,7 @@ struct segment {
 	struct segment_live *live;
 	struct verdict_table table;
 	struct source_budget_cell *budget;
+	struct source_table sources;
 	struct ring event[CONF_WORKERS_MAX], answer[CONF_WORKERS_MAX];
 	struct counters *counters;      /* [CONF_WORKERS_MAX + 1], the last is control's */
 	struct backend_state *backends; /* [CONF_BACKENDS_MAX] */

@@ -122,6 +122,12 @@ bool policy_is_known(const struct policy_ctx *ctx, const struct policy_question 
  * and is asked about again once in client_fresh_s at most. Reads only. */
 bool policy_in_good_standing(const struct policy_ctx *ctx, const struct ip_addr *client, uint32_t now_s);
 
+/*
+ * Whether nothing speaks for this client: neither allowed nor in good standing, and no triplet of its network ever passed the greylist; or
+ * something speaks against it (denied, caught by a trap, listed). For who must choose whom to serve; reads only.
+ */
+bool policy_is_stranger(const struct policy_ctx *ctx, const struct ip_addr *client, uint32_t now_s);
+
 /* The client's record in the table as a verdict; known = CLIENT_UNASKED when there is none or it is stale. `fresh` false: usable, but
  * ask again in the background. */
 struct client_verdict policy_client_lookup(

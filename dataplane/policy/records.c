@@ -17,6 +17,7 @@
 #include "dataplane/policy/grey.h"
 #include "dataplane/policy/policy_impl.h"
 #include "dataplane/policy/triplet.h"
+#include "dataplane/table/prefix.h"
 
 void
 policy_undo(const struct policy_ctx *ctx, const struct policy_answer *a)
@@ -94,6 +95,49 @@ policy_in_good_standing(const struct policy_ctx *ctx, const struct ip_addr *clie
 	uint16_t count;
 
 	return ctx->table != NULL && autoallow_check(ctx, policy_auto_tag(ctx->table, client), now_s, true, &count);
+}
+
+/* Whether the client or its network is blocked by a trap or by the operator for a time. */
+static bool
+is_trapped(const struct policy_ctx *ctx, const struct ip_addr *client, uint32_t now_s)
+{
+	const uint64_t tags[] = { policy_trap_tag(ctx->table, client), policy_trap_network_tag(ctx->table, client) };
+	struct vt_entry e;
+	uint32_t left_s;
+	bool found;
+
+	if (!verdict_table_may_hold(ctx->table, VT_TRAP))
+		return false;
+	for (unsigned i = 0; i < ARRAY_LEN(tags); i++)
+		if (policy_record(ctx->table, tags[i], VT_TRAP, &e, &found) &&
+			policy_trap_is_active(ctx->conf, &e, now_s, &left_s))
+			return true;
+	return false;
+}
+
+bool
+policy_is_stranger(const struct policy_ctx *ctx, const struct ip_addr *client, uint32_t now_s)
+{
+	const struct ip_addr network = policy_client_network(client);
+	struct client_verdict v;
+	struct prefix_entry e;
+	bool fresh;
+
+	if (ctx->client_allow != NULL && prefix_table_find(ctx->client_allow, client, &e))
+		return false;
+	if (ctx->table == NULL || (ctx->client_deny != NULL && prefix_table_find(ctx->client_deny, client, &e)) ||
+		is_trapped(ctx, client, now_s))
+		return true;
+	v = policy_client_lookup(ctx, client, now_s, &fresh);
+	if (v.known == CLIENT_KNOWN) {
+		if (v.name_list == NAME_LIST_ALLOW)
+			return false;
+		if (v.name_list == NAME_LIST_DENY || client_judge(ctx->conf, &v).effect >= EFFECT_DEFER)
+			return true;
+		if (v.name_list == NAME_LIST_BIG_SENDER)
+			return false;
+	}
+	return !policy_in_good_standing(ctx, client, now_s) && autoallow_whites(ctx, &network) == 0;
 }
 
 struct client_verdict

@@ -59,8 +59,6 @@ session_kept_drop(struct worker *w, struct session *s)
 void
 session_maybe_free(struct worker *w, struct session *s)
 {
-	struct ip_addr network;
-
 	if (!s->live || s->client.conn != NULL || s->backend.conn != NULL || s->relay != NULL)
 		return;
 	wlog_session(w, s);
@@ -72,10 +70,7 @@ session_maybe_free(struct worker *w, struct session *s)
 		s->stream->ops->destroy(s->stream);
 	s->stream = NULL;
 	session_kept_drop(w, s);
-	if (s->counted) {
-		network = policy_client_network(&s->flow.remote);
-		limits_leave(&w->limits, &s->flow.remote, &network);
-	}
+	admission_leave(w, s);
 	s->live = false;
 	s->next_free = w->free_session;
 	w->free_session = s;
@@ -595,7 +590,8 @@ begin_dialogue(struct worker *w, struct session *s)
 		s->wait = SESSION_WAIT_CONNECT_VERDICT;
 		return;
 	}
-	if (conf->greet_pause_ms != 0 && !s->tls_implicit && s->verdict.known != CLIENT_KNOWN && !s->good) {
+	if (conf->greet_pause_ms != 0 && !s->tls_implicit && s->verdict.known != CLIENT_KNOWN && !s->good &&
+		!admission_is_short(w)) {
 		session_env(w, s, &env);
 		smtp_session_tease(s->smtp, &env); /* who takes a line for the whole banner shows it now */
 		s->wait = SESSION_WAIT_GREET_PAUSE;
@@ -616,30 +612,21 @@ refuse_conn(struct worker *w, struct tcp_conn *conn, enum counter why)
 
 /* Answered by 421 as soon as the dialogue can say it; by a reset where such sessions would take the slots of others. */
 static void
-refuse_over_limit(struct worker *w, struct session *s, const struct smtp_env *env)
+refuse_over_limit(struct worker *w, struct session *s, const struct smtp_env *env, enum counter why)
 {
 	struct smtp_reply r;
 
-	counter_inc(w->counters, CTR_worker_over_limit);
 	if (w->n_live > w->n_slots / OVER_LIMIT_POLITE_SHARE || s->tls_implicit) {
 		session_client_lost(w, s, "over-limit");
 		return;
 	}
-	smtp_reply_setf(&r, 421, NULL, "%s Too many connections from your address, please try again later",
-		env->conf->hostname);
+	smtp_reply_setf(&r, 421, NULL, "%s %s, please try again later", env->conf->hostname,
+		why == CTR_worker_over_share || why == CTR_worker_strangers_full ||
+				why == CTR_worker_strangers_no_buffers
+			? "Too busy"
+			: "Too many connections from your address");
 	smtp_session_refuse(s->smtp, env, &r, w->now_us);
 	begin_close(w, s, "over-limit");
-}
-
-bool
-session_limits_ok(struct worker *w, struct session *s)
-{
-	const struct conf *conf = w->snapshot->conf;
-	const struct ip_addr network = policy_client_network(&s->flow.remote);
-
-	s->counted = limits_enter(
-		&w->limits, &s->flow.remote, &network, conf->client_sessions_max, conf->client_network_sessions_max);
-	return s->counted;
 }
 
 /* Who the client is stands: everything that asks, counts or says begins here. */
@@ -649,6 +636,7 @@ session_begin(struct worker *w, struct session *s)
 	uint32_t listener;
 	const struct conf_listener *l = session_listener(w, s, &listener);
 	struct smtp_env env;
+	enum counter over;
 
 	if (l == NULL) { /* removed while a proxy's header was awaited */
 		counter_inc(w->counters, CTR_worker_no_listener);
@@ -656,10 +644,10 @@ session_begin(struct worker *w, struct session *s)
 		return;
 	}
 	s->begun = true;
+	over = admission_enter(w, s);
 	if (l->role == ROLE_SUBMISSION) {
 		s->is_submission = true;
-		if (!session_limits_ok(w, s)) {
-			counter_inc(w->counters, CTR_worker_over_limit);
+		if (over != COUNTER_N) {
 			session_client_lost(w, s, "over-limit");
 			return;
 		}
@@ -671,8 +659,8 @@ session_begin(struct worker *w, struct session *s)
 	worker_fill_env(w, listener, &env);
 	s->tls_implicit = l->tls == LISTENER_TLS_IMPLICIT;
 	smtp_session_init(s->smtp, &env, w->now_us);
-	if (!session_limits_ok(w, s)) {
-		refuse_over_limit(w, s, &env);
+	if (over != COUNTER_N) {
+		refuse_over_limit(w, s, &env, over);
 	} else if (session_may_splice(w, s)) {
 		counter_inc(w->counters, CTR_worker_known_spliced);
 		s->is_submission = true;
@@ -840,6 +828,32 @@ session_drain(struct worker *w, struct session *s)
 	if (!smtp_session_shut(s->smtp, &env, "Service shutting down, please try again later", w->now_us))
 		return;
 	begin_close(w, s, "drain");
+	session_pump(w, s);
+}
+
+void
+session_give_way(struct worker *w, struct session *s)
+{
+	struct smtp_env env;
+
+	if (s->wait == SESSION_WAIT_TLS) { /* a handshake that takes so long: there is no dialogue to say anything in */
+		counter_inc(w->counters, CTR_worker_gave_way);
+		session_client_lost(w, s, "gave-way");
+		return;
+	}
+	if (s->is_submission || s->wait != SESSION_WAIT_NONE || s->client.conn == NULL)
+		return;
+	session_env(w, s, &env);
+	if (!smtp_session_shut(s->smtp, &env, "Too busy, please try again later", w->now_us)) {
+		/* inside a message, or it does not read what it is told: only then it loses its connection without a word */
+		if (s->rcpts_accepted == 0 && s->relay == NULL && smtp_session_output_pending(s->smtp) > 0) {
+			counter_inc(w->counters, CTR_worker_gave_way);
+			session_client_lost(w, s, "gave-way");
+		}
+		return;
+	}
+	counter_inc(w->counters, CTR_worker_gave_way);
+	begin_close(w, s, "gave-way");
 	session_pump(w, s);
 }
 

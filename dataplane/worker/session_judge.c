@@ -14,7 +14,7 @@
 #include "dataplane/base/bug.h"
 
 struct policy_ctx
-session_policy_ctx(struct worker *w)
+session_policy_ctx(const struct worker *w)
 {
 	const struct snapshot *snap = w->snapshot;
 
@@ -88,6 +88,14 @@ question_of(struct worker *w, struct session *s, const char *from, const char *r
 		.rcpt = rcpt,
 		.now_s = w->now_s,
 	};
+}
+
+bool
+session_is_stranger(const struct worker *w, const struct ip_addr *client)
+{
+	const struct policy_ctx ctx = session_policy_ctx(w);
+
+	return policy_is_stranger(&ctx, client, w->now_s);
 }
 
 /* ---- the client's verdict ---- */
@@ -393,6 +401,7 @@ session_rcpt(struct worker *w, struct session *s)
 			.score = q.verdict.score,
 			.reason = "authenticated" };
 		s->rcpt_us = w->now_us;
+		admission_passed(w, s);
 		session_relay_rcpt(w, s);
 		return;
 	}
@@ -423,6 +432,9 @@ session_rcpt(struct worker *w, struct session *s)
 		return;
 	case VERDICT_PASS:
 		s->rcpt_us = w->now_us;
+		/* not by the word alone: postmaster and call-outs pass whoever asks */
+		if (s->stranger && !session_is_stranger(w, &s->flow.remote))
+			admission_passed(w, s);
 		ask_name(w, s);
 		session_relay_rcpt(w, s);
 		return;

@@ -207,6 +207,20 @@ wlog_tls_hidden(struct worker *w, const struct session *s, bool would)
 	ring_publish(w->event);
 }
 
+void
+wlog_refused(struct worker *w, const struct ip_addr *client, const char *why, uint32_t n)
+{
+	struct link_event_log *e = begin(w, LINK_LOG_NOTICE);
+
+	if (e == NULL)
+		return;
+	text(e, LOG_text, "connections refused by limits");
+	address(e, LOG_client, client);
+	text(e, LOG_reason, why);
+	log_record_put_number(e, LOG_count, n);
+	ring_publish(w->event);
+}
+
 /* The summary line of the second that ended. */
 void
 wlog_flush(struct worker *w)

@@ -204,7 +204,7 @@ create_pools(struct worker *w, uint32_t n)
 		return -ENOMEM;
 	/* free lists in order of address: linked last to first */
 	for (uint32_t i = n; i-- > 0;) {
-		struct session *s = (struct session *)(void *)((uint8_t *)w->sessions_mem + i * w->session_stride);
+		struct session *s = worker_slot(w, i);
 
 		s->slot = i;
 		s->next_free = w->free_session;
@@ -267,8 +267,7 @@ uint64_t
 worker_memory_octets(const struct conf *conf)
 {
 	return (uint64_t)conf->sessions *
-	       (session_stride_octets() + relay_stride_octets() + sizeof(struct kept_rcpts) / KEPT_RCPTS_SHARE +
-		       4 * sizeof(struct limits_cell));
+	       (session_stride_octets() + relay_stride_octets() + sizeof(struct kept_rcpts) / KEPT_RCPTS_SHARE);
 }
 
 struct worker *
@@ -279,7 +278,6 @@ worker_create(const struct worker_conf *conf, uint64_t now_us, char *why, uint32
 	struct net_conf net_conf = {
 		.n_ports = snap->n_ports, .steering = &conf->shared->steering, .worker = conf->index
 	};
-	struct siphash_key limits_key;
 	struct tcp_conf tcp_conf;
 
 	if (w == NULL) {
@@ -298,13 +296,11 @@ worker_create(const struct worker_conf *conf, uint64_t now_us, char *why, uint32
 	w->now_s = segment_policy_now_s(w->segment, now_us);
 	memcpy(w->random_state, conf->random + 16, sizeof(w->random_state));
 	w->random_state[0] |= 1; /* never all zero */
-	memcpy(&limits_key, conf->random + 8, sizeof(limits_key));
 	wheel_init(&w->wheel, WHEEL_TICK_US, now_us);
 	for (uint32_t i = 0; i < snap->n_ports; i++)
 		net_conf.port[i] = snap->ports[i];
 	tcp_conf = tcp_conf_of(w, snap);
 	if (create_pools(w, snap->conf->sessions) != 0 ||
-		limits_init(&w->limits, snap->conf->sessions, &limits_key) != 0 ||
 		(w->net = net_create(&net_conf, w->io->pool, w->counters, worker_random(w), now_us)) == NULL ||
 		(w->tcp = tcp_create(&tcp_conf, w->io->pool, w->counters, now_us)) == NULL ||
 		orphans_init(w, conf->marks, tcp_conf.conns_max) != 0) {
@@ -324,7 +320,7 @@ worker_destroy(struct worker *w)
 	if (w == NULL)
 		return;
 	for (uint32_t i = 0; w->sessions_mem != NULL && i < w->n_slots; i++) {
-		struct session *s = (struct session *)(void *)((uint8_t *)w->sessions_mem + i * w->session_stride);
+		struct session *s = worker_slot(w, i);
 
 		if (s->live) {
 			buf_unref(w->io->pool, s->held.buf);
@@ -338,7 +334,6 @@ worker_destroy(struct worker *w)
 		tcp_destroy(w->tcp);
 	if (w->net != NULL)
 		net_destroy(w->net);
-	limits_fini(&w->limits);
 	orphans_fini(w);
 	free(w->sessions_mem);
 	free(w->relays_mem);
@@ -371,6 +366,12 @@ step_done(struct worker *w)
 
 #define STEP_SEGS 8
 
+struct session *
+worker_slot(struct worker *w, uint32_t i)
+{
+	return (struct session *)(void *)((uint8_t *)w->sessions_mem + i * w->session_stride);
+}
+
 /* ---- in ---- */
 
 static void
@@ -381,6 +382,8 @@ input_result(struct worker *w, struct port_frame *f, const struct net_frame *fra
 	case NET_NONE:
 		break;
 	case NET_SEGMENT:
+		if (w->admission.watch_syns && tcp_is_syn(&out->seg) && !admission_syn(w, &out->seg.flow))
+			break;
 		tcp_input(w->tcp, &out->seg, frame, w->now_us);
 		break;
 	case NET_ICMP_ERROR:
@@ -633,7 +636,7 @@ drain_some(struct worker *w)
 		struct session *s;
 
 		w->drain_cursor = (w->drain_cursor + 1) % w->n_slots;
-		s = (struct session *)(void *)((uint8_t *)w->sessions_mem + w->drain_cursor * w->session_stride);
+		s = worker_slot(w, w->drain_cursor);
 		if (s->live)
 			session_drain(w, s);
 	}
@@ -677,6 +680,7 @@ worker_turn(struct worker *w, uint64_t now_us)
 		probes_run(w);
 	orphans_run(w);
 	drain_some(w);
+	admission_turn(w);
 	worked |= serve_connections(w);
 	worked |= output_segments(w);
 	if (w->tls_first != NULL && session_tls_serve(w)) { /* what is slow comes after everybody else's answers */

@@ -17,7 +17,6 @@
 #include "dataplane/smtp/smtp_session.h"
 #include "dataplane/tcp/tcp.h"
 #include "dataplane/tls/stream_tls.h"
-#include "dataplane/worker/limits.h"
 #include "dataplane/worker/worker.h"
 
 #define TX_BURST_FRAMES         32
@@ -101,8 +100,9 @@ struct session {
 	bool message_open; /* octets of a message went to the backend, no final answer yet */
 	bool txn_failed;   /* the backend of this transaction failed after it had accepted a recipient */
 	bool txn_has_pool;
-	bool counted;      /* in the limits */
-	bool backend_eof;  /* submission: the backend's FIN was seen */
+	bool counted_address, counted_network; /* in the table of sources */
+	bool stranger;                         /* holds one of the strangers' slots (admission.c) */
+	bool backend_eof;                      /* submission: the backend's FIN was seen */
 	bool poke;         /* the dialogue was answered: it may have more to do without new octets */
 	bool unfinished;   /* more could move: it goes on in a later turn */
 	bool tls_implicit; /* the listener speaks TLS from the first octet */
@@ -187,6 +187,18 @@ struct orphans {
 	uint64_t due_us;
 };
 
+/* Who gets in: admission.c. */
+struct admission {
+	uint32_t n_strangers; /* slots strangers hold */
+	uint32_t cursor;      /* of the sweep */
+	bool watch_syns;      /* some SYNs are not to be answered */
+	bool buffers_are_short;
+	/* refusals since the last line in the log */
+	struct ip_addr last;
+	enum counter last_why;
+	uint32_t n_unsaid, said_s;
+};
+
 struct worker {
 	struct worker_conf conf;
 	struct worker_shared *shared;
@@ -198,7 +210,7 @@ struct worker {
 	struct net *net;
 	struct tcp *tcp;
 	struct wheel wheel;
-	struct limits limits;
+	struct admission admission;
 	struct ring *event, *answer;
 	uint64_t now_us;
 	uint32_t now_s; /* policy time */
@@ -245,7 +257,19 @@ uint64_t worker_random(struct worker *w);
 const struct conf_listener *worker_listener_of(const struct worker *w, const struct flow *f, uint32_t *index);
 /* What is known now of each backend of the snapshot, by its index there. */
 void worker_backend_states(const struct worker *w, struct backend_state states[CONF_BACKENDS_MAX]);
+struct session *worker_slot(struct worker *w, uint32_t i);
 void worker_fill_env(struct worker *w, uint32_t listener, struct smtp_env *env);
+
+/* admission.c: limits of sources, room for known clients */
+/* Counts the session; COUNTER_N, or the counter of why it is refused (it was counted and will be logged). */
+enum counter admission_enter(struct worker *w, struct session *s);
+void admission_leave(struct worker *w, struct session *s);
+/* It is no stranger any more. */
+void admission_passed(struct worker *w, struct session *s);
+/* Asked while admission.watch_syns: whether a SYN is to be answered at all. */
+bool admission_syn(struct worker *w, const struct flow *f);
+bool admission_is_short(const struct worker *w);
+void admission_turn(struct worker *w);
 
 /* session.c: a client's session */
 void session_accept(struct worker *w, struct tcp_conn *conn);
@@ -266,10 +290,11 @@ void session_answer_text(struct worker *w, struct session *s, uint16_t code, con
 void session_client_lost(struct worker *w, struct session *s, const char *why);
 void session_maybe_free(struct worker *w, struct session *s);
 void session_kept_drop(struct worker *w, struct session *s);
-bool session_limits_ok(struct worker *w, struct session *s);
+/* Strangers are many and slots are few: a session that has come to nothing yet is told 421. */
+void session_give_way(struct worker *w, struct session *s);
 
 /* session_judge.c: the client's verdict and the recipient's */
-struct policy_ctx session_policy_ctx(struct worker *w);
+struct policy_ctx session_policy_ctx(const struct worker *w);
 void session_ask_verdict(struct worker *w, struct session *s);
 void session_verdict_answer(struct worker *w, const struct link_answer_client *a);
 void session_verdict_late(struct worker *w, struct session *s);
@@ -283,6 +308,7 @@ void session_names_begin(struct session *s);
 void session_names_ask(struct worker *w, struct session *s);
 void session_names_answer(struct worker *w, const struct link_answer_names *a);
 
+bool session_is_stranger(const struct worker *w, const struct ip_addr *client);
 void session_rcpt(struct worker *w, struct session *s);
 void session_data_null_sender(struct worker *w, struct session *s, uint32_t *wait_s, uint64_t *ref);
 bool session_may_splice(struct worker *w, const struct session *s);
@@ -378,6 +404,8 @@ void wlog_session(struct worker *w, struct session *s);
 void wlog_notice(struct worker *w, const char *text);
 /* The second handshake of a client failed. */
 void wlog_tls_hidden(struct worker *w, const struct session *s, bool would);
+/* The last of n connections refused since the line before, and the counter that says why. */
+void wlog_refused(struct worker *w, const struct ip_addr *client, const char *why, uint32_t n);
 void wlog_flush(struct worker *w);
 void wlog_name(struct worker *w, const struct policy_answer *a, const struct ip_addr *client, const char *from,
 	const char *rcpt);

@@ -141,6 +141,38 @@ def client(t):
     t.check(t.deliver(source, sender, "alice@example.org", b"").last.seconds, "forgotten: greylisted")
 
 
+@case("limits.client_rate: beyond it 421, or silence; explain and stats show it; who passed is exempt", **ONCE)
+def rates(t):
+    t.family = 4
+    source, known = t.stranger(), t.stranger()
+    t.make_known(known, t.sender(), "alice@example.org")
+
+    def codes(client, n):
+        out = []
+        for _ in range(n):
+            with t.session(client) as s:
+                out.append(s.reply().code)
+        return out
+    try:
+        t.lab.ctl("set", "limits.client_rate", "3")
+        t.equal("a stranger", codes(source, 5), [220, 220, 220, 421, 421])
+        shown = _json(t, "explain", source)["source"]
+        t.equal("the limit in explain", shown["address"]["rate_limit"], 3)
+        t.equal("what of it is used", shown["address"]["rate"], 3)
+        t.check(shown["stranger"] and shown["address"]["refused"] >= 2 and shown["address"]["over"] == "rate", "explain: %s" % shown)
+        t.check("over_client_rate" in t.lab.ctl("stats").stdout, "stats")
+        t.equal("who passed the greylist", codes(known, 5), [220] * 5)
+        t.lab.ctl("set", "limits.answer", "silence")
+        try:
+            with t.session(source, connect_s=3) as s:
+                t.check(False, "an answer: %s" % s.reply())
+        except OSError as e:
+            t.check(isinstance(e, (socket.timeout, TimeoutError)), "silence, not %r" % e)
+    finally:
+        t.lab.ctl("unset", "limits.answer", check=False)
+        t.lab.ctl("unset", "limits.client_rate", check=False)
+
+
 @case("dnsbl test shows the listing and its weight", **ONCE)
 def dnsbl(t):
     out = t.lab.ctl("dnsbl", "test", a.client4("listed")).stdout

@@ -32,7 +32,7 @@ def render(folder, driver="net_af_packet", workers=1, backends=None, block="4m",
         "mode": "enforce", "reject_at": "rcpt", "block": block, "pass": "6h", "expire": "36d",
         "grey_reference": "false", "bare_lf": "normalize", "log_format": "kv", "unconfirmed": "nothing",
         "tls": "", "MTA_FINGERPRINT": "00" * 32, "more_pools": "", "more_listeners": "", "domains": _quoted([a.DOMAIN]), "mx_pools": _quoted(["default"]),
-        "state_entries": "65536", "deny": "", "allow": "",
+        "state_entries": "65536", "deny": "", "allow": "", "client_rate": "0",
         "backends": ",\n              ".join(backends or [backend()]),
         "submission_backend": backend("submission1", port=a.MTA_PORT_SUBMISSION),
         "zones": '{ zone = "%s"; filters = [ "127.0.0.[2..11]*5" ]; decisive = true; },\n\t\t"%s=127.0.0.2*2"' % (

@@ -172,6 +172,7 @@ sim_kill_gateway(struct sim *sim)
 		sim_io_drop(&sim->io[i]);
 	}
 	sim->segment.incarnation++;
+	source_table_forget_sessions(&sim->segment.sources); /* as segment_open_dataplane() does */
 	start_workers(sim);
 }
 

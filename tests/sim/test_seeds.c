@@ -149,8 +149,14 @@ world_start(struct world *w, uint64_t seed, bool attacked)
 	world_draw(w, 2);
 	conf.n_workers = 1 + world_draw(w, 3);
 	world_conf(w, conf.n_workers);
-	if (attacked)
-		w->config.conf.sessions = 256; /* the limit of an address is what keeps room for others */
+	if (attacked) { /* the slots are fewer than what attackers would hold: who gets the rest is the gateway's to see to */
+		struct conf_port *p = &w->config.port[0];
+
+		w->config.conf.limits_reserve_percent = 50;
+		w->config.client_allow = NULL;
+		BUG_ON(ip_addr_parse("198.19.0.2", &p->addr[p->n_addrs].addr) != 0);
+		p->addr[p->n_addrs++].prefix_bits = 96 + 16;
+	}
 	conf.wire = (struct sim_wire){ .delay_us = 500 };
 	conf.parts = sim_conf_parts(&w->config);
 	w->sim = sim_create(&conf);

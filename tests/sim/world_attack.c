@@ -90,7 +90,7 @@ world_attack_start(struct world *w, enum attack attack, uint64_t seed)
 		char ip4[32], ip6[48];
 		struct model_habits *b = &w->evil[i].habits;
 
-		snprintf(ip4, sizeof(ip4), "198.18.0.%u", 200 + i);
+		snprintf(ip4, sizeof(ip4), "198.19.%u.7", 1 + i);
 		snprintf(ip6, sizeof(ip6), "2001:db8:0:1::%u", 200 + i);
 		model_host_init(&w->evil[i], w->sim, 0, ip4, ip6, seed * 1000 + i);
 		if (attack == A_ZERO_WINDOWS)

@@ -1,0 +1,276 @@
+/*
+ * admission.c - who gets in when there is less room than there are clients: limits of a source, and room kept for those who are known.
+ *
+ * Flow:   SYN -> admission_syn() -> tcp;  accept -> session_begin() -> admission_enter() ... session_maybe_free() -> admission_leave()
+ * Touches: the table of sources in the segment (all workers count there), the verdict table, read only.
+ * Keeps:  - limits are asked of the address and of its /24 or /64; only handshakes that were completed are counted, so nobody is shut out by
+ *           SYNs that others forge in his name;
+ *         - strangers have at most their share of the slots (limits.reserve), and a source of strangers at most a share of what is left of it:
+ *           with k sources that take all they can, 1 / (1 + k / 4) of it stays free for others;
+ *         - a client that is no stranger meets none of this, and limits only as limits.known_clients says;
+ *         - one line of log a second and worker, however many are refused.
+ * Source: the share of what is left is the dynamic threshold of Choudhury and Hahne (1998), there for buffers of a switch.
+ */
+#include "dataplane/worker/worker_impl.h"
+
+#include "dataplane/base/bug.h"
+
+#define ADDRESS_SHARE 4 /* of the slots that are left to strangers, an address may hold one in so many */
+#define NETWORK_SHARE 2
+#define LOOK_SHARE    8 /* fewer sessions than one slot in so many: who is a stranger is not even asked */
+#define SHORT_SHARE   4 /* slots are short when less than one in so many of the strangers' is left */
+/* While slots are short a stranger who has come to no accepted recipient by then gives his slot to the next. A greylisted delivery takes a few
+ * round trips and the 2 s of DNS. */
+#define STRANGER_SHORT_US (UINT64_C(20) * 1000000)
+#define SWEEP_PER_TURN    64u
+/* Fewer buffers free than one in so many: half of what closes windows (TCP_PRESSURE_SHARE), so that strangers meet it last of all. */
+#define BUFFERS_SHORT_SHARE 16
+
+static uint32_t
+share_of_strangers(const struct worker *w)
+{
+	return w->n_slots -
+	       (uint32_t)((uint64_t)w->n_slots * MIN(w->snapshot->conf->limits_reserve_percent, 100u) / 100);
+}
+
+static uint32_t
+left_to_strangers(const struct worker *w)
+{
+	const uint32_t share = share_of_strangers(w);
+
+	return MIN(share > w->admission.n_strangers ? share - w->admission.n_strangers : 0, w->n_slots - w->n_live);
+}
+
+bool
+admission_is_short(const struct worker *w)
+{
+	return w->snapshot->conf->limits_reserve_percent != 0 &&
+	       left_to_strangers(w) < share_of_strangers(w) / SHORT_SHARE;
+}
+
+/* The limits of an address or its network, and, of strangers, the share of what is left; all workers have about as much. */
+static struct source_limits
+limits_of(const struct worker *w, bool is_network, bool stranger)
+{
+	const struct conf *conf = w->snapshot->conf;
+	struct source_limits l = { .sessions =
+					   is_network ? conf->client_network_sessions_max : conf->client_sessions_max,
+		.per_min = is_network ? conf->limits_network_rate : conf->limits_client_rate };
+	uint64_t share;
+
+	if (!stranger) {
+		if (conf->limits_known_clients != LIMITS_KNOWN_LIMITED)
+			l.per_min = 0;
+		if (conf->limits_known_clients == LIMITS_KNOWN_EXEMPT)
+			l.sessions = 0;
+		return l;
+	}
+	if (conf->limits_reserve_percent == 0)
+		return l;
+	share = (uint64_t)left_to_strangers(w) * MAX(w->shared->n_workers, 1u) /
+	        (is_network ? NETWORK_SHARE : ADDRESS_SHARE);
+	share = MAX(share, UINT64_C(1));
+	if (l.sessions == 0 || share < l.sessions)
+		l.sessions = (uint32_t)MIN(share, UINT64_C(0xffffffff));
+	return l;
+}
+
+/* What a source may not: the counter of its refusal; COUNTER_N: it may. */
+static enum counter
+judge(const struct worker *w, const struct source_state *s, bool is_network, bool stranger)
+{
+	const struct conf *conf = w->snapshot->conf;
+	const struct source_limits l = limits_of(w, is_network, stranger);
+
+	switch (source_judge(s, &l)) {
+	case SOURCE_OK:
+		break;
+	case SOURCE_OVER_SESSIONS:
+		if (l.sessions < (is_network ? conf->client_network_sessions_max : conf->client_sessions_max) ||
+			(is_network ? conf->client_network_sessions_max : conf->client_sessions_max) == 0)
+			return CTR_worker_over_share;
+		return is_network ? CTR_worker_over_network_sessions : CTR_worker_over_client_sessions;
+	case SOURCE_OVER_RATE:
+		return is_network ? CTR_worker_over_network_rate : CTR_worker_over_client_rate;
+	}
+	return COUNTER_N;
+}
+
+struct source {
+	struct source_key address, network;
+	struct source_state address_now, network_now;
+};
+
+static struct source
+source_of(const struct worker *w, const struct ip_addr *client)
+{
+	const struct source_table *t = &w->segment->sources;
+	const struct ip_addr network = policy_client_network(client);
+	struct source s = { .address = source_key_of(t, client, false), .network = source_key_of(t, &network, true) };
+
+	s.address_now = source_table_look(t, s.address, w->now_us);
+	s.network_now = source_table_look(t, s.network, w->now_us);
+	return s;
+}
+
+static enum counter
+judge_both(const struct worker *w, const struct source *s, bool stranger)
+{
+	enum counter why = judge(w, &s->address_now, false, stranger);
+
+	if (why == COUNTER_N)
+		why = judge(w, &s->network_now, true, stranger);
+	if (why != COUNTER_N || !stranger || w->snapshot->conf->limits_reserve_percent == 0)
+		return why;
+	return left_to_strangers(w) == 0        ? CTR_worker_strangers_full
+	       : w->admission.buffers_are_short ? CTR_worker_strangers_no_buffers
+	                                        : COUNTER_N;
+}
+
+/*
+ * Whether this client may have one more session; COUNTER_N, or the counter that says why not. Who is a stranger is asked only where it makes a
+ * difference: a verdict costs lines of memory, and at rest everybody gets in.
+ */
+static enum counter
+admit(const struct worker *w, const struct ip_addr *client, const struct source *s, bool *stranger)
+{
+	enum counter why;
+
+	*stranger = w->n_live <= w->n_slots / LOOK_SHARE || session_is_stranger(w, client);
+	why = judge_both(w, s, *stranger);
+	if (why == COUNTER_N || !*stranger)
+		return why;
+	*stranger = session_is_stranger(w, client);
+	return *stranger ? why : judge_both(w, s, false);
+}
+
+static void
+refused(struct worker *w, const struct ip_addr *client, const struct source *s, enum counter why)
+{
+	struct admission *a = &w->admission;
+
+	counter_inc(w->counters, CTR_worker_over_limit);
+	counter_inc(w->counters, why);
+	source_table_refused(&w->segment->sources, s->address);
+	source_table_refused(&w->segment->sources, s->network);
+	a->last = *client;
+	a->last_why = why;
+	a->n_unsaid++;
+}
+
+/* The line of the refusals of the second that ended. */
+static void
+say_refusals(struct worker *w)
+{
+	struct admission *a = &w->admission;
+
+	if (a->n_unsaid == 0 || a->said_s == w->now_s)
+		return;
+	wlog_refused(w, &a->last, counter_names[a->last_why].name, a->n_unsaid);
+	a->said_s = w->now_s;
+	a->n_unsaid = 0;
+}
+
+enum counter
+admission_enter(struct worker *w, struct session *s)
+{
+	const struct conf *conf = w->snapshot->conf;
+	const struct source from = source_of(w, &s->flow.remote);
+	bool stranger;
+	const enum counter why = admit(w, &s->flow.remote, &from, &stranger);
+
+	if (why != COUNTER_N) {
+		refused(w, &s->flow.remote, &from, why);
+		return why;
+	}
+	s->counted_address =
+		source_table_enter(&w->segment->sources, from.address, conf->limits_client_rate, w->now_us);
+	s->counted_network =
+		source_table_enter(&w->segment->sources, from.network, conf->limits_network_rate, w->now_us);
+	if (!s->counted_address || !s->counted_network)
+		counter_inc(w->counters, CTR_worker_sources_full);
+	s->stranger = stranger;
+	w->admission.n_strangers += stranger;
+	return COUNTER_N;
+}
+
+void
+admission_leave(struct worker *w, struct session *s)
+{
+	struct source_table *t = &w->segment->sources;
+
+	if (s->counted_address)
+		source_table_leave(t, source_key_of(t, &s->flow.remote, false));
+	if (s->counted_network) {
+		const struct ip_addr network = policy_client_network(&s->flow.remote);
+
+		source_table_leave(t, source_key_of(t, &network, true));
+	}
+	s->counted_address = s->counted_network = false;
+	admission_passed(w, s);
+}
+
+void
+admission_passed(struct worker *w, struct session *s)
+{
+	w->admission.n_strangers -= s->stranger;
+	s->stranger = false;
+}
+
+/* Whether a trusted proxy speaks for somebody we do not know yet: then nothing can be said of a SYN. */
+static bool
+speaks_for_another(const struct worker *w, const struct flow *f)
+{
+	uint32_t index;
+	const struct conf_listener *l = worker_listener_of(w, f, &index);
+
+	return l == NULL || session_proxy_expected(l, &f->remote);
+}
+
+bool
+admission_syn(struct worker *w, const struct flow *f)
+{
+	struct source from;
+	enum counter why;
+	bool stranger;
+
+	if (speaks_for_another(w, f))
+		return true; /* or for no listener: tcp has its own answer */
+	from = source_of(w, &f->remote);
+	why = admit(w, &f->remote, &from, &stranger);
+	if (why == COUNTER_N)
+		return true;
+	refused(w, &f->remote, &from, why);
+	counter_inc(w->counters, CTR_worker_syn_ignored);
+	return false;
+}
+
+/* While slots are short: a few slots of each turn are looked at. */
+static void
+sweep(struct worker *w)
+{
+	struct admission *a = &w->admission;
+
+	for (uint32_t i = 0; i < MIN(SWEEP_PER_TURN, w->n_slots); i++) {
+		struct session *s = worker_slot(w, a->cursor);
+
+		a->cursor = (a->cursor + 1) % w->n_slots;
+		if (s->live && s->stranger && s->begun && w->now_us - s->accepted_us >= STRANGER_SHORT_US)
+			session_give_way(w, s);
+	}
+}
+
+void
+admission_turn(struct worker *w)
+{
+	struct admission *a = &w->admission;
+
+	a->buffers_are_short = (uint64_t)buf_available(w->io->pool) * BUFFERS_SHORT_SHARE < w->io->pool->n_bufs;
+	/* silence is decided before TCP answers; so is what would only fill slots that known clients need */
+	a->watch_syns = w->snapshot->conf->limits_answer == LIMITS_ANSWER_SILENCE || a->buffers_are_short ||
+	                (w->snapshot->conf->limits_reserve_percent != 0 && left_to_strangers(w) == 0);
+	if (a->n_unsaid != 0)
+		say_refusals(w);
+	if (a->n_strangers > 0 && admission_is_short(w))
+		sweep(w);
+}
