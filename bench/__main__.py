@@ -36,6 +36,8 @@ from bench.control import run as control  # noqa: E402
 from bench.dns import run as dns  # noqa: E402
 from bench.load import run as load  # noqa: E402
 from bench.peers import run as peers  # noqa: E402
+from bench.tls import flood as tls_flood  # noqa: E402
+from bench.tls import run as tls  # noqa: E402
 
 
 class Benchmark:
@@ -53,6 +55,8 @@ BENCHMARKS = {
                       lambda names, o: load.run(names, o.build, o.pairs, o.phase_ms), load.rows),
     "peers": Benchmark("Greyline next to what a user would pick instead, over veth", peers.RUNS, peers.run, peers.rows, root=True, together=True),
     "dns": Benchmark("control's resolver next to dnsperf, on one nsd", dns.RUNS, dns.run, dns.rows, root=True, together=True),
+    "tls": Benchmark("handshakes on one lcore next to the same calls of OpenSSL in memory", tls.RUNS, tls.run, tls.rows),
+    "tls-flood": Benchmark("plain sessions beside a flood of handshakes, next to the same alone", {n: r[0] for n, r in tls_flood.RUNS.items()}, tls_flood.run, tls_flood.rows),
     "control": Benchmark("control under a flood of new triplets, and restarts with many entries", control.RUNS, control.run, control.rows),
 }
 

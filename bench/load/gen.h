@@ -33,6 +33,7 @@ enum gen_template {
 	X(slow, "as greylist, each line in pieces of a few octets with a pause between")                               \
 	X(tls, "EHLO, STARTTLS, a full handshake, then as greylist under TLS")                                         \
 	X(tls_resumed, "the same with the ticket of an earlier session")                                               \
+	X(hello, "EHLO, STARTTLS, a ClientHello; given up at the first octet of the answer, or at 454")                \
 	X(idle, "EHLO, then silence: sessions that stay open")                                                         \
 	X(none, "no sessions: spoofed SYNs alone")
 #define X(name, help) GEN_##name,

@@ -42,6 +42,7 @@ enum step {
 	STEP_BODY,
 	STEP_QUIT,
 	STEP_FIN,
+	STEP_HELLO,
 	STEP_IDLE
 };
 

@@ -12,6 +12,8 @@
 
 #include <stdio.h>
 
+#include "bench/load/gen_hello.h"
+
 #define RESEND_NS     UINT64_C(300000000)
 #define RESENDS_MAX   8
 #define TICK_SLOTS    256
@@ -112,6 +114,7 @@ line_of(const struct gen *g, const struct session *s, char *out)
 	case STEP_HANDSHAKE:
 	case STEP_BODY:
 	case STEP_FIN:
+	case STEP_HELLO:
 	case STEP_IDLE:
 		break;
 	}
@@ -278,6 +281,12 @@ send_step(struct gen *g, uint32_t slot, bool again, uint64_t now_ns)
 			s->snd_nxt += n;
 		send_segment(g, slot, FLAG_ACK | FLAG_PSH, s->snd_nxt - n, line, n, now_ns);
 		return;
+	case STEP_HELLO:
+		n = (uint32_t)sizeof(client_hello);
+		if (!again)
+			s->snd_nxt += n;
+		send_segment(g, slot, FLAG_ACK | FLAG_PSH, s->snd_nxt - n, (const char *)client_hello, n, now_ns);
+		return;
 	case STEP_HANDSHAKE:
 	case STEP_FREE:
 		return;
@@ -373,7 +382,6 @@ reply_is_right(const struct gen *g, const struct session *s, const uint8_t *p, u
 
 	switch ((enum step)s->step) {
 	case STEP_BANNER:
-	case STEP_STARTTLS:
 		return code == 220;
 	case STEP_EHLO:
 	case STEP_MAIL:
@@ -393,6 +401,7 @@ reply_is_right(const struct gen *g, const struct session *s, const uint8_t *p, u
 		case GEN_retry:
 		case GEN_data:
 			return code == 250 || is_grey_reply(p, n); /* the first time; what passes is counted */
+		case GEN_hello:
 		case GEN_idle:
 		case GEN_none:
 		case GEN_TEMPLATES_N:
@@ -403,14 +412,45 @@ reply_is_right(const struct gen *g, const struct session *s, const uint8_t *p, u
 		return code == 354;
 	case STEP_QUIT:
 		return code == 221;
+	case STEP_STARTTLS:
+		return code == 220 || (code == 454 && g->conf.template == GEN_hello);
 	case STEP_FREE:
 	case STEP_SYN:
 	case STEP_HANDSHAKE:
 	case STEP_FIN:
+	case STEP_HELLO:
 	case STEP_IDLE:
 		break;
 	}
 	return false;
+}
+
+/* The session is given up, and that was all it was for. */
+static void
+session_abandon(struct gen *g, uint32_t slot, uint64_t now_ns)
+{
+	struct session *s = &g->session[slot];
+
+	send_segment(g, slot, FLAG_RST | FLAG_ACK, s->snd_nxt, NULL, 0, now_ns);
+	histogram_add(&g->latency, now_ns - s->start_ns);
+	g->stats.done++;
+	session_free(g, slot);
+}
+
+/* Octets behind our ClientHello: records of a handshake, or an alert. */
+static void
+records_arrived(struct gen *g, uint32_t slot, const struct segment *in, uint64_t now_ns)
+{
+	struct session *s = &g->session[slot];
+
+	s->rcv_nxt += in->octets;
+	if (in->payload[0] == 0x16) {
+		session_abandon(g, slot, now_ns);
+		return;
+	}
+	complain(g, s, (const uint8_t *)"no handshake", 12);
+	send_segment(g, slot, FLAG_RST | FLAG_ACK, s->snd_nxt, NULL, 0, now_ns);
+	session_fail(g, slot);
 }
 
 static void
@@ -431,11 +471,20 @@ reply_arrived(struct gen *g, uint32_t slot, const uint8_t *p, uint32_t n, uint64
 		break;
 	case STEP_EHLO:
 		s->step = g->conf.template == GEN_idle                ? STEP_IDLE
+		          : g->conf.template == GEN_hello             ? STEP_STARTTLS
 		          : gen_is_tls(g) && !gen_tls_active(g, slot) ? STEP_STARTTLS
 		                                                      : STEP_MAIL;
 		g->n_idle += g->conf.template == GEN_idle;
 		break;
 	case STEP_STARTTLS:
+		if (p[0] == '4') { /* too many wait: it is what a flood is to meet */
+			session_abandon(g, slot, now_ns);
+			return;
+		}
+		if (g->conf.template == GEN_hello) {
+			s->step = STEP_HELLO;
+			break;
+		}
 		if (!gen_tls_begin(g, slot)) {
 			session_fail(g, slot);
 			return;
@@ -463,6 +512,7 @@ reply_arrived(struct gen *g, uint32_t slot, const uint8_t *p, uint32_t n, uint64
 	case STEP_SYN:
 	case STEP_HANDSHAKE:
 	case STEP_FIN:
+	case STEP_HELLO:
 	case STEP_IDLE:
 		return;
 	}
@@ -558,6 +608,10 @@ gen_session_input(struct gen *g, uint32_t slot, const struct segment *in, uint64
 				send_body(g, slot, false, now_ns);
 			}
 		}
+	}
+	if (in->octets > 0 && s->step == STEP_HELLO) {
+		records_arrived(g, slot, in, now_ns);
+		return;
 	}
 	if (in->octets > 0 && gen_tls_active(g, slot)) {
 		if (!input_by_tls(g, slot, in, now_ns) || !(in->flags & FLAG_FIN))

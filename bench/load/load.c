@@ -199,12 +199,12 @@ parse(struct load *l, int argc, char **argv, const char **segment, const char **
 		{ "echo", required_argument, NULL, 'e' }, { "pairs", required_argument, NULL, 'p' },
 		{ "phase-ms", required_argument, NULL, 'd' }, { "beside", no_argument, NULL, 'b' },
 		{ "flood", required_argument, NULL, 'f' }, { "flood-net", required_argument, NULL, 'F' },
-		{ "levels", required_argument, NULL, 'l' }, { "overload", required_argument, NULL, 'o' },
-		{ "rate-share", required_argument, NULL, 'R' }, { "template", required_argument, NULL, 't' },
-		{ "slots", required_argument, NULL, 'n' }, { "clients", required_argument, NULL, 'c' },
-		{ "triplets", required_argument, NULL, '3' }, { "rate", required_argument, NULL, 'r' },
-		{ "message", required_argument, NULL, 'm' }, { "net", required_argument, NULL, 'a' },
-		{ "pause", required_argument, NULL, 'w' }, { 0 } };
+		{ "alternate", no_argument, NULL, 'A' }, { "levels", required_argument, NULL, 'l' },
+		{ "overload", required_argument, NULL, 'o' }, { "rate-share", required_argument, NULL, 'R' },
+		{ "template", required_argument, NULL, 't' }, { "slots", required_argument, NULL, 'n' },
+		{ "clients", required_argument, NULL, 'c' }, { "triplets", required_argument, NULL, '3' },
+		{ "rate", required_argument, NULL, 'r' }, { "message", required_argument, NULL, 'm' },
+		{ "net", required_argument, NULL, 'a' }, { "pause", required_argument, NULL, 'w' }, { 0 } };
 	struct part *p = add_part(l);
 	int option;
 
@@ -224,6 +224,9 @@ parse(struct load *l, int argc, char **argv, const char **segment, const char **
 			break;
 		case 'b':
 			p = add_part(l);
+			break;
+		case 'A':
+			l->alternate = true;
 			break;
 		case 'f':
 			l->flood_rate = strcmp(optarg, "max") == 0 ? UINT64_MAX : number(optarg, UINT32_MAX);

@@ -43,6 +43,8 @@ struct load {
 	uint8_t flood_net;
 	uint32_t levels[LEVELS_MAX], n_levels; /* idle sessions to hold open meanwhile, rising */
 	double rate_share; /* open loop at that share of what a closed loop reached; 0: as --rate says */
+	bool alternate;    /* phases with the first part alone, and with all */
+	bool first_alone;  /* in this phase only the first part starts sessions */
 	double overload;   /* extra SYNs, as a multiple of the peak; 0: no such run */
 };
 

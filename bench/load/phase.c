@@ -117,7 +117,7 @@ work_due(struct load *l, bool starting, uint64_t flood_rate, uint64_t began, uin
 	uint32_t n = 0;
 
 	for (uint32_t i = 0; i < l->n_parts; i++) {
-		if (starting)
+		if (starting && (i == 0 || !l->first_alone))
 			n += part_start(&l->part[i], began, now);
 		gen_tick(l->part[i].gen, now);
 	}

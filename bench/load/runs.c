@@ -369,6 +369,91 @@ run_overload(struct load *l, struct sums *sum)
 	printf("\"known_done\": %" PRIu64 ", \"known_failed\": %" PRIu64 "},\n", known_done, known_failed);
 }
 
+/* What is measured in one phase of run_alternate(). */
+enum { LAT_SESSION_P50, LAT_SESSION_P99, LAT_REPLY_P50, LAT_REPLY_P99, LAT_N };
+
+static void
+latencies_of(const struct load *l, double out[LAT_N])
+{
+	struct gen *g = l->part[0].gen;
+
+	out[LAT_SESSION_P50] = (double)gen_percentile(gen_latency(g), 0.5) / 1e3;
+	out[LAT_SESSION_P99] = (double)gen_percentile(gen_latency(g), 0.99) / 1e3;
+	out[LAT_REPLY_P50] = (double)gen_percentile(gen_reply(g), 0.5) / 1e3;
+	out[LAT_REPLY_P99] = (double)gen_percentile(gen_reply(g), 0.99) / 1e3;
+	memset(gen_latency(g), 0, sizeof(struct gen_histogram));
+	memset(gen_reply(g), 0, sizeof(struct gen_histogram));
+}
+
+static uint64_t
+gateway_counter(const struct load *l, enum counter which)
+{
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i < l->segment.n_workers; i++)
+		n += counter_read(&l->segment.counters[i], which);
+	return n;
+}
+
+/* The first part alone, and beside the others, in turns: what these cost it, by its latencies within each pair. */
+static void
+run_alternate(struct load *l, struct sums *sum)
+{
+	static const char *const names[LAT_N] = { "session_p50", "session_p99", "rcpt_reply_p50", "rcpt_reply_p99" };
+	static double alone[LAT_N][PAIRS_MAX], beside[LAT_N][PAIRS_MAX], times[LAT_N][PAIRS_MAX], steps[PAIRS_MAX];
+	const uint64_t busy = gateway_counter(l, CTR_tls_busy);
+	double v[LAT_N];
+	uint32_t n = 0;
+
+	latencies_of(l, v); /* of the phase that warmed up: dropped */
+	for (uint32_t i = 0; i < l->pairs && !stopped; i++) {
+		struct phase a, b;
+		uint64_t queued;
+
+		l->first_alone = true;
+		gateway_phase(l, 0, &a);
+		latencies_of(l, v);
+		for (uint32_t k = 0; k < LAT_N; k++)
+			alone[k][n] = v[k];
+		l->first_alone = false;
+		queued = gateway_counter(l, CTR_tls_queued);
+		gateway_phase(l, l->flood_rate, &b);
+		latencies_of(l, v);
+		for (uint32_t k = 0; k < LAT_N; k++)
+			beside[k][n] = v[k];
+		sum_up(sum, l, &a);
+		sum_up(sum, l, &b);
+		if (a.sessions == 0 || b.sessions == 0)
+			continue;
+		for (uint32_t k = 0; k < LAT_N; k++)
+			times[k][n] = beside[k][n] / alone[k][n];
+		steps[n] = (double)(gateway_counter(l, CTR_tls_queued) - queued) * 1e9 / (double)b.ns;
+		fprintf(stderr,
+			"pair %3u of %u: p99 of a session %7.0f us alone, %7.0f us beside %5.0f steps of handshakes a "
+			"second: "
+			"%.2f times\n",
+			i + 1, l->pairs, alone[LAT_SESSION_P99][n], beside[LAT_SESSION_P99][n], steps[n],
+			times[LAT_SESSION_P99][n]);
+		n++;
+	}
+	printf("\"alternate\": {\"pairs\": %u, \"answered_454\": %" PRIu64 ",\n", n,
+		gateway_counter(l, CTR_tls_busy) - busy);
+	for (uint32_t k = 0; k < LAT_N && n > 0; k++) {
+		char name[64];
+
+		snprintf(name, sizeof(name), "alone_%s_us", names[k]);
+		print_spread(name, alone[k], n, ",");
+		snprintf(name, sizeof(name), "beside_%s_us", names[k]);
+		print_spread(name, beside[k], n, ",");
+		snprintf(name, sizeof(name), "times_%s", names[k]);
+		print_spread(name, times[k], n, ",");
+	}
+	if (n > 0)
+		print_spread("handshake_steps_a_second", steps, n, "},");
+	else
+		printf("\"nothing\": true},\n");
+}
+
 static void
 print_sums(const struct load *l, const struct sums *sum)
 {
@@ -432,6 +517,8 @@ load_run(struct load *l)
 		run_levels(l, &sum);
 	else if (l->overload > 0)
 		run_overload(l, &sum);
+	else if (l->alternate)
+		run_alternate(l, &sum);
 	else
 		run_pairs(l, &s, &sum);
 	for (uint32_t i = 0; i < l->segment.n_workers; i++)
