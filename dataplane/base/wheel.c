@@ -17,7 +17,7 @@
 void
 wheel_init(struct wheel *w, uint64_t tick_us, uint64_t now_us)
 {
-	*w = (struct wheel){ .tick_us = tick_us, .now_tick = now_us / tick_us };
+	*w = (struct wheel){ .tick_us = tick_us, .now_tick = now_us / tick_us, .first_tick = UINT64_MAX };
 	for (uint32_t i = 0; i < WHEEL_SLOTS; i++)
 		w->slot[i].next = w->slot[i].prev = &w->slot[i];
 }
@@ -39,9 +39,12 @@ due_tick(const struct wheel *w, uint64_t due_us)
 static void
 file_node(struct wheel *w, struct wheel_node *node)
 {
-	uint32_t slot = (uint32_t)(due_tick(w, node->due_us) & SLOT_MASK);
+	const uint64_t tick = due_tick(w, node->due_us);
+	uint32_t slot = (uint32_t)(tick & SLOT_MASK);
 	struct wheel_node *head = &w->slot[slot];
 
+	if (tick < w->first_tick)
+		w->first_tick = tick;
 	node->filed_slot = slot;
 	node->next = head;
 	node->prev = head->prev;
@@ -62,13 +65,18 @@ unfile_node(struct wheel *w, struct wheel_node *node)
 		w->occupied[node->filed_slot / 64] &= ~(UINT64_C(1) << (node->filed_slot % 64));
 }
 
-/* Whether the slot node is filed in is looked at no later than due_us wants; no division, for this is asked with each segment. */
-static bool
-is_filed_soon_enough(const struct wheel *w, const struct wheel_node *node, uint64_t due_us)
+/* When the slot node is filed in comes round. */
+static uint64_t
+filed_tick(const struct wheel *w, const struct wheel_node *node)
 {
-	const uint64_t filed_tick = w->now_tick + ((node->filed_slot - (uint32_t)w->now_tick) & SLOT_MASK);
+	return w->now_tick + ((node->filed_slot - (uint32_t)w->now_tick) & SLOT_MASK);
+}
 
-	return filed_tick == w->now_tick || (filed_tick - 1) * w->tick_us < due_us;
+/* Whether a slot that comes round at tick is looked at no later than due_us wants; no division, for this is asked with each segment. */
+static bool
+is_soon_enough(const struct wheel *w, uint64_t tick, uint64_t due_us)
+{
+	return tick == w->now_tick || (tick - 1) * w->tick_us < due_us;
 }
 
 void
@@ -80,8 +88,13 @@ wheel_arm(struct wheel *w, struct wheel_node *node, uint64_t due_us)
 	node->rests = false;
 	node->due_us = due_us;
 	if (filed) {
-		if (is_filed_soon_enough(w, node, due_us))
-			return; /* lazy: filed again when its old slot comes round */
+		const uint64_t tick = filed_tick(w, node);
+
+		if (is_soon_enough(w, tick, due_us)) { /* lazy: filed again when its old slot comes round */
+			if (tick < w->first_tick)
+				w->first_tick = tick;
+			return;
+		}
 		unfile_node(w, node);
 	}
 	file_node(w, node);
@@ -138,10 +151,13 @@ wheel_pop(struct wheel *w, uint64_t now_us)
 	const uint64_t now_tick = tick_of(w, now_us);
 
 	for (uint32_t dropped = 0; dropped < WHEEL_DROPS_MAX;) {
-		uint64_t tick = next_occupied_tick(w);
 		struct wheel_node *node;
+		uint64_t tick;
 
-		if (tick == UINT64_MAX || tick > now_tick) {
+		if (w->first_tick <= now_tick)
+			w->first_tick = next_occupied_tick(w);
+		tick = w->first_tick;
+		if (tick > now_tick) {
 			/* nothing until then: the round may start later */
 			if (now_tick > w->now_tick)
 				w->now_tick = now_tick;

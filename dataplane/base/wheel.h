@@ -24,8 +24,9 @@ struct wheel_node {
 
 struct wheel {
 	uint64_t tick_us;
-	uint64_t now_tick;                   /* slots before this one hold nothing that is due */
-	uint32_t n_armed;                    /* without those that rest */
+	uint64_t now_tick;   /* slots before this one hold nothing that is due */
+	uint64_t first_tick; /* no slot that has a node is looked at before it: most turns need not look for one */
+	uint32_t n_armed;    /* without those that rest */
 	uint64_t occupied[WHEEL_SLOTS / 64]; /* a bit for each slot that has a node */
 	struct wheel_node slot[WHEEL_SLOTS]; /* list heads */
 };

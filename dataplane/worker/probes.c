@@ -13,6 +13,7 @@
 
 #include "dataplane/base/bug.h"
 
+#define PROBES_EACH_US 1000 /* nothing about probes is so urgent that each turn should ask */
 #define SUSPECT_DELAY_US                                                                                               \
 	500000 /* a failed session's probe waits so long: one restart of an MTA gives one probe, not a burst */
 #define PROBE_RETRY_US 5000000 /* while a backend is not known to be up */
@@ -307,6 +308,9 @@ relaytest_due(const struct worker *w, const struct backend_state *s)
 void
 probes_run(struct worker *w)
 {
+	if (w->now_us < w->probes_due_us)
+		return;
+	w->probes_due_us = w->now_us + PROBES_EACH_US;
 	for (uint32_t i = 0; i < w->snapshot->n_backends; i++) {
 		const struct conf_backend *b = &w->snapshot->backends[i];
 		struct probe_schedule *sch = schedule_of(w, b->id);
@@ -434,6 +438,7 @@ probes_request(struct worker *w, uint32_t backend_id, bool relaytest)
 
 			sch->next_us = w->now_us;
 			sch->relaytest |= relaytest;
+			w->probes_due_us = 0;
 		}
 }
 
@@ -453,5 +458,5 @@ probes_deadline_us(const struct worker *w)
 			due = MIN(due, w->probe[i].probe.deadline_us);
 			due = tls != NULL ? MIN(due, tls->ops->deadline_us(tls)) : due;
 		}
-	return due;
+	return due != UINT64_MAX ? MAX(due, w->probes_due_us) : due;
 }

@@ -235,6 +235,7 @@ struct worker {
 	uint32_t drain_cursor;
 	bool draining;
 	struct orphans orphans;
+	uint64_t probes_due_us; /* their lists are not walked before */
 	struct probe probe[PROBES_AT_ONCE];
 	struct probe_schedule schedule[CONF_BACKENDS_MAX];
 	struct link_answer_keys keys_waiting[KEYS_WAITING_MAX];
