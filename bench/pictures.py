@@ -60,13 +60,12 @@ def y_axis(picture, top, label, right=False):
     return to_y
 
 
-def rate_against_open(name, run, note):
-    levels = run["levels"]
+def rate_against_open(name, levels, note, units="sessions a second", cost="cycles, as a multiple of a bare echo's", dashes="ratio to the echo"):
     picture = Picture("Rate and cost against open sessions (%s)" % name, note)
     rates = [level["units_a_second"]["median"] for level in levels]
     ratios = [level["ratio_to_echo"] for level in levels]
-    left = y_axis(picture, nice_top(max(level["units_a_second"]["p75"] for level in levels)), "sessions a second")
-    right = y_axis(picture, nice_top(max(r["p75"] for r in ratios)), "cycles, as a multiple of a bare echo's", right=True)
+    left = y_axis(picture, nice_top(max(level["units_a_second"]["p75"] for level in levels)), units)
+    right = y_axis(picture, nice_top(max(r["p75"] for r in ratios)), cost, right=True)
     step = (WIDTH - LEFT - RIGHT) / max(1, len(levels) - 1)
     at = [LEFT + step * i for i in range(len(levels))]
     for x, level in zip(at, levels):
@@ -82,8 +81,8 @@ def rate_against_open(name, run, note):
     for x, rate, ratio in zip(at, rates, ratios):
         picture.dot(x, left(rate), COLOURS[0])
         picture.dot(x, right(ratio["median"]), COLOURS[1])
-    picture.text(LEFT + 10, HEIGHT - 10, "solid: sessions a second (left)", 11, colour=COLOURS[0])
-    picture.text(LEFT + 240, HEIGHT - 10, "dashed: ratio to the echo (right); bars: quartiles", 11, colour=COLOURS[1])
+    picture.text(LEFT + 10, HEIGHT - 10, "solid: %s (left)" % units, 11, colour=COLOURS[0])
+    picture.text(LEFT + 240, HEIGHT - 10, "dashed: %s (right); bars: quartiles" % dashes, 11, colour=COLOURS[1])
     return picture
 
 
@@ -138,9 +137,15 @@ def draw(result, folder):
     pictures = {}
     for name, run in result["benchmarks"].get("load", {}).items():
         if run.get("levels"):
-            pictures["load-%s" % name] = rate_against_open(name, run, note)
+            pictures["load-%s" % name] = rate_against_open(name, run["levels"], note)
         elif name == "open" and "turn_us" in run:
             pictures["load-latency"] = latency(name, run, note)
+    for name, run in result["benchmarks"].get("idle", {}).items():
+        levels = [{"open": v["open"], "units_a_second": {q: 1e9 / v["cpu_ns"][o] for q, o in (("median", "median"), ("p25", "p75"), ("p75", "p25"))},
+                   "ratio_to_echo": v["ratio"]} for v in run.get("levels", []) if "cpu_ns" in v]
+        if levels:
+            pictures["idle-%s" % name] = rate_against_open("one worker without a port driver", levels, note, "sessions a CPU second",
+                                                           "CPU time, as a multiple of that beside 1,024", "ratio to 1,024 open")
     runs = result["benchmarks"].get("peers", {})
     if any("sessions_a_cpu_second" in f for f in runs.values()):
         pictures["peers"] = peer_bars(runs, note)

@@ -52,7 +52,7 @@
 #define LINK_WAIT_MS     1000
 #define CONFIRM_MAX_US   UINT64_C(5000000) /* for a worker to take over a snapshot: more than any turn can last */
 #define SEGMENT_LOST_US  UINT64_C(1000000) /* messages in flight may end before a restart for a new segment */
-#define MARKS_VERSION    UINT64_C(1)       /* of what lies in the file of marks */
+#define MARKS_VERSION    UINT64_C(2)       /* of what lies in the file of marks */
 #define LAST_SEGMENTS_US UINT64_C(100000)  /* after the last session closed: its FIN and ACK */
 
 /* Napping. Within NAP_AFTER_TURNS empty turns (some 100 us) nothing sleeps; then a nap is a hundredth of the time since the last work. */
@@ -321,6 +321,7 @@ static int
 start_workers(struct process *p)
 {
 	const uint64_t marks_octets = worker_marks_octets(p->snapshot->conf);
+	struct worker_bounds bounds;
 	uint8_t *marks;
 	char why[512] = "";
 
@@ -355,6 +356,10 @@ start_workers(struct process *p)
 	    " MiB of segment",
 		p->snapshot->conf->memory_mb, worker_memory_octets(p->snapshot->conf) >> 20,
 		tls_keeper_memory_octets(p->tls) >> 20, p->segment.octets >> 20);
+	worker_bounds(p->snapshot->conf, &bounds);
+	say("sessions of a worker: %u, of which %u may be other than at rest; at most %u octets each at rest, %u "
+	    "otherwise",
+		bounds.sessions, bounds.busy_sessions, bounds.rest_octets, bounds.busy_octets);
 	for (uint32_t i = 0; i < p->n_workers; i++) {
 		const int rc = port_launch(p->ports, i, worker_run, &p->lcore[i]);
 
@@ -389,7 +394,7 @@ is_same_for_life(const struct snapshot *a, const struct snapshot *b)
 {
 	if (a->n_ports != b->n_ports || a->conf->workers != b->conf->workers ||
 		a->conf->memory_mb != b->conf->memory_mb || a->conf->tls_memory_mb != b->conf->tls_memory_mb ||
-		a->conf->sessions != b->conf->sessions)
+		a->conf->sessions != b->conf->sessions || a->conf->busy_sessions != b->conf->busy_sessions)
 		return false;
 	for (uint32_t i = 0; i < a->n_ports; i++)
 		if (strcmp(a->ports[i].device, b->ports[i].device) != 0 || a->ports[i].mtu != b->ports[i].mtu)

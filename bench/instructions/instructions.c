@@ -1,10 +1,7 @@
 /*
- * instructions.c - a worker without EAL, clock or chance, for callgrind to count.
+ * instructions.c - what a session costs a worker, for callgrind to count: stage.h has the worker and its generator.
  *
- * Flow:   gen (its own TCP) -> frames -> measured_turn() -> worker_turn() -> frames -> gen
- * Touches: one temporary directory (segment and snapshot); memory.
- * Keeps:  the same instructions in every run: fixed seed, virtual time, no thread. Buffers come from a fixed slab, so that an allocator
- *         is not counted as the worker. Only measured_turn() and what it calls is counted; generator and control's part run outside.
+ * Flow:   options -> stage_start() -> warm-up -> measured sessions or SYNs -> one line
  *
  * Exit status 0 and one line of JSON when every session went exactly as the template says, with 8 segments in and 7 out.
  */
@@ -12,316 +9,11 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
-#ifdef __x86_64__
-#include <x86intrin.h>
-#endif
 
-#include "bench/instructions/buf_slab.h"
-#include "bench/load/gen.h"
+#include "bench/instructions/stage.h"
 #include "dataplane/base/bug.h"
-#include "dataplane/link/message.h"
-#include "dataplane/policy/policy.h"
-#include "dataplane/worker/worker.h"
-#include "tests/sim/peers.h"
 
-#define START_US UINT64_C(1000000000)
-#define TURN_US                                                                                                        \
-	60 /* of virtual time: 32 segments at half a million sessions a second are 4 us; time only has to move */
-#define QUEUE_FRAMES  8192
-#define TABLE_ENTRIES (1u << 16)
 #define WARM_SESSIONS 512
-
-enum dns { DNS_CACHED, DNS_ASKED, DNS_DEAD };
-
-struct queue {
-	uint32_t n;
-	uint32_t octets[QUEUE_FRAMES];
-	uint8_t frame[QUEUE_FRAMES][1536];
-};
-
-struct bench {
-	struct port_io io; /* first */
-	struct buf_pool *pool;
-	struct segment segment;
-	struct snapshot snapshot;
-	struct worker_shared shared;
-	struct worker *worker;
-	struct gen *gen;
-	struct queue in, out; /* as the gateway sees them */
-	uint32_t in_at;
-	uint64_t now_us, frames_in, frames_out, dropped, turns, cycles, cycles_of_turn;
-	enum dns dns;
-	struct client_verdict verdict;
-	uint64_t asked;
-};
-
-/* ---- the port ---- */
-
-static uint32_t
-io_rx(struct port_io *io, struct port_frame *out, uint32_t n)
-{
-	struct bench *b = (struct bench *)io;
-	uint32_t got = 0;
-
-	for (; got < n && b->in_at < b->in.n; b->in_at++) {
-		uint8_t *data;
-		struct buf *buf = buf_alloc(b->pool, b->in.octets[b->in_at], &data);
-
-		BUG_ON(buf == NULL);
-		memcpy(data, b->in.frame[b->in_at], b->in.octets[b->in_at]);
-		out[got++] = (struct port_frame){
-			.view = { .ptr = data, .len_octets = b->in.octets[b->in_at], .buf = buf }
-		};
-	}
-	return got;
-}
-
-static void
-io_tx(struct port_io *io, const struct frame *frames, uint32_t n)
-{
-	struct bench *b = (struct bench *)io;
-
-	for (uint32_t i = 0; i < n; i++) {
-		const struct frame *f = &frames[i];
-		uint32_t octets = f->hdr_len_octets;
-		uint8_t *to;
-
-		if (f->port_index != 0) /* probes of a backend that is not there */
-			continue;
-		BUG_ON(b->out.n == QUEUE_FRAMES);
-		to = b->out.frame[b->out.n];
-		memcpy(to, f->hdr, octets);
-		for (uint32_t j = 0; j < f->n_views; j++) {
-			memcpy(to + octets, f->view[j].ptr, f->view[j].len_octets);
-			octets += f->view[j].len_octets;
-		}
-		b->out.octets[b->out.n++] = octets;
-	}
-}
-
-static void
-io_flush(struct port_io *io)
-{
-	(void)io;
-}
-
-static void
-io_redirect(struct port_io *io, uint32_t worker, const struct port_frame *frame)
-{
-	(void)io;
-	(void)worker;
-	(void)frame;
-	BUG_ON(true); /* one worker owns every flow */
-}
-
-static uint32_t
-io_redirected(struct port_io *io, struct port_frame *out, uint32_t n)
-{
-	(void)io;
-	(void)out;
-	(void)n;
-	return 0;
-}
-
-static void
-io_tell(struct port_io *io, const struct net_neighbour *n)
-{
-	(void)io;
-	(void)n;
-}
-
-static bool
-io_hear(struct port_io *io, struct net_neighbour *out)
-{
-	(void)io;
-	(void)out;
-	return false;
-}
-
-static const struct port_io_ops io_ops = { .rx = io_rx,
-	.tx = io_tx,
-	.flush = io_flush,
-	.redirect = io_redirect,
-	.redirected = io_redirected,
-	.neighbour_tell = io_tell,
-	.neighbour_hear = io_hear };
-
-static uint8_t *
-gen_room(void *arg)
-{
-	struct bench *b = arg;
-
-	return b->in.n < QUEUE_FRAMES ? b->in.frame[b->in.n] : NULL;
-}
-
-static void
-gen_send(void *arg, uint32_t octets)
-{
-	struct bench *b = arg;
-
-	b->in.octets[b->in.n++] = octets;
-}
-
-/* ---- turns ---- */
-
-static uint64_t
-cycles_now(void)
-{
-#ifdef __x86_64__
-	return __rdtsc();
-#else
-	return 0;
-#endif
-}
-
-/* What callgrind counts: --toggle-collect=measured_turn. By its name, so there must be no clone of it, and no jump out of it. */
-static bool __attribute__((noipa)) measured_turn(struct bench *b)
-{
-	const bool worked = worker_turn(b->worker, b->now_us);
-
-	__asm__ volatile("" ::: "memory");
-	return worked;
-}
-
-static void
-control_turn(struct bench *b)
-{
-	union link_event e;
-
-	while (link_event_take(&b->segment.event[0], &e) == LINK_TAKEN) {
-		struct link_answer_client *a;
-
-		if (e.head.type != LINK_EVENT_CLIENT)
-			continue;
-		b->asked++;
-		if (b->dns == DNS_DEAD)
-			continue;
-		a = ring_reserve(&b->segment.answer[0]);
-		if (a == NULL)
-			continue;
-		*a = (struct link_answer_client){
-			.head = e.head, .session = e.client.session, .client = e.client.client, .verdict = b->verdict
-		};
-		a->head.type = LINK_ANSWER_CLIENT;
-		a->head.len_octets = sizeof(*a);
-		ring_publish(&b->segment.answer[0]);
-	}
-}
-
-static void
-turn(struct bench *b, bool measured)
-{
-	uint64_t cycles;
-
-	b->now_us += TURN_US;
-	b->in_at = 0;
-	b->out.n = 0;
-	if (measured) {
-		b->frames_in += b->in.n;
-		cycles = cycles_now();
-		measured_turn(b);
-		b->cycles += cycles_now() - cycles;
-		b->frames_out += b->out.n;
-		b->turns++;
-	} else {
-		worker_turn(b->worker, b->now_us);
-	}
-	memmove(&b->in.frame[0], &b->in.frame[b->in_at],
-		(b->in.n - b->in_at) * sizeof(b->in.frame[0])); /* nothing, as long as a turn takes all */
-	b->in.n -= b->in_at;
-	control_turn(b);
-	for (uint32_t i = 0; i < b->out.n; i++)
-		gen_input(b->gen, b->out.frame[i], b->out.octets[i], b->now_us * 1000);
-	gen_tick(b->gen, b->now_us * 1000);
-}
-
-/* A closed loop of n sessions, as many at a time as there are slots. */
-static void
-run_sessions(struct bench *b, uint64_t n, bool measured)
-{
-	const uint64_t until = gen_stats(b->gen)->done + gen_stats(b->gen)->failed + n;
-	uint64_t left = n;
-
-	while (gen_stats(b->gen)->done + gen_stats(b->gen)->failed < until) {
-		left -= gen_start(b->gen, (uint32_t)MIN(left, UINT64_C(1000000)), b->now_us * 1000, b->now_us * 1000);
-		turn(b, measured);
-	}
-	for (uint32_t i = 0; i < 4; i++) /* the last ACKs */
-		turn(b, measured);
-}
-
-/* ---- start ---- */
-
-static void
-start(struct bench *b, const char *dir, uint32_t sessions, enum gen_template template)
-{
-	static struct segment control;
-	static struct sim_config c;
-	static char segment_path[128], snapshot_path[128];
-	struct segment_params params = { .entries = TABLE_ENTRIES, .table_key = { 1, 2 } };
-	struct worker_conf wc = { .shared = &b->shared, .io = &b->io, .segment = &b->segment };
-	uint8_t key[FLOW_KEY_OCTETS];
-	char why[256] = "";
-	bool created;
-
-	snprintf(segment_path, sizeof(segment_path), "%s/segment", dir);
-	snprintf(snapshot_path, sizeof(snapshot_path), "%s/snapshot", dir);
-	sim_conf_init(&c);
-	c.n_backends = 1;
-	c.pool[1].backends = c.pool[2].backends = c.pool[0].backends;
-	c.listener[0].pools = 1;
-	c.conf.sessions = sessions;
-	c.conf.grey_source_budget = 1000000;
-	c.conf.log_grey_per_s = 1; /* at full speed nearly every line is over the cap */
-	BUG_ON(ip_addr_parse("198.18.0.1", &c.port[0].gateway4) != 0);
-	if (template == GEN_denied)
-		c.client_deny = "10.0.0.0/8";
-	if (segment_open_control(&control, segment_path, &params, &created, why, sizeof(why)) != 0 ||
-		(segment_policy_start(&control, START_US, 1700000000, "bench"), segment_close(&control, true),
-			segment_open_dataplane(&b->segment, segment_path, why, sizeof(why)) != 0) ||
-		snapshot_write(snapshot_path, 1, sim_conf_parts(&c)) != 0 ||
-		snapshot_map(&b->snapshot, snapshot_path, why, sizeof(why)) != 0) {
-		fprintf(stderr, "instructions: %s\n", why);
-		exit(1);
-	}
-	unlink(segment_path);
-	unlink(snapshot_path);
-	strcat(segment_path, ".lock"); /* of who created it; there is room */
-	unlink(segment_path);
-	rmdir(dir);
-	memset(key, 0x6d, sizeof(key));
-	flow_steering_init(&b->shared.steering, key, 1);
-	b->shared.n_workers = 1;
-	worker_publish(&b->shared, &b->snapshot);
-	b->pool = buf_slab_create(65536);
-	b->io = (struct port_io){ .ops = &io_ops, .pool = b->pool, .counters = &b->segment.counters[0] };
-	memset(wc.random, 0x2b, sizeof(wc.random));
-	b->now_us = START_US;
-	b->worker = worker_create(&wc, b->now_us, why, sizeof(why));
-	if (b->worker == NULL) {
-		fprintf(stderr, "instructions: %s\n", why);
-		exit(1);
-	}
-}
-
-/* Every client's verdict into the table, as control does after it asked DNS. */
-static void
-know_clients(struct bench *b, uint32_t clients)
-{
-	const struct policy_ctx ctx = { .conf = b->snapshot.conf,
-		.table = &b->segment.table,
-		.budget = b->segment.budget,
-		.counters = b->io.counters };
-
-	for (uint32_t i = 0; i < clients; i++) {
-		const struct ip_addr a = ip_addr_v4(10u << 24 | (i & 0xffff) << 8 | 1);
-
-		policy_client_store(&ctx, &a, &b->verdict, segment_policy_now_s(&b->segment, b->now_us));
-	}
-}
 
 static void
 usage(void)
@@ -350,7 +42,6 @@ main(int argc, char **argv)
 		.client_net = 10,
 		.timestamps = true,
 		.seed = 7 };
-	const struct gen_ops ops = { .room = gen_room, .send = gen_send };
 	uint64_t sessions = 2000, failed, in, out;
 	uint32_t idle = 0, flood = 0;
 	int option;
@@ -391,17 +82,11 @@ main(int argc, char **argv)
 		b.verdict.score = 10;
 		b.verdict.zone = 0;
 	}
-	start(&b, dir, MAX(gc.slots * 2, 1024u) + idle, gc.template);
-	b.gen = gen_create(&gc, &ops, &b);
-	if (b.gen == NULL)
+	stage_start(&b, dir, MAX(gc.slots * 2, 1024u) + idle, gc.template);
+	if (stage_gen(&b, &gc) == NULL)
 		usage();
 	if (b.dns == DNS_CACHED)
-		know_clients(&b, gc.clients);
-	for (uint32_t i = 0; i < 1000 && !gen_is_ready(b.gen); i++) {
-		gen_hello(b.gen);
-		turn(&b, false);
-	}
-	BUG_ON(!gen_is_ready(b.gen));
+		stage_know_clients(&b, gc.clients);
 	if (idle > 0) { /* from addresses of their own */
 		struct gen_conf ic = gc;
 		struct gen *load = b.gen;
@@ -411,18 +96,7 @@ main(int argc, char **argv)
 		for (ic.slots = 1; ic.slots < idle; ic.slots *= 2)
 			continue;
 		ic.clients = GEN_CLIENTS;
-		b.gen = gen_create(&ic, &ops, &b);
-		BUG_ON(b.gen == NULL);
-		for (uint32_t i = 0; i < 1000 && !gen_is_ready(b.gen); i++) {
-			gen_hello(b.gen);
-			turn(&b, false);
-		}
-		for (uint32_t opened = 0; opened < idle;) {
-			opened += gen_start(b.gen, MIN(idle - opened, 64u), b.now_us * 1000, b.now_us * 1000);
-			for (uint32_t i = 0; i < 4; i++)
-				turn(&b, false);
-		}
-		if (gen_open(b.gen) != idle || worker_sessions(b.worker) != idle) {
+		if (stage_gen(&b, &ic) == NULL || !stage_open_idle(&b, idle) || worker_sessions(b.worker) != idle) {
 			fprintf(stderr, "instructions: %u of %u idle sessions are open: %s\n",
 				worker_sessions(b.worker), idle, gen_complaint(b.gen));
 			return 1;
@@ -432,17 +106,17 @@ main(int argc, char **argv)
 	if (flood > 0) { /* SYNs from everywhere, nobody behind them */
 		for (uint32_t i = 0; i < 2 * flood; i += 32) {
 			gen_flood(b.gen, 32, 100, b.now_us * 1000);
-			turn(&b, i >= flood);
+			stage_turn(&b, i >= flood);
 		}
 		printf("{\"spoofed_syns\": %u, \"answered\": %" PRIu64 ", \"tsc_cycles_a_syn\": %.0f}\n", flood,
 			gen_stats(b.gen)->flood_answered, (double)b.cycles / flood);
 		return gen_stats(b.gen)->flood_answered == 2 * flood ? 0 : 1;
 	}
-	run_sessions(&b, WARM_SESSIONS, false);
+	stage_run_sessions(&b, WARM_SESSIONS, false);
 	failed = gen_stats(b.gen)->failed;
 	in = gen_stats(b.gen)->segments_out;
 	out = gen_stats(b.gen)->segments_in;
-	run_sessions(&b, sessions, true);
+	stage_run_sessions(&b, sessions, true);
 	failed += gen_stats(b.gen)->failed - failed;
 	in = gen_stats(b.gen)->segments_out - in;
 	out = gen_stats(b.gen)->segments_in - out;
@@ -456,14 +130,7 @@ main(int argc, char **argv)
 			gen_complaint(b.gen));
 		return 1;
 	}
-	worker_destroy(b.worker);
+	stage_end(&b);
 	gen_destroy(b.gen);
-	if (buf_slab_in_use(b.pool) != 0) {
-		fprintf(stderr, "instructions: %u buffers leaked\n", buf_slab_in_use(b.pool));
-		return 1;
-	}
-	buf_slab_destroy(b.pool);
-	snapshot_unmap(&b.snapshot);
-	segment_close(&b.segment, true);
 	return 0;
 }

@@ -86,6 +86,8 @@ struct gen_ops {
 
 struct gen *gen_create(const struct gen_conf *conf, const struct gen_ops *ops, void *arg);
 void gen_destroy(struct gen *g);
+/* Makes all its memory resident now: what grows later is somebody else's. */
+void gen_touch(struct gen *g);
 
 /* One frame of the wire. now_ns: any monotonic clock. */
 void gen_input(struct gen *g, const uint8_t *frame, uint32_t octets, uint64_t now_ns);

@@ -141,7 +141,8 @@ struct conf {
 	/* fixed for the life of a data plane: a change is reported and counts at its next start */
 	uint32_t tls_memory_mb; /* OpenSSL's, of one worker */
 	uint32_t workers;
-	uint32_t sessions; /* of one worker */
+	uint32_t sessions;      /* of one worker */
+	uint32_t busy_sessions; /* of those, not at rest at a time; 0: chosen by their number */
 	uint32_t memory_mb;
 };
 

@@ -177,7 +177,7 @@ smtp_size_limit(const struct smtp_env *env)
 /* --- begin --- */
 
 void
-smtp_session_init(struct smtp_session *s, const struct smtp_env *env, uint64_t now_us)
+smtp_session_clear(struct smtp_session *s)
 {
 	memset(s, 0, offsetof(struct smtp_session, out)); /* the big rooms behind it are written before they are read */
 	smtp_line_init(&s->line);
@@ -187,6 +187,12 @@ smtp_session_init(struct smtp_session *s, const struct smtp_env *env, uint64_t n
 	s->envelope.n_rcpts = s->envelope.n_deferred = s->envelope.n_refused = 0;
 	s->envelope.needs = 0;
 	s->envelope.size_octets = 0;
+}
+
+void
+smtp_session_init(struct smtp_session *s, const struct smtp_env *env, uint64_t now_us)
+{
+	smtp_session_clear(s);
 	smtp_state_set(s, SMTP_ST_PAUSE);
 	s->since_us = now_us;
 	counter_inc(env->counters, CTR_smtp_sessions);

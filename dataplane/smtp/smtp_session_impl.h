@@ -58,6 +58,9 @@ struct smtp_refusal { /* code 0: nothing to refuse */
 	const char *enhanced, *text;
 };
 
+/* A dialogue of which nothing was said. */
+void smtp_session_clear(struct smtp_session *s);
+
 static inline enum smtp_state
 smtp_state_of(const struct smtp_session *s)
 {

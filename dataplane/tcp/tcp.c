@@ -55,15 +55,12 @@ create_scoreboards(struct tcp *tcp)
 static bool
 create_conns(struct tcp *tcp)
 {
-	tcp->conns = calloc(tcp->conf.conns_max, sizeof(tcp->conns[0]));
-	if (tcp->conns == NULL || !tcp_table_create(&tcp->table, tcp->conf.conns_max))
-		return false;
+	const struct tcp_conf *conf = &tcp->conf;
+
+	tcp->conns = calloc(conf->conns_max, sizeof(tcp->conns[0])); /* pages are touched as blocks are first needed */
 	tcp->free_head = TCP_INDEX_NONE;
-	for (uint32_t i = tcp->conf.conns_max; i-- > 0;) {
-		tcp->conns[i].link[0].next = tcp->free_head;
-		tcp->free_head = i;
-	}
-	return true;
+	return tcp->conns != NULL && tcp_rests_create(&tcp->rests, conf->rests_max, conf->rest_user_octets) &&
+	       tcp_table_create(&tcp->table, conf->conns_max + conf->rests_max);
 }
 
 struct tcp *
@@ -108,7 +105,7 @@ tcp_destroy(struct tcp *tcp)
 {
 	if (tcp == NULL)
 		return;
-	for (uint32_t i = 0; tcp->conns != NULL && i < tcp->conf.conns_max; i++) {
+	for (uint32_t i = 0; i < tcp->n_fresh; i++) {
 		struct tcp_conn *c = &tcp->conns[i];
 
 		if (c->tcp == NULL)
@@ -121,6 +118,7 @@ tcp_destroy(struct tcp *tcp)
 	tcp_listen_destroy(&tcp->listen);
 	tcp_time_wait_destroy(&tcp->time_wait);
 	tcp_table_destroy(&tcp->table);
+	tcp_rests_destroy(&tcp->rests);
 	free(tcp->scoreboards);
 	free(tcp->conns);
 	free(tcp);
@@ -287,27 +285,61 @@ tcp_scoreboard_put(struct tcp *tcp, struct tcp_scoreboard *sb)
 	tcp->sb_free = sb;
 }
 
-struct tcp_conn *
-tcp_conn_find(const struct tcp *tcp, const struct flow *flow, uint64_t hash)
+static const struct flow *
+flow_of(const struct tcp *tcp, uint32_t index)
+{
+	return index < tcp->conf.conns_max ? &tcp->conns[index].flow : tcp_rest_flow(tcp, index - tcp->conf.conns_max);
+}
+
+uint32_t
+tcp_index_find(const struct tcp *tcp, const struct flow *flow, uint64_t hash)
 {
 	uint32_t at = 0, i;
 
 	while ((i = tcp_table_next(&tcp->table, hash, &at)) != TCP_TABLE_NONE)
-		if (tcp_flow_equal(&tcp->conns[i].flow, flow))
-			return &tcp->conns[i];
-	return NULL;
+		if (tcp_flow_equal(flow_of(tcp, i), flow))
+			return i;
+	return TCP_INDEX_NONE;
+}
+
+struct tcp_conn *
+tcp_conn_find(const struct tcp *tcp, const struct flow *flow, uint64_t hash)
+{
+	const uint32_t i = tcp_index_find(tcp, flow, hash);
+
+	return i < tcp->conf.conns_max ? &tcp->conns[i] : NULL;
+}
+
+/* The block to be used next; conf.conns_max: none is free. */
+static uint32_t
+next_free(const struct tcp *tcp)
+{
+	return tcp->free_head == TCP_INDEX_NONE ? tcp->n_fresh : tcp->free_head;
 }
 
 struct tcp_conn *
 tcp_conn_get(struct tcp *tcp, const struct flow *flow, uint64_t hash)
 {
-	uint32_t i = tcp->free_head;
+	const uint32_t i = next_free(tcp);
+
+	if (i == tcp->conf.conns_max || !tcp_table_insert(&tcp->table, hash, i))
+		return NULL;
+	return tcp_conn_take(tcp, flow, hash);
+}
+
+struct tcp_conn *
+tcp_conn_take(struct tcp *tcp, const struct flow *flow, uint64_t hash)
+{
+	const uint32_t i = next_free(tcp);
 	struct tcp_conn *c;
 
-	if (i == TCP_INDEX_NONE || !tcp_table_insert(&tcp->table, hash, i))
+	if (i == tcp->conf.conns_max)
 		return NULL;
 	c = &tcp->conns[i];
-	tcp->free_head = c->link[0].next;
+	if (tcp->free_head == TCP_INDEX_NONE)
+		tcp->n_fresh++;
+	else
+		tcp->free_head = c->link[0].next;
 	tcp->n_conns++;
 	*c = (struct tcp_conn){
 		.flow = *flow,
@@ -439,6 +471,18 @@ tcp_conn_time_wait(struct tcp_conn *c)
 }
 
 void
+tcp_conn_free(struct tcp_conn *c)
+{
+	struct tcp *tcp = c->tcp;
+
+	c->tcp = NULL; /* free */
+	c->in_table = false;
+	c->link[0].next = tcp->free_head;
+	tcp->free_head = c->index;
+	tcp->n_conns--;
+}
+
+void
 tcp_conn_reap(struct tcp_conn *c)
 {
 	struct tcp *tcp = c->tcp;
@@ -451,10 +495,7 @@ tcp_conn_reap(struct tcp_conn *c)
 	tcp_queue_clear(&tcp->pieces, &c->rcv_queue);
 	c->rcv_readable = 0;
 	tcp_rcv_charge(c);
-	c->tcp = NULL; /* free */
-	c->link[0].next = tcp->free_head;
-	tcp->free_head = c->index;
-	tcp->n_conns--;
+	tcp_conn_free(c);
 }
 
 /* --- connects --- */
@@ -506,7 +547,7 @@ choose_port(struct tcp *tcp, struct flow *flow, uint64_t *hash)
 		if (tcp->conf.steering != NULL && flow_owner(tcp->conf.steering, flow) != tcp->conf.worker)
 			continue;
 		*hash = tcp_flow_hash(tcp, flow);
-		if (tcp_conn_find(tcp, flow, *hash) == NULL && !is_port_resting(tcp, flow, *hash))
+		if (tcp_index_find(tcp, flow, *hash) == TCP_INDEX_NONE && !is_port_resting(tcp, flow, *hash))
 			return true;
 	}
 	return false;

@@ -25,7 +25,9 @@ struct tcp;
 struct tcp_conn;
 
 struct tcp_conf {
-	uint32_t conns_max;                   /* of this worker, both directions */
+	uint32_t conns_max;                   /* of this worker, both directions, those at rest apart */
+	uint32_t rests_max;                   /* connections at rest; 0: none rests */
+	uint32_t rest_user_octets;            /* what the layer above keeps beside each of those */
 	uint32_t syn_ring_entries;            /* remembered SYNs; beyond: pure cookies */
 	uint32_t time_wait_max;               /* compact records */
 	uint32_t rcv_wnd_max_octets;          /* offered to one peer; 1,048,576 at most */
@@ -37,8 +39,8 @@ struct tcp_conf {
 	const struct flow_steering *steering; /* borrowed for life */
 	struct siphash_key secret;            /* cookies, ISNs, ports; random at each start */
 	uint32_t timestamp_offset;            /* kept in the segment over restarts, so that timestamps move on */
-	struct tcp_mark *marks;               /* tcp_marks_n(conns_max) of them that outlive the process; NULL: none */
-	uint32_t life;                        /* this process's number for the marks, never 0 */
+	struct tcp_mark *marks; /* tcp_marks_n(conns_max + rests_max) of them that outlive the process; NULL: none */
+	uint32_t life;          /* this process's number for the marks, never 0 */
 };
 
 struct tcp *tcp_create(const struct tcp_conf *conf, struct buf_pool *pool, struct counters *counters, uint64_t now_us);
@@ -96,6 +98,7 @@ enum tcp_event {
 	TCP_EV_RESET = 1 << 7,     /* by the peer */
 	TCP_EV_TIMEOUT = 1 << 8,   /* given up: connect or retransmission */
 	TCP_EV_REFUSED = 1 << 9,   /* RST or hard ICMP error in SYN-SENT */
+	TCP_EV_WOKEN = 1 << 10,    /* a segment came for a connection at rest: take what its record holds first */
 };
 
 /* The next connection with news, its events in *events (and cleared); NULL when none. */
@@ -136,6 +139,27 @@ void tcp_abort(struct tcp_conn *c);
 /* The caller forgets c: no more events. A connection not closed yet is closed; what still arrives is acknowledged and dropped
  * within limits (RST if data arrives that nobody reads). c is not valid after this call. */
 void tcp_release(struct tcp_conn *c);
+
+/*
+ * Rest: an accepted connection on which nothing is under way becomes a record of tcp_rest_octets(), in which the layer above keeps what it
+ * knows of it. A segment for it makes a connection of it again, told by TCP_EV_WOKEN; so does tcp_wake(). The record stays until
+ * tcp_rest_done(), which is due after either.
+ */
+bool tcp_may_rest(const struct tcp_conn *c);
+/* c is not valid after it. Gives *record and its conf.rest_user_octets, aligned to 8; NULL: no record is left, c goes on. */
+void *tcp_rest(struct tcp_conn *c, uint32_t *record);
+void *tcp_rest_user(const struct tcp *tcp, uint32_t record);
+const struct flow *tcp_rest_flow(const struct tcp *tcp, uint32_t record);
+/* NULL: no block is free. One that a segment has woken, and whose event was not told yet, is as good; it is not told then. */
+struct tcp_conn *tcp_wake(struct tcp *tcp, uint32_t record);
+bool tcp_rest_is_woken(const struct tcp *tcp, uint32_t record);
+uint32_t tcp_woken_record(const struct tcp_conn *c); /* with TCP_EV_WOKEN: before another user pointer is set */
+void tcp_rest_done(struct tcp *tcp, uint32_t record);
+/* How many records may wait for tcp_rest_done(): segments for others are dropped and counted, their peers send again. */
+void tcp_wakes_max(struct tcp *tcp, uint32_t n);
+uint32_t tcp_n_woken(const struct tcp *tcp); /* that wait for it */
+uint32_t tcp_n_rests(const struct tcp *tcp); /* at rest */
+size_t tcp_rest_octets(uint32_t user_octets);
 
 const struct flow *tcp_conn_flow(const struct tcp_conn *c);
 uint32_t tcp_conn_tag(const struct tcp_conn *c);

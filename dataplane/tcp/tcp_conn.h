@@ -19,6 +19,7 @@
 #include "dataplane/tcp/tcp_listen.h"
 #include "dataplane/tcp/tcp_piece.h"
 #include "dataplane/tcp/tcp_reply.h"
+#include "dataplane/tcp/tcp_rest.h"
 #include "dataplane/tcp/tcp_sack.h"
 #include "dataplane/tcp/tcp_table.h"
 #include "dataplane/tcp/tcp_time_wait.h"
@@ -231,8 +232,10 @@ struct tcp {
 
 	struct tcp_conn *conns;
 	uint32_t free_head; /* chain through link[0].next */
+	uint32_t n_fresh;   /* blocks before this one were used once */
 	uint32_t n_conns;
-	struct tcp_table table;
+	struct tcp_rests rests;
+	struct tcp_table table; /* of blocks by index, and of records behind them */
 	struct wheel wheel;
 	struct tcp_list list[TCP_LIST_N];
 	struct tcp_list fifo[TCP_FIFO_N];
@@ -266,9 +269,16 @@ tcp_flow_equal(const struct flow *a, const struct flow *b)
 
 /* tcp.c */
 uint64_t tcp_flow_hash(const struct tcp *tcp, const struct flow *flow);
+/* The index of a block, or conf.conns_max and more: of a record at rest; TCP_INDEX_NONE: there is none. */
+uint32_t tcp_index_find(const struct tcp *tcp, const struct flow *flow, uint64_t hash);
+/* Among the blocks. */
 struct tcp_conn *tcp_conn_find(const struct tcp *tcp, const struct flow *flow, uint64_t hash);
 /* Gives a zeroed block in TCP_CLOSED, in the table; NULL: no block or place. */
 struct tcp_conn *tcp_conn_get(struct tcp *tcp, const struct flow *flow, uint64_t hash);
+/* The same, for a flow that is in the table already; the caller changes its index there. */
+struct tcp_conn *tcp_conn_take(struct tcp *tcp, const struct flow *flow, uint64_t hash);
+/* Gives the block back, whatever it holds. */
+void tcp_conn_free(struct tcp_conn *c);
 /* Frees the block when nobody needs it: call at the end of every entry, never in the middle. */
 void tcp_conn_reap(struct tcp_conn *c);
 void tcp_set_state(struct tcp_conn *c, enum tcp_state state);

@@ -538,21 +538,19 @@ tcp_conn_input(struct tcp_conn *c, struct tcp_seg_in *s)
 
 /* --- the entry --- */
 
-/* The connection of a segment. Where it was seen when the burst was looked at is most often right; a table that took nothing in since then
- * still has none where it had none. */
-static struct tcp_conn *
-conn_of(const struct tcp *tcp, const struct net_seg *seg, uint64_t hash)
+/* The index of a segment's connection, or record. Where it was seen when the burst was looked at is most often right; a table that took nothing
+ * in since then still has none where it had none. */
+static uint32_t
+index_of(const struct tcp *tcp, const struct net_seg *seg, uint64_t hash)
 {
-	struct tcp_conn *c;
-
 	if (seg->hash != 0 && seg->at_inserts == tcp->table.inserts) {
 		if (seg->at == TCP_TABLE_NONE)
-			return NULL;
-		c = &tcp->conns[seg->at];
-		if (c->in_table && tcp_flow_equal(&c->flow, &seg->flow))
-			return c;
+			return TCP_INDEX_NONE;
+		if (seg->at < tcp->conf.conns_max && tcp->conns[seg->at].in_table &&
+			tcp_flow_equal(&tcp->conns[seg->at].flow, &seg->flow))
+			return seg->at;
 	}
-	return tcp_conn_find(tcp, &seg->flow, hash);
+	return tcp_index_find(tcp, &seg->flow, hash);
 }
 
 void
@@ -563,6 +561,7 @@ tcp_input(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *fr
 	struct tcp_tw_record *tw;
 	struct tcp_conn *c;
 	uint64_t hash;
+	uint32_t i;
 
 	tcp_clock(tcp, now_us);
 	tcp_reply_release(tcp);
@@ -579,8 +578,11 @@ tcp_input(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *fr
 	if (h->options_broken)
 		counter_inc(tcp->counters, CTR_tcp_bad_option);
 	hash = seg->hash != 0 ? seg->hash : tcp_flow_hash(tcp, &seg->flow);
-	c = conn_of(tcp, seg, hash);
-	if (c != NULL) {
+	i = index_of(tcp, seg, hash);
+	if (i != TCP_INDEX_NONE) {
+		c = i < tcp->conf.conns_max ? &tcp->conns[i] : tcp_rest_segment(tcp, i - tcp->conf.conns_max, hash);
+		if (c == NULL)
+			return;
 		tcp_seg_start(&s, seg->tcp.buf, now_us);
 		tcp_conn_input(c, &s);
 		tcp_conn_reap(c);
@@ -610,6 +612,11 @@ tcp_prefetch_conn(const struct tcp *tcp, struct net_seg *seg)
 	seg->at_inserts = tcp->table.inserts;
 	if (i == TCP_TABLE_NONE)
 		return;
+	if (i >= tcp->conf.conns_max) {
+		for (uint32_t line = 0; line < tcp->rests.records.stride; line += 64)
+			__builtin_prefetch((const char *)tcp_rest_at(&tcp->rests, i - tcp->conf.conns_max) + line);
+		return;
+	}
 	for (uint32_t line = 0; line < sizeof(tcp->conns[i]); line += 64)
 		__builtin_prefetch((const char *)&tcp->conns[i] + line);
 }

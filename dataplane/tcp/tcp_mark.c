@@ -46,13 +46,30 @@ tcp_unmark_conn(const struct tcp_conn *c)
 		erase(&c->tcp->conf.marks[c->index]);
 }
 
+/* As a connection changes its index: told twice rather than not at all, if a kill comes between. */
+void
+tcp_mark_move(const struct tcp *tcp, uint32_t from, uint32_t to)
+{
+	struct tcp_mark *m = tcp->conf.marks, moved;
+
+	if (m == NULL)
+		return;
+	moved = m[from];
+	moved.life = 0;
+	erase(&m[to]);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	m[to] = moved;
+	__atomic_store_n(&m[to].life, tcp->conf.life, __ATOMIC_RELEASE);
+	erase(&m[from]);
+}
+
 /* Several entries share a mark; the latest has it. In a flood that is as good as any. */
 static struct tcp_mark *
 mark_of_entry(const struct tcp *tcp, const struct tcp_syn_entry *e)
 {
 	const uint32_t index = (uint32_t)(e - tcp->listen.entry);
 
-	return &tcp->conf.marks[tcp->conf.conns_max + index % TCP_MARK_SYNS];
+	return &tcp->conf.marks[tcp->conf.conns_max + tcp->conf.rests_max + index % TCP_MARK_SYNS];
 }
 
 void
@@ -88,7 +105,7 @@ tcp_probe_orphan(struct tcp *tcp, const struct tcp_mark *m, uint64_t now_us)
 
 	tcp_clock(tcp, now_us);
 	if (!tcp_is_possible_peer(&m->flow) ||
-		tcp_conn_find(tcp, &m->flow, tcp_flow_hash(tcp, &m->flow)) != NULL) /* it has begun anew */
+		tcp_index_find(tcp, &m->flow, tcp_flow_hash(tcp, &m->flow)) != TCP_INDEX_NONE) /* begun anew */
 		return false;
 	counter_inc(tcp->counters, CTR_tcp_orphan_probe);
 	tcp_reply_add(tcp, &m->flow, &h, NULL);

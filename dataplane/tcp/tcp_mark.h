@@ -32,16 +32,17 @@ struct tcp;
 struct tcp_conn;
 struct tcp_syn_entry;
 
-/* Marks of an endpoint with so many connections. */
+/* Marks of an endpoint with so many connections, those at rest counted. */
 static inline uint32_t
-tcp_marks_n(uint32_t conns_max)
+tcp_marks_n(uint32_t conns_n)
 {
-	return conns_max + TCP_MARK_SYNS;
+	return conns_n + TCP_MARK_SYNS;
 }
 
 /* Internal to tcp: all do nothing where tcp_conf.marks is NULL. */
 void tcp_mark_conn(const struct tcp_conn *c);
 void tcp_unmark_conn(const struct tcp_conn *c);
+void tcp_mark_move(const struct tcp *tcp, uint32_t from, uint32_t to);
 void tcp_mark_syn(const struct tcp *tcp, const struct tcp_syn_entry *e);
 void tcp_unmark_syn(const struct tcp *tcp, const struct tcp_syn_entry *e);
 

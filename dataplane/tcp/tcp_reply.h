@@ -37,6 +37,12 @@ struct tcp_replies {
 bool tcp_replies_create(struct tcp_replies *r);
 void tcp_replies_destroy(struct tcp *tcp);
 
+static inline bool
+tcp_reply_has_room(const struct tcp_replies *r)
+{
+	return r->added - r->done < TCP_REPLIES_MAX;
+}
+
 /* Queues h for flow. frame: what is answered, NULL where nothing is (a repeated SYN-ACK). */
 void tcp_reply_add(struct tcp *tcp, const struct flow *flow, const struct tcp_hdr *h, const struct net_frame *frame);
 

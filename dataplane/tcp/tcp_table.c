@@ -85,21 +85,32 @@ tcp_table_insert(struct tcp_table *t, uint64_t hash, uint32_t index)
 	return false;
 }
 
-void
-tcp_table_remove(struct tcp_table *t, uint64_t hash, uint32_t index)
+/* The place of index, which was inserted with hash. */
+static uint32_t *
+place_of(const struct tcp_table *t, uint64_t hash, uint32_t index)
 {
 	for (uint32_t which = 0; which < 2; which++) {
 		struct tcp_table_bucket *b = bucket_of(t, hash, which);
 
-		for (uint32_t i = 0; i < TCP_TABLE_BUCKET_SLOTS; i++) {
-			if (b->index_plus_1[i] != index + 1)
-				continue;
-			b->index_plus_1[i] = 0;
-			t->n--;
-			return;
-		}
+		for (uint32_t i = 0; i < TCP_TABLE_BUCKET_SLOTS; i++)
+			if (b->index_plus_1[i] == index + 1)
+				return &b->index_plus_1[i];
 	}
-	BUG_ON(true); /* who is removed was inserted */
+	BUG_ON(true); /* who is asked for was inserted */
+	return NULL;
+}
+
+void
+tcp_table_remove(struct tcp_table *t, uint64_t hash, uint32_t index)
+{
+	*place_of(t, hash, index) = 0;
+	t->n--;
+}
+
+void
+tcp_table_replace(struct tcp_table *t, uint64_t hash, uint32_t index, uint32_t by)
+{
+	*place_of(t, hash, index) = by + 1;
 }
 
 /* A bit for each slot with this tag; most segments of strangers have none, and cost nothing more. */

@@ -36,6 +36,9 @@ bool tcp_table_insert(struct tcp_table *t, uint64_t hash, uint32_t index);
 /* Removes index, which was inserted with hash. */
 void tcp_table_remove(struct tcp_table *t, uint64_t hash, uint32_t index);
 
+/* What was inserted with hash as index has another one from now on. */
+void tcp_table_replace(struct tcp_table *t, uint64_t hash, uint32_t index, uint32_t by);
+
 /* Asks for the lines of both buckets. */
 void tcp_table_prefetch(const struct tcp_table *t, uint64_t hash);
 

@@ -251,12 +251,16 @@ sweep(struct worker *w)
 {
 	struct admission *a = &w->admission;
 
-	for (uint32_t i = 0; i < MIN(SWEEP_PER_TURN, w->n_slots); i++) {
-		struct session *s = worker_slot(w, a->cursor);
+	for (uint32_t i = 0; i < MIN(SWEEP_PER_TURN, w->n_slots_fresh); i++) {
+		struct session *s;
 
-		a->cursor = (a->cursor + 1) % w->n_slots;
-		if (s->live && s->stranger && s->begun && w->now_us - s->accepted_us >= STRANGER_SHORT_US)
+		a->cursor = (a->cursor + 1) % w->n_slots_fresh;
+		if (!session_store_visit(w, a->cursor, &s))
+			return;
+		if (s != NULL && s->stranger && s->begun && w->now_us - s->accepted_us >= STRANGER_SHORT_US)
 			session_give_way(w, s);
+		if (s != NULL && s->live)
+			session_idle(w, s);
 	}
 }
 

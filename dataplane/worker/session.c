@@ -18,41 +18,13 @@
 #define OUT_PIECE_OCTETS    2048
 #define OUT_ROOM_MIN_OCTETS 20480 /* a whole record of a stream with its framing; less room waits for TCP_EV_WRITABLE */
 
-static struct session *
-session_get(struct worker *w)
-{
-	struct session *s = w->free_session;
-	const uint32_t slot = s != NULL ? s->slot : 0;
-
-	if (s == NULL)
-		return NULL;
-	w->free_session = s->next_free;
-	memset(s, 0, offsetof(struct session, message_backend));
-	s->message_backend[0] = s->ptr_name[0] = s->message_from[0] = '\0';
-	memset(&s->answer, 0, offsetof(struct policy_answer, text));
-	s->answer.text[0] = s->answer.enhanced[0] = '\0';
-	s->slot = slot;
-	s->smtp = (struct smtp_session *)(void *)(s + 1);
-	s->splice = (struct splice *)(void *)((uint8_t *)(s + 1) + smtp_session_octets());
-	s->live = true;
-	s->number = ++w->next_number << 24 | slot;
-	s->client = (struct end){ .kind = END_CLIENT, .owner = s };
-	s->backend = (struct end){ .kind = END_BACKEND, .owner = s };
-	s->end_reason = "quit";
-	w->n_live++;
-	atomic_store_explicit(&w->n_live_shared, w->n_live, memory_order_relaxed);
-	return s;
-}
-
 /* The memory of a transaction's recipients goes back with the transaction: idle sessions must not hold it. */
 void
 session_kept_drop(struct worker *w, struct session *s)
 {
 	if (s->kept_rcpts == NULL)
 		return;
-	s->kept_rcpts->next_free = w->free_kept;
-	w->free_kept = s->kept_rcpts;
-	w->n_kept_free++;
+	pool_put(&w->kepts, pool_index(&w->kepts, s->kept_rcpts));
 	s->kept_rcpts = NULL;
 }
 
@@ -71,11 +43,7 @@ session_maybe_free(struct worker *w, struct session *s)
 	s->stream = NULL;
 	session_kept_drop(w, s);
 	admission_leave(w, s);
-	s->live = false;
-	s->next_free = w->free_session;
-	w->free_session = s;
-	w->n_live--;
-	atomic_store_explicit(&w->n_live_shared, w->n_live, memory_order_relaxed);
+	session_store_put(w, s);
 	counter_inc(w->counters, CTR_worker_sessions_ended);
 }
 
@@ -88,14 +56,12 @@ waits_for_verdict(const struct session *s)
 	       s->wait == SESSION_WAIT_CONNECT_VERDICT;
 }
 
-void
-session_arm(struct worker *w, struct session *s)
+uint64_t
+session_due_us(const struct worker *w, const struct session *s)
 {
 	uint64_t due = UINT64_MAX;
 	const struct smtp_env env = { .conf = w->snapshot->conf }; /* all that a deadline asks for */
 
-	if (!s->live)
-		return;
 	if (s->unfinished) /* it took its share of a turn, and perhaps nothing happens that would serve it again */
 		due = w->now_us;
 	if (waits_for_verdict(s))
@@ -123,6 +89,17 @@ session_arm(struct worker *w, struct session *s)
 		if (s->backend_stream != NULL)
 			due = MIN(due, s->backend_stream->ops->deadline_us(s->backend_stream));
 	}
+	return due;
+}
+
+void
+session_arm(struct worker *w, struct session *s)
+{
+	uint64_t due;
+
+	if (!s->live)
+		return;
+	due = session_due_us(w, s);
 	if (due == UINT64_MAX)
 		wheel_cancel(&w->wheel, &s->timer);
 	else
@@ -238,9 +215,8 @@ session_client_lost(struct worker *w, struct session *s, const char *why)
 	session_arm(w, s); /* a backend that does not answer QUIT has until linger_due_us */
 }
 
-/* The last reply is queued: let it go out, give the client a moment to close first, end the backend's side. */
-static void
-begin_close(struct worker *w, struct session *s, const char *why)
+void
+session_close(struct worker *w, struct session *s, const char *why)
 {
 	if (s->wait == SESSION_WAIT_CLOSE)
 		return;
@@ -426,10 +402,10 @@ act(struct worker *w, struct session *s, enum smtp_action action)
 		session_tls_starttls(w, s);
 		break;
 	case SMTP_ACTION_QUIT:
-		begin_close(w, s, "quit");
+		session_close(w, s, "quit");
 		break;
 	case SMTP_ACTION_CLOSE:
-		begin_close(w, s, "closed");
+		session_close(w, s, "closed");
 		break;
 	}
 }
@@ -626,7 +602,7 @@ refuse_over_limit(struct worker *w, struct session *s, const struct smtp_env *en
 			? "Too busy"
 			: "Too many connections from your address");
 	smtp_session_refuse(s->smtp, env, &r, w->now_us);
-	begin_close(w, s, "over-limit");
+	session_close(w, s, "over-limit");
 }
 
 /* Who the client is stands: everything that asks, counts or says begins here. */
@@ -688,7 +664,12 @@ session_accept(struct worker *w, struct tcp_conn *conn)
 		refuse_conn(w, conn, CTR_worker_no_listener);
 		return;
 	}
-	s = session_get(w);
+	if (session_store_is_for_known(w) && !session_proxy_expected(l, &tcp_conn_flow(conn)->remote) &&
+		!session_is_in_good_standing(w, &tcp_conn_flow(conn)->remote)) {
+		refuse_conn(w, conn, CTR_worker_blocks_for_known);
+		return;
+	}
+	s = session_store_get(w);
 	if (s == NULL) {
 		refuse_conn(w, conn, CTR_worker_sessions_full);
 		return;
@@ -796,7 +777,7 @@ session_timer(struct worker *w, struct session *s)
 		if (env.conf->session_max_s != 0 &&
 			w->now_us >= s->accepted_us + env.conf->session_max_s * UINT64_C(1000000) &&
 			smtp_session_shut(s->smtp, &env, "Session time limit reached", w->now_us)) {
-			begin_close(w, s, "session-limit");
+			session_close(w, s, "session-limit");
 		} else if (w->now_us >= smtp_session_deadline_us(s->smtp, &env)) {
 			const uint32_t room =
 				wants_body_room(s) && s->relay != NULL ? session_relay_room(s) : UINT32_MAX;
@@ -827,7 +808,7 @@ session_drain(struct worker *w, struct session *s)
 	session_env(w, s, &env);
 	if (!smtp_session_shut(s->smtp, &env, "Service shutting down, please try again later", w->now_us))
 		return;
-	begin_close(w, s, "drain");
+	session_close(w, s, "drain");
 	session_pump(w, s);
 }
 
@@ -853,7 +834,7 @@ session_give_way(struct worker *w, struct session *s)
 		return;
 	}
 	counter_inc(w->counters, CTR_worker_gave_way);
-	begin_close(w, s, "gave-way");
+	session_close(w, s, "gave-way");
 	session_pump(w, s);
 }
 

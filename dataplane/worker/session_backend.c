@@ -16,8 +16,7 @@
 void
 session_relay_put(struct worker *w, struct session *s)
 {
-	s->relay->next_free = w->free_relay;
-	w->free_relay = s->relay;
+	pool_put(&w->relays, pool_index(&w->relays, s->relay));
 	s->relay = NULL;
 }
 
@@ -154,7 +153,7 @@ bool
 session_backend_open(struct worker *w, struct session *s, uint32_t index, bool probe_works)
 {
 	const struct conf *conf = w->snapshot->conf;
-	struct session_relay *r = w->free_relay;
+	struct session_relay *r;
 	const struct conf_backend *b = &w->snapshot->backends[index];
 	struct relay_client client;
 	struct relay_backend facts;
@@ -162,7 +161,7 @@ session_backend_open(struct worker *w, struct session *s, uint32_t index, bool p
 	uint16_t mtu;
 	int err;
 
-	if (r == NULL) {
+	if (pool_n_free(&w->relays) == 0) {
 		counter_inc(w->counters, CTR_worker_relays_full);
 		return false;
 	}
@@ -179,7 +178,7 @@ session_backend_open(struct worker *w, struct session *s, uint32_t index, bool p
 	tcp_keepalive(s->backend.conn);
 	if (s->client.conn != NULL)
 		tcp_keepalive(s->client.conn);
-	w->free_relay = r->next_free;
+	r = session_store_relay_get(w);
 	r->conf = *b;
 	r->conf_index = index;
 	r->opened_us = w->now_us;

@@ -165,6 +165,14 @@ session_ask_verdict(struct worker *w, struct session *s)
 		s->verdict.known = s->dns_asked ? CLIENT_ASKED : CLIENT_LATE;
 }
 
+bool
+session_is_in_good_standing(struct worker *w, const struct ip_addr *client)
+{
+	const struct policy_ctx ctx = session_policy_ctx(w);
+
+	return policy_in_good_standing(&ctx, client, w->now_s);
+}
+
 /* What waited for the verdict goes on, with it or without. */
 static void
 resume(struct worker *w, struct session *s)
@@ -202,12 +210,9 @@ resume(struct worker *w, struct session *s)
 struct session *
 session_of_answer(struct worker *w, uint64_t number)
 {
-	const uint32_t slot = (uint32_t)(number & 0xffffff);
-	struct session *s = NULL;
+	struct session *s = session_of_number(w, number);
 
-	if (slot < w->n_slots)
-		s = (struct session *)(void *)((uint8_t *)w->sessions_mem + slot * w->session_stride);
-	if (s != NULL && s->live && s->number == number)
+	if (s != NULL)
 		return s;
 	counter_inc(w->counters, CTR_worker_answer_stale);
 	return NULL;
@@ -239,6 +244,8 @@ session_verdict_answer(struct worker *w, const struct link_answer_client *a)
 	resume(w, s);
 	if (s->live)
 		session_pump(w, s);
+	if (s->live)
+		session_idle(w, s);
 }
 
 /* A recipient waits for the first of what is still out; who waits for the banner or a name, for the client's verdict alone. */

@@ -27,11 +27,11 @@ keep_rcpt(struct worker *w, struct session *s)
 	const struct smtp_envelope *e = smtp_session_envelope(s->smtp);
 
 	if (s->kept_rcpts == NULL) {
-		if (w->free_kept == NULL || (!must_keep(s) && w->n_kept_free <= w->n_kept / 2))
+		const uint32_t n_free = pool_n_free(&w->kepts);
+
+		if (n_free == 0 || (!must_keep(s) && n_free <= w->kepts.n / 2))
 			return false; /* half of them are for those that must be kept */
-		s->kept_rcpts = w->free_kept;
-		w->free_kept = w->free_kept->next_free;
-		w->n_kept_free--;
+		s->kept_rcpts = pool_at(&w->kepts, pool_get(&w->kepts));
 		s->kept_rcpts->n = 0;
 	}
 	if (s->kept_rcpts->n == KEPT_RCPTS_MAX)

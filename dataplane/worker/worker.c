@@ -16,6 +16,7 @@
 #include "dataplane/base/bug.h"
 
 #define WHEEL_TICK_US        1000
+#define REST_TICK_US         128000 /* 524 s for a round of the wheel: longer than limits.command_timeout as it is shipped */
 #define SYN_RING_ENTRIES     4096
 #define TIME_WAIT_MAX        65536
 #define SND_QUEUE_MAX_OCTETS (256u << 10)
@@ -175,66 +176,23 @@ worker_sessions(const struct worker *w)
 
 /* ---- start and end ---- */
 
-static size_t
-session_stride_octets(void)
-{
-	return (sizeof(struct session) + smtp_session_octets() + splice_octets() + 63) & ~(size_t)63;
-}
-
-static size_t
-relay_stride_octets(void)
-{
-	return (sizeof(struct session_relay) + relay_octets() + 63) & ~(size_t)63;
-}
-
-/* Pages of these pools are touched as sessions come, so a start costs no time and rest no memory. */
-static int
-create_pools(struct worker *w, uint32_t n)
-{
-	const uint32_t n_kept = MAX(n / KEPT_RCPTS_SHARE, 16u);
-	uint8_t *relays;
-
-	w->n_slots = n;
-	w->n_kept = w->n_kept_free = n_kept;
-	w->session_stride = session_stride_octets();
-	w->sessions_mem = calloc(n, w->session_stride);
-	w->relays_mem = calloc(n, relay_stride_octets());
-	w->kepts_mem = calloc(n_kept, sizeof(*w->kepts_mem));
-	if (w->sessions_mem == NULL || w->relays_mem == NULL || w->kepts_mem == NULL)
-		return -ENOMEM;
-	/* free lists in order of address: linked last to first */
-	for (uint32_t i = n; i-- > 0;) {
-		struct session *s = worker_slot(w, i);
-
-		s->slot = i;
-		s->next_free = w->free_session;
-		w->free_session = s;
-	}
-	relays = w->relays_mem;
-	for (uint32_t i = n; i-- > 0;) {
-		struct session_relay *r = (struct session_relay *)(void *)(relays + i * relay_stride_octets());
-
-		r->relay = (struct relay *)(void *)(r + 1);
-		r->next_free = w->free_relay;
-		w->free_relay = r;
-	}
-	for (uint32_t i = n_kept; i-- > 0;) {
-		w->kepts_mem[i].next_free = w->free_kept;
-		w->free_kept = &w->kepts_mem[i];
-	}
-	return 0;
-}
-
+/* A client's and a backend's for each session that is not at rest. */
 static uint32_t
 conns_max_of(const struct conf *conf)
 {
-	return conf->sessions * 2 + PROBES_AT_ONCE;
+	return session_store_blocks(conf) * 2 + PROBES_AT_ONCE;
+}
+
+static uint32_t
+marks_conns_of(const struct conf *conf)
+{
+	return conns_max_of(conf) + conf->sessions;
 }
 
 uint64_t
 worker_marks_octets(const struct conf *conf)
 {
-	return (uint64_t)tcp_marks_n(conns_max_of(conf)) * sizeof(struct tcp_mark);
+	return (uint64_t)tcp_marks_n(marks_conns_of(conf)) * sizeof(struct tcp_mark);
 }
 
 static struct tcp_conf
@@ -243,6 +201,8 @@ tcp_conf_of(const struct worker *w, const struct snapshot *snap)
 	uint16_t mtu = 9000;
 	struct tcp_conf conf = {
 		.conns_max = conns_max_of(snap->conf),
+		.rests_max = snap->conf->sessions,
+		.rest_user_octets = session_rest_user_octets(),
 		.syn_ring_entries = SYN_RING_ENTRIES,
 		.time_wait_max = TIME_WAIT_MAX,
 		.rcv_wnd_max_octets = RCV_WND_MAX_OCTETS,
@@ -266,8 +226,16 @@ tcp_conf_of(const struct worker *w, const struct snapshot *snap)
 uint64_t
 worker_memory_octets(const struct conf *conf)
 {
-	return (uint64_t)conf->sessions *
-	       (session_stride_octets() + relay_stride_octets() + sizeof(struct kept_rcpts) / KEPT_RCPTS_SHARE);
+	return session_store_octets(conf);
+}
+
+void
+worker_bounds(const struct conf *conf, struct worker_bounds *b)
+{
+	*b = (struct worker_bounds){ .sessions = conf->sessions,
+		.busy_sessions = session_store_blocks(conf),
+		.busy_octets = session_store_block_octets(),
+		.rest_octets = session_rest_octets_each() };
 }
 
 struct worker *
@@ -297,13 +265,14 @@ worker_create(const struct worker_conf *conf, uint64_t now_us, char *why, uint32
 	memcpy(w->random_state, conf->random + 16, sizeof(w->random_state));
 	w->random_state[0] |= 1; /* never all zero */
 	wheel_init(&w->wheel, WHEEL_TICK_US, now_us);
+	wheel_init(&w->rest_wheel, REST_TICK_US, now_us);
 	for (uint32_t i = 0; i < snap->n_ports; i++)
 		net_conf.port[i] = snap->ports[i];
 	tcp_conf = tcp_conf_of(w, snap);
-	if (create_pools(w, snap->conf->sessions) != 0 ||
+	if (!session_store_create(w, snap->conf) ||
 		(w->net = net_create(&net_conf, w->io->pool, w->counters, worker_random(w), now_us)) == NULL ||
 		(w->tcp = tcp_create(&tcp_conf, w->io->pool, w->counters, now_us)) == NULL ||
-		orphans_init(w, conf->marks, tcp_conf.conns_max) != 0) {
+		orphans_init(w, conf->marks, marks_conns_of(snap->conf)) != 0) {
 		snprintf(why, why_octets, "no memory for %u sessions of a worker", snap->conf->sessions);
 		worker_destroy(w);
 		return NULL;
@@ -319,10 +288,10 @@ worker_destroy(struct worker *w)
 {
 	if (w == NULL)
 		return;
-	for (uint32_t i = 0; w->sessions_mem != NULL && i < w->n_slots; i++) {
-		struct session *s = worker_slot(w, i);
+	for (uint32_t i = 0; i < w->n_slots_fresh; i++) {
+		struct session *s = session_store_at(w, i);
 
-		if (s->live) {
+		if (s != NULL) {
 			buf_unref(w->io->pool, s->held.buf);
 			if (s->stream != NULL)
 				s->stream->ops->destroy(s->stream);
@@ -335,9 +304,7 @@ worker_destroy(struct worker *w)
 	if (w->net != NULL)
 		net_destroy(w->net);
 	orphans_fini(w);
-	free(w->sessions_mem);
-	free(w->relays_mem);
-	free(w->kepts_mem);
+	session_store_destroy(w);
 	free(w);
 }
 
@@ -365,12 +332,6 @@ step_done(struct worker *w)
 }
 
 #define STEP_SEGS 8
-
-struct session *
-worker_slot(struct worker *w, uint32_t i)
-{
-	return (struct session *)(void *)((uint8_t *)w->sessions_mem + i * w->session_stride);
-}
 
 /* ---- in ---- */
 
@@ -415,6 +376,7 @@ input_burst(struct worker *w, uint32_t n, bool redirected)
 	enum net_result result[RX_BURST_MAX_SEGS];
 	const bool refuses_syns = w->snapshot->conf->reject_at == REJECT_AT_SYN;
 
+	tcp_wakes_max(w->tcp, pool_n_free(&w->sessions));
 	for (uint32_t i = 0; i < n; i++) {
 		frame[i] = (struct net_frame){ .view = w->rx[i].view,
 			.port_index = w->rx[i].port_index,
@@ -518,6 +480,8 @@ serve_end(struct worker *w, struct end *e, uint32_t events)
 	switch (e->kind) {
 	case END_CLIENT:
 		session_client_event(w, e->owner, events);
+		if (((struct session *)e->owner)->live)
+			session_idle(w, e->owner);
 		break;
 	case END_BACKEND:
 		session_relay_event(w, e->owner, events);
@@ -557,6 +521,8 @@ serve_connections(struct worker *w)
 			session_accept(w, c);
 			events &= ~(uint32_t)TCP_EV_ACCEPTED;
 		}
+		if (events & TCP_EV_WOKEN)
+			session_woken(w, c);
 		step_done(w);
 		e = tcp_conn_user(c);
 		/* what session_accept() refused has no user and is released */
@@ -574,6 +540,7 @@ serve_timers(struct worker *w)
 
 	for (; n < TIMERS_PER_TURN && (node = wheel_pop(&w->wheel, w->now_us)) != NULL; n++)
 		session_timer(w, container_of_(node, struct session, timer));
+	n += session_rests_run(w, TIMERS_PER_TURN - n);
 	return n > 0;
 }
 
@@ -632,13 +599,17 @@ drain_some(struct worker *w)
 		w->draining = true;
 		tcp_accepting(w->tcp, false);
 	}
-	for (uint32_t i = 0; i < MIN((uint32_t)DRAIN_SLOTS_PER_TURN, w->n_slots); i++) {
+	for (uint32_t i = 0; i < MIN((uint32_t)DRAIN_SLOTS_PER_TURN, w->n_slots_fresh); i++) {
+		const uint32_t next = (w->drain_cursor + 1) % w->n_slots_fresh;
 		struct session *s;
 
-		w->drain_cursor = (w->drain_cursor + 1) % w->n_slots;
-		s = worker_slot(w, w->drain_cursor);
-		if (s->live)
+		if (!session_store_visit(w, next, &s))
+			break; /* those told so far give their blocks back as they end */
+		w->drain_cursor = next;
+		if (s != NULL)
 			session_drain(w, s);
+		if (s != NULL && s->live)
+			session_idle(w, s);
 	}
 }
 
@@ -681,6 +652,7 @@ worker_turn(struct worker *w, uint64_t now_us)
 	orphans_run(w);
 	drain_some(w);
 	admission_turn(w);
+	session_shed_silent(w);
 	worked |= serve_connections(w);
 	worked |= output_segments(w);
 	if (w->tls_first != NULL && session_tls_serve(w)) { /* what is slow comes after everybody else's answers */
@@ -707,6 +679,7 @@ worker_deadline_us(const struct worker *w)
 	uint64_t due = MIN(tcp_deadline_us(w->tcp), net_deadline_us(w->net));
 
 	due = MIN(due, wheel_deadline_us(&w->wheel));
+	due = MIN(due, wheel_deadline_us(&w->rest_wheel));
 	due = MIN(due, w->offer_due_us);
 	due = MIN(due, w->orphans.due_us);
 	if (w->conf.index == 0)

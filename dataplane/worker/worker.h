@@ -67,7 +67,12 @@ uint32_t worker_sessions(const struct worker *w);
 /* Of the marks of one worker. */
 uint64_t worker_marks_octets(const struct conf *conf);
 
-/* What a worker takes at most, in octets, for the bounds printed at start. */
+/* What a worker takes at most, for the bounds printed at start. */
 uint64_t worker_memory_octets(const struct conf *conf);
+struct worker_bounds {
+	uint32_t sessions, busy_sessions;  /* that may be open, of those that may be other than at rest */
+	uint32_t busy_octets, rest_octets; /* of one; names beyond the record's room apart */
+};
+void worker_bounds(const struct conf *conf, struct worker_bounds *b);
 
 #endif

@@ -7,6 +7,7 @@
 #ifndef GREYLINE_WORKER_WORKER_IMPL_H
 #define GREYLINE_WORKER_WORKER_IMPL_H
 
+#include "dataplane/base/pool.h"
 #include "dataplane/base/wheel.h"
 #include "dataplane/net/net.h"
 #include "dataplane/policy/policy.h"
@@ -36,6 +37,8 @@
 #define CONN_STREAM_ROOM_OCTETS 20480 /* a record of the largest size with its framing, and what TLS says by itself */
 #define RELAY_DENIED_LINES_MAX  10    /* of one session; a spammer's list of foreign recipients is not the log's */
 #define LISTENER_NONE           0xffffffffu
+#define SESSION_SLOT_BITS       24 /* of a session's number: its slot */
+#define SESSION_SLOT_MASK       ((UINT32_C(1) << SESSION_SLOT_BITS) - 1)
 
 enum end_kind { END_CLIENT, END_BACKEND, END_PROBE };
 
@@ -70,14 +73,14 @@ enum tls_hide { TLS_HIDE_UNASKED, TLS_HIDE_NO, TLS_HIDE_WOULD /* but for observe
 
 /* The accepted recipients of a transaction: the null sender's are judged at DATA, all are told policy when the message is delivered. */
 struct kept_rcpts {
-	struct kept_rcpts *next_free;
+	uint32_t pool_link; /* struct pool's, while it is free */
 	uint32_t n;
 	char rcpt[KEPT_RCPTS_MAX][SMTP_PATH_MAX_OCTETS + 1];
 };
 
 /* The backend's side of a session. */
 struct session_relay {
-	struct session_relay *next_free;
+	uint32_t pool_link;       /* struct pool's, while it is free */
 	struct conf_backend conf; /* copied at connect */
 	char our_name[CONF_HOST_OCTETS];
 	uint32_t conf_index; /* its index then */
@@ -87,8 +90,8 @@ struct session_relay {
 };
 
 struct session {
-	struct session *next_free;
-	uint32_t slot;
+	uint32_t pool_link; /* struct pool's, while it is free */
+	uint32_t slot;      /* its name in w->place, for its life */
 	bool live;
 	uint8_t wait;                 /* enum session_wait */
 	bool client_eof, client_gone; /* FIN seen; connection over */
@@ -211,6 +214,7 @@ struct worker {
 	struct tcp *tcp;
 	struct wheel wheel;
 	struct admission admission;
+	struct wheel rest_wheel; /* of sessions at rest */
 	struct ring *event, *answer;
 	uint64_t now_us;
 	uint32_t now_s; /* policy time */
@@ -220,19 +224,18 @@ struct worker {
 	uint64_t offer_size[CONF_LISTENERS_MAX];
 	uint32_t offer_auth[CONF_LISTENERS_MAX];
 	uint64_t offer_due_us;
-	struct session *sessions_mem; /* slots of session_stride octets */
-	size_t session_stride;
-	uint32_t n_slots, n_live;
+	struct pool sessions; /* struct session, its dialogue, its splice */
+	struct pool relays;   /* struct session_relay and its relay */
+	struct pool kepts;    /* struct kept_rcpts */
+	struct pool texts;    /* struct session_text, of sessions at rest */
+	uint32_t *place;      /* of each slot: where its session is, see session_store.c */
+	uint32_t n_slots, n_slots_fresh, free_slot_plus_1;
+	uint32_t n_live;
 	/* handshakes whose next octets are here, in the order they came */
 	struct session *tls_first, *tls_last;
 	uint32_t n_tls_queued;
 	_Atomic uint32_t n_live_shared;
-	struct session *free_session;
-	void *relays_mem;
-	struct session_relay *free_relay;
-	struct kept_rcpts *kepts_mem, *free_kept;
-	uint32_t n_kept, n_kept_free;
-	uint32_t drain_cursor;
+	uint32_t drain_cursor, shed_cursor;
 	bool draining;
 	struct orphans orphans;
 	uint64_t probes_due_us; /* their lists are not walked before */
@@ -258,7 +261,6 @@ uint64_t worker_random(struct worker *w);
 const struct conf_listener *worker_listener_of(const struct worker *w, const struct flow *f, uint32_t *index);
 /* What is known now of each backend of the snapshot, by its index there. */
 void worker_backend_states(const struct worker *w, struct backend_state states[CONF_BACKENDS_MAX]);
-struct session *worker_slot(struct worker *w, uint32_t i);
 void worker_fill_env(struct worker *w, uint32_t listener, struct smtp_env *env);
 
 /* admission.c: limits of sources, room for known clients */
@@ -271,8 +273,49 @@ void admission_passed(struct worker *w, struct session *s);
 bool admission_syn(struct worker *w, const struct flow *f);
 bool admission_is_short(const struct worker *w);
 void admission_turn(struct worker *w);
+/* session_store.c: where sessions are */
+bool session_store_create(struct worker *w, const struct conf *conf);
+void session_store_destroy(struct worker *w);
+uint64_t session_store_octets(const struct conf *conf);
+/* Of one that is not at rest, with what it has for a backend. */
+uint32_t session_store_block_octets(void);
+/* How many sessions may be other than at rest. */
+uint32_t session_store_blocks(const struct conf *conf);
+/* So few blocks are free that silent strangers give theirs back; so few that new strangers get none. */
+bool session_store_is_short(const struct worker *w);
+bool session_store_is_for_known(const struct worker *w);
+/* A block and a slot, with a number, all else zero; NULL: none left. */
+struct session *session_store_get(struct worker *w);
+void session_store_put(struct worker *w, struct session *s);
+/* Whether a block is free beyond those that woken connections will need. */
+bool session_store_has_room(const struct worker *w);
+/* The session that has a block in this slot; NULL: none. */
+struct session *session_store_at(const struct worker *w, uint32_t slot);
+/* The session of a number, woken where it rests; NULL: gone, or no block is free to wake it. */
+struct session *session_of_number(struct worker *w, uint64_t number);
+/* That of a slot likewise; false: one is there, and no block is free to wake it. */
+bool session_store_visit(struct worker *w, uint32_t slot, struct session **s);
+/* s gives its block back, its slot names record from now on; and the other way round: a block, as session_store_get() gives it. */
+void session_store_rest(struct worker *w, struct session *s, uint32_t record);
+struct session *session_store_wake(struct worker *w, uint64_t number);
+struct session_relay *session_store_relay_get(struct worker *w);
+
+/* session_rest.c: sessions that hold no block */
+/* Call when s was served: it rests where nothing of it is under way, and is not valid then. */
+void session_idle(struct worker *w, struct session *s);
+void session_woken(struct worker *w, struct tcp_conn *conn);
+struct session *session_wake(struct worker *w, uint32_t record);
+uint64_t session_rest_number(const struct worker *w, uint32_t record);
+uint32_t session_rests_run(struct worker *w, uint32_t max);
+/* Where blocks are short: looks at some, and ends those whose client, a stranger, keeps them waiting. */
+void session_shed_silent(struct worker *w);
+uint32_t session_rest_user_octets(void);
+uint64_t session_rest_octets(uint32_t sessions);
+uint32_t session_rest_octets_each(void); /* in all: record, slot, places in tables, mark */
 
 /* session.c: a client's session */
+/* When something is due of it that no segment brings; UINT64_MAX: never. */
+uint64_t session_due_us(const struct worker *w, const struct session *s);
 void session_accept(struct worker *w, struct tcp_conn *conn);
 void session_begin(struct worker *w, struct session *s);
 void session_greet(struct worker *w, struct session *s);
@@ -293,13 +336,16 @@ void session_maybe_free(struct worker *w, struct session *s);
 void session_kept_drop(struct worker *w, struct session *s);
 /* Strangers are many and slots are few: a session that has come to nothing yet is told 421. */
 void session_give_way(struct worker *w, struct session *s);
+/* The last reply is queued: it goes out, the client has a moment to close first. */
+void session_close(struct worker *w, struct session *s, const char *why);
 
 /* session_judge.c: the client's verdict and the recipient's */
 struct policy_ctx session_policy_ctx(const struct worker *w);
 void session_ask_verdict(struct worker *w, struct session *s);
 void session_verdict_answer(struct worker *w, const struct link_answer_client *a);
+bool session_is_in_good_standing(struct worker *w, const struct ip_addr *client);
 void session_verdict_late(struct worker *w, struct session *s);
-/* The session of a number an answer carries; NULL and counted when it is none any more. */
+/* The session of a number an answer carries; NULL and counted when it is none any more. session_idle() is due when it was served. */
 struct session *session_of_answer(struct worker *w, uint64_t number);
 /* When the wait for DNS is over. */
 uint64_t session_verdict_due_us(const struct session *s);

@@ -80,7 +80,7 @@ void
 tcp_check_invariants(const struct tcp *tcp, bool drained)
 {
 	uint64_t offered = 0;
-	uint32_t n = 0, in_table = 0, on_fifo = 0, fifos = 0;
+	uint32_t n = 0, in_table = 0, on_fifo = 0, fifos = 0, rests = 0;
 
 	for (uint32_t i = 0; i < tcp->conf.conns_max; i++) {
 		const struct tcp_conn *c = &tcp->conns[i];
@@ -103,7 +103,18 @@ tcp_check_invariants(const struct tcp *tcp, bool drained)
 		BUG_ON(drained && c->rst_due);
 		BUG_ON(drained && c->state == TCP_STATE_CLOSED && c->released);
 	}
+	for (uint32_t i = 0; i < tcp->rests.records.n_fresh; i++) {
+		const uint32_t index = tcp->conf.conns_max + i;
+		const struct tcp_rest *r = tcp_rest_at(&tcp->rests, i);
+
+		if (tcp_index_find(tcp, &r->flow, tcp_flow_hash(tcp, &r->flow)) != index)
+			continue; /* free, or woken */
+		rests++;
+		offered += r->rcv_adv - r->rcv_nxt;
+	}
 	for (uint32_t f = 0; f < TCP_FIFO_N; f++)
 		fifos += tcp->fifo[f].n;
+	BUG_ON(rests != tcp_n_rests(tcp));
+	in_table += rests;
 	BUG_ON(n != tcp->n_conns || in_table != tcp->table.n || on_fifo != fifos || offered != tcp->rcv_offered_octets);
 }

@@ -1,0 +1,208 @@
+/*
+ * idle.c - what sessions cost that wait for their client before MAIL: octets of each, and what others pay for so many being open.
+ *
+ * Flow:   two workers of ../instructions/stage.h: one with many idle sessions, one with few;  sessions of the one, of the other, in turns
+ * Touches: what stage.h touches; its own resident memory, read from /proc.
+ * Keeps:  every idle session has said EHLO and acknowledged our reply; the generator's memory is touched before the first is opened, so what
+ *         grows is the gateway's. Buffers, blocks and relays held at the end are counted, not supposed.
+ *
+ * Exit status 0 when all of them were open, a session costs no more than --at-most octets, and they held no buffer.
+ */
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "bench/instructions/buf_slab.h"
+#include "bench/instructions/stage.h"
+#include "dataplane/base/bug.h"
+
+#define LEVELS_MAX 8
+#define FEW        1024u /* sessions open at the worker that is compared with */
+
+struct level {
+	uint32_t open;
+	uint64_t resident_octets; /* grown since none was open */
+};
+
+static const struct gen_conf load_conf = { .template = GEN_greylist,
+	.slots = 32,
+	.clients = 1024,
+	.gateway_ip = 0xc6120002,
+	.gateway_port = 25,
+	.client_net = 10,
+	.timestamps = true,
+	.seed = 7 };
+
+static uint64_t
+resident_octets(void)
+{
+	FILE *f = fopen("/proc/self/statm", "re");
+	unsigned long pages = 0, resident = 0;
+
+	if (f == NULL || fscanf(f, "%lu %lu", &pages, &resident) != 2)
+		resident = 0;
+	if (f != NULL)
+		fclose(f);
+	return (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static struct bench *
+open_stage(uint32_t sessions, struct gen **load)
+{
+	char dir[] = "/tmp/greyline-bench-XXXXXX";
+	struct bench *b = calloc(1, sizeof(*b));
+
+	BUG_ON(b == NULL || mkdtemp(dir) == NULL);
+	b->verdict = (struct client_verdict){ .known = CLIENT_KNOWN, .ptr_state = PTR_CONFIRMED, .zone = ZONE_NONE };
+	b->marked = b->timed = true;
+	stage_start(b, dir, sessions, GEN_greylist);
+	*load = stage_gen(b, &load_conf);
+	BUG_ON(*load == NULL);
+	stage_know_clients(b, load_conf.clients);
+	stage_run_sessions(b, 4096, false); /* what a session touches is resident from here on */
+	return b;
+}
+
+static struct gen *
+idle_gen(struct bench *b, uint32_t sessions)
+{
+	struct gen_conf conf = load_conf;
+	struct gen *g;
+
+	conf.template = GEN_idle;
+	conf.client_net = 11;
+	conf.clients = GEN_CLIENTS;
+	for (conf.slots = 1; conf.slots < sessions; conf.slots *= 2)
+		continue;
+	g = stage_gen(b, &conf);
+	BUG_ON(g == NULL);
+	return g;
+}
+
+/* CPU time of the worker's turns a session, in nanoseconds, of n sessions. */
+static double
+cpu_ns_of(struct bench *b, struct gen *load, uint32_t n)
+{
+	const uint64_t before = b->cpu_ns;
+
+	b->gen = load;
+	stage_run_sessions(b, n, true);
+	return (double)(b->cpu_ns - before) / n;
+}
+
+static void
+usage(void)
+{
+	fputs("usage: idle [--open N[,N...]] [--pairs N] [--sessions N] [--at-most OCTETS]\n", stderr);
+	exit(2);
+}
+
+int
+main(int argc, char **argv)
+{
+	static const struct option options[] = { { "open", required_argument, NULL, 'o' },
+		{ "pairs", required_argument, NULL, 'p' }, { "sessions", required_argument, NULL, 'n' },
+		{ "at-most", required_argument, NULL, 'm' }, { 0 } };
+	struct level level[LEVELS_MAX] = { { .open = 1024 }, { .open = 16384 }, { .open = 131072 },
+		{ .open = 1000000 } };
+	uint32_t n_levels = 4, pairs = 20, sessions = 4000, many_open, bufs;
+	struct gen *many_load, *few_load, *idle, *few_idle;
+	uint64_t at_most = 512, before, of_each = 0;
+	struct bench *many, *few;
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		char *at = optarg;
+
+		switch (option) {
+		case 'o':
+			for (n_levels = 0; n_levels < LEVELS_MAX && *at != '\0'; n_levels++) {
+				level[n_levels].open = (uint32_t)strtoul(at, &at, 10);
+				at += *at == ',';
+				if (level[n_levels].open <= (n_levels > 0 ? level[n_levels - 1].open : 0))
+					usage();
+			}
+			if (n_levels == 0 || *at != '\0' || level[n_levels - 1].open > GEN_SLOTS_MAX)
+				usage();
+			break;
+		case 'p':
+			pairs = (uint32_t)strtoul(optarg, NULL, 10);
+			break;
+		case 'n':
+			sessions = (uint32_t)strtoul(optarg, NULL, 10);
+			break;
+		case 'm':
+			at_most = strtoull(optarg, NULL, 10);
+			break;
+		default:
+			usage();
+		}
+	}
+	many_open = level[n_levels - 1].open;
+	few = open_stage(FEW * 2, &few_load);
+	few_idle = idle_gen(few, FEW);
+	BUG_ON(!stage_open_idle(few, FEW));
+	many = open_stage(many_open + FEW, &many_load);
+	idle = idle_gen(many, many_open);
+	gen_touch(idle);
+	bufs = buf_slab_in_use(many->pool);
+	before = resident_octets();
+	printf("{\"few\": %u, \"levels\": [", FEW);
+	for (uint32_t i = 0; i < n_levels; i++) {
+		many->gen = idle;
+		if (!stage_open_idle(many, level[i].open - gen_open(idle)) ||
+			worker_sessions(many->worker) != level[i].open) {
+			fprintf(stderr, "idle: %u of %u sessions are open: %s\n", worker_sessions(many->worker),
+				level[i].open, gen_complaint(idle));
+			return 1;
+		}
+		level[i].resident_octets = resident_octets() - before;
+		/* of fewer than there may be, tables made for all of them are a share of it */
+		of_each = level[i].resident_octets / level[i].open;
+		printf("%s{\"open\": %u, \"resident_octets\": %" PRIu64 ", \"octets_a_session\": %.1f, \"pairs\": [",
+			i > 0 ? ", " : "", level[i].open, level[i].resident_octets,
+			(double)level[i].resident_octets / level[i].open);
+		fprintf(stderr, "%u idle sessions: %.1f MB more, %.1f octets each\n", level[i].open,
+			(double)level[i].resident_octets / 1e6, (double)level[i].resident_octets / level[i].open);
+		for (uint32_t pair = 0; pair < pairs; pair++) {
+			double f, m;
+
+			if (pair % 2 == 0) {
+				f = cpu_ns_of(few, few_load, sessions);
+				m = cpu_ns_of(many, many_load, sessions);
+			} else {
+				m = cpu_ns_of(many, many_load, sessions);
+				f = cpu_ns_of(few, few_load, sessions);
+			}
+			printf("%s{\"few_cpu_ns\": %.0f, \"many_cpu_ns\": %.0f, \"ratio\": %.4f}", pair > 0 ? ", " : "",
+				f, m, m / f);
+			fprintf(stderr, "pair %u: %.0f ns a session with %u open, %.0f with %u: %.3f\n", pair + 1, f,
+				FEW, m, level[i].open, m / f);
+		}
+		printf("]}");
+	}
+	printf("], \"buffers_held\": %u}\n", buf_slab_in_use(many->pool) - bufs);
+	if (gen_stats(many_load)->failed + gen_stats(few_load)->failed + gen_stats(idle)->failed +
+			gen_stats(few_idle)->failed >
+		0) {
+		fprintf(stderr, "idle: sessions failed: %s%s\n", gen_complaint(many_load), gen_complaint(few_load));
+		return 1;
+	}
+	if (of_each > at_most || buf_slab_in_use(many->pool) != bufs) {
+		fprintf(stderr,
+			"idle: %" PRIu64 " octets a session, %u buffers held; %" PRIu64 " and none are allowed\n",
+			of_each, buf_slab_in_use(many->pool) - bufs, at_most);
+		return 1;
+	}
+	stage_end(many);
+	stage_end(few);
+	gen_destroy(idle);
+	gen_destroy(few_idle);
+	gen_destroy(many_load);
+	gen_destroy(few_load);
+	free(many);
+	free(few);
+	return 0;
+}

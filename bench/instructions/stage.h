@@ -1,0 +1,59 @@
+/*
+ * stage.h - a worker without EAL, clock or chance, and its generator, for who counts what a worker does.
+ *
+ * Flow:   gen (its own TCP) -> frames -> measured_turn() -> worker_turn() -> frames -> gen
+ * Touches: one temporary directory (segment and snapshot); memory.
+ * Keeps:  the same instructions in every run: fixed seed, virtual time, no thread. Buffers come from a fixed slab, so that an allocator
+ *         is not counted as the worker. Only measured_turn() and what it calls is counted; generator and control's part run outside.
+ */
+#ifndef GREYLINE_BENCH_INSTRUCTIONS_STAGE_H
+#define GREYLINE_BENCH_INSTRUCTIONS_STAGE_H
+
+#include "bench/load/gen.h"
+#include "dataplane/worker/worker.h"
+
+#define QUEUE_FRAMES 8192
+
+enum dns { DNS_CACHED, DNS_ASKED, DNS_DEAD };
+
+struct queue {
+	uint32_t n;
+	uint32_t octets[QUEUE_FRAMES];
+	uint8_t frame[QUEUE_FRAMES][1536];
+};
+
+struct bench {
+	struct port_io io; /* first */
+	struct buf_pool *pool;
+	struct segment segment;
+	struct snapshot snapshot;
+	struct worker_shared shared;
+	struct worker *worker;
+	struct gen *gen;
+	struct queue in, out; /* as the gateway sees them */
+	uint32_t in_at;
+	uint64_t now_us, frames_in, frames_out, dropped, turns, cycles, cycles_of_turn;
+	enum dns dns;
+	struct client_verdict verdict;
+	uint64_t asked;
+	bool timed; /* by the thread's CPU time, too: turns last longer where the CPU is shared */
+	uint64_t cpu_ns;
+	bool marked; /* set before stage_start(): connections are marked for a next life, as those of the data plane are */
+	void *marks;
+	size_t marks_octets;
+};
+
+/* dir: a fresh one, gone afterwards. Dies where that cannot be. */
+void stage_start(struct bench *b, const char *dir, uint32_t sessions, enum gen_template template);
+void stage_end(struct bench *b);
+/* A generator of conf, with ARP done; it is b->gen from now on. NULL: conf makes no sense. */
+struct gen *stage_gen(struct bench *b, const struct gen_conf *conf);
+/* n more sessions of b->gen, whose template is GEN_idle; false when not all of them came to silence. */
+bool stage_open_idle(struct bench *b, uint32_t n);
+/* Every client's verdict into the table, as control does after it asked DNS. */
+void stage_know_clients(struct bench *b, uint32_t clients);
+void stage_turn(struct bench *b, bool measured);
+/* A closed loop of n sessions, as many at a time as there are slots. */
+void stage_run_sessions(struct bench *b, uint64_t n, bool measured);
+
+#endif

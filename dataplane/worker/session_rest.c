@@ -1,0 +1,369 @@
+/*
+ * session_rest.c - sessions that wait for their client before MAIL, which hold no block of memory and no buffer: how they become records,
+ * and sessions again.
+ *
+ * Flow:   a session was served -> session_idle() -> tcp_rest();  a segment -> TCP_EV_WOKEN -> session_woken();  its deadline, an answer of
+ *         control, a drain -> session_wake()
+ * Touches: nothing but the worker's own state.
+ * Keeps:  what rests has said all it had to say and heard that it arrived; it has a deadline on its own wheel, whose ticks are coarse so
+ *         that a million of them are looked at once; its slot, number and place in the limits stay its own. There is always a block for
+ *         every connection that tcp has woken and that was not served yet: segments for others are dropped, counted, and come again.
+ */
+#include "dataplane/worker/session_rest.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "dataplane/base/bug.h"
+#include "dataplane/tcp/tcp_table.h"
+#include "dataplane/worker/worker_impl.h"
+
+#define WAKE_RETRY_US  1000000  /* of a deadline that found no block */
+#define SHED_SILENT_US 10000000 /* in place of limits.command_timeout, for strangers, while blocks are short */
+#define SHED_LOOKS     16       /* blocks looked at in a turn */
+
+static_assert(sizeof(struct tcp_rest) % 8 == 0, "what lies behind it is aligned");
+static_assert(SESSION_REST_USER_OCTETS >= sizeof(struct session_rest) + 24, "a usual HELO name fits the record");
+static_assert(sizeof(struct session_text) == 64, "a unit is a cache line");
+/* The table of connections has room for twice of them, in a power of two of buckets: four places at worst. Its two sources have a cell each at most. */
+#define REST_OCTETS_EACH                                                                                               \
+	(SESSION_REST_RECORD_OCTETS + sizeof(uint32_t) +                                                               \
+		4 * sizeof(struct tcp_table_bucket) / TCP_TABLE_BUCKET_SLOTS + sizeof(struct tcp_mark) +               \
+		2 * sizeof(struct source_cell))
+
+static_assert(REST_OCTETS_EACH <= SESSION_REST_OCTETS_MAX, "what a session idle before MAIL costs in all");
+
+/* ---- texts: one piece of octets, in the record and then in units ---- */
+
+struct text_writer {
+	struct worker *w;
+	struct session_rest *r;
+	char *at;
+	uint32_t room;
+	uint32_t *next; /* where the next unit is named */
+	bool failed;
+};
+
+static void
+put(struct text_writer *t, const void *octets, uint32_t n)
+{
+	const char *from = octets;
+
+	t->r->text_octets = (uint16_t)(t->r->text_octets + n);
+	while (n > 0 && !t->failed) {
+		const uint32_t part = MIN(n, t->room);
+
+		memcpy(t->at, from, part);
+		t->at += part;
+		t->room -= part;
+		from += part;
+		n -= part;
+		if (n > 0) {
+			const uint32_t unit = pool_get(&t->w->texts);
+			struct session_text *u;
+
+			if (unit == POOL_NONE) {
+				t->failed = true;
+				return;
+			}
+			u = pool_at(&t->w->texts, unit);
+			u->next = POOL_NONE;
+			*t->next = unit;
+			t->next = &u->next;
+			t->at = u->octets;
+			t->room = sizeof(u->octets);
+		}
+	}
+}
+
+static void
+put_units(struct worker *w, uint32_t unit)
+{
+	while (unit != POOL_NONE) {
+		const uint32_t next = ((const struct session_text *)pool_at(&w->texts, unit))->next;
+
+		pool_put(&w->texts, unit);
+		unit = next;
+	}
+}
+
+/* All of it into out, which has room for SESSION_TEXTS_MAX_OCTETS; the units go back. */
+static void
+take_texts(struct worker *w, const struct session_rest *r, char *out)
+{
+	uint32_t left = r->text_octets, part = MIN(left, (uint32_t)SESSION_REST_TEXT_OCTETS);
+
+	memcpy(out, r->text, part);
+	for (uint32_t unit = r->more; (left -= part) > 0;) {
+		const struct session_text *u = pool_at(&w->texts, unit);
+
+		out += part;
+		part = MIN(left, (uint32_t)sizeof(u->octets));
+		memcpy(out, u->octets, part);
+		unit = u->next;
+	}
+	put_units(w, r->more);
+}
+
+/* listener_name, HELO and PTR name as strings; who the client is, where a proxy named it; what of a line has come. */
+struct proxied {
+	struct ip_addr remote, told_local;
+	uint16_t remote_port, told_local_port;
+};
+
+#define SESSION_TEXTS_MAX_OCTETS                                                                                       \
+	(CONF_NAME_OCTETS + SMTP_HELO_MAX_OCTETS + 256 + sizeof(struct proxied) + SMTP_REST_LINE_MAX_OCTETS)
+
+static_assert(SESSION_TEXTS_MAX_OCTETS <= UINT16_MAX, "counted in 16 bits");
+
+static bool
+is_proxied(const struct session *s, const struct flow *flow)
+{
+	return !ip_addr_equal(&s->flow.remote, &flow->remote) || s->flow.remote_port != flow->remote_port ||
+	       !ip_addr_equal(&s->told_local, &flow->local) || s->told_local_port != flow->local_port;
+}
+
+static bool
+put_texts(struct worker *w, const struct session *s, struct session_rest *r, const struct buf_view *line)
+{
+	struct text_writer t = { .w = w, .r = r, .at = r->text, .room = SESSION_REST_TEXT_OCTETS, .next = &r->more };
+	const char *helo = smtp_session_helo(s->smtp);
+
+	r->more = POOL_NONE;
+	put(&t, s->listener_name, (uint32_t)strlen(s->listener_name) + 1);
+	put(&t, helo, (uint32_t)strlen(helo) + 1);
+	put(&t, s->ptr_name, (uint32_t)strlen(s->ptr_name) + 1);
+	if (r->proxied) {
+		const struct proxied p = { .remote = s->flow.remote,
+			.told_local = s->told_local,
+			.remote_port = s->flow.remote_port,
+			.told_local_port = s->told_local_port };
+
+		put(&t, &p, sizeof(p));
+	}
+	put(&t, line->ptr, line->len_octets);
+	if (t.failed)
+		put_units(w, r->more);
+	return !t.failed;
+}
+
+/* ---- to rest ---- */
+
+/* Whether nothing at all is under way. What is most often false comes first: this is asked after each segment of a client. */
+static bool
+may_rest(const struct session *s)
+{
+	return s->wait == SESSION_WAIT_NONE && s->transaction == 0 && s->client.conn != NULL &&
+	       smtp_session_may_rest(s->smtp) && tcp_may_rest(s->client.conn) && s->begun && !s->is_submission &&
+	       s->stream == stream_identity() && s->held.len_octets == 0 && s->relay == NULL &&
+	       s->backend.conn == NULL && s->backend_stream == NULL && s->kept_rcpts == NULL && !s->client_eof &&
+	       !s->poke && !s->unfinished && !s->tls_queued && s->plain_only == 0 && s->octets == 0 &&
+	       s->relay_denied == 0 && s->linger_due_us == 0;
+}
+
+static uint32_t
+after(const struct session *s, uint64_t us)
+{
+	return us > s->accepted_us ? (uint32_t)MIN(us - s->accepted_us, (uint64_t)UINT32_MAX) : 0;
+}
+
+void
+session_idle(struct worker *w, struct session *s)
+{
+	union {
+		struct session_rest r;
+		uint64_t room[SESSION_REST_USER_OCTETS / sizeof(uint64_t)];
+	} u;
+	struct session_rest *r = &u.r, *kept;
+	const uint64_t due_us = may_rest(s) ? session_due_us(w, s) : 0;
+	struct buf_view line;
+	uint32_t record;
+
+	if (due_us == 0)
+		return;
+	*r = (struct session_rest){
+		.number = s->number,
+		.accepted_us = s->accepted_us,
+		.verdict_due_after_us = after(s, s->verdict_due_us),
+		.asked_after_us = after(s, s->asked_us),
+		.dns_ms = s->dns_ms,
+		.held_us = (uint32_t)MIN(s->held_us, (uint64_t)UINT32_MAX),
+		.verdict = s->verdict,
+		.good = s->good,
+		.dns_asked = s->dns_asked,
+		.name_asked = s->name_asked,
+		.counted_address = s->counted_address,
+		.counted_network = s->counted_network,
+		.stranger = s->stranger,
+		.tls_hide = s->tls_hide & 3u,
+		.proxied = is_proxied(s, tcp_conn_flow(s->client.conn)),
+	};
+	smtp_session_rest(s->smtp, &r->smtp, &line);
+	if (!put_texts(w, s, r, &line)) {
+		counter_inc(w->counters, CTR_worker_rest_texts_full);
+		return;
+	}
+	kept = tcp_rest(s->client.conn, &record);
+	if (kept == NULL) {
+		put_units(w, r->more);
+		return;
+	}
+	memcpy(kept, r, SESSION_REST_USER_OCTETS);
+	wheel_cancel(&w->wheel, &s->timer);
+	session_store_rest(w, s, record);
+	wheel_arm(&w->rest_wheel, &kept->timer, due_us);
+}
+
+/* ---- and back ---- */
+
+static struct session *
+wake(struct worker *w, uint32_t record, struct tcp_conn *conn)
+{
+	struct session_rest *r = tcp_rest_user(w->tcp, record);
+	char texts[SESSION_TEXTS_MAX_OCTETS], *at = texts;
+	struct session *s = session_store_wake(w, r->number);
+	struct buf_view line;
+	const char *helo;
+
+	wheel_cancel(&w->rest_wheel, &r->timer);
+	take_texts(w, r, texts);
+	s->client.conn = conn;
+	tcp_conn_set_user(conn, &s->client);
+	s->flow = *tcp_conn_flow(conn);
+	s->told_local = s->flow.local;
+	s->told_local_port = s->flow.local_port;
+	s->accepted_us = r->accepted_us;
+	s->verdict_due_us = r->accepted_us + r->verdict_due_after_us;
+	s->asked_us = r->accepted_us + r->asked_after_us;
+	s->dns_ms = r->dns_ms;
+	s->held_us = r->held_us;
+	s->verdict = r->verdict;
+	s->good = r->good;
+	s->dns_asked = r->dns_asked;
+	s->name_asked = r->name_asked;
+	s->counted_address = r->counted_address;
+	s->counted_network = r->counted_network;
+	s->stranger = r->stranger;
+	s->tls_hide = r->tls_hide;
+	s->begun = true;
+	s->stream = stream_identity();
+	at = stpcpy(s->listener_name, at) - s->listener_name + at + 1;
+	helo = at;
+	at += strlen(at) + 1;
+	at = stpcpy(s->ptr_name, at) - s->ptr_name + at + 1;
+	if (r->proxied) {
+		struct proxied p;
+
+		memcpy(&p, at, sizeof(p));
+		at += sizeof(p);
+		s->flow.remote = p.remote;
+		s->flow.remote_port = p.remote_port;
+		s->told_local = p.told_local;
+		s->told_local_port = p.told_local_port;
+	}
+	line = (struct buf_view){ .ptr = (const uint8_t *)at, .len_octets = r->text_octets - (uint32_t)(at - texts) };
+	smtp_session_wake(s->smtp, &r->smtp, helo, &line);
+	tcp_rest_done(w->tcp, record);
+	return s;
+}
+
+void
+session_woken(struct worker *w, struct tcp_conn *conn)
+{
+	session_arm(w, wake(w, tcp_woken_record(conn), conn));
+}
+
+struct session *
+session_wake(struct worker *w, uint32_t record)
+{
+	/* what a segment of this turn has woken has its block promised */
+	struct tcp_conn *conn =
+		tcp_rest_is_woken(w->tcp, record) || session_store_has_room(w) ? tcp_wake(w->tcp, record) : NULL;
+
+	if (conn == NULL) {
+		counter_inc(w->counters, CTR_worker_wakes_refused);
+		return NULL;
+	}
+	return wake(w, record, conn);
+}
+
+uint64_t
+session_rest_number(const struct worker *w, uint32_t record)
+{
+	return ((const struct session_rest *)tcp_rest_user(w->tcp, record))->number;
+}
+
+uint32_t
+session_rest_user_octets(void)
+{
+	return SESSION_REST_USER_OCTETS;
+}
+
+uint64_t
+session_rest_octets(uint32_t sessions)
+{
+	return (uint64_t)sessions * (tcp_rest_octets(SESSION_REST_USER_OCTETS) + sizeof(struct session_text));
+}
+
+uint32_t
+session_rest_octets_each(void)
+{
+	return REST_OCTETS_EACH;
+}
+
+uint32_t
+session_rests_run(struct worker *w, uint32_t max)
+{
+	struct wheel_node *node;
+	uint32_t n = 0;
+
+	for (; n < max && (node = wheel_pop(&w->rest_wheel, w->now_us)) != NULL; n++) {
+		const struct session_rest *r = container_of_(node, struct session_rest, timer);
+		struct session *s = session_of_number(w, r->number);
+
+		if (s == NULL) { /* no block: those in use are shed meanwhile */
+			wheel_arm(&w->rest_wheel, node, w->now_us + WAKE_RETRY_US);
+			continue;
+		}
+		session_timer(w, s);
+		if (s->live)
+			session_idle(w, s);
+	}
+	return n;
+}
+
+/* Since when the client keeps s waiting; UINT64_MAX: it does not, or nothing of it may be ended. */
+static uint64_t
+silent_since_us(const struct worker *w, const struct session *s)
+{
+	const struct smtp_env env = { .conf = w->snapshot->conf };
+	uint64_t due_us;
+
+	if (!s->live || s->good || !s->begun || s->is_submission || s->wait != SESSION_WAIT_NONE ||
+		s->client.conn == NULL || smtp_session_is_authenticated(s->smtp))
+		return UINT64_MAX;
+	due_us = smtp_session_deadline_us(s->smtp, &env);
+	return due_us != UINT64_MAX ? due_us - env.conf->command_timeout_s * UINT64_C(1000000) : UINT64_MAX;
+}
+
+void
+session_shed_silent(struct worker *w)
+{
+	for (uint32_t i = 0; session_store_is_short(w) && i < SHED_LOOKS; i++) {
+		struct session *s;
+		struct smtp_env env;
+		uint64_t since_us;
+
+		w->shed_cursor = (w->shed_cursor + 1) % w->sessions.n_fresh;
+		s = pool_at(&w->sessions, w->shed_cursor);
+		since_us = silent_since_us(w, s);
+		if (since_us == UINT64_MAX || w->now_us < since_us + SHED_SILENT_US)
+			continue;
+		session_env(w, s, &env);
+		if (!smtp_session_shut(s->smtp, &env, "Too busy, please try again later", w->now_us))
+			continue; /* inside a message */
+		counter_inc(w->counters, CTR_worker_silent_shed);
+		session_close(w, s, "overload");
+		session_pump(w, s);
+	}
+}

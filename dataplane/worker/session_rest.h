@@ -1,0 +1,45 @@
+/*
+ * session_rest.h - a session at rest: what is kept of it beside its connection's record. Internal to worker.
+ *
+ * Keeps:  static_asserts hold what one costs: see SESSION_REST_OCTETS.
+ */
+#ifndef GREYLINE_WORKER_SESSION_REST_H
+#define GREYLINE_WORKER_SESSION_REST_H
+
+#include "dataplane/base/verdict.h"
+#include "dataplane/base/wheel.h"
+#include "dataplane/smtp/smtp_rest.h"
+#include "dataplane/tcp/tcp_rest.h"
+
+/* A record with its connection: four cache lines. */
+#define SESSION_REST_RECORD_OCTETS 256
+#define SESSION_REST_USER_OCTETS   (SESSION_REST_RECORD_OCTETS - sizeof(struct tcp_rest))
+/* What one session at rest costs in all: record, slot, its place in the table of connections, its mark for the next life, its two cells of the
+ * limits. Names that do not fit the record take 64 octets for each 56 of theirs beyond. */
+#define SESSION_REST_OCTETS_MAX 512
+
+/* Texts that do not fit the record go on in units, each naming the next. */
+struct session_text {
+	uint32_t pool_link; /* struct pool's, while it is free */
+	uint32_t next;      /* POOL_NONE: the last */
+	char octets[56];
+};
+
+struct session_rest {
+	struct wheel_node timer;
+	uint64_t number, accepted_us;
+	struct smtp_rest smtp;
+	uint32_t verdict_due_after_us, asked_after_us; /* after accepted_us */
+	uint32_t dns_ms, held_us;
+	struct client_verdict verdict;
+	uint32_t more;        /* a unit of texts; POOL_NONE: none */
+	uint16_t text_octets; /* of all texts, see session_rest.c */
+	bool good : 1, dns_asked : 1, name_asked : 1, proxied : 1;
+	bool counted_address : 1, counted_network : 1, stranger : 1;
+	uint8_t tls_hide : 2; /* enum tls_hide */
+	char text[];
+};
+
+#define SESSION_REST_TEXT_OCTETS (SESSION_REST_USER_OCTETS - offsetof(struct session_rest, text))
+
+#endif
