@@ -28,7 +28,7 @@ def check(what, good, seen):
 def check_load(build):
     well = True
     load.RUNS["levels-smoke"] = ("a few open sessions", LEVELS, {}, "off")
-    result = load.run(["greylist", "pipelined", "data", "levels-smoke"], build, 1, PHASE_MS, {"entries": ENTRIES})
+    result = load.run(["greylist", "pipelined", "data", "tls", "tls-resumed", "levels-smoke"], build, 1, PHASE_MS, {"entries": ENTRIES})
     for name, f in result.items():
         well &= check("load/%s was measured" % name, "error" not in f, f.get("error"))
         if "error" in f:
@@ -43,6 +43,12 @@ def check_load(build):
     f = result["data"]
     if "error" not in f:
         well &= check("load/data: the backend got the messages", f["backend_messages"] > 0 and f["backend_octets"] > 10000 * f["backend_messages"], f["backend_octets"])
+    for name, resumed in (("tls", False), ("tls-resumed", True)):
+        f = result[name]
+        if "error" not in f:
+            shaken, again = f["tls_handshakes"], f["tls_resumed"]
+            well &= check("load/%s: each session had its handshake%s" % (name, ", resumed" if resumed else ""),
+                          shaken >= f["sessions"] > 0 and (again > shaken / 2 if resumed else again == 0), (f["sessions"], shaken, again))
     levels = result["levels-smoke"].get("levels", [])
     well &= check("load/levels: the sessions were open", [level["open"] for level in levels] == [0, 256], levels)
     return well, result

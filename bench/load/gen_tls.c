@@ -29,9 +29,25 @@ keep_ticket(SSL *ssl, SSL_SESSION *session)
 {
 	struct gen *g = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
 
-	SSL_SESSION_free(g->tls_ticket);
-	g->tls_ticket = session;
-	return 1; /* it is ours now */
+	SSL_SESSION *copy = SSL_SESSION_dup(
+		session); /* OpenSSL spoils the session of a connection that ends without close_notify */
+
+	if (copy != NULL) {
+		SSL_SESSION_free(g->tls_ticket);
+		g->tls_ticket = copy;
+	}
+	return 0; /* the session stays OpenSSL's */
+}
+
+/* Each connection has a copy of its own, for the same reason. */
+static bool
+use_ticket(struct gen *g, SSL *ssl)
+{
+	SSL_SESSION *copy = g->tls_ticket != NULL ? SSL_SESSION_dup(g->tls_ticket) : NULL;
+	const bool used = copy != NULL && SSL_set_session(ssl, copy) == 1;
+
+	SSL_SESSION_free(copy);
+	return used;
 }
 
 bool
@@ -111,7 +127,7 @@ gen_tls_begin(struct gen *g, uint32_t slot)
 	BIO_set_mem_eof_return(t->out, -1);
 	SSL_set_bio(t->ssl, t->in, t->out);
 	SSL_set_connect_state(t->ssl);
-	t->with_ticket = g->tls_ticket != NULL && SSL_set_session(t->ssl, g->tls_ticket) == 1;
+	t->with_ticket = use_ticket(g, t->ssl);
 	SSL_do_handshake(t->ssl);
 	ERR_clear_error();
 	return take_flight(t) && t->flight_octets > 0;
