@@ -220,6 +220,7 @@ input_fragment(struct net *net, const struct net_frame *frame, const struct eth_
 	const uint32_t owner = flow_owner(net->conf.steering, &addresses);
 	enum net_result result = NET_NONE;
 	struct reasm_whole whole;
+	enum reasm_result added;
 
 	/* 1. All fragments of one datagram meet at one worker: the owner of their addresses. */
 	if (owner != net->conf.worker && !frame->redirected) {
@@ -227,7 +228,9 @@ input_fragment(struct net *net, const struct net_frame *frame, const struct eth_
 		return NET_REDIRECT;
 	}
 	net_count(net, CTR_net_frag_in);
-	switch (reasm_add(net->reasm, p, frame->view.buf, &whole, now_us)) {
+	added = reasm_add(net->reasm, p, frame->view.buf, &whole, now_us);
+	counter_add(net->counters, CTR_net_frag_drop, reasm_lost(net->reasm));
+	switch (added) {
 	case REASM_HELD:
 		return NET_NONE;
 	case REASM_DROPPED:

@@ -181,8 +181,10 @@ net_input_arp(struct net *net, const struct net_frame *frame, struct octets o, u
 	}
 	net_count(net, CTR_net_arp_in);
 	for_us = net_port_has(net, port_index, &arp.target);
-	if (!eth_is_station(arp.sender_mac))
+	if (!eth_is_station(arp.sender_mac)) {
+		net_count(net, CTR_net_drop_mac);
 		return;
+	}
 	if (ipv4_is_source(&arp.sender)) {
 		word = (struct neigh_word){ .addr = arp.sender,
 			.port_index = port_index,

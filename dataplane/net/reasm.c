@@ -37,6 +37,7 @@ struct reasm {
 	struct buf_pool *pool;
 	uint32_t n_used;
 	uint32_t pinned_octets;
+	uint32_t n_lost;
 	uint64_t deadline_us; /* at or before the first expiry */
 	struct reasm_datagram datagram[REASM_DATAGRAMS_MAX];
 };
@@ -123,8 +124,12 @@ find_or_begin(struct reasm *r, const struct ip_packet *p, uint64_t now_us)
 		for (uint32_t i = 0; i < REASM_DATAGRAMS_MAX; i++)
 			if (is_same(&r->datagram[i], p))
 				return &r->datagram[i];
-	if (r->n_used == REASM_DATAGRAMS_MAX)
-		free_datagram(r, oldest(r, false));
+	if (r->n_used == REASM_DATAGRAMS_MAX) {
+		struct reasm_datagram *victim = oldest(r, false);
+
+		r->n_lost += !victim->dead;
+		free_datagram(r, victim);
+	}
 	for (uint32_t i = 0; place == NULL; i++)
 		if (!r->datagram[i].used)
 			place = &r->datagram[i];
@@ -199,7 +204,7 @@ reasm_add(struct reasm *r, const struct ip_packet *p, struct buf *buf, struct re
 	struct buf_view view;
 	int place;
 
-	reasm_expire(r, now_us);
+	r->n_lost += reasm_expire(r, now_us);
 	/* all but the last are a multiple of 8 long; an empty one says nothing */
 	if (p->payload_octets == 0 || to > REASM_DATAGRAM_MAX_OCTETS || (p->more && p->payload_octets % 8 != 0))
 		return REASM_DROPPED;
@@ -224,6 +229,7 @@ reasm_add(struct reasm *r, const struct ip_packet *p, struct buf *buf, struct re
 		kill_datagram(r, victim);
 		if (victim == d)
 			return REASM_DROPPED;
+		r->n_lost++;
 	}
 	if (!hold(r, p, buf, &view))
 		return kill_datagram(r, d);
@@ -262,6 +268,15 @@ reasm_expire(struct reasm *r, uint64_t now_us)
 			r->deadline_us = d->expires_us;
 		}
 	}
+	return n;
+}
+
+uint32_t
+reasm_lost(struct reasm *r)
+{
+	const uint32_t n = r->n_lost;
+
+	r->n_lost = 0;
 	return n;
 }
 

@@ -45,6 +45,8 @@ enum reasm_result reasm_add(
 
 /* Drops what is too old; returns how many datagrams that were. */
 uint32_t reasm_expire(struct reasm *r, uint64_t now_us);
+/* How many datagrams reasm_add() gave up, for room or age, beside the one it was called for; since it was last asked. */
+uint32_t reasm_lost(struct reasm *r);
 uint64_t reasm_deadline_us(const struct reasm *r); /* UINT64_MAX: nothing is held */
 
 uint32_t reasm_pinned_octets(const struct reasm *r); /* for tests */

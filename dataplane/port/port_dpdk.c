@@ -62,10 +62,12 @@ rx_port(struct port_worker *w, uint32_t port_index, struct port_frame *out, uint
 	got = rte_eth_rx_burst(dev->id, queue_of(w, dev), m, (uint16_t)RTE_MIN(n, (uint32_t)RX_BURST_MAX_SEGS));
 	for (uint16_t i = 0; i < got; i++) {
 		octets += m[i]->pkt_len;
-		if (port_frame_of_mbuf(&w->pool, m[i], (uint8_t)port_index, dev->hash_is_ours, &out[done]))
+		const int err = port_frame_of_mbuf(&w->pool, m[i], (uint8_t)port_index, dev->hash_is_ours, &out[done]);
+
+		if (err == 0)
 			done++;
 		else
-			counter_inc(w->io.counters, CTR_net_drop_ethertype);
+			counter_inc(w->io.counters, err == -ENOBUFS ? CTR_port_no_buffer : CTR_net_drop_ethertype);
 	}
 	if (got > 0) {
 		counter_add(w->io.counters, CTR_port_rx_frames, got);

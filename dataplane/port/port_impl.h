@@ -36,8 +36,9 @@ int port_pool_init(struct port_pool *p, uint32_t worker, uint32_t n_bufs, uint32
 void port_pool_fini(struct port_pool *p);
 /* One frame as mbufs: chained when may_chain, else in one. NULL: no buffer, or longer than one (counted by the caller). */
 struct rte_mbuf *port_mbuf_of_frame(struct port_pool *p, const struct frame *f, bool may_chain);
-/* A received mbuf as a frame. False: dropped (freed). Takes m. */
-bool port_frame_of_mbuf(
+/* A received mbuf as a frame. 0; else it is freed, and the caller counts it: -EPROTONOSUPPORT of another VLAN, -ENOBUFS in several mbufs
+ * that no buffer was left for, or would not fit. Takes m. */
+int port_frame_of_mbuf(
 	struct port_pool *p, struct rte_mbuf *m, uint8_t port_index, bool hash_is_ours, struct port_frame *out);
 /* A frame as it crosses a ring, and back. */
 struct rte_mbuf *port_mbuf_pack(const struct port_frame *f);

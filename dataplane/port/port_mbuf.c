@@ -258,19 +258,19 @@ in_one(struct port_pool *p, struct rte_mbuf *m)
 	return one;
 }
 
-bool
+int
 port_frame_of_mbuf(
 	struct port_pool *p, struct rte_mbuf *m, uint8_t port_index, bool hash_is_ours, struct port_frame *out)
 {
 	/* a driver may take a VLAN tag off (af_packet does): then the frame only looks untagged */
 	if ((m->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) != 0 && (m->vlan_tci & 0x0fff) != 0) {
 		rte_pktmbuf_free(m);
-		return false;
+		return -EPROTONOSUPPORT;
 	}
 	if (m->nb_segs > 1) {
 		m = in_one(p, m);
 		if (m == NULL)
-			return false;
+			return -ENOBUFS;
 	}
 	*out = (struct port_frame){ .port_index = port_index,
 		.l4_checksum = l4_checksum_of(m),
@@ -281,7 +281,7 @@ port_frame_of_mbuf(
 		out->has_hash = true;
 		out->hash = m->hash.rss;
 	}
-	return true;
+	return 0;
 }
 
 /* Beside the octets a ring carries the port, the checksum's state and the hash: in a field only transmission would use. */

@@ -411,6 +411,7 @@ tcp_in_syn_received(struct tcp_conn *c, struct tcp_seg_in *s)
 		return;
 	}
 	if (s->h.ack != c->iss + 1) {
+		counter_inc(c->tcp->counters, CTR_tcp_drop_ack);
 		tcp_reply_rst(c->tcp, &c->flow, &s->h, NULL);
 		return;
 	}

@@ -13,6 +13,7 @@
  *   then NAME                 the state now
  *   event NAME...             events told since the last look, all of them: ACCEPTED CONNECTED READABLE EOF CLOSED RESET REFUSED TIMEOUT
  *   readable N
+ *   counts NAME...            each counter tcp.NAME moved since the last segment in
  *
  * Numbers are relative. seq= in and ack= out: to what the peer would say next when the state was reached; ack= in and seq= out: to what
  * the endpoint would say next then, its FIN counted. A number may be edge (the right edge of the window offered), with +N or -N behind.
@@ -34,8 +35,9 @@ struct play {
 	bool started;
 	uint32_t peer_base, our_base;
 	uint32_t failures;
-	bool failed;      /* this case: the rest is not played */
-	uint64_t counted; /* by all counters but that of segments received, before the last segment in */
+	bool failed;            /* this case: the rest is not played */
+	uint64_t counted;       /* by all counters but that of segments received, before the last segment in */
+	struct counters before; /* the last segment in */
 	bool must_count; /* it was more than an ACK: where nothing comes of it, it was dropped, and a drop is counted */
 };
 
@@ -223,6 +225,8 @@ do_in(struct play *t, const struct words *w)
 	h.tsecr = p->tsecr;
 	parse_sack(t, w, &h);
 	t->counted = sum_of_counters(p);
+	for (enum counter c = 0; c < COUNTER_N; c++)
+		t->before.value[c] = tcp_end_count(&p->e, c);
 	t->must_count = h.flags != TCP_ACK || h.payload_octets > 0;
 	wire_seg_build(&seg, &p->flow, &h);
 	if (has_word(w, "bad-checksum"))
@@ -322,6 +326,22 @@ do_event(struct play *t, const struct words *w)
 }
 
 static void
+do_counts(struct play *t, const struct words *w)
+{
+	for (uint32_t i = 1; i < w->n; i++) {
+		enum counter c = 0;
+
+		while (c < COUNTER_N &&
+			(strcmp(counter_names[c].group, "tcp") != 0 || strcmp(counter_names[c].name, w->word[i]) != 0))
+			c++;
+		if (c == COUNTER_N)
+			complain(t, "no counter is named tcp.%s", w->word[i]);
+		else if (tcp_end_count(&t->p.e, c) == t->before.value[c])
+			complain(t, "tcp.%s did not move", w->word[i]);
+	}
+}
+
+static void
 do_line(struct play *t, const struct words *w)
 {
 	const char *verb = w->word[0];
@@ -342,6 +362,8 @@ do_line(struct play *t, const struct words *w)
 		peer_wait(p, UINT64_C(1000) * n);
 	else if (strcmp(verb, "event") == 0)
 		do_event(t, w);
+	else if (strcmp(verb, "counts") == 0)
+		do_counts(t, w);
 	else if (strcmp(verb, "then") == 0) {
 		const enum peer_state want = w->n > 1 ? state_named(t, w->word[1]) : PEER_STATE_N, got = peer_state(p);
 

@@ -165,6 +165,8 @@ test_reasm_stays_within_its_memory(void **state)
 		CHECK_TRUE("pinned", reasm_pinned_octets(g.r) <= REASM_OCTETS_MAX);
 	}
 	CHECK_EQ("full", reasm_pinned_octets(g.r), REASM_OCTETS_MAX);
+	CHECK_EQ("each that made room is told of", reasm_lost(g.r), 100 / 4);
+	CHECK_EQ("once", reasm_lost(g.r), 0);
 	CHECK_EQ("the oldest went", add(&g, 0, 32, 8, false, n_max + 100), REASM_DROPPED);
 	CHECK_EQ("the newest did not", add(&g, (n_max + 99) / 4, 32, 8, false, n_max + 100), REASM_DONE);
 	for (uint32_t i = 0; i < g.whole.n_views; i++)
