@@ -258,6 +258,7 @@ test_release_acknowledges_and_drops_within_limits(void **state)
 	CHECK_TRUE("and FIN", (h->h.flags & TCP_FIN) != 0);
 	SAY(&p, .text = "NOOP\r\n");
 	h = peer_hear_all(&p, NULL);
+	CHECK_EQ("counted", tcp_end_count(&p.e, CTR_tcp_drop_after_close), 1);
 	CHECK_EQ("acknowledged, not reset", h->h.flags, TCP_ACK);
 	CHECK_EQ("and dropped", h->ack, 7);
 	SAY(&p, .flags = TCP_FIN | TCP_ACK);
@@ -726,6 +727,7 @@ test_rsts_are_limited(void **state)
 		n += peer_hear(&p)->any;
 	}
 	CHECK_EQ("a second's worth", n, 2000);
+	CHECK_EQ("the others are counted", tcp_end_count(&p.e, CTR_tcp_rst_limited), 3000);
 	peer_wait(&p, 1000000);
 	SAY(&p, .ack = 0);
 	CHECK_TRUE("and more in the next", peer_hear(&p)->any);
