@@ -233,6 +233,7 @@ test_api_second_instance_is_refused(void **state)
 static void
 test_events_through_the_rings(void **state)
 {
+	json_t *stats;
 	struct ip_addr client = ip_addr_v4(0xc0000207), network = ip_addr_v4(0xc0000200);
 	struct daemon d;
 	struct segment s;
@@ -339,6 +340,21 @@ test_events_through_the_rings(void **state)
 		usleep(10000);
 	usleep(100000);
 
+	/* a worker's counters, each drop by its name, are there as it counts them */
+	for (unsigned i = 0; i < COUNTER_N; i++)
+		if (strcmp(counter_names[i].group, "tcp") == 0)
+			counter_add(&s.counters[0], (enum counter)i, 1000 + i);
+	stats = ask_line(&d, "{\"cmd\":\"stats\",\"args\":{\"group\":\"tcp\"}}");
+	for (unsigned i = 0; i < COUNTER_N; i++) {
+		char at[96], number[24];
+
+		if (strcmp(counter_names[i].group, "tcp") != 0)
+			continue;
+		snprintf(at, sizeof(at), "result/tcp/%s", counter_names[i].name);
+		snprintf(number, sizeof(number), "%u", 1000 + i);
+		assert_string_equal(value_at(stats, at), number);
+	}
+	json_decref(stats);
 	check(&d, "{\"cmd\":\"stats\",\"args\":{\"group\":\"control\"}}", "result/control/events_stale", "1");
 	check(&d, "{\"cmd\":\"stats\",\"args\":{\"group\":\"control\"}}", "result/control/events_malformed", "1");
 	check(&d, "{\"cmd\":\"grey list\"}", "result/entries/0/sender", "a@b.example");
