@@ -100,6 +100,8 @@ test_connect_is_answered_and_carries_options(void **state)
 	}
 	peer_say_syn(&p, TCP_SYN | TCP_ACK);
 	CHECK_TRUE("connected", (p.events & TCP_EV_CONNECTED) != 0);
+	CHECK_EQ("the peer's scale", p.c->snd_wscale, p.opt.wscale);
+	CHECK_EQ("which does not count for the window of its SYN-ACK", p.c->snd_wnd, p.opt.wnd);
 	h = peer_hear(&p);
 	CHECK_EQ("ACK with the text", h->len, 6);
 	CHECK_OCTETS("text", h->text, 6, "QUIT\r\n", 6);
