@@ -36,6 +36,7 @@
 #include "dataplane/link/snapshot.h"
 #include "dataplane/port/port_dpdk.h"
 #include "dataplane/tls_keeper.h"
+#include "dataplane/worker/goes_on.h"
 #include "dataplane/worker/worker.h"
 
 #define RUN_DIR_DEFAULT "/run/greyline"
@@ -317,13 +318,47 @@ open_marks(const struct process *p, uint64_t octets_each)
 	return marks;
 }
 
+/*
+ * Where timestamps, numbers and ports of connections to backends go on after a kill: a file of its own, for its shape does not follow from the
+ * configuration. Where it cannot be had it is this process's memory, so that all workers have the same clock at least. NULL: there is none, said.
+ */
+static struct tcp_kept *
+open_kept(const struct process *p)
+{
+	char path[SEGMENT_PATH_OCTETS + 8], why[512];
+	uint8_t random[GOES_ON_RANDOM_OCTETS];
+	struct tcp_kept *kept;
+
+	if (random_octets(random, sizeof(random)) != 0) {
+		say("no random octets: %s", strerror(errno));
+		return NULL;
+	}
+	snprintf(path, sizeof(path), "%s.ports", p->segment.path);
+	kept = kept_open(path, goes_on_version(), goes_on_octets(), why, sizeof(why));
+	if (kept == NULL) {
+		say("source ports and timestamps begin anew with each life: %s", why);
+		kept = calloc(1, goes_on_octets());
+	}
+	if (kept == NULL) {
+		say("no memory for source ports");
+		return NULL;
+	}
+	if (!goes_on_begin(kept, random) && p->segment.was_unclean)
+		say("the life before left no source ports and timestamps to go on from: they begin anew");
+	return kept;
+}
+
 static int
 start_workers(struct process *p)
 {
 	const uint64_t marks_octets = worker_marks_octets(p->snapshot->conf);
 	struct worker_bounds bounds;
+	struct tcp_kept *kept = open_kept(p);
 	uint8_t *marks;
 	char why[512] = "";
+
+	if (kept == NULL)
+		return -1;
 
 	if (fill_macs(p, p->snapshot) != 0) {
 		say("cannot write MAC addresses into the snapshot: %s", strerror(errno));
@@ -338,7 +373,8 @@ start_workers(struct process *p)
 			.shared = &p->shared,
 			.io = port_io_of(p->ports, i),
 			.segment = &p->segment,
-			.tls = tls_keeper_context(p->tls, i) };
+			.tls = tls_keeper_context(p->tls, i),
+			.kept = kept };
 
 		if (marks != NULL)
 			conf.marks = (struct tcp_mark *)(void *)(marks + i * marks_octets);

@@ -93,7 +93,7 @@ static uint32_t
 sizes_word(void)
 {
 	const uint32_t sizes[] = { sizeof(struct segment_live), offsetof(struct segment_live, policy_offset_s),
-		offsetof(struct segment_live, snapshot_in_force), offsetof(struct segment_live, port_cursor),
+		offsetof(struct segment_live, snapshot_in_force), offsetof(struct segment_live, unclean_ends),
 		offsetof(struct segment_live, boot_id), sizeof(struct source_budget_cell), SOURCE_BUDGET_CELLS,
 		sizeof(struct source_cell), SOURCE_CELLS_PER_WORKER, sizeof(struct ring_shared), LINK_EVENT_OCTETS,
 		LINK_EVENT_RECORDS, LINK_ANSWER_OCTETS, LINK_ANSWER_RECORDS, sizeof(struct link_event_client),

@@ -75,6 +75,12 @@ tcp_create(const struct tcp_conf *conf, struct buf_pool *pool, struct counters *
 	tcp->counters = counters;
 	tcp->now_us = now_us;
 	tcp->accepting = true;
+	tcp->kept = conf->kept;
+	if (tcp->kept == NULL) {
+		tcp->kept = &tcp->own_kept;
+		tcp->own_kept.secret = conf->secret;
+		tcp->own_kept.timestamp_offset = (uint32_t)siphash(&conf->secret, "timestamps", 10);
+	}
 	for (uint32_t i = 0; i < TCP_LIST_N; i++)
 		tcp->list[i] = (struct tcp_list){ TCP_INDEX_NONE, TCP_INDEX_NONE, 0 };
 	for (uint32_t i = 0; i < TCP_FIFO_N; i++)
@@ -208,7 +214,7 @@ tcp_clock(struct tcp *tcp, uint64_t now_us)
 uint32_t
 tcp_ts_now(const struct tcp *tcp, uint64_t now_us)
 {
-	return (uint32_t)(now_us / 1000) + tcp->conf.timestamp_offset;
+	return (uint32_t)(now_us / 1000) + tcp->kept->timestamp_offset;
 }
 
 uint64_t
@@ -501,24 +507,23 @@ tcp_conn_reap(struct tcp_conn *c)
 /* --- connects --- */
 
 static uint64_t
-keyed(const struct tcp *tcp, const char label[4], const struct flow *flow, uint64_t salt)
+keyed(const struct tcp *tcp, const char label[4], const struct flow *flow)
 {
-	uint8_t in[48];
+	uint8_t in[40];
 
 	memcpy(in, label, 4);
 	memcpy(in + 4, flow->local.octet, 16);
 	memcpy(in + 20, flow->remote.octet, 16);
 	memcpy(in + 36, &flow->local_port, 2);
 	memcpy(in + 38, &flow->remote_port, 2);
-	memcpy(in + 40, &salt, 8);
-	return siphash(&tcp->conf.secret, in, sizeof(in));
+	return siphash(&tcp->kept->secret, in, sizeof(in));
 }
 
-/* RFC 6528 section 3: a clock of 4 us and a keyed hash of the tuple. */
+/* RFC 6528 section 3: a clock of 4 us and a keyed hash of the tuple. The key outlives a kill, so numbers move on as timestamps do. */
 static uint32_t
 isn_of(const struct tcp *tcp, const struct flow *flow)
 {
-	return (uint32_t)(tcp->now_us / 4) + (uint32_t)keyed(tcp, "isn", flow, 0);
+	return (uint32_t)(tcp->now_us / 4) + (uint32_t)keyed(tcp, "isn", flow);
 }
 
 /* Whether the peer may still be in TIME-WAIT for flow such that it would not take a SYN, or we are. */
@@ -533,17 +538,22 @@ is_port_resting(const struct tcp *tcp, const struct flow *flow, uint64_t hash)
 	return !r->ts_ok || !seq_gt(tcp_ts_now(tcp, tcp->now_us), r->our_ts + 1000);
 }
 
-/* An unpredictable port of ours that is free: RFC 6056 section 3.3.3 in steps of an odd number. False: none found in time. */
+/*
+ * A port of ours that is free. RFC 6056 section 3.3.4: a cursor that only goes forward, so that a port comes again after all others; where it
+ * begins is a keyed hash of the pair of addresses, and so is the step, a unit modulo PORTS_N: who sees one pair's ports knows no other's.
+ * All workers walk the same cycle, and each passes over what flow_owner() gives to another. False: none found in time.
+ */
 static bool
 choose_port(struct tcp *tcp, struct flow *flow, uint64_t *hash)
 {
-	const uint64_t r = keyed(tcp, "port", flow, tcp->now_us << 20 ^ tcp->port_counter++);
-	const uint32_t step =
-		(uint32_t)(r >> 32) % (PORTS_N / 2) * 2 + 1; /* PORTS_N is 3 * 2^14: neither even nor a multiple of 3 */
-	uint32_t at = (uint32_t)r % PORTS_N;
+	const uint64_t r = keyed(tcp, "port", flow);
+	const uint32_t odd = (uint32_t)(r >> 16) % (PORTS_N / 2) * 2 + 1;
+	const uint32_t step = odd % 3 == 0 ? odd + 2 : odd; /* PORTS_N is 3 * 2^14 */
+	uint64_t *cursor = &tcp->kept->worker[tcp->conf.worker].next[(r >> 58) % TCP_CURSORS_N];
 
-	for (uint32_t i = 0; i < PORT_TRIES_MAX; i++, at = (at + step + (step % 3 == 0 ? 2 : 0)) % PORTS_N) {
-		flow->local_port = (uint16_t)(PORT_FIRST + at);
+	for (uint32_t i = 0; i < PORT_TRIES_MAX; i++) {
+		flow->local_port = (uint16_t)(PORT_FIRST + ((uint32_t)(r >> 32) + *cursor % PORTS_N * step) % PORTS_N);
+		++*cursor;
 		if (tcp->conf.steering != NULL && flow_owner(tcp->conf.steering, flow) != tcp->conf.worker)
 			continue;
 		*hash = tcp_flow_hash(tcp, flow);

@@ -19,6 +19,7 @@
 #include "dataplane/base/siphash.h"
 #include "dataplane/net/flow.h"
 #include "dataplane/net/net.h"
+#include "dataplane/tcp/tcp_kept.h"
 #include "dataplane/tcp/tcp_mark.h"
 
 struct tcp;
@@ -37,8 +38,9 @@ struct tcp_conf {
 	uint16_t mtu;                         /* smallest of the ports: MSS is derived from it */
 	uint32_t worker;                      /* our index, for source ports that flow_owner() gives to us */
 	const struct flow_steering *steering; /* borrowed for life */
-	struct siphash_key secret;            /* cookies, ISNs, ports; random at each start */
-	uint32_t timestamp_offset;            /* kept in the segment over restarts, so that timestamps move on */
+	struct siphash_key secret;            /* cookies, ISNs of what we accept, the table; random at each start */
+	/* timestamps, and numbers and ports of what we connect; outlives the process, one for all workers. NULL: all of it is of this life */
+	struct tcp_kept *kept;
 	struct tcp_mark *marks; /* tcp_marks_n(conns_max + rests_max) of them that outlive the process; NULL: none */
 	uint32_t life;          /* this process's number for the marks, never 0 */
 };

@@ -243,7 +243,8 @@ struct tcp {
 	struct tcp_scoreboard *scoreboards, *sb_free;
 	uint64_t rcv_offered_octets; /* held and offered, over all connections */
 	uint64_t starved_retry_us;
-	uint32_t port_counter;
+	struct tcp_kept *kept; /* conf.kept, else own_kept */
+	struct tcp_kept own_kept;
 
 	struct tcp_listen listen;
 	struct tcp_time_wait time_wait;

@@ -211,7 +211,7 @@ tcp_conf_of(const struct worker *w, const struct snapshot *snap)
 		.ooo_max_segs = OOO_MAX_SEGS,
 		.worker = w->conf.index,
 		.steering = &w->shared->steering,
-		.timestamp_offset = w->segment->live->tcp_timestamp_offset,
+		.kept = w->conf.kept,
 		.marks = w->conf.marks,
 		.life = w->segment->incarnation,
 	};

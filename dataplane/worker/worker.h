@@ -22,6 +22,7 @@
 #include "dataplane/tls/stream.h"
 #include "dataplane/tls/tls_context.h"
 
+struct tcp_kept;
 struct tcp_mark;
 struct worker;
 
@@ -45,6 +46,8 @@ struct worker_conf {
 	/* worker_marks_octets() that outlive the process, aligned to 64, zeroed or as the last life of this worker left them: the peers of
 	 * connections that are still marked there are told. NULL: none */
 	struct tcp_mark *marks;
+	struct tcp_kept *
+		kept; /* outlives the process, one for all workers, after tcp_kept_begin(). NULL: timestamps and ports begin anew */
 	uint8_t random[32]; /* fresh from the system (the simulator's seed there) */
 };
 

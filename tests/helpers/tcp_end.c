@@ -21,7 +21,6 @@ tcp_end_conf(void)
 		.ooo_max_segs = 256,
 		.mtu = 1500,
 		.secret = { 0x0706050403020100, 0x0f0e0d0c0b0a0908 },
-		.timestamp_offset = 77777,
 	};
 }
 

@@ -89,8 +89,12 @@ static void
 start_workers(struct sim *sim)
 {
 	const uint64_t marks_octets = worker_marks_octets(sim->snapshot.conf);
+	uint8_t random[TCP_KEPT_RANDOM_OCTETS];
 	char why[256] = "";
 
+	for (uint32_t j = 0; j < sizeof(random); j++)
+		random[j] = (uint8_t)sim_random(sim);
+	tcp_kept_begin(&sim->kept, random);
 	for (uint32_t i = 0; i < sim->n_workers; i++) {
 		struct worker_conf wc = { .index = i,
 			.shared = &sim->shared,
@@ -104,6 +108,7 @@ start_workers(struct sim *sim)
 			memset(sim->marks[i], 0, marks_octets);
 		}
 		wc.marks = sim->marks[i];
+		wc.kept = &sim->kept;
 		if (sim->tls_create != NULL)
 			wc.tls = sim->tls[i] = sim->tls_create(sim->tls_arg, i, &sim->segment.counters[i]);
 		sim_io_init(sim, i);

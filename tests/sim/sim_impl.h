@@ -51,6 +51,7 @@ struct sim {
 	struct sim_io io[CONF_WORKERS_MAX];
 	struct worker *worker[CONF_WORKERS_MAX];
 	struct tcp_mark *marks[CONF_WORKERS_MAX]; /* outlive the workers */
+	struct tcp_kept kept;                     /* likewise */
 	struct stream *(*stream_create)(void *arg);
 	struct tls_context *(*tls_create)(void *arg, uint32_t worker, struct counters *counters);
 	void *tls_arg;

@@ -8,6 +8,7 @@
 #include "tests/sim/scene.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #define SECOND_US UINT64_C(1000000)
 
@@ -174,6 +175,108 @@ test_asked_a_bounded_number_of_times(void **state)
 	scene_end(&s);
 }
 
+/*
+ * A referee on the backends' wire. A backend in TIME-WAIT takes a SYN of a tuple it knows by a later timestamp alone, where there is one; so
+ * the clock may not go back over a kill, and a port may not come again as long as there are others.
+ */
+static struct {
+	struct {
+		uint64_t tuple;
+		uint32_t seq;
+	} syn[2048];
+	uint32_t n, said_again, came_again, stamps, went_back, newest;
+} heard;
+
+static uint32_t
+word_at(const uint8_t *p)
+{
+	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+#define HELD_MS 10 /* a SYN may wait for its next hop while others pass it */
+
+static void
+hear_stamp(const uint8_t *tcp)
+{
+	const uint32_t head = (uint32_t)(tcp[12] >> 4) * 4;
+
+	for (uint32_t at = 20; at + 10 <= head && tcp[at] != 0; at += tcp[at] == 1 ? 1 : tcp[at + 1]) {
+		if (tcp[at] == 1 || tcp[at] != 8)
+			continue;
+		if (heard.stamps++ > 0 && (int32_t)(word_at(tcp + at + 2) - heard.newest) < -HELD_MS)
+			heard.went_back++;
+		heard.newest = word_at(tcp + at + 2);
+	}
+}
+
+static void
+hear_lan(void *arg, const uint8_t *frame, uint32_t octets)
+{
+	const bool v4 = frame[12] == 0x08 && frame[13] == 0x00 && frame[23] == 6;
+	const bool v6 = frame[12] == 0x86 && frame[13] == 0xdd && frame[20] == 6;
+	const uint8_t *tcp = frame + 14 + (v4 ? (uint32_t)(frame[14] & 15) * 4 : 40);
+	uint64_t tuple = UINT64_C(0xcbf29ce484222325); /* FNV-1a over both addresses and both ports */
+
+	(void)arg;
+	(void)octets;
+	if (!v4 && !v6)
+		return;
+	hear_stamp(tcp);
+	if ((tcp[13] & 0x12) != 0x02)
+		return;
+	for (const uint8_t *p = tcp - (v4 ? 8 : 32); p < tcp + 4; p++)
+		tuple = (tuple ^ *p) * UINT64_C(0x100000001b3);
+	for (uint32_t i = 0; i < heard.n; i++) {
+		if (heard.syn[i].tuple != tuple)
+			continue;
+		heard.said_again += heard.syn[i].seq == word_at(tcp + 4);
+		heard.came_again += heard.syn[i].seq != word_at(tcp + 4);
+	}
+	CHECK_TRUE("room", heard.n < sizeof(heard.syn) / sizeof(heard.syn[0]));
+	heard.syn[heard.n].tuple = tuple;
+	heard.syn[heard.n++].seq = word_at(tcp + 4);
+}
+
+static uint64_t
+hear_no_turn(void *arg, uint64_t now_us)
+{
+	(void)arg;
+	(void)now_us;
+	return UINT64_MAX;
+}
+
+static void
+test_ports_and_timestamps_go_on_over_kills(void **state)
+{
+	struct sim_tap tap = { .rx = hear_lan, .turn = hear_no_turn, .port = 1 };
+
+	(void)state;
+	for (uint32_t workers = 1; workers <= 2; workers++) {
+		memset(&heard, 0, sizeof(heard));
+		scene_conf(&s);
+		scene_start(&s, 40 + workers, workers, clean);
+		sim_tap_add(s.sim, &tap);
+		scene_settle(&s);
+		sim_conn_forget(open_relayed("a@sender.example", CLIENT4, GATEWAY4));
+		for (uint32_t life = 0; life < 8; life++) {
+			const uint32_t before = heard.n;
+
+			for (uint32_t i = 0; i < 20; i++)
+				CHECK_EQ("delivered",
+					scene_deliver(
+						&s, CLIENT4, "a@sender.example", "u@example.org", "Subject: y\r\n\r\n"),
+					250);
+			CHECK_TRUE("by connections of their own", heard.n >= before + 20);
+			sim_kill_gateway(s.sim);
+		}
+		CHECK_TRUE("timestamps were heard", heard.stamps > 8 * 20 * 5);
+		CHECK_EQ("none earlier than the one before", heard.went_back, 0);
+		CHECK_EQ("no port came again while there were others", heard.came_again, 0);
+		CHECK_EQ("each SYN was answered at once", heard.said_again, 0);
+		scene_end(&s);
+	}
+}
+
 int
 main(void)
 {
@@ -183,6 +286,7 @@ main(void)
 		cmocka_unit_test(test_over_a_bad_wire_every_peer_is_told),
 		cmocka_unit_test(test_what_ended_in_order_is_not_asked),
 		cmocka_unit_test(test_asked_a_bounded_number_of_times),
+		cmocka_unit_test(test_ports_and_timestamps_go_on_over_kills),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
