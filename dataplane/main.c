@@ -241,8 +241,9 @@ wait_for_control(struct process *p)
 }
 
 static int
-random_octets(void *out, size_t octets)
+random_octets(void *arg, void *out, size_t octets)
 {
+	(void)arg;
 	return getrandom(out, octets, 0) == (ssize_t)octets ? 0 : -1;
 }
 
@@ -281,7 +282,7 @@ start_ports(struct process *p)
 		.instance = instance };
 
 	snprintf(instance, sizeof(instance), "greyline-%016" PRIx64, siphash(&no_key, p->run_dir, strlen(p->run_dir)));
-	if (random_octets(key, sizeof(key)) != 0) {
+	if (random_octets(NULL, key, sizeof(key)) != 0) {
 		say("no random octets: %s", strerror(errno));
 		return -1;
 	}
@@ -329,7 +330,7 @@ open_kept(const struct process *p)
 	uint8_t random[GOES_ON_RANDOM_OCTETS];
 	struct tcp_kept *kept;
 
-	if (random_octets(random, sizeof(random)) != 0) {
+	if (random_octets(NULL, random, sizeof(random)) != 0) {
 		say("no random octets: %s", strerror(errno));
 		return NULL;
 	}
@@ -374,11 +375,12 @@ start_workers(struct process *p)
 			.io = port_io_of(p->ports, i),
 			.segment = &p->segment,
 			.tls = tls_keeper_context(p->tls, i),
-			.kept = kept };
+			.kept = kept,
+			.entropy = random_octets };
 
 		if (marks != NULL)
 			conf.marks = (struct tcp_mark *)(void *)(marks + i * marks_octets);
-		if (random_octets(conf.random, sizeof(conf.random)) != 0)
+		if (random_octets(NULL, conf.random, sizeof(conf.random)) != 0)
 			return -1;
 		p->lcore[i] = (struct lcore){
 			.worker = worker_create(&conf, boot_us(), why, sizeof(why)), .process = p, .index = i

@@ -89,7 +89,7 @@ tcp_create(const struct tcp_conf *conf, struct buf_pool *pool, struct counters *
 	/* Two pieces for each buffer: one buffer may be read from one connection while it is sent on another. */
 	if (create_conns(tcp) && create_scoreboards(tcp) &&
 		tcp_pieces_create(&tcp->pieces, pool, 2 * pool->n_bufs + 64) &&
-		tcp_listen_create(&tcp->listen, conf->syn_ring_entries) &&
+		tcp_listen_create(&tcp->listen, conf->syn_ring_entries, &conf->secret, now_us) &&
 		tcp_time_wait_create(&tcp->time_wait, conf->time_wait_max) && tcp_replies_create(&tcp->replies))
 		return tcp;
 	tcp_destroy(tcp);

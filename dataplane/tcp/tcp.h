@@ -38,7 +38,8 @@ struct tcp_conf {
 	uint16_t mtu;                         /* smallest of the ports: MSS is derived from it */
 	uint32_t worker;                      /* our index, for source ports that flow_owner() gives to us */
 	const struct flow_steering *steering; /* borrowed for life */
-	struct siphash_key secret;            /* cookies, ISNs of what we accept, the table; random at each start */
+	struct siphash_key
+		secret; /* ISNs of what we accept, the table; the first key of cookies. Random at each start */
 	/* timestamps, and numbers and ports of what we connect; outlives the process, one for all workers. NULL: all of it is of this life */
 	struct tcp_kept *kept;
 	struct tcp_mark *marks; /* tcp_marks_n(conns_max + rests_max) of them that outlive the process; NULL: none */
@@ -54,6 +55,15 @@ int tcp_unlisten(struct tcp *tcp, const struct ip_addr *addr, uint16_t port);
 
 /* Told by the worker before SYNs are answered: false = refuse silently (drain, overload). Default true. */
 void tcp_accepting(struct tcp *tcp, bool yes);
+
+#define TCP_COOKIE_SLOT_US   UINT64_C(64000000) /* a cookie holds for this to twice this */
+#define TCP_COOKIE_KEY_SLOTS 8 /* a key is due for a change after so many; a cookie is bound to one of them anyway */
+
+/*
+ * A new key of SYN cookies, as random as the secret, in force from the next TCP_COOKIE_SLOT_US on; what was said under the one before still
+ * verifies as long as it would have. One that comes before cookies of the last change have ended is not taken. Returns when the next is due.
+ */
+uint64_t tcp_cookie_rekey(struct tcp *tcp, const struct siphash_key *fresh, uint64_t now_us);
 
 /* One segment. Borrows seg; takes references of its own to what it keeps. frame is what a stateless answer is addressed by. */
 void tcp_input(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *frame, uint64_t now_us);

@@ -25,9 +25,12 @@ static const uint64_t stage_us[TCP_SYN_STAGES] = { 1000000, 3000000, 7000000, 15
 static const uint16_t cookie_mss[8] = { TCP_MSS_MIN, 536, 1220, 1360, 1440, 1452, 1460, 8940 };
 
 bool
-tcp_listen_create(struct tcp_listen *l, uint32_t entries)
+tcp_listen_create(struct tcp_listen *l, uint32_t entries, const struct siphash_key *cookie_key, uint64_t now_us)
 {
-	*l = (struct tcp_listen){ .max = entries, .free = TCP_INDEX_NONE };
+	*l = (struct tcp_listen){ .max = entries,
+		.free = TCP_INDEX_NONE,
+		.cookie_key = { *cookie_key, *cookie_key },
+		.cookie_key_from = now_us / TCP_COOKIE_SLOT_US };
 	for (uint32_t i = 0; i < TCP_SYN_STAGES; i++)
 		l->stage[i] = (struct tcp_syn_list){ TCP_INDEX_NONE, TCP_INDEX_NONE };
 	l->entry = calloc(entries > 0 ? entries : 1, sizeof(l->entry[0]));
@@ -96,10 +99,31 @@ tcp_unlisten(struct tcp *tcp, const struct ip_addr *addr, uint16_t port)
 
 /* --- the cookie: 2 bits of time, 8 bits of options under a mask, 22 bits of hash --- */
 
+/*
+ * A key comes into force with the slot after it was drawn. So each slot has one key: a cookie is checked against one, not two, and a SYN-ACK
+ * said twice within a slot is the same.
+ */
+uint64_t
+tcp_cookie_rekey(struct tcp *tcp, const struct siphash_key *fresh, uint64_t now_us)
+{
+	const uint64_t slot = now_us / TCP_COOKIE_SLOT_US;
+	struct tcp_listen *l = &tcp->listen;
+
+	if (slot >
+		l->cookie_key_from) { /* else cookies of the slot before this one, which still hold, would lose their key */
+		l->cookie_key[1] = l->cookie_key[0];
+		l->cookie_key[0] = *fresh;
+		l->cookie_key_from = slot + 1;
+		counter_inc(tcp->counters, CTR_tcp_cookie_rekeyed);
+	}
+	return (l->cookie_key_from + TCP_COOKIE_KEY_SLOTS) * TCP_COOKIE_SLOT_US;
+}
+
 /* Of who asks and when. */
 static uint64_t
 cookie_hash(const struct tcp *tcp, const struct flow *flow, uint32_t irs, uint64_t slot)
 {
+	const struct siphash_key *key = &tcp->listen.cookie_key[slot < tcp->listen.cookie_key_from];
 	uint8_t in[56] = "cookie"; /* whole words, in one go */
 
 	if (ip_addr_is_v4(&flow->local) &&
@@ -110,7 +134,7 @@ cookie_hash(const struct tcp *tcp, const struct flow *flow, uint32_t irs, uint64
 		memcpy(in + 18, &flow->remote_port, 2);
 		memcpy(in + 20, &irs, 4);
 		memcpy(in + 24, &slot, 8);
-		return siphash(&tcp->conf.secret, in, 32);
+		return siphash(key, in, 32);
 	}
 	memcpy(in + 8, flow->local.octet, 16);
 	memcpy(in + 24, flow->remote.octet, 16);
@@ -118,7 +142,7 @@ cookie_hash(const struct tcp *tcp, const struct flow *flow, uint32_t irs, uint64
 	memcpy(in + 42, &flow->remote_port, 2);
 	memcpy(in + 44, &irs, 4);
 	memcpy(in + 48, &slot, 8);
-	return siphash(&tcp->conf.secret, in, sizeof(in));
+	return siphash(key, in, sizeof(in));
 }
 
 /*

@@ -13,13 +13,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "dataplane/base/siphash.h"
 #include "dataplane/net/net.h"
 #include "dataplane/tcp/tcp_table.h"
 #include "dataplane/tcp/tcp_wire.h"
 
-#define TCP_LISTENERS_MAX  64
-#define TCP_SYN_STAGES     4                  /* SYN-ACK again after 1, 3 and 7 s, forgotten after 15 s */
-#define TCP_COOKIE_SLOT_US UINT64_C(64000000) /* a cookie holds for this to twice this */
+#define TCP_LISTENERS_MAX 64
+#define TCP_SYN_STAGES    4 /* SYN-ACK again after 1, 3 and 7 s, forgotten after 15 s */
 
 struct tcp;
 struct tcp_seg_in;
@@ -61,10 +61,13 @@ struct tcp_listen {
 	struct tcp_table table;
 	struct tcp_syn_list stage[TCP_SYN_STAGES];
 	uint32_t max, n, free;
+	/* Keys of cookies: [0] of the slots from cookie_key_from on, [1] of those before, the current one among them just after a change */
+	struct siphash_key cookie_key[2];
+	uint64_t cookie_key_from;
 	uint64_t cookies_until_us; /* an ACK may complete a cookie until then; before the first cookie: never */
 };
 
-bool tcp_listen_create(struct tcp_listen *l, uint32_t entries);
+bool tcp_listen_create(struct tcp_listen *l, uint32_t entries, const struct siphash_key *cookie_key, uint64_t now_us);
 void tcp_listen_destroy(struct tcp_listen *l);
 
 /* A segment that belongs to no connection and no TIME-WAIT record. An answer, if any, is queued; an ACK that completes a handshake

@@ -279,6 +279,8 @@ worker_create(const struct worker_conf *conf, uint64_t now_us, char *why, uint32
 	}
 	for (uint32_t i = 0; i < PROBES_AT_ONCE; i++)
 		w->probe[i].end = (struct end){ .kind = END_PROBE, .owner = &w->probe[i] };
+	w->cookie_key_due_us =
+		w->conf.entropy == NULL ? UINT64_MAX : now_us + TCP_COOKIE_KEY_SLOTS * TCP_COOKIE_SLOT_US;
 	take_snapshot(w);
 	return w;
 }
@@ -628,6 +630,20 @@ note_turn(struct worker *w, bool worked, uint64_t cycles)
 		__atomic_store_n(&t->empty_cycles, t->empty_cycles + cycles, __ATOMIC_RELAXED);
 }
 
+/* Out of the way of segments: a system call. */
+static void
+renew_cookie_key(struct worker *w)
+{
+	struct siphash_key fresh;
+
+	if (w->conf.entropy(w->conf.entropy_arg, &fresh, sizeof(fresh)) == 0) {
+		w->cookie_key_due_us = tcp_cookie_rekey(w->tcp, &fresh, w->now_us);
+		return;
+	}
+	counter_inc(w->counters, CTR_tcp_cookie_key_kept);
+	w->cookie_key_due_us = w->now_us + TCP_COOKIE_SLOT_US;
+}
+
 bool
 worker_turn(struct worker *w, uint64_t now_us)
 {
@@ -662,6 +678,8 @@ worker_turn(struct worker *w, uint64_t now_us)
 	/* An ACK of this turn may have told the session that there is room again: the next turn serves it at once. */
 	worked |= output_own_frames(w);
 	w->io->ops->flush(w->io);
+	if (w->now_us >= w->cookie_key_due_us)
+		renew_cookie_key(w);
 	wlog_flush(w);
 	step_done(w);
 	cycles = cycles_now() - began_cycles;

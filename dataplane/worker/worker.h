@@ -49,6 +49,10 @@ struct worker_conf {
 	struct tcp_kept *
 		kept; /* outlives the process, one for all workers, after tcp_kept_begin(). NULL: timestamps and ports begin anew */
 	uint8_t random[32]; /* fresh from the system (the simulator's seed there) */
+	/* More of those, for the next key of SYN cookies: 0, or -1 when there are none now. Called seldom, after a burst was sent. NULL: the first
+	 * key stays. */
+	int (*entropy)(void *arg, void *out, size_t octets);
+	void *entropy_arg;
 };
 
 /* Reads shared->snapshot for sizes and ports. NULL and a message in why when memory is short. */

@@ -224,11 +224,12 @@ struct worker {
 	uint64_t offer_size[CONF_LISTENERS_MAX];
 	uint32_t offer_auth[CONF_LISTENERS_MAX];
 	uint64_t offer_due_us;
-	struct pool sessions; /* struct session, its dialogue, its splice */
-	struct pool relays;   /* struct session_relay and its relay */
-	struct pool kepts;    /* struct kept_rcpts */
-	struct pool texts;    /* struct session_text, of sessions at rest */
-	uint32_t *place;      /* of each slot: where its session is, see session_store.c */
+	uint64_t cookie_key_due_us; /* the key of SYN cookies is drawn anew in the first turn after that */
+	struct pool sessions;       /* struct session, its dialogue, its splice */
+	struct pool relays;         /* struct session_relay and its relay */
+	struct pool kepts;          /* struct kept_rcpts */
+	struct pool texts;          /* struct session_text, of sessions at rest */
+	uint32_t *place;            /* of each slot: where its session is, see session_store.c */
 	uint32_t n_slots, n_slots_fresh, free_slot_plus_1;
 	uint32_t n_live;
 	/* handshakes whose next octets are here, in the order they came */

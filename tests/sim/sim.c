@@ -85,6 +85,16 @@ map_snapshot(struct sim *sim, const struct snapshot_part *parts, struct snapshot
 	}
 }
 
+static int
+sim_entropy(void *arg, void *out, size_t octets)
+{
+	uint8_t *at = out;
+
+	for (size_t i = 0; i < octets; i++)
+		at[i] = (uint8_t)sim_random(arg);
+	return 0;
+}
+
 static void
 start_workers(struct sim *sim)
 {
@@ -100,7 +110,9 @@ start_workers(struct sim *sim)
 			.shared = &sim->shared,
 			.io = &sim->io[i].io,
 			.segment = &sim->segment,
-			.stream_create = sim->stream_create };
+			.stream_create = sim->stream_create,
+			.entropy = sim_entropy,
+			.entropy_arg = sim };
 
 		if (sim->marks[i] == NULL) {
 			sim->marks[i] = aligned_alloc(4096, (marks_octets + 4095) & ~UINT64_C(4095));
@@ -112,8 +124,7 @@ start_workers(struct sim *sim)
 		if (sim->tls_create != NULL)
 			wc.tls = sim->tls[i] = sim->tls_create(sim->tls_arg, i, &sim->segment.counters[i]);
 		sim_io_init(sim, i);
-		for (uint32_t j = 0; j < sizeof(wc.random); j++)
-			wc.random[j] = (uint8_t)sim_random(sim);
+		sim_entropy(sim, wc.random, sizeof(wc.random));
 		sim->worker[i] = worker_create(&wc, sim->now_us, why, sizeof(why));
 		if (sim->worker[i] == NULL) {
 			fprintf(stderr, "worker: %s\n", why);

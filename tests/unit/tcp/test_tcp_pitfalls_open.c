@@ -217,6 +217,57 @@ test_pitfall_12_cookies_expire_and_are_bound_to_the_tuple(void **state)
 	tcp_end_fini(&e);
 }
 
+/*
+ * The key changes while the stack runs: what was said just before it still completes, what the key before says of the time after does not. The
+ * second endpoint keeps the key both began with, as somebody would who had found it out.
+ */
+static void
+test_cookies_outlive_one_change_of_key_and_not_two(void **state)
+{
+	static const struct siphash_key fresh[2] = { { 11, 12 }, { 13, 14 } };
+	const uint64_t slot = TCP_COOKIE_SLOT_US, first = 9 * TCP_COOKIE_SLOT_US;
+	struct tcp_conf conf = tcp_end_conf();
+	struct tcp_end e, kept;
+	const struct flow f = flow_reverse(&pair_flow_v4);
+	const struct tcp_syn_options o = { .mss = 1460, .wscale = 7, .sack = true };
+	struct tcp_syn_options back;
+	uint32_t before, during, after;
+
+	(void)state;
+	tcp_end_init(&e, &conf, 8, 0);
+	tcp_end_init(&kept, &conf, 8, 0);
+	before = tcp_cookie_make(e.tcp, &f, 1, &o, first - 1);
+	CHECK_EQ("one key", tcp_cookie_make(kept.tcp, &f, 1, &o, first - 1), before);
+	CHECK_EQ("the next is due", tcp_cookie_rekey(e.tcp, &fresh[0], first) / slot, 10 + TCP_COOKIE_KEY_SLOTS);
+	CHECK_EQ("counted", tcp_end_count(&e, CTR_tcp_cookie_rekeyed), 1);
+	CHECK_TRUE("of the slot before the change", tcp_cookie_check(e.tcp, &f, 1, before, &back, first + slot - 1));
+	CHECK_EQ("and what it carried", back.mss, 1460);
+	during = tcp_cookie_make(e.tcp, &f, 1, &o, first);
+	CHECK_EQ("the same to the end of its slot", tcp_cookie_make(e.tcp, &f, 1, &o, first + slot - 1), during);
+	CHECK_TRUE("of the slot of the change", tcp_cookie_check(e.tcp, &f, 1, during, &back, first + slot));
+	CHECK_TRUE("to its end", tcp_cookie_check(e.tcp, &f, 1, during, &back, first + 2 * slot - 1));
+	after = tcp_cookie_make(e.tcp, &f, 1, &o, first + slot);
+	CHECK_TRUE("a new key", after != tcp_cookie_make(kept.tcp, &f, 1, &o, first + slot));
+	CHECK_TRUE("good", tcp_cookie_check(e.tcp, &f, 1, after, &back, first + slot));
+	CHECK_TRUE("the old key makes none any more",
+		!tcp_cookie_check(
+			e.tcp, &f, 1, tcp_cookie_make(kept.tcp, &f, 1, &o, first + slot), &back, first + slot));
+	/* too early: cookies of the slot before would be lost */
+	tcp_cookie_rekey(e.tcp, &fresh[1], first + slot);
+	CHECK_EQ("not taken", tcp_end_count(&e, CTR_tcp_cookie_rekeyed), 1);
+	CHECK_TRUE("still of the slot of the change", tcp_cookie_check(e.tcp, &f, 1, during, &back, first + slot));
+	/* the earliest second change; four slots on the two bits of time that a cookie carries say the same again */
+	tcp_cookie_rekey(e.tcp, &fresh[1], first + 2 * slot);
+	CHECK_EQ("taken", tcp_end_count(&e, CTR_tcp_cookie_rekeyed), 2);
+	for (uint64_t at = first + 2 * slot; at < first + 12 * slot; at += slot / 2) {
+		CHECK_TRUE("two changes ago", !tcp_cookie_check(e.tcp, &f, 1, during, &back, at));
+		CHECK_TRUE("the first key",
+			!tcp_cookie_check(e.tcp, &f, 1, tcp_cookie_make(kept.tcp, &f, 1, &o, at), &back, at));
+	}
+	tcp_end_fini(&e);
+	tcp_end_fini(&kept);
+}
+
 /* --- 13 --- */
 
 static void
@@ -401,6 +452,7 @@ main(void)
 		cmocka_unit_test(test_pitfall_12_a_repeated_syn_gets_the_same_number_in_the_next_slot),
 		cmocka_unit_test(test_pitfall_12_no_block_is_no_reset),
 		cmocka_unit_test(test_pitfall_12_cookies_expire_and_are_bound_to_the_tuple),
+		cmocka_unit_test(test_cookies_outlive_one_change_of_key_and_not_two),
 		cmocka_unit_test(test_pitfall_13_syns_where_they_do_not_belong),
 		cmocka_unit_test(test_pitfall_21_source_ports),
 		cmocka_unit_test(test_pitfall_21_not_again_within_the_peers_time_wait),
