@@ -35,23 +35,25 @@ def copy_sources(root, to):
 
 
 def programs_of(build):
-    """Source file -> (target to build, command that runs it), of the tests meson knows."""
+    """Source file -> (target to build, command that runs it, where, targets it needs besides), of the tests meson knows."""
     introspect = lambda what: json.loads(subprocess.run(["meson", "introspect", what, str(build)], check=True,  # noqa: E731
                                                         stdout=subprocess.PIPE).stdout)
-    sources = {}
+    sources, made = {}, {}
     for target in introspect("--targets"):
+        made[target["id"]] = [os.path.relpath(f, build) for f in target["filename"]]
         for group in target.get("target_sources", []):
             for source in group.get("sources", []):
                 sources.setdefault(target["filename"][0], set()).add(source)
     out = {}
     for test in introspect("--tests"):
         for source in sources.get(test["cmd"][0], ()):
-            out.setdefault(source, (os.path.relpath(test["cmd"][0], build), test["cmd"], test["workdir"]))
+            needs = [f for d in test["depends"] for f in made.get(d, ())]
+            out.setdefault(source, (os.path.relpath(test["cmd"][0], build), test["cmd"], test["workdir"] or str(build), needs))
     return out
 
 
 def ninja(build, targets):
-    return subprocess.run(["ninja", "-j2", "-C", str(build)] + sorted(targets), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return subprocess.run(["ninja", "-j2", "-C", str(build)] + sorted(set(targets)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 def fails(command, cwd):
@@ -94,7 +96,7 @@ def main(root, build, mapping, ids):
         if ids and r.id not in ids and str(r.number) not in ids:
             continue
         tests = sorted({programs[str(src / name)] [0] for name, _ in r.tests if str(src / name) in programs})
-        commands = {programs[str(src / name)][0]: programs[str(src / name)][1:] for name, _ in r.tests if str(src / name) in programs}
+        commands = {programs[str(src / name)][0]: programs[str(src / name)][1:3] for name, _ in r.tests if str(src / name) in programs}
         if not r.mutants or not tests:
             continue
         for n, edits in enumerate(r.mutants, 1):
@@ -105,7 +107,7 @@ def main(root, build, mapping, ids):
                 print(bad[-1], flush=True)
                 continue
             try:
-                built = ninja(out, tests)
+                built = ninja(out, tests + [n for p in programs.values() if p[0] in tests for n in p[3]])
                 if built.returncode:
                     bad.append("%s does not compile:\n%s" % (label, built.stdout.decode()[-1500:]))
                 elif any(fails(*commands[t]) for t in tests):
@@ -119,10 +121,10 @@ def main(root, build, mapping, ids):
                 for path, text in before.items():
                     path.write_text(text)
     everything = {programs[s][0] for s in programs if any(str(src / name) == s for r in requirements for name, _ in r.tests)}
-    built = ninja(out, everything)
+    built = ninja(out, everything | {n for p in programs.values() if p[0] in everything for n in p[3]})
     for target in sorted(everything):
         command = next(p for p in programs.values() if p[0] == target)
-        if built.returncode or fails(*command[1:]):
+        if built.returncode or fails(*command[1:3]):
             bad.append("%s fails without any change" % target)
             print(bad[-1])
     print("%d killed, %d not" % (killed, len(bad)))

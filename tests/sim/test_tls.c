@@ -111,6 +111,7 @@ test_octets_behind_starttls_are_never_obeyed(void **state)
 {
 	static const char injected[] = "STARTTLS\r\nEHLO evil.example\r\nMAIL FROM:<evil@sender.example>\r\n"
 				       "RCPT TO:<u@example.org>\r\n";
+	char many[3500];
 	struct sim_conn *c;
 
 	(void)state;
@@ -127,6 +128,19 @@ test_octets_behind_starttls_are_never_obeyed(void **state)
 	CHECK_EQ("nothing is answered under TLS that was said before", (long long)(c->in_octets - c->in_seen), 0);
 	CHECK_TRUE("counted", counted(CTR_smtp_plain_after_starttls) >= sizeof(injected) - 12);
 	CHECK_EQ("no greeting", scene_chat(&s, c, "RCPT TO:<u@example.org>"), 503);
+	scene_quit(&s, c);
+	/* in several segments that arrive together */
+	c = scene_open(&s, CLIENT4, GATEWAY4);
+	CHECK_EQ("EHLO", scene_chat(&s, c, "EHLO client.example"), 250);
+	memset(many, 'x', sizeof(many));
+	memcpy(many, injected, sizeof(injected) - 1);
+	sim_send(c, many, sizeof(many));
+	CHECK_EQ("220", scene_reply(&s, c), 220);
+	c->stream = scene_tls_client(&s);
+	CHECK_TRUE("TLS behind them", scene_tls_wait(&s, c));
+	CHECK_EQ("no greeting", scene_chat(&s, c, "RCPT TO:<u@example.org>"), 503);
+	CHECK_TRUE("all of them counted",
+		counted(CTR_smtp_plain_after_starttls) >= sizeof(injected) - 12 + sizeof(many) - 10);
 	scene_quit(&s, c);
 	/* behind the 220: plain text where a handshake is due ends the session */
 	c = scene_open(&s, CLIENT4, GATEWAY4);
