@@ -43,6 +43,10 @@ void scene_frame(struct scene *s, struct sim_conn *c);
  */
 void scene_tls(struct scene *s, struct tls_certs *certs);
 void scene_tls_reload(struct scene *s, struct tls_certs *certs);
+/* Fixtures of a group of tests: scene_certs has a pair of either kind for gw.example, made once for all of them. */
+extern struct tls_certs scene_certs;
+int scene_tls_set_up(void **state);
+int scene_tls_tear_down(void **state);
 /* The client's side of TLS on a connection, for its owner to set; and a backend's. Destroyed with the scene. */
 struct stream *scene_tls_client(struct scene *s);
 struct stream *scene_tls_backend(void *scene);

@@ -20,6 +20,24 @@ static struct stream *streams[STREAMS_MAX]; /* of this scene */
 static uint32_t n_streams;
 static struct tls_certs *certs_of_scene;
 
+struct tls_certs scene_certs;
+
+int
+scene_tls_set_up(void **state)
+{
+	(void)state;
+	tls_certs_init_with(&scene_certs, "gw", "gw.example");
+	return 0;
+}
+
+int
+scene_tls_tear_down(void **state)
+{
+	(void)state;
+	tls_certs_free(&scene_certs);
+	return 0;
+}
+
 static struct tls_context *
 context(struct counters *counters)
 {

@@ -11,7 +11,6 @@
 
 static const struct sim_wire clean = { .delay_us = 500 };
 static struct scene s; /* one at a time */
-static struct tls_certs certs;
 static const char body[] = "Subject: hello\r\n\r\nfirst line\r\n..dotted\r\nlast\r\n";
 static const char body_wire[] = "Subject: hello\r\n\r\nfirst line\r\n..dotted\r\nlast\r\n.\r\n";
 
@@ -20,7 +19,7 @@ conf(void)
 {
 	scene_conf(&s);
 	s.config.conf.grey_block_s = 1;
-	scene_tls(&s, &certs);
+	scene_tls(&s, &scene_certs);
 }
 
 static void
@@ -384,8 +383,8 @@ test_certificates_replaced_while_handshakes_run(void **state)
 		c[i]->stream = scene_tls_client(&s);
 		sim_run(s.sim, 1000);
 		if (i % 10 == 9) {
-			tls_certs_write(&certs, "gw-ecdsa", true, "gw.example");
-			scene_tls_reload(&s, &certs);
+			tls_certs_write(&scene_certs, "gw-ecdsa", true, "gw.example");
+			scene_tls_reload(&s, &scene_certs);
 		}
 	}
 	for (uint32_t i = 0; i < N; i++)
@@ -633,7 +632,7 @@ test_a_backend_is_not_believed_without_its_fingerprint(void **state)
 
 	backend_tls(BACKEND_TLS_MAY);
 	s.config.backend[0].n_fingerprints = 1;
-	tls_certs_fingerprint(&certs, "gw-ecdsa", s.config.backend[0].fingerprint[0]);
+	tls_certs_fingerprint(&scene_certs, "gw-ecdsa", s.config.backend[0].fingerprint[0]);
 	offer_tls(&s.mta);
 	start(1);
 	make_white("a@sender.example", "u@example.org");
@@ -656,22 +655,6 @@ test_xclient_comes_after_tls(void **state)
 	CHECK_TRUE("under TLS", s.mta_x.message[0].under_tls);
 	CHECK_STR("client", s.mta_x.message[0].client, CLIENT4);
 	scene_end(&s);
-}
-
-static int
-set_up(void **state)
-{
-	(void)state;
-	tls_certs_init_with(&certs, "gw", "gw.example");
-	return 0;
-}
-
-static int
-tear_down(void **state)
-{
-	(void)state;
-	tls_certs_free(&certs);
-	return 0;
 }
 
 int
@@ -697,5 +680,5 @@ main(void)
 		cmocka_unit_test(test_xclient_comes_after_tls),
 	};
 
-	return cmocka_run_group_tests(tests, set_up, tear_down);
+	return cmocka_run_group_tests(tests, scene_tls_set_up, scene_tls_tear_down);
 }

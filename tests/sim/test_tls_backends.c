@@ -7,7 +7,6 @@
 
 static const struct sim_wire clean = { .delay_us = 500 };
 static struct scene s; /* one at a time */
-static struct tls_certs certs;
 static const char body[] = "Subject: hello\r\n\r\nfirst line\r\n";
 
 static void
@@ -15,7 +14,7 @@ conf(void)
 {
 	scene_conf(&s);
 	s.config.conf.grey_block_s = 1;
-	scene_tls(&s, &certs);
+	scene_tls(&s, &scene_certs);
 }
 
 static void
@@ -244,8 +243,8 @@ test_a_backend_is_asked_for_its_certificates(void **state)
 	uint32_t id;
 
 	(void)state;
-	tls_certs_fingerprint(&certs, "gw-ecdsa", ecdsa);
-	tls_certs_fingerprint(&certs, "gw-rsa", rsa);
+	tls_certs_fingerprint(&scene_certs, "gw-ecdsa", ecdsa);
+	tls_certs_fingerprint(&scene_certs, "gw-rsa", rsa);
 	conf(); /* tls = never: it is asked all the same */
 	speaks_tls(&s.mta, false);
 	speaks_tls(&s.mta_x, true);
@@ -309,24 +308,6 @@ test_a_probe_by_tls_over_a_bad_wire(void **state)
 	}
 }
 
-static int
-set_up(void **state)
-{
-	(void)state;
-	tls_certs_init(&certs);
-	tls_certs_write(&certs, "gw-ecdsa", true, "gw.example");
-	tls_certs_write(&certs, "gw-rsa", false, "gw.example");
-	return 0;
-}
-
-static int
-tear_down(void **state)
-{
-	(void)state;
-	tls_certs_free(&certs);
-	return 0;
-}
-
 int
 main(void)
 {
@@ -341,5 +322,5 @@ main(void)
 		cmocka_unit_test(test_a_probe_by_tls_over_a_bad_wire),
 	};
 
-	return cmocka_run_group_tests(tests, set_up, tear_down);
+	return cmocka_run_group_tests(tests, scene_tls_set_up, scene_tls_tear_down);
 }

@@ -11,14 +11,13 @@
 static const struct sim_wire clean = { .delay_us = 500 };
 static struct scene s; /* one at a time */
 static struct sim_host *other;
-static struct tls_certs certs;
 
 static void
 conf(void)
 {
 	scene_conf(&s);
 	s.config.conf.grey_block_s = 1;
-	scene_tls(&s, &certs);
+	scene_tls(&s, &scene_certs);
 	s.config.conf.tls_hide_after_failures = 1;
 }
 
@@ -409,22 +408,6 @@ test_two_workers_and_a_restart_share_what_is_known(void **state)
 	scene_end(&s);
 }
 
-static int
-set_up(void **state)
-{
-	(void)state;
-	tls_certs_init_with(&certs, "gw", "gw.example");
-	return 0;
-}
-
-static int
-tear_down(void **state)
-{
-	(void)state;
-	tls_certs_free(&certs);
-	return 0;
-}
-
 int
 main(void)
 {
@@ -441,5 +424,5 @@ main(void)
 		cmocka_unit_test(test_two_workers_and_a_restart_share_what_is_known),
 	};
 
-	return cmocka_run_group_tests(tests, set_up, tear_down);
+	return cmocka_run_group_tests(tests, scene_tls_set_up, scene_tls_tear_down);
 }
