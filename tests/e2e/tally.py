@@ -1,4 +1,4 @@
-"""The last line of ./dev test: every test that ran, counted from the logs of meson and of the end-to-end runner.
+"""The last line of ./dev test: every test that ran, counted from the logs of meson, of the end-to-end runner and of the worlds played beside it.
 
 A skipped test names what is missing. One that is not in the skips file counts as failed.
 """
@@ -25,6 +25,7 @@ def meson_rows(folder):
 
 
 def own_rows(path):
+    kind = os.path.splitext(os.path.basename(path))[0]
     try:
         with open(path) as f:
             rows = json.load(f)
@@ -32,7 +33,7 @@ def own_rows(path):
         yield path + ": no result", "FAIL", str(error)
         return
     for row in rows:
-        yield "e2e: " + row["name"], row["result"], row.get("reason", "")
+        yield "%s: %s" % (kind, row["name"]), row["result"], row.get("reason", "")
 
 
 def listed_skips(path):
