@@ -277,8 +277,9 @@ compile_snapshot(const struct config *c, const struct compile_extra *extra, cons
 		zones[i].kind = (uint8_t)c->zone[i].kind;
 	}
 	conf = c->values.conf;
-	conf.helo_weight_max = names_weight_max(c, ZONE_KIND_HELO);
-	conf.sender_weight_max = names_weight_max(c, ZONE_KIND_SENDER);
+	conf.dns_off = c->list[LIST_RESOLVERS].n == 0;
+	conf.helo_weight_max = conf.dns_off ? 0 : names_weight_max(c, ZONE_KIND_HELO);
+	conf.sender_weight_max = conf.dns_off ? 0 : names_weight_max(c, ZONE_KIND_SENDER);
 	conf.has_allowed_names = c->list[LIST_CLIENT_ALLOW_NAMES].n > 0;
 	part[SNAPSHOT_CONF] = (struct snapshot_part){ &conf, sizeof(conf) };
 	part[SNAPSHOT_PORTS] = (struct snapshot_part){ c->port, c->n_ports * sizeof(c->port[0]) };

@@ -5,6 +5,7 @@
  *         from before to after that, so no session is counted half. Sessions that stay open (idle) are left alone.
  */
 #include <inttypes.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -149,6 +150,8 @@ gateway_phase(struct load *l, uint64_t flood_rate, struct phase *out)
 		now = now_ns(l);
 		busy |= work_due(l, now < until, flood_rate, began, now, &flooded) > 0;
 		wire_flush(&l->gateway);
+		if (!busy)
+			sched_yield(); /* control has this CPU, too: without, it waits for the end of our time slice */
 		if (now < until) {
 			const uint64_t spent = rte_rdtsc() - c;
 

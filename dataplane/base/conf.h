@@ -75,6 +75,7 @@ struct conf {
 	uint8_t ptr_missing, ptr_unconfirmed, ptr_generic; /* enum client_effect */
 	uint8_t trap_scope_network;
 	uint8_t has_allowed_names; /* clients.allow_names holds any: then an address alone refuses nobody. Not an option */
+	uint8_t dns_off; /* dns.resolvers is empty: nobody is there to be asked, so nobody waits for it. Not an option */
 
 	uint32_t grey_block_s, grey_pass_s, grey_expire_s;
 	uint32_t grey_lapse_memory_s; /* 7 days */

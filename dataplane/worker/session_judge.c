@@ -114,8 +114,11 @@ some_backend_wants_name(const struct worker *w, const struct conf_listener *l)
 static bool
 send_question(struct worker *w, const struct session *s, enum link_want_name want_name, bool background)
 {
-	struct link_event_client *e = ring_reserve(w->event);
+	struct link_event_client *e;
 
+	if (w->snapshot->conf->dns_off)
+		return false;
+	e = ring_reserve(w->event);
 	if (e == NULL) {
 		counter_inc(w->counters, CTR_worker_questions_refused);
 		return false;

@@ -130,6 +130,26 @@ test_a_listed_sender_is_refused_with_the_public_name_of_the_list(void **state)
 	scene_end(&s);
 }
 
+/* dns.resolvers is empty: control could only say that it knows nothing, and with control gone nobody would say even that. */
+static void
+test_without_resolvers_nobody_asks_and_nobody_waits(void **state)
+{
+	uint64_t took_us = 0;
+
+	(void)state;
+	scene_conf(&s);
+	s.config.conf.dns_off = 1;
+	scene_start(&s, 1, 1, clean);
+	scene_settle(&s);
+	s.control.silent = true;
+	CHECK_EQ("greylisted", rcpt_in("client.example", "a@sender.example", "u@example.org", &took_us), 451);
+	CHECK_TRUE("at once", took_us < AT_ONCE_US);
+	sim_run(s.sim, SECOND_US);
+	CHECK_EQ("no question", s.control.n_questions, 0);
+	CHECK_TRUE("by the greylist", strstr(fake_control_find(&s.control, "a@sender.example"), "rule=12") != NULL);
+	scene_end(&s);
+}
+
 static void
 test_only_names_a_list_could_know_are_asked_about(void **state)
 {
@@ -420,6 +440,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_listed_sender_is_refused_with_the_public_name_of_the_list),
+		cmocka_unit_test(test_without_resolvers_nobody_asks_and_nobody_waits),
 		cmocka_unit_test(test_only_names_a_list_could_know_are_asked_about),
 		cmocka_unit_test(test_without_lists_of_names_nothing_is_asked),
 		cmocka_unit_test(test_a_session_is_held_two_seconds_in_all),

@@ -502,6 +502,7 @@ test_compile_domains_carry_what_wider_ones_say(void **state)
 	CHECK_STR("segment", s.segment_path, "/dev/shm/x/segment");
 	CHECK_STR("host name", s.conf->hostname, "gw.example.org");
 	CHECK_EQ("some names are allowed", s.conf->has_allowed_names, 1);
+	CHECK_EQ("nobody is there to be asked", s.conf->dns_off, 1);
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		uint64_t value = 0;
 
