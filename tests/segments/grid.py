@@ -112,6 +112,24 @@ DATA_PLACES = {"far-before": "-1000", "ends-at-left": "-5", "across-left": "-2",
                "fits-the-edge": "edge-5", "across-edge": "edge-2", "at-edge": "edge", "beyond": "edge+1", "far-beyond": "edge+1000"}
 
 
+def on_fin_text(state, place):
+    """Five octets of text and a FIN behind them."""
+    if place in ("far-before", "ends-at-left", "at-edge", "beyond", "far-beyond"):
+        return ack(state)
+    if state not in HAS_TEXT:
+        return silence(state)    # seventh and eighth: ignore the text, remain
+    taken = {"fin-at-left": 1, "across-left": 4, "at-left": 6}.get(place)
+    if taken is None:
+        return ack(state)        # beyond a gap: a duplicate ACK at once
+    then = {"ESTABLISHED": "CLOSE-WAIT", "FIN-WAIT-1": "CLOSING", "FIN-WAIT-2": "TIME-WAIT"}[state]
+    return Answer("out A seq=0 ack=%d len=0" % taken, then, ("EOF" if taken == 1 else "READABLE") + (" CLOSED" if state == "FIN-WAIT-2" else ""))
+
+
+FIN_TEXT_PLACES = {"far-before": "-1000", "ends-at-left": "-6", "fin-at-left": "-5", "across-left": "-2", "at-left": "0", "beyond-a-gap": "1",
+                   "fits-the-edge": "edge-6", "fin-at-edge": "edge-5", "across-edge": "edge-2", "at-edge": "edge", "beyond": "edge+1",
+                   "far-beyond": "edge+1000"}
+
+
 def on_no_ack(state):
     """Fifth: without the ACK bit the segment is dropped."""
     return silence(state)
@@ -137,6 +155,8 @@ def departure(name, state, what, place):
             return silence(state), "RFC 9293 has an ACK for some. Our record answers only what occupies sequence space: two ends never ACK for ever."
         if what == "data" and place not in ("far-before", "ends-at-left", "at-edge", "beyond", "far-beyond"):
             return ack(state), "RFC 9293 ignores it. The record has no window; an ACK tells the peer where we stand."
+        if what == "fin-text" and place not in ("far-before", "ends-at-left", "at-edge", "beyond", "far-beyond"):
+            return ack(state), "RFC 9293 ignores text and FIN. The record has no window; an ACK tells the peer where we stand."
         if what == "fin" and place in IN_WINDOW:
             return ack(state), "RFC 9293 acknowledges a repeated FIN alone. The record has no window; an ACK tells the peer where we stand."
         if what in ("no-ack", "no-ts"):
@@ -146,7 +166,7 @@ def departure(name, state, what, place):
             return ack(state), None
         if what == "syn" and place in ("before", "far-before"):
             return Answer("out SA", "SYN-RECEIVED"), "RFC 9293 has an ACK. RFC 6191: a later timestamp is a new connection, whatever its number."
-    if state in ("CLOSE-WAIT", "CLOSING", "LAST-ACK") and what == "data" and place in ("across-left", "across-edge"):
+    if state in ("CLOSE-WAIT", "CLOSING", "LAST-ACK") and what in ("data", "fin-text") and place in ("across-left", "across-edge", "fin-at-left"):
         return ack(state), "RFC 9293 ignores the text. Octets known already or beyond the window show a peer that missed an ACK: it gets one."
     if what == "fin" and place == "at-edge" and state in HAS_TEXT:
         return ack(state), None
@@ -171,6 +191,8 @@ def synchronised():
             yield case("fin", place, "in FA seq=%s ack=%d" % (seq, u), on_fin(state, place))
         for place, seq in DATA_PLACES.items():
             yield case("data", place, "in A seq=%s ack=%d len=5" % (seq, u), on_data(state, place))
+        for place, seq in FIN_TEXT_PLACES.items():
+            yield case("fin-text", place, "in FA seq=%s ack=%d len=5" % (seq, u), on_fin_text(state, place))
         for place, number in (("ancient", -3000000), ("old", u - 1), ("una", u), ("nxt", 0), ("beyond", 1), ("far-beyond", 100000)):
             yield case("ack-number", place, "in A seq=0 ack=%d" % number, on_ack_number(state, place))
         for place, line in (("empty", "in - seq=0"), ("text", "in P seq=0 len=5"), ("fin", "in F seq=0")):
@@ -293,6 +315,88 @@ def syn_received():
         yield "syn-received-" + name, state, line, answer, reason
 
 
+def syn_received_edges():
+    """The same state, each kind of segment at each place of the window. The ACK number is good: what is acceptable completes the handshake."""
+    state = "SYN-RECEIVED"
+    ring = "RFC 9293 has an ACK. What is remembered of a SYN answers nothing that proves nothing: a stranger's numbers earn no reply."
+    new = ("RFC 9293 section 3.10.7.4 has an ACK, or LISTEN again. A SYN of another number is a new incarnation, or a forger: it is answered, and "
+           "the old handshake still completes by its cookie.")
+    edge = ("RFC 9293 has an ACK. The window's edge counts as inside, as it does once connected, for the ACKs of a peer that has filled our window; "
+            "a good ACK number completes.")
+    cut = "RFC 9293 would take what is new of it. Before the first ACK nothing of the peer's text can be old: silence, and the ACK comes again."
+    for place, seq in PLACES.items():
+        number = {"far-before": -999, "before": 0, "at-left": 1, "inside": 2}.get(place)
+        yield ("syn-" + place, "in S seq=%s ts=+10" % seq, Answer("out SA" + (" ack=%d" % number if number is not None else ""), state), new)
+        yield ("syn-ack-" + place, "in SA seq=%s ack=0 ts=+10" % seq, Answer("out R seq=0", state),
+               "RFC 9293 has an ACK. A SYN-ACK to a SYN-ACK is nothing that a client of ours says: an RST as in LISTEN.")
+        yield "rst-" + place, "in R seq=%s" % seq, silence("LISTEN" if place == "at-left" else state), ring if place in ("inside", "at-last") else None
+        inside = place in IN_WINDOW + ("at-edge",)
+        why = edge if place == "at-edge" else None if inside else ring
+        yield "ack-" + place, "in A seq=%s ack=0" % seq, silence("ESTABLISHED", "ACCEPTED") if inside else silence(state), why
+        fin = Answer("out A seq=0 ack=1", "CLOSE-WAIT", "ACCEPTED EOF") if place == "at-left" else Answer("out A seq=0 ack=0", "ESTABLISHED", "ACCEPTED")
+        yield "fin-" + place, "in FA seq=%s ack=0" % seq, fin if inside else silence(state), why
+    for what, flags, places in (("data", "A", DATA_PLACES), ("fin-text", "FA", FIN_TEXT_PLACES)):
+        for place, seq in places.items():
+            if place == "at-left":
+                answer = (Answer("out later A seq=0 ack=5", "ESTABLISHED", "ACCEPTED READABLE") if what == "data" else
+                          Answer("out A seq=0 ack=6", "CLOSE-WAIT", "ACCEPTED READABLE"))
+            elif place in ("beyond-a-gap", "fits-the-edge", "fin-at-edge", "across-edge", "at-edge"):
+                answer = Answer("out A seq=0 ack=0", "ESTABLISHED", "ACCEPTED")
+            else:
+                yield what + "-" + place, "in %s seq=%s ack=0 len=5" % (flags, seq), silence(state), cut if "left" in place else ring
+                continue
+            yield what + "-" + place, "in %s seq=%s ack=0 len=5" % (flags, seq), answer, edge if place == "at-edge" else None
+
+
+def syn_received_both_edges():
+    """Of a simultaneous open: the rules of the synchronised states, and a good ACK number makes it one of them."""
+    state = "SYN-RECEIVED (both)"
+    edge = ("RFC 9293 has an ACK. A peer that has filled our window acknowledges from its right edge; its ACKs must count while our window is "
+            "closed, and a good number completes.")
+    for place, seq in PLACES.items():
+        inside = place in IN_WINDOW
+        yield "syn-" + place, "in S seq=%s ts=+10" % seq, ack(state), None
+        # before: the peer's own, said again with an ACK of ours, which is how two opens at once end
+        yield "syn-ack-" + place, "in SA seq=%s ack=0 ts=+10" % seq, silence("ESTABLISHED", "CONNECTED") if place == "before" else ack(state), None
+        yield "rst-" + place, "in R seq=%s" % seq, (
+            silence("CLOSED", "RESET") if place == "at-left" else ack(state) if inside else silence(state)), None
+        if place == "at-edge":
+            yield "ack-at-edge", "in A seq=edge ack=0", silence("ESTABLISHED", "CONNECTED"), edge
+            yield "fin-at-edge", "in FA seq=edge ack=0", Answer("out A seq=0 ack=0", "ESTABLISHED", "CONNECTED"), edge
+            continue
+        yield "ack-" + place, "in A seq=%s ack=0" % seq, silence("ESTABLISHED", "CONNECTED") if inside else ack(state), None
+        fin = Answer("out A seq=0 ack=1", "CLOSE-WAIT", "CONNECTED EOF") if place == "at-left" else Answer("out A seq=0 ack=0", "ESTABLISHED", "CONNECTED")
+        yield "fin-" + place, "in FA seq=%s ack=0" % seq, fin if inside else ack(state), None
+    for what, flags, places in (("data", "A", DATA_PLACES), ("fin-text", "FA", FIN_TEXT_PLACES)):
+        for place, seq in places.items():
+            line = "in %s seq=%s ack=0 len=5" % (flags, seq)
+            if place in ("far-before", "ends-at-left", "at-edge", "beyond", "far-beyond"):
+                yield what + "-" + place, line, ack(state), None
+            elif place in ("across-left", "at-left", "fin-at-left"):
+                taken = {"across-left": 3, "at-left": 5, "fin-at-left": 0}[place] + (what == "fin-text")
+                later = "later " if what == "data" and place == "at-left" else ""
+                yield what + "-" + place, line, Answer("out %sA seq=0 ack=%d" % (later, taken), "CLOSE-WAIT" if what == "fin-text" else "ESTABLISHED",
+                                                       "CONNECTED EOF" if place == "fin-at-left" else "CONNECTED READABLE"), None
+            else:
+                yield what + "-" + place, line, Answer("out A seq=0 ack=0", "ESTABLISHED", "CONNECTED"), None
+
+
+def edges():
+    for prefix, state, cases in (("syn-received-edge-", "SYN-RECEIVED", syn_received_edges()),
+                                 ("syn-received-both-edge-", "SYN-RECEIVED-BOTH", syn_received_both_edges())):
+        for name, line, answer, reason in cases:
+            yield prefix + name, state, line, answer, reason
+
+
+def small_window():
+    """Text in order that is longer than the window: what fits is taken, what does not is the peer's to say again."""
+    for state in HAS_TEXT:
+        u = una(state)
+        for name, line in (("text", "in A seq=0 ack=%d len=3000"), ("fin-text", "in FA seq=0 ack=%d len=3000")):
+            yield ("%s-%s-longer-than-the-window" % (state.lower(), name), state + " no-ts no-wscale rcv=2000", line % u,
+                   Answer("out later A seq=0 ack=2000 wnd=0", state, "READABLE"), None)
+
+
 def syn_received_both():
     """Of a simultaneous open. Number 0 is ISS + 1 of both."""
     state = "SYN-RECEIVED (both)"
@@ -315,7 +419,7 @@ def syn_received_both():
 
 
 def scripts():
-    for cases in (closed(), listen(), syn_sent(), syn_received(), syn_received_both(), synchronised(), closed_window()):
+    for cases in (closed(), listen(), syn_sent(), syn_received(), syn_received_both(), edges(), synchronised(), small_window(), closed_window()):
         for name, state, line, answer, reason in cases:
             lines = []
             if reason:
