@@ -103,6 +103,7 @@ read_port(struct config_reader *r, const config_setting_t *s, int index)
 	member_text(&m, "device", p->device, sizeof(p->device), true);
 	port_mac(&m, p);
 	member_number(&m, "mtu", 1280, 9000, 1500, &p->mtu);
+	member_number(&m, "vlan", 1, CONF_VLAN_MAX, 0, &p->vlan);
 	list = member_get(&m, "addresses", true);
 	if (list != NULL)
 		reader_texts(r, list, m.path, &addresses);

@@ -435,7 +435,8 @@ is_same_for_life(const struct snapshot *a, const struct snapshot *b)
 		a->conf->sessions != b->conf->sessions || a->conf->busy_sessions != b->conf->busy_sessions)
 		return false;
 	for (uint32_t i = 0; i < a->n_ports; i++)
-		if (strcmp(a->ports[i].device, b->ports[i].device) != 0 || a->ports[i].mtu != b->ports[i].mtu)
+		if (strcmp(a->ports[i].device, b->ports[i].device) != 0 || a->ports[i].mtu != b->ports[i].mtu ||
+			a->ports[i].vlan != b->ports[i].vlan)
 			return false;
 	return true;
 }

@@ -20,8 +20,9 @@
 #define CONF_HOST_OCTETS        256 /* with NUL; RFC 1035 section 2.3.4 */
 #define CONF_DEVICE_OCTETS      256
 #define CONF_PORTS_MAX          2
-#define CONF_ADDRS_MAX          16 /* of one port */
-#define CONF_TRUSTED_MAX        16 /* networks of load balancers, of one listener */
+#define CONF_VLAN_MAX           4094 /* IEEE 802.1Q: 0 is a priority alone, 4095 is reserved */
+#define CONF_ADDRS_MAX          16   /* of one port */
+#define CONF_TRUSTED_MAX        16   /* networks of load balancers, of one listener */
 #define CONF_LISTENERS_MAX      32
 #define CONF_POOLS_MAX          64
 #define CONF_BACKENDS_MAX       64
@@ -155,9 +156,11 @@ struct conf_port_addr {
 
 struct conf_port {
 	char name[CONF_NAME_OCTETS];
-	char device[CONF_DEVICE_OCTETS];   /* DPDK name of a bound device, or driver and arguments of a virtual one */
-	uint8_t mac[6];                    /* all zero: the device's own */
-	uint16_t mtu;                      /* 1280 to 9000 */
+	char device[CONF_DEVICE_OCTETS]; /* DPDK name of a bound device, or driver and arguments of a virtual one */
+	uint8_t mac[6];                  /* all zero: the device's own */
+	uint16_t mtu;                    /* 1280 to 9000; a tag is not counted */
+	uint16_t vlan;                   /* 802.1Q: sent with its tag, dropped without; 0: none */
+	uint16_t reserved;
 	struct ip_addr gateway4, gateway6; /* zero: none */
 	uint32_t n_addrs;
 	struct conf_port_addr addr[CONF_ADDRS_MAX];

@@ -343,6 +343,8 @@ check_ports(const struct check *c, struct snapshot *s)
 			return refuse(c, "port %u: a text without end", i);
 		if (port->mtu < SNAPSHOT_MTU_MIN || port->mtu > SNAPSHOT_MTU_MAX)
 			return refuse(c, "port %u: mtu %u", i, port->mtu);
+		if (port->vlan > CONF_VLAN_MAX)
+			return refuse(c, "port %u: VLAN %u", i, port->vlan);
 		if (port->n_addrs > CONF_ADDRS_MAX)
 			return refuse(c, "port %u: %u addresses", i, port->n_addrs);
 		for (uint32_t a = 0; a < port->n_addrs; a++) {

@@ -3,7 +3,7 @@
  *
  * Flow:   net_input() -> eth_parse();  whoever builds a frame -> eth_build()
  * Pure:   octets in, fields out, and back.
- * Keeps:  a priority tag (VLAN 0) is stepped over; any other VLAN is not ours.
+ * Keeps:  a priority tag (VLAN 0) is stepped over; any other VLAN is not ours: what is, vlan.h has untagged before.
  * Source: RFC 894, IEEE 802.3 clause 3, IEEE 802.1Q clause 9.
  */
 #ifndef GREYLINE_NET_ETH_H
@@ -18,10 +18,12 @@
 #define ETH_HEADER_OCTETS 14
 #define ETH_MAC_OCTETS    6
 
-#define ETH_TYPE_IPV4 0x0800
-#define ETH_TYPE_ARP  0x0806
-#define ETH_TYPE_VLAN 0x8100
-#define ETH_TYPE_IPV6 0x86dd
+#define ETH_TYPE_IPV4          0x0800
+#define ETH_TYPE_ARP           0x0806
+#define ETH_TYPE_VLAN          0x8100
+#define ETH_TYPE_IPV6          0x86dd
+#define ETH_TYPE_VLAN_PROVIDER 0x88a8 /* 802.1ad */
+#define ETH_TYPE_VLAN_OLD      0x9100 /* the same, from before there was a standard */
 
 struct eth_header {
 	uint8_t dst[ETH_MAC_OCTETS], src[ETH_MAC_OCTETS];

@@ -419,6 +419,9 @@ net_input(struct net *net, const struct net_frame *frame, struct net_out *out, u
 	case ETH_TYPE_IPV4:
 	case ETH_TYPE_IPV6:
 		return input_ip(net, frame, &eth, o, out, now_us);
+	case ETH_TYPE_VLAN: /* a VLAN of which the port knows nothing */
+		net_count(net, CTR_net_drop_vlan);
+		return NET_NONE;
 	default: /* not an enum of ours: any 16 bits may stand here */
 		net_count(net, CTR_net_drop_ethertype);
 		return NET_NONE;

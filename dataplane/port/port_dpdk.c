@@ -62,12 +62,7 @@ rx_port(struct port_worker *w, uint32_t port_index, struct port_frame *out, uint
 	got = rte_eth_rx_burst(dev->id, queue_of(w, dev), m, (uint16_t)RTE_MIN(n, (uint32_t)RX_BURST_MAX_SEGS));
 	for (uint16_t i = 0; i < got; i++) {
 		octets += m[i]->pkt_len;
-		const int err = port_frame_of_mbuf(&w->pool, m[i], (uint8_t)port_index, dev->hash_is_ours, &out[done]);
-
-		if (err == 0)
-			done++;
-		else
-			counter_inc(w->io.counters, err == -ENOBUFS ? CTR_port_no_buffer : CTR_net_drop_ethertype);
+		done += port_frame_of_mbuf(w, m[i], (uint8_t)port_index, &out[done]);
 	}
 	if (got > 0) {
 		counter_add(w->io.counters, CTR_port_rx_frames, got);
@@ -157,7 +152,7 @@ port_tx(struct port_io *io, const struct frame *frames, uint32_t n)
 
 		HOT_BUG_ON(f->port_index >= w->set->n_ports);
 		b = &w->batch[f->port_index];
-		m = port_mbuf_of_frame(&w->pool, f, w->set->dev[f->port_index].may_chain);
+		m = port_mbuf_of_frame(&w->pool, f, &w->set->dev[f->port_index]);
 		if (m == NULL) {
 			counter_inc(w->io.counters, CTR_port_no_buffer);
 			continue;
@@ -440,6 +435,7 @@ open_dev(struct port_set *set, uint32_t index, const struct port_conf *pc, const
 		goto fail;
 	snprintf(dev->name, sizeof(dev->name), "%s", port->name);
 	snprintf(dev->driver, sizeof(dev->driver), "%s", info.driver_name);
+	dev->vlan = port->vlan;
 	dev->n_queues = choose_queues(&info, pc->n_workers);
 	dev->owner = (uint16_t)(index % pc->n_workers);
 	rss = dev->n_queues > 1 && fill_rss(&info, steering, key, &conf);
@@ -522,7 +518,7 @@ port_room_of_buffer(const struct port_conf *conf)
 	uint32_t room_octets = BUF_ROOM_MAX_OCTETS;
 
 	for (uint32_t i = 0; i < conf->n_ports; i++) {
-		room_octets = RTE_MAX(room_octets, conf->ports[i].mtu + UINT32_C(18) + 64);
+		room_octets = RTE_MAX(room_octets, conf->ports[i].mtu + (uint32_t)PORT_FRAME_OCTETS + 64);
 		room_octets = RTE_MAX(room_octets, port_af_packet_slot(&conf->ports[i]));
 	}
 	return RTE_ALIGN_CEIL(room_octets, 64U);
@@ -645,12 +641,14 @@ char *
 port_describe(const struct port_set *set, uint32_t port_index, char *out, uint32_t out_octets)
 {
 	const struct port_dev *dev = &set->dev[port_index];
-	char owner[32] = "";
+	char owner[32] = "", vlan[16] = "";
 
 	if (dev->n_queues < set->n_workers)
 		snprintf(owner, sizeof(owner), " owned by worker %u", dev->owner);
-	snprintf(out, out_octets, "port %s: %s, %u queue%s%s, %s, link %s", dev->name, dev->driver, dev->n_queues,
-		dev->n_queues > 1 ? "s" : "", owner, dev->may_chain ? "chained frames" : "linear frames",
+	if (dev->vlan != 0)
+		snprintf(vlan, sizeof(vlan), ", VLAN %u", dev->vlan);
+	snprintf(out, out_octets, "port %s: %s, %u queue%s%s, %s%s, link %s", dev->name, dev->driver, dev->n_queues,
+		dev->n_queues > 1 ? "s" : "", owner, dev->may_chain ? "chained frames" : "linear frames", vlan,
 		atomic_load(&dev->link_up) ? "up" : "down");
 	return out;
 }

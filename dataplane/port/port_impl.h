@@ -22,6 +22,10 @@
 #define PORT_BUFS_MIN        2048  /* of a worker: less cannot fill two ports' receive rings */
 #define PORT_BUFS_MAX        (UINT32_C(1) << 20)
 #define PORT_POOL_CACHE      256
+#define PORT_FRAME_OCTETS    (RTE_ETHER_HDR_LEN + RTE_VLAN_HLEN) /* of a frame around its packet */
+
+struct port_dev;
+struct port_worker;
 
 /* A buf_pool over mbufs: struct buf is struct rte_mbuf. */
 struct port_pool {
@@ -34,12 +38,11 @@ struct port_pool {
 /* port_mbuf.c */
 int port_pool_init(struct port_pool *p, uint32_t worker, uint32_t n_bufs, uint32_t room_octets);
 void port_pool_fini(struct port_pool *p);
-/* One frame as mbufs: chained when may_chain, else in one. NULL: no buffer, or longer than one (counted by the caller). */
-struct rte_mbuf *port_mbuf_of_frame(struct port_pool *p, const struct frame *f, bool may_chain);
-/* A received mbuf as a frame. 0; else it is freed, and the caller counts it: -EPROTONOSUPPORT of another VLAN, -ENOBUFS in several mbufs
- * that no buffer was left for, or would not fit. Takes m. */
-int port_frame_of_mbuf(
-	struct port_pool *p, struct rte_mbuf *m, uint8_t port_index, bool hash_is_ours, struct port_frame *out);
+/* One frame as mbufs: chained when dev->may_chain, else in one; with the tag of dev->vlan. NULL: no buffer, or longer than one (counted by
+ * the caller). */
+struct rte_mbuf *port_mbuf_of_frame(struct port_pool *p, const struct frame *f, const struct port_dev *dev);
+/* A received mbuf as a frame, without the tag of dev->vlan. False: dropped and counted. Takes m. */
+bool port_frame_of_mbuf(struct port_worker *w, struct rte_mbuf *m, uint8_t port_index, struct port_frame *out);
 /* A frame as it crosses a ring, and back. */
 struct rte_mbuf *port_mbuf_pack(const struct port_frame *f);
 void port_mbuf_unpack(struct rte_mbuf *m, struct port_frame *out);
@@ -48,7 +51,7 @@ void port_mbuf_unpack(struct rte_mbuf *m, struct port_frame *out);
 uint32_t port_af_packet_slot(const struct conf_port *port);
 
 /*
- * port_dpdk.c: room of a buffer: a frame of the largest MTU; and a whole slot of an af_packet ring, because that driver copies what is in the
+ * port_dpdk.c: room of a buffer: a frame of the largest MTU, a tag included; and a whole slot of an af_packet ring, because that driver copies what is in the
  * slot without a look at the room (PITFALLS 25).
  */
 uint32_t port_room_of_buffer(const struct port_conf *conf);
@@ -57,6 +60,7 @@ struct port_dev {
 	uint16_t id;       /* of the ethdev */
 	uint16_t n_queues; /* n_workers, or 1 */
 	uint16_t owner;    /* worker, where n_queues is 1 and there are several */
+	uint16_t vlan;     /* 0: none */
 	bool may_chain;
 	bool hash_is_ours; /* the device hashes with our key and tells the result */
 	atomic_bool link_up;

@@ -30,7 +30,7 @@
 #define AF_PACKET_NAME     "net_af_packet"
 #define AF_PACKET_SLOT_MAX 32768UL
 #define AF_PACKET_FRAMES   1024 /* of each ring: 3 ms at the rates seen on veth */
-#define AF_PACKET_OVERHEAD 128  /* of a ring's slot: TPACKET2_HDRLEN, alignment, the link header, a VLAN tag */
+#define AF_PACKET_OVERHEAD 128  /* of a ring's slot: TPACKET2_HDRLEN, alignment, the link header */
 
 /* Arguments as one string of words for the EAL: each NUL-terminated, argv points into text. */
 struct eal_args {
@@ -118,7 +118,7 @@ port_af_packet_slot(const struct conf_port *port)
 		return 0;
 	if (given != NULL)
 		return (uint32_t)RTE_MIN(strtoul(given + strlen(",framesz="), NULL, 10), AF_PACKET_SLOT_MAX);
-	while (slot_octets < port->mtu + UINT32_C(18) + AF_PACKET_OVERHEAD)
+	while (slot_octets < port->mtu + (uint32_t)PORT_FRAME_OCTETS + AF_PACKET_OVERHEAD)
 		slot_octets *= 2;
 	return slot_octets;
 }

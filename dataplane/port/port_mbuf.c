@@ -19,6 +19,7 @@
 #include <rte_mbuf_pool_ops.h>
 
 #include "dataplane/base/bug.h"
+#include "dataplane/net/vlan.h"
 
 static struct rte_mbuf *
 mbuf_of(struct buf *buf)
@@ -198,7 +199,7 @@ chain_views(struct port_pool *p, struct rte_mbuf *head, const struct frame *f)
 }
 
 struct rte_mbuf *
-port_mbuf_of_frame(struct port_pool *p, const struct frame *f, bool may_chain)
+port_mbuf_of_frame(struct port_pool *p, const struct frame *f, const struct port_dev *dev)
 {
 	uint32_t payload_octets = 0;
 	struct rte_mbuf *m;
@@ -208,8 +209,9 @@ port_mbuf_of_frame(struct port_pool *p, const struct frame *f, bool may_chain)
 	m = rte_pktmbuf_alloc(p->mp);
 	if (m == NULL)
 		return NULL;
-	memcpy(rte_pktmbuf_append(m, f->hdr_len_octets), f->hdr, f->hdr_len_octets);
-	if (payload_octets <= PORT_COPY_OCTETS || !may_chain) {
+	/* the tag is written here, where the header is copied anyway: the same for every driver, whatever it offers to do itself */
+	rte_pktmbuf_append(m, (uint16_t)vlan_tag(rte_pktmbuf_mtod(m, uint8_t *), f->hdr, f->hdr_len_octets, dev->vlan));
+	if (payload_octets <= PORT_COPY_OCTETS || !dev->may_chain) {
 		if (payload_octets <= rte_pktmbuf_tailroom(m)) {
 			copy_views(m, f);
 			return m;
@@ -258,30 +260,51 @@ in_one(struct port_pool *p, struct rte_mbuf *m)
 	return one;
 }
 
-int
-port_frame_of_mbuf(
-	struct port_pool *p, struct rte_mbuf *m, uint8_t port_index, bool hash_is_ours, struct port_frame *out)
+/* Whether m, whole in one mbuf, is of vlan: then without its tag. A driver may have taken that off: then the frame only looks untagged. */
+static enum vlan_result
+untag(struct rte_mbuf *m, uint16_t vlan)
 {
-	/* a driver may take a VLAN tag off (af_packet does): then the frame only looks untagged */
-	if ((m->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) != 0 && (m->vlan_tci & 0x0fff) != 0) {
-		rte_pktmbuf_free(m);
-		return -EPROTONOSUPPORT;
-	}
+	struct vlan_frame f = { .octet = rte_pktmbuf_mtod(m, uint8_t *),
+		.octets = m->data_len,
+		.tci = m->vlan_tci,
+		.taken_off = (m->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) != 0 };
+	const enum vlan_result result = vlan_untag(&f, vlan);
+
+	rte_pktmbuf_adj(m, (uint16_t)(m->data_len - f.octets));
+	return result;
+}
+
+bool
+port_frame_of_mbuf(struct port_worker *w, struct rte_mbuf *m, uint8_t port_index, struct port_frame *out)
+{
+	const struct port_dev *dev = &w->set->dev[port_index];
+
 	if (m->nb_segs > 1) {
-		m = in_one(p, m);
-		if (m == NULL)
-			return -ENOBUFS;
+		m = in_one(&w->pool, m);
+		if (m == NULL) {
+			counter_inc(w->io.counters, CTR_port_no_buffer);
+			return false;
+		}
+	}
+	if (dev->vlan != 0 || (m->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) != 0) {
+		const enum vlan_result tag = untag(m, dev->vlan);
+
+		if (tag != VLAN_OURS) {
+			vlan_count_drop(w->io.counters, tag);
+			rte_pktmbuf_free(m);
+			return false;
+		}
 	}
 	*out = (struct port_frame){ .port_index = port_index,
 		.l4_checksum = l4_checksum_of(m),
 		.view = { .ptr = rte_pktmbuf_mtod(m, const uint8_t *),
 			.len_octets = m->pkt_len,
 			.buf = (struct buf *)m } };
-	if (hash_is_ours && (m->ol_flags & RTE_MBUF_F_RX_RSS_HASH) != 0) {
+	if (dev->hash_is_ours && (m->ol_flags & RTE_MBUF_F_RX_RSS_HASH) != 0) {
 		out->has_hash = true;
 		out->hash = m->hash.rss;
 	}
-	return 0;
+	return true;
 }
 
 /* Beside the octets a ring carries the port, the checksum's state and the hash: in a field only transmission would use. */

@@ -31,8 +31,8 @@ ALLOWED = (
     ("dataplane/port/port_mbuf.c", "port_buf_unref", "rte_pktmbuf_free(", "whoever held the last reference has counted"),
     ("dataplane/port/port_mbuf.c", "chain_views", "if (m == NULL) return false;", "to send; port_tx() counts no_buffer"),
     ("dataplane/port/port_mbuf.c", "port_mbuf_of_frame", "rte_pktmbuf_free(", "to send; port_tx() counts no_buffer"),
-    ("dataplane/port/port_mbuf.c", "in_one", "rte_pktmbuf_free(", "its octets go on in another mbuf, or rx_port() counts no_buffer"),
-    ("dataplane/port/port_mbuf.c", "port_frame_of_mbuf", "", "rx_port() counts by what it returns"),
+    ("dataplane/port/port_mbuf.c", "in_one", "rte_pktmbuf_free(", "its octets go on in another mbuf, or port_frame_of_mbuf() counts no_buffer"),
+    ("dataplane/port/port_mbuf.c", "port_frame_of_mbuf", "", "vlan_count_drop() counts by reason"),
     ("dataplane/net/net.c", "net_frame_drop", "buf_unref(", "its callers count"),
     ("dataplane/net/net.c", "net_destroy", "net_frame_drop(", "the process ends"),
     ("dataplane/net/net.c", "write_whole", "", "input_written() counts frag_drop"),
@@ -72,7 +72,7 @@ ALLOWED = (
 
 # rows that more than one place needs
 PLACES = {
-    ("dataplane/port/port_mbuf.c", "port_frame_of_mbuf", ""): 4,
+    ("dataplane/port/port_mbuf.c", "port_frame_of_mbuf", ""): 2,
     ("dataplane/net/net.c", "net_destroy", "net_frame_drop("): 2,
     ("dataplane/net/net.c", "write_whole", ""): 2,
     ("dataplane/net/net.c", "input_plain4", ""): 4,

@@ -108,6 +108,8 @@ void sim_on_step(struct sim *sim, void (*fn)(struct sim *sim, void *arg), void *
 /* Puts a station on a wire; borrowed for life. What it says goes through sim_tap_tx(), which copies. */
 void sim_tap_add(struct sim *sim, struct sim_tap *tap);
 void sim_tap_tx(struct sim *sim, uint32_t port, const uint8_t *frame, uint32_t octets);
+/* A frame as it comes to the gateway's port on the far side of the switch, where a port with a VLAN has its tags: worker 0 gets it. */
+void sim_trunk_rx(struct sim *sim, uint32_t port, const uint8_t *frame, uint32_t octets);
 /* Steps since the start: many in little virtual time means that somebody's deadline does not move. */
 uint64_t sim_steps(const struct sim *sim);
 

@@ -2,11 +2,15 @@
  * sim_port.c - what a worker sees of the wire: the simulator's port_io.
  *
  * Keeps:  frames are copied onto the wire, so that no buffer is shared between a sender and a receiver; what a turn sends waits for
- *         flush(), as a driver's batch does.
+ *         flush(), as a driver's batch does. Where a port has a VLAN its frames have the tag on the way between the worker and the switch,
+ *         which stands before the wire: stations know nothing of tags. What the switch does is written apart from net/vlan.c, so that
+ *         one notices what the other does wrong.
  */
 #include "tests/sim/sim_impl.h"
 
 #include <string.h>
+
+#include "dataplane/net/vlan.h"
 
 struct wire_frame *
 sim_frame_of(uint32_t port, int from, const struct frame *f)
@@ -26,23 +30,80 @@ sim_frame_of(uint32_t port, int from, const struct frame *f)
 	return w;
 }
 
+static uint16_t
+vlan_of(const struct sim *sim, uint32_t port)
+{
+	return port < sim->snapshot.n_ports ? sim->snapshot.ports[port].vlan : 0;
+}
+
+/* A frame as it comes to the gateway's port. Takes data. */
+static void
+trunk_rx(struct sim_io *io, uint32_t port, struct buf *buf, uint8_t *data, uint32_t octets)
+{
+	struct vlan_frame f = { .octet = data, .octets = octets };
+	const enum vlan_result tag = vlan_untag(&f, vlan_of(io->sim, port));
+
+	if (tag != VLAN_OURS) {
+		vlan_count_drop(io->io.counters, tag);
+		buf_unref(io->sim->pool, buf);
+		return;
+	}
+	io->rx.frame[io->rx.n++] = (struct port_frame){ .view = { .ptr = f.octet, .len_octets = f.octets, .buf = buf },
+		.port_index = (uint8_t)port };
+}
+
+void
+sim_trunk_rx(struct sim *sim, uint32_t port, const uint8_t *frame, uint32_t octets)
+{
+	uint8_t *data;
+	struct buf *buf = buf_alloc(sim->pool, octets, &data);
+
+	BUG_ON(buf == NULL || sim->io[0].rx.n == ARRAY_LEN(sim->io[0].rx.frame));
+	memcpy(data, frame, octets);
+	trunk_rx(&sim->io[0], port, buf, data, octets);
+}
+
+/* The switch puts the tag in, with a priority as switches do. Returns how many octets that makes. */
+static uint32_t
+switch_to_trunk(uint8_t *data, const struct wire_frame *w, uint16_t vlan)
+{
+	if (vlan == 0 || w->octets < 14) {
+		memcpy(data, w->data, w->octets);
+		return w->octets;
+	}
+	memcpy(data, w->data, 12);
+	memcpy(data + 12, (uint8_t[]){ 0x81, 0, (uint8_t)(0xa0 | vlan >> 8), (uint8_t)vlan }, 4);
+	memcpy(data + 16, w->data + 12, w->octets - 12);
+	return w->octets + 4;
+}
+
+/* The switch takes the tag off; what has another is a fault of the gateway. */
+static void
+switch_from_trunk(struct wire_frame *w, uint16_t vlan)
+{
+	if (vlan == 0)
+		return;
+	BUG_ON(w->octets < 18 || w->data[12] != 0x81 || w->data[13] != 0 || w->data[14] != vlan >> 8 ||
+		w->data[15] != (vlan & 0xff));
+	w->octets -= 4;
+	memmove(w->data + 12, w->data + 16, w->octets - 12);
+}
+
 void
 sim_io_arrive(struct sim *sim, const struct wire_frame *w)
 {
 	/* any lcore may get it, but one tuple mostly the same one: as a NIC whose table we do not know */
 	struct sim_io *io = &sim->io[(w->octets > 40 ? (w->data[29] + w->data[35] + w->data[37] + sim->rehash) : 0u) %
 				     sim->n_workers];
+	const uint16_t vlan = vlan_of(sim, w->port);
 	uint8_t *data;
 	struct buf *buf;
 
 	if (io->rx.n == ARRAY_LEN(io->rx.frame))
 		return;
-	buf = buf_alloc(sim->pool, w->octets, &data);
-	if (buf == NULL)
-		return;
-	memcpy(data, w->data, w->octets);
-	io->rx.frame[io->rx.n++] = (struct port_frame){ .view = { .ptr = data, .len_octets = w->octets, .buf = buf },
-		.port_index = (uint8_t)w->port };
+	buf = buf_alloc(sim->pool, w->octets + (vlan != 0 ? VLAN_TAG_OCTETS : 0), &data);
+	if (buf != NULL)
+		trunk_rx(io, w->port, buf, data, switch_to_trunk(data, w, vlan));
 }
 
 static uint32_t
@@ -68,13 +129,29 @@ io_redirected(struct port_io *io, struct port_frame *out, uint32_t n)
 	return take(&((struct sim_io *)io)->redirected, out, n);
 }
 
+/* A frame of the gateway behind the switch. */
+static struct wire_frame *
+gateway_frame(const struct frame *f, uint16_t vlan)
+{
+	struct frame tagged;
+	struct wire_frame *w;
+
+	if (vlan == 0)
+		return sim_frame_of(f->port_index, WIRE_FROM_GATEWAY, f);
+	tagged = *f;
+	tagged.hdr_len_octets = (uint16_t)vlan_tag(tagged.hdr, f->hdr, f->hdr_len_octets, vlan);
+	w = sim_frame_of(f->port_index, WIRE_FROM_GATEWAY, &tagged);
+	switch_from_trunk(w, vlan);
+	return w;
+}
+
 static void
 io_tx(struct port_io *io, const struct frame *frames, uint32_t n)
 {
 	struct sim_io *s = (struct sim_io *)io;
 
 	for (uint32_t i = 0; i < n; i++) {
-		struct wire_frame *w = sim_frame_of(frames[i].port_index, WIRE_FROM_GATEWAY, &frames[i]);
+		struct wire_frame *w = gateway_frame(&frames[i], vlan_of(s->sim, frames[i].port_index));
 
 		w->next = s->held;
 		s->held = w;

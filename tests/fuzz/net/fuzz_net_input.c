@@ -2,8 +2,9 @@
  * fuzz_net_input.c - frames of any octets into the network layer of one of two workers.
  *
  * Input:  a list of (flags, length in 2 octets, frame). Flags: 1 the second port, 2 redirected, 4 set IPv4 and ICMP checksums right,
- *         8 a second passes, 16 send a segment back to where the last one came from.
- * Holds:  a segment given lies in its frame or in the reassembled buffer; answers fit the MTU; every buffer is back at the end.
+ *         8 a second passes, 16 send a segment back to where the last one came from, 32 the port has a VLAN (32 and 1: a driver took the tag
+ *         off, and told it in the frame's first two octets).
+ * Holds:  what a port with a VLAN takes is one tag shorter and of that VLAN; what is sent with a tag comes back without it; a segment given lies in its frame or in the reassembled buffer; answers fit the MTU; every buffer is back at the end.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -13,13 +14,15 @@
 #include "dataplane/base/octets.h"
 #include "dataplane/net/csum.h"
 #include "dataplane/net/net.h"
+#include "dataplane/net/vlan.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { FLAG_PORT = 1, FLAG_REDIRECTED = 2, FLAG_CHECKSUMS = 4, FLAG_TIME = 8, FLAG_SEND = 16 };
+enum { FLAG_PORT = 1, FLAG_REDIRECTED = 2, FLAG_CHECKSUMS = 4, FLAG_TIME = 8, FLAG_SEND = 16, FLAG_VLAN = 32 };
 
 #define FRAMES_MAX       64
 #define FRAME_MAX_OCTETS 2000
+#define FUZZ_VLAN        7
 
 static const uint8_t mac[2][6] = { { 2, 0, 0, 0, 0, 1 }, { 2, 0, 0, 0, 0, 2 } };
 
@@ -89,6 +92,41 @@ set_checksums(uint8_t *p, uint32_t len)
 	}
 }
 
+/* The header as a port with a VLAN sends it, and as one with the same VLAN takes it. */
+static void
+check_tag(const struct frame *f)
+{
+	uint8_t out[FRAME_HEADER_MAX_OCTETS + VLAN_TAG_OCTETS];
+	struct vlan_frame back = { .octet = out, .octets = vlan_tag(out, f->hdr, f->hdr_len_octets, FUZZ_VLAN) };
+
+	BUG_ON(back.octets != (uint32_t)f->hdr_len_octets + VLAN_TAG_OCTETS);
+	BUG_ON(vlan_untag(&back, FUZZ_VLAN) != VLAN_OURS || back.octets != f->hdr_len_octets ||
+		memcmp(back.octet, f->hdr, back.octets) != 0);
+}
+
+/* As the port does with a frame of len octets at *data: false where it drops it. */
+static bool
+untag(uint8_t **data, uint32_t *len, bool taken_off, struct counters *counters)
+{
+	const uint32_t before = *len;
+	struct vlan_frame f = { .octet = *data, .octets = before, .taken_off = taken_off };
+	uint16_t tci;
+	enum vlan_result result;
+
+	if (taken_off && before < 2)
+		return false;
+	f.tci = taken_off ? get_u16(f.octet) : 0;
+	tci = !taken_off && before >= 16 ? get_u16(f.octet + 14) : f.tci;
+	result = vlan_untag(&f, FUZZ_VLAN);
+	vlan_count_drop(counters, result);
+	BUG_ON(f.octets != (result == VLAN_OURS && !taken_off ? before - (uint32_t)VLAN_TAG_OCTETS : before) ||
+		f.octet != *data + (before - f.octets));
+	BUG_ON(result == VLAN_OURS && (tci & VLAN_VID_MASK) != FUZZ_VLAN);
+	*data = f.octet;
+	*len = f.octets;
+	return result == VLAN_OURS;
+}
+
 static void
 drain(struct net *net, struct buf_pool *pool, uint64_t now_us)
 {
@@ -105,6 +143,7 @@ drain(struct net *net, struct buf_pool *pool, uint64_t now_us)
 			buf_unref(pool, f.view[i].buf);
 		}
 		BUG_ON(octets > 1514);
+		check_tag(&f);
 	}
 	while (net_neighbour_news(net, &news))
 		BUG_ON(news.port_index > 1);
@@ -128,6 +167,7 @@ feed(struct net *net, struct buf_pool *pool, const uint8_t *octets, uint32_t len
 {
 	struct net_frame frame = { .port_index = flags & FLAG_PORT, .redirected = (flags & FLAG_REDIRECTED) != 0 };
 	struct frame reply = { .n_views = 1, .view = { { .ptr = (const uint8_t *)"abc", .len_octets = 3 } } };
+	static struct counters dropped;
 	struct net_out out;
 	uint8_t *data;
 	int rc;
@@ -136,6 +176,10 @@ feed(struct net *net, struct buf_pool *pool, const uint8_t *octets, uint32_t len
 	if (frame.view.buf == NULL)
 		return;
 	memcpy(data, octets, len);
+	if ((flags & FLAG_VLAN) && !untag(&data, &len, (flags & FLAG_PORT) != 0, &dropped)) {
+		buf_unref(pool, frame.view.buf);
+		return;
+	}
 	if (flags & FLAG_CHECKSUMS)
 		set_checksums(data, len);
 	frame.view.ptr = data;

@@ -20,7 +20,8 @@ static const struct parts good = {
 	.first = "hostname = \"gw.example.org\";",
 	.ports = "ports = ( { name = \"wan\"; device = \"net_af_packet0,iface=wan0\"; addresses = [ \"198.18.0.2/24\", "
 		 "\"2001:db8:0:1::2/64\" ];"
-		 " gateway4 = \"198.18.0.1\"; }, { name = \"lan\"; device = \"net_af_packet1,iface=lan0\"; addresses = "
+		 " gateway4 = \"198.18.0.1\"; }, { name = \"lan\"; device = \"net_af_packet1,iface=lan0\"; vlan = "
+		 "4094; addresses = "
 		 "[ \"198.18.1.2/24\" ]; } );",
 	.pools = "pools = ( { name = \"default\"; backends = ( { name = \"mta1\"; address = \"198.18.1.3\"; port = 25; "
 		 "client_address = \"proxy_v2\"; } ); } );",
@@ -67,6 +68,8 @@ test_config_takes_a_good_file(void **state)
 	CHECK_EQ("prefix in the 128-bit form", c->port[0].addr[0].prefix_bits, 120);
 	CHECK_EQ("prefix of IPv6", c->port[0].addr[1].prefix_bits, 64);
 	CHECK_EQ("mtu", c->port[0].mtu, 1500);
+	CHECK_EQ("no VLAN", c->port[0].vlan, 0);
+	CHECK_EQ("VLAN", c->port[1].vlan, 4094);
 	CHECK_EQ("backends", c->n_backends, 1);
 	CHECK_EQ("way", c->backend[0].client_address, CLIENT_ADDRESS_PROXY_V2);
 	CHECK_EQ("listener's pools", c->listener[0].pools, 1);
@@ -171,6 +174,14 @@ test_config_refuses_with_line_value_and_remedy(void **state)
 			{ .ports = "ports = ( { name = \"wan\"; device = \"x\"; mtu = 100; addresses = [ "
 				   "\"198.18.0.2/16\" ]; } );" },
 			{ ":2: ports.wan: mtu = 100: right is 1280 to 9000" } },
+		{ "no VLAN is no option, not 0",
+			{ .ports = "ports = ( { name = \"wan\"; device = \"x\"; vlan = 0; addresses = [ "
+				   "\"198.18.0.2/16\" ]; } );" },
+			{ ":2: ports.wan: vlan = 0: right is 1 to 4094" } },
+		{ "a reserved VLAN",
+			{ .ports = "ports = ( { name = \"wan\"; device = \"x\"; vlan = 4095; addresses = [ "
+				   "\"198.18.0.2/16\" ]; } );" },
+			{ ":2: ports.wan: vlan = 4095: right is 1 to 4094" } },
 		{ "port member",
 			{ .ports = "ports = ( { name = \"wan\"; devise = \"x\"; addresses = [ \"198.18.0.2/16\" ]; } "
 				   ");" },

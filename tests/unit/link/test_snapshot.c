@@ -266,6 +266,7 @@ test_snapshot_every_index_and_count_is_checked(void **state)
 		{ "no hostname", SNAPSHOT_CONF, 0, 1, 0 },
 		{ "mtu low", SNAPSHOT_PORTS, AT(conf_port, mtu), 1279 },
 		{ "mtu high", SNAPSHOT_PORTS, AT(conf_port, mtu), 9001 },
+		{ "a VLAN that cannot be", SNAPSHOT_PORTS, AT(conf_port, vlan), 4095 },
 		{ "addresses of a port", SNAPSHOT_PORTS, AT(conf_port, n_addrs), CONF_ADDRS_MAX + 1 },
 		{ "prefix bits", SNAPSHOT_PORTS,
 			offsetof(struct conf_port, addr) + offsetof(struct conf_port_addr, prefix_bits), 1, 129 },

@@ -57,6 +57,16 @@ icmp6(uint8_t type, uint8_t code, bool good)
 	return frame6(58, m, sizeof(m));
 }
 
+static struct wire
+vlan5(void)
+{
+	struct wire w;
+
+	wire_eth(&w, our_mac, peer_mac, 0x8100);
+	wire_put(&w, "\0\x05\x08\0", 4);
+	return w;
+}
+
 /* A chain of n destination options of 8 octets each, then TCP. */
 static struct wire
 chain6(uint32_t n)
@@ -127,6 +137,7 @@ test_net_drops_are_counted_by_reason(void **state)
 		{ "TCP to everybody", to_group(tcp4()), CTR_net_drop_mac },
 		{ "ARP for everybody's address", arp_from(all_mac), CTR_net_drop_mac },
 		{ "an EtherType nobody knows", with(tcp4(), 12, 0x80), CTR_net_drop_ethertype },
+		{ "of a VLAN", vlan5(), CTR_net_drop_vlan },
 		{ "IPv4 of version 5", with(tcp4(), 14, 0x10), CTR_net_drop_ip_header },
 		{ "IPv6 of version 7", with(chain6(1), 14, 0x10), CTR_net_drop_ip_header },
 		{ "IPv4 checksum", with(tcp4(), 24, 0x01), CTR_net_drop_ip_checksum },
