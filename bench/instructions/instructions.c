@@ -13,13 +13,13 @@
 #include "bench/instructions/stage.h"
 #include "dataplane/base/bug.h"
 
-#define WARM_SESSIONS 512
+#define WARM_SESSIONS UINT64_C(512)
 
 static void
 usage(void)
 {
-	fputs("usage: instructions [--sessions N] [--slots N] [--idle N] [--flood N] [--template T] [--dns "
-	      "cached|asked|dead] "
+	fputs("usage: instructions [--sessions N] [--slots N] [--idle N] [--flood N] [--template T] [--message OCTETS] "
+	      "[--dns cached|asked|dead] "
 	      "[--no-timestamps]\n",
 		stderr);
 	exit(2);
@@ -30,8 +30,9 @@ main(int argc, char **argv)
 {
 	static const struct option options[] = { { "sessions", required_argument, NULL, 'n' },
 		{ "slots", required_argument, NULL, 's' }, { "template", required_argument, NULL, 't' },
-		{ "dns", required_argument, NULL, 'd' }, { "no-timestamps", no_argument, NULL, 'p' },
-		{ "idle", required_argument, NULL, 'i' }, { "flood", required_argument, NULL, 'f' }, { 0 } };
+		{ "dns", required_argument, NULL, 'd' }, { "message", required_argument, NULL, 'm' },
+		{ "no-timestamps", no_argument, NULL, 'p' }, { "idle", required_argument, NULL, 'i' },
+		{ "flood", required_argument, NULL, 'f' }, { 0 } };
 	static struct bench b;
 	char dir[] = "/tmp/greyline-bench-XXXXXX";
 	struct gen_conf gc = { .template = GEN_greylist,
@@ -42,7 +43,7 @@ main(int argc, char **argv)
 		.client_net = 10,
 		.timestamps = true,
 		.seed = 7 };
-	uint64_t sessions = 2000, failed, in, out;
+	uint64_t sessions = 2000, warm, failed, in, out;
 	uint32_t idle = 0, flood = 0;
 	int option;
 
@@ -69,6 +70,9 @@ main(int argc, char **argv)
 			        : strcmp(optarg, "dead") == 0 ? DNS_DEAD
 			                                      : DNS_CACHED;
 			break;
+		case 'm':
+			gc.message_octets = (uint32_t)strtoul(optarg, NULL, 10);
+			break;
 		case 'p':
 			gc.timestamps = false;
 			break;
@@ -76,6 +80,7 @@ main(int argc, char **argv)
 			usage();
 		}
 	}
+	warm = stage_relays(gc.template) ? MIN(sessions, WARM_SESSIONS) : WARM_SESSIONS;
 	BUG_ON(mkdtemp(dir) == NULL);
 	b.verdict = (struct client_verdict){ .known = CLIENT_KNOWN, .ptr_state = PTR_CONFIRMED, .zone = ZONE_NONE };
 	if (gc.template == GEN_listed) {
@@ -85,6 +90,10 @@ main(int argc, char **argv)
 	stage_start(&b, dir, MAX(gc.slots * 2, 1024u) + idle, gc.template);
 	if (stage_gen(&b, &gc) == NULL)
 		usage();
+	if (stage_relays(gc.template) && !stage_wait_backend(&b)) {
+		fprintf(stderr, "instructions: the backend was not found up\n");
+		return 1;
+	}
 	if (b.dns == DNS_CACHED)
 		stage_know_clients(&b, gc.clients);
 	if (idle > 0) { /* from addresses of their own */
@@ -112,7 +121,7 @@ main(int argc, char **argv)
 			gen_stats(b.gen)->flood_answered, (double)b.cycles / flood);
 		return gen_stats(b.gen)->flood_answered == 2 * flood ? 0 : 1;
 	}
-	stage_run_sessions(&b, WARM_SESSIONS, false);
+	stage_run_sessions(&b, warm, false);
 	failed = gen_stats(b.gen)->failed;
 	in = gen_stats(b.gen)->segments_out;
 	out = gen_stats(b.gen)->segments_in;
@@ -122,12 +131,19 @@ main(int argc, char **argv)
 	out = gen_stats(b.gen)->segments_in - out;
 	printf("{\"template\": \"%s\", \"sessions\": %" PRIu64 ", \"slots\": %u, \"idle\": %u, \"turns\": %" PRIu64
 	       ", \"in\": %.3f, \"out\": %.3f, "
-	       "\"asked\": %" PRIu64 ", \"failed\": %" PRIu64 ", \"tsc_cycles_a_session\": %.0f}\n",
+	       "\"frames_in\": %.3f, \"frames_out\": %.3f, \"asked\": %" PRIu64 ", \"failed\": %" PRIu64
+	       ", \"tsc_cycles_a_session\": %.0f}\n",
 		gen_template_name(gc.template), sessions, gc.slots, idle, b.turns, (double)in / (double)sessions,
-		(double)out / (double)sessions, b.asked, failed, (double)b.cycles / (double)sessions);
-	if (failed != 0 || in != 8 * sessions || out != 7 * sessions) {
+		(double)out / (double)sessions, (double)b.frames_in / (double)sessions,
+		(double)b.frames_out / (double)sessions, b.asked, failed, (double)b.cycles / (double)sessions);
+	if (failed != 0 || (!stage_relays(gc.template) && (in != 8 * sessions || out != 7 * sessions))) {
 		fprintf(stderr, "instructions: not 8 segments in and 7 out, or failed sessions: %s\n",
 			gen_complaint(b.gen));
+		return 1;
+	}
+	if (gc.template == GEN_data && gen_stats(b.gen)->backend_messages != sessions + warm) {
+		fprintf(stderr, "instructions: the backend has %" PRIu64 " messages of %" PRIu64 "\n",
+			gen_stats(b.gen)->backend_messages, sessions + warm);
 		return 1;
 	}
 	stage_end(&b);

@@ -197,19 +197,19 @@ stage_turn(struct bench *b, bool measured)
 	if (measured) {
 		const uint64_t cpu_ns = b->timed ? cpu_now_ns() : 0;
 
-		b->frames_in += b->in.n;
 		cycles = cycles_now();
 		measured_turn(b);
 		b->cycles += cycles_now() - cycles;
 		b->cpu_ns += b->timed ? cpu_now_ns() - cpu_ns : 0;
+		b->frames_in += b->in_at;
 		b->frames_out += b->out.n;
 		b->turns++;
 	} else {
 		worker_turn(b->worker, b->now_us);
 	}
-	memmove(&b->in.frame[0], &b->in.frame[b->in_at],
-		(b->in.n - b->in_at) * sizeof(b->in.frame[0])); /* nothing, as long as a turn takes all */
-	b->in.n -= b->in_at;
+	b->in.n -= b->in_at; /* nothing is left, as long as a turn takes all */
+	memmove(&b->in.frame[0], &b->in.frame[b->in_at], b->in.n * sizeof(b->in.frame[0]));
+	memmove(&b->in.octets[0], &b->in.octets[b->in_at], b->in.n * sizeof(b->in.octets[0]));
 	control_turn(b);
 	for (uint32_t i = 0; i < b->out.n; i++)
 		gen_input(b->gen, b->out.frame[i], b->out.octets[i], b->now_us * 1000);
@@ -256,6 +256,11 @@ stage_start(struct bench *b, const char *dir, uint32_t sessions, enum gen_templa
 	BUG_ON(ip_addr_parse("198.18.0.1", &c.port[0].gateway4) != 0);
 	if (template == GEN_denied)
 		c.client_deny = "10.0.0.0/8";
+	if (stage_relays(template)) { /* the generator is the MTA, too: it knows PROXY v1, on the one port that is */
+		c.client_allow = "10.0.0.0/8";
+		c.backend[0].client_address = CLIENT_ADDRESS_PROXY_V1;
+		BUG_ON(ip_addr_parse("198.18.0.3", &c.backend[0].addr) != 0);
+	}
 	if (segment_open_control(&control, segment_path, &params, &created, why, sizeof(why)) != 0 ||
 		(segment_policy_start(&control, START_US, 1700000000, "bench"), segment_close(&control, true),
 			segment_open_dataplane(&b->segment, segment_path, why, sizeof(why)) != 0) ||
@@ -288,6 +293,22 @@ stage_start(struct bench *b, const char *dir, uint32_t sessions, enum gen_templa
 		fprintf(stderr, "instructions: %s\n", why);
 		exit(1);
 	}
+}
+
+bool stage_relays(enum gen_template template)
+{
+	return template == GEN_data || template == GEN_retry;
+}
+
+bool
+stage_wait_backend(struct bench *b)
+{
+	for (uint32_t i = 0; i < 100000; i++) {
+		if (b->segment.backends[0].health == BACKEND_UP)
+			return true;
+		stage_turn(b, false);
+	}
+	return false;
 }
 
 void

@@ -50,6 +50,9 @@ void stage_end(struct bench *b);
 struct gen *stage_gen(struct bench *b, const struct gen_conf *conf);
 /* n more sessions of b->gen, whose template is GEN_idle; false when not all of them came to silence. */
 bool stage_open_idle(struct bench *b, uint32_t n);
+/* Whether its sessions reach a backend, which then is the generator; and waits until a probe has found it up. */
+bool stage_relays(enum gen_template template);
+bool stage_wait_backend(struct bench *b);
 /* Every client's verdict into the table, as control does after it asked DNS. */
 void stage_know_clients(struct bench *b, uint32_t clients);
 void stage_turn(struct bench *b, bool measured);
