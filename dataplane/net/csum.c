@@ -29,6 +29,33 @@ load_8(const uint8_t *p)
 	return w;
 }
 
+struct block {
+	uint8_t octet[64];
+};
+
+/* 64 octets at a time: what is left of the len octets at *p is less. The carry of one word goes into the next, where the compiler would
+ * fetch it out of the flags and back: 250 instructions for 1,448 octets instead of 770. */
+static uint64_t
+sum_blocks(const uint8_t **p, uint32_t len, uint64_t sum)
+{
+	const uint8_t *at = *p;
+
+	for (; len >= 64; at += 64, len -= 64) {
+#ifdef __x86_64__
+		__asm__("addq 0(%1), %0\n\tadcq 8(%1), %0\n\tadcq 16(%1), %0\n\tadcq 24(%1), %0\n\t"
+			"adcq 32(%1), %0\n\tadcq 40(%1), %0\n\tadcq 48(%1), %0\n\tadcq 56(%1), %0\n\tadcq $0, %0"
+			: "+r"(sum)
+			: "r"(at), "m"(*(const struct block *)at)
+			: "cc");
+#else
+		for (uint32_t i = 0; i < 64; i += 8)
+			sum = add_carry(sum, load_8(at + i));
+#endif
+	}
+	*p = at;
+	return sum;
+}
+
 /*
  * The sum of one piece as if it began at an even place. The last odd octet is padded with zero behind it. What is over behind whole words is
  * read as the end of eight octets that end with it: x86-64 and arm64 as we build them.
@@ -43,6 +70,8 @@ sum_piece(const uint8_t *p, uint32_t len)
 	if (len >= 8) {
 		const uint8_t *end = p + len;
 
+		if (len >= 128) /* most are headers */
+			sum = sum_blocks(&p, len, sum);
 		for (; end - p >= 32; p += 32)
 			sum = add_carry(add_carry(add_carry(add_carry(sum, load_8(p)), load_8(p + 8)), load_8(p + 16)),
 				load_8(p + 24));

@@ -58,6 +58,21 @@ reply_octet(struct smtp_reply_parser *p, uint8_t c)
 	return true;
 }
 
+/* Of the n octets at p those that are printable and 7-bit and fit the line, copied: behind the code nothing else is asked of them. */
+static uint32_t
+reply_plain(struct smtp_reply_parser *p, const uint8_t *octet, uint32_t n)
+{
+	uint32_t i;
+
+	if (p->line_octets < 4 || p->line_octets >= REPLY_LINE_TEXT_MAX_OCTETS || p->cr)
+		return 0;
+	n = n < REPLY_LINE_TEXT_MAX_OCTETS - p->line_octets ? n : REPLY_LINE_TEXT_MAX_OCTETS - p->line_octets;
+	for (i = 0; i < n && octet[i] >= 0x20 && octet[i] < 0x7f; i++)
+		p->line[p->line_octets + i] = (char)octet[i];
+	p->line_octets += i;
+	return i;
+}
+
 /* Adds the line under way to the kept text, or notes that it had no room. */
 static void
 reply_keep_line(struct smtp_reply_parser *p)
@@ -111,9 +126,14 @@ enum smtp_reply_result
 smtp_reply_parse(struct smtp_reply_parser *p, struct buf_view *view)
 {
 	while (view->len_octets > 0) {
-		const uint8_t c = *view->ptr;
+		const uint32_t plain = reply_plain(p, view->ptr, view->len_octets);
+		uint8_t c;
 
-		view->ptr++;
+		view->ptr += plain;
+		view->len_octets -= plain;
+		if (view->len_octets == 0)
+			break;
+		c = *view->ptr++;
 		view->len_octets--;
 		if (c == '\n') {
 			if (!reply_line_end(p))
