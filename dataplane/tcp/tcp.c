@@ -202,12 +202,33 @@ tcp_fifo_put(struct tcp_conn *c, enum tcp_fifo fifo)
 /* --- time, hashes, sizes --- */
 
 void
+tcp_look_marks(struct tcp *tcp)
+{
+	const uint32_t was = tcp->marks;
+	uint32_t set = marks_look(was, MARK_BUFFERS, buf_available(tcp->pool), tcp->pool->n_bufs);
+
+	set = marks_look(set, MARK_CONNS, tcp->conf.conns_max - tcp->n_conns, tcp->conf.conns_max);
+	if (set == was)
+		return;
+	marks_count(tcp->counters, was, set);
+	tcp->marks = set;
+	tcp->pressure = marks_on(set, MARK_windows);
+}
+
+uint32_t
+tcp_marks(struct tcp *tcp)
+{
+	tcp_look_marks(tcp);
+	return tcp->marks;
+}
+
+void
 tcp_clock(struct tcp *tcp, uint64_t now_us)
 {
 	if (now_us <= tcp->now_us)
 		return; /* the same turn; a clock that stepped back stands still */
 	tcp->now_us = now_us;
-	tcp->pressure = (uint64_t)buf_available(tcp->pool) * 8 < tcp->pool->n_bufs;
+	tcp_look_marks(tcp);
 }
 
 /* Milliseconds, moving on over restarts by the offset kept in the segment (RFC 7323 section 5.4: 1 ms to 1 s). */

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "dataplane/base/marks.h"
 #include "dataplane/base/wheel.h"
 #include "dataplane/tcp/tcp.h"
 #include "dataplane/tcp/tcp_listen.h"
@@ -228,7 +229,9 @@ struct tcp {
 	struct counters *counters;
 	uint64_t now_us;
 	bool accepting;
-	bool pressure; /* buffers are short: sampled once each time the clock moves */
+	bool pressure;  /* MARK_windows */
+	uint32_t marks; /* of buffers and of blocks: looked at once each time the clock moves */
+	uint32_t ooo_cursor;
 
 	struct tcp_conn *conns;
 	uint32_t free_head; /* chain through link[0].next */
@@ -301,6 +304,8 @@ void tcp_conn_init_rcv(struct tcp_conn *c, uint32_t irs, uint32_t wnd);
 void tcp_init_cwnd(struct tcp_conn *c);
 uint32_t tcp_ts_now(const struct tcp *tcp, uint64_t now_us);
 void tcp_clock(struct tcp *tcp, uint64_t now_us);
+/* Judges the water marks anew. */
+void tcp_look_marks(struct tcp *tcp);
 struct tcp_scoreboard *tcp_scoreboard_get(struct tcp *tcp);
 void tcp_scoreboard_put(struct tcp *tcp, struct tcp_scoreboard *sb);
 

@@ -328,6 +328,16 @@ may_accept(struct tcp *tcp)
 	return false;
 }
 
+/* A SYN that is remembered has its SYN-ACK repeated from fresh buffers, and asks for a block that may not be there: a cookie costs neither. */
+static bool
+cookies_only(struct tcp *tcp, enum counter what_is_not_done)
+{
+	if (!marks_on(tcp->marks, MARK_cookies) && !marks_on(tcp->marks, MARK_connections))
+		return false;
+	counter_inc(tcp->counters, what_is_not_done);
+	return true;
+}
+
 static void
 on_syn(struct tcp *tcp, const struct tcp_listener *x, struct tcp_syn_entry *e, const struct flow *flow,
 	const struct tcp_hdr *h, uint64_t hash, const struct net_frame *frame)
@@ -355,7 +365,7 @@ on_syn(struct tcp *tcp, const struct tcp_listener *x, struct tcp_syn_entry *e, c
 		l->cookies_until_us = tcp->now_us + 2 * TCP_COOKIE_SLOT_US;
 		entry_del(tcp, e);
 	}
-	e = entry_get(l, hash);
+	e = cookies_only(tcp, CTR_tcp_cookies_only) ? NULL : entry_get(l, hash);
 	if (e == NULL) {
 		counter_inc(tcp->counters, CTR_tcp_cookie_sent);
 		l->cookies_until_us = tcp->now_us + 2 * TCP_COOKIE_SLOT_US;
@@ -572,6 +582,8 @@ entry_due(struct tcp *tcp, uint32_t i)
 	stage_del(l, i);
 	e->stage++;
 	stage_push(l, i);
+	if (cookies_only(tcp, CTR_tcp_syn_ack_withheld))
+		return;
 	counter_inc(tcp->counters, CTR_tcp_syn_ack_again);
 	send_syn_ack(tcp, e, NULL);
 }

@@ -10,6 +10,8 @@
 #include "dataplane/base/seq.h"
 #include "dataplane/tcp/tcp_conn.h"
 
+#define GIVE_BACK_LOOKS 256u /* connections looked at in a call */
+
 static uint32_t
 piece_end(const struct tcp_piece *p)
 {
@@ -132,6 +134,22 @@ tcp_ooo_clear(struct tcp_conn *c)
 	}
 	c->n_ooo = 0;
 	c->n_sack_recent = 0;
+}
+
+void
+tcp_ooo_give_back(struct tcp *tcp)
+{
+	for (uint32_t i = 0; i < MIN(GIVE_BACK_LOOKS, tcp->n_fresh) && marks_on(tcp->marks, MARK_out_of_order); i++) {
+		struct tcp_conn *c;
+
+		tcp->ooo_cursor = (tcp->ooo_cursor + 1) % tcp->n_fresh;
+		c = &tcp->conns[tcp->ooo_cursor];
+		if (c->state == TCP_STATE_CLOSED || c->ooo == NULL)
+			continue;
+		counter_add(tcp->counters, CTR_tcp_ooo_given_back, c->n_ooo);
+		tcp_ooo_clear(c);
+		tcp_look_marks(tcp);
+	}
 }
 
 /* The block of adjacent pieces that holds seq. */

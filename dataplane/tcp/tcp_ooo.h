@@ -14,6 +14,7 @@
 #include "dataplane/base/buf.h"
 #include "dataplane/tcp/tcp_wire.h"
 
+struct tcp;
 struct tcp_conn;
 
 enum tcp_ooo_result {
@@ -28,6 +29,10 @@ enum tcp_ooo_result tcp_ooo_insert(struct tcp_conn *c, uint32_t seq, const struc
 uint32_t tcp_ooo_pull(struct tcp_conn *c);
 
 void tcp_ooo_clear(struct tcp_conn *c);
+
+/* While MARK_out_of_order is reached: gives back what some connections keep, the next ones first, until it is not. Their peers send it again
+ * (RFC 2018 section 8 has them keep it until it is acknowledged). Looks at a bounded number of them. */
+void tcp_ooo_give_back(struct tcp *tcp);
 
 /* SACK blocks to report: the block of the newest segment first, then those reported lately (RFC 2018 section 4). At most n.
  * Returns how many. */

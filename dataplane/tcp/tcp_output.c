@@ -601,6 +601,8 @@ tcp_output(struct tcp *tcp, struct tcp_seg_out *out, uint32_t n, uint64_t now_us
 	tcp_reply_release(tcp);
 	tcp_timers_run(tcp, now_us);
 	feed_starved(tcp);
+	if (tcp->marks != 0)
+		tcp_ooo_give_back(tcp);
 	while (have < n && tcp_reply_output(tcp, &out[have]))
 		have++;
 	while (have < n && todo->n > 0) {
