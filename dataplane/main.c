@@ -534,6 +534,10 @@ static void
 heartbeat(struct process *p, uint64_t now_us)
 {
 	__atomic_store_n(&p->segment.live->heartbeat_us[SEGMENT_DATAPLANE], now_us, __ATOMIC_RELAXED);
+	for (uint32_t i = 0; i < p->n_workers; i++)
+		if (p->lcore[i].worker != NULL)
+			__atomic_store_n(&p->segment.live->sessions_open[i], worker_sessions(p->lcore[i].worker),
+				__ATOMIC_RELAXED);
 }
 
 static void
