@@ -16,6 +16,7 @@
 #include "control/control.h"
 #include "control/stats.h"
 #include "dataplane/base/bug.h"
+#include "dataplane/base/marks.h"
 
 static const char *
 store_state_name(enum store_state s)
@@ -67,14 +68,19 @@ waiting_add(void *arg, const char *path)
 static json_t *
 status_dataplane(const struct control *c)
 {
+	const bool serves = control_dataplane_serves(c);
+	const uint32_t set = serves ? stats_marks(c) : 0;
+	json_t *marks = json_array();
 	uint64_t sessions = 0;
 
-	for (unsigned w = 0; w < CONF_WORKERS_MAX; w++)
+	for (unsigned w = 0; serves && w < CONF_WORKERS_MAX; w++)
 		sessions += __atomic_load_n(&c->segment.live->sessions_open[w], __ATOMIC_RELAXED);
-	return json_pack("{s:s, s:i, s:b, s:I, s:i}", "state", dataplane_state_name(c), "pid",
-		(int)__atomic_load_n(&c->segment.live->dataplane_pid, __ATOMIC_RELAXED), "alive",
-		(int)control_dataplane_serves(c), "sessions", (json_int_t)sessions, "workers",
-		(int)c->dataplane_start.conf.workers);
+	for (uint32_t m = 0; m < MARK_N; m++)
+		if (marks_on(set, m))
+			json_array_append_new(marks, json_string(mark_rows[m].name));
+	return json_pack("{s:s, s:i, s:b, s:I, s:i, s:o}", "state", dataplane_state_name(c), "pid",
+		(int)__atomic_load_n(&c->segment.live->dataplane_pid, __ATOMIC_RELAXED), "alive", (int)serves,
+		"sessions", (json_int_t)sessions, "workers", (int)c->dataplane_start.conf.workers, "short_of", marks);
 }
 
 #define COUNT_LONG_US 100000 /* of a table of some ten million entries */
@@ -184,6 +190,9 @@ alarms_dataplane(struct control *c, json_t *alarms)
 			strcmp(state, "none") == 0 ? "not there" : state);
 	else if (!control_confirmed(c))
 		alarm_add(alarms, "a worker has not taken configuration %llu yet", (unsigned long long)c->generation);
+	for (uint32_t m = 0; serves && m < MARK_N; m++)
+		if (marks_on(stats_marks(c), m))
+			alarm_add(alarms, "short of %s", mark_rows[m].help);
 }
 
 /* A pool without a backend in service is the alarm; a single backend that is away only when others serve. Drained is the operator's will. */

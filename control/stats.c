@@ -19,6 +19,7 @@
 #include "control/certs.h"
 #include "control/control.h"
 #include "dataplane/base/bug.h"
+#include "dataplane/base/marks.h"
 
 #define STATS_BODY_MAX_OCTETS 4096 /* of a request */
 #define STATS_TIMEOUT_S       10
@@ -110,13 +111,40 @@ gauge(struct evbuffer *out, const char *name, const char *help, double value)
 		name, name, value);
 }
 
+uint32_t
+stats_marks(const struct control *c)
+{
+	uint32_t set = 0;
+
+	for (unsigned w = 0; w < CONF_WORKERS_MAX; w++)
+		set |= __atomic_load_n(&c->segment.live->marks[w], __ATOMIC_RELAXED);
+	return set;
+}
+
+static void
+dataplane_metrics(struct control *c, struct evbuffer *out)
+{
+	const bool serves = c->attached && control_dataplane_serves(c);
+	const uint32_t marks = serves ? stats_marks(c) : 0;
+	uint64_t sessions = 0;
+
+	for (unsigned w = 0; serves && w < CONF_WORKERS_MAX; w++)
+		sessions += __atomic_load_n(&c->segment.live->sessions_open[w], __ATOMIC_RELAXED);
+	gauge(out, "sessions_open", "client sessions open now", (double)sessions);
+	gauge(out, "dataplane_up", "1 when the data plane serves", serves);
+	evbuffer_add_printf(out, "# HELP greyline_short_of 1 while some worker has reached a water mark\n"
+				 "# TYPE greyline_short_of gauge\n");
+	for (uint32_t m = 0; m < MARK_N; m++)
+		evbuffer_add_printf(
+			out, "greyline_short_of{mark=\"%s\"} %d\n", mark_rows[m].name, (int)marks_on(marks, m));
+}
+
 static void
 metrics(struct evhttp_request *req, void *arg)
 {
 	struct stats_server *server = arg;
 	struct control *c = server->c;
 	struct evbuffer *out;
-	uint64_t sessions = 0;
 	uint32_t up = 0;
 
 	if (evhttp_request_get_command(req) != EVHTTP_REQ_GET && evhttp_request_get_command(req) != EVHTTP_REQ_HEAD) {
@@ -135,10 +163,7 @@ metrics(struct evhttp_request *req, void *arg)
 			n->group, n->name, n->help, n->group, n->name, n->group, n->name,
 			stats_sum(c, (enum counter)i));
 	}
-	for (unsigned w = 0; c->attached && w < CONF_WORKERS_MAX; w++)
-		sessions += __atomic_load_n(&c->segment.live->sessions_open[w], __ATOMIC_RELAXED);
-	gauge(out, "sessions_open", "client sessions open now", (double)sessions);
-	gauge(out, "dataplane_up", "1 when the data plane serves", control_dataplane_serves(c) ? 1 : 0);
+	dataplane_metrics(c, out);
 	gauge(out, "snapshot_generation", "generation of the configuration in force", (double)c->generation);
 	if (c->attached) {
 		json_t *alarms = status_alarms(c);

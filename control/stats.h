@@ -16,6 +16,8 @@ struct control;
 uint64_t stats_sum(const struct control *c, enum counter which);
 /* The sum of a counter by its names; 0 where there is none. */
 uint64_t stats_by_name(const struct control *c, const char *group, const char *name);
+/* The water marks that some worker has reached, as base/marks.h has them. */
+uint32_t stats_marks(const struct control *c);
 /* Control's own counts into its slot of the segment. */
 void stats_publish(struct control *c);
 

@@ -75,6 +75,7 @@ struct segment_live {
 	uint32_t dataplane_pid, control_pid;
 	uint32_t dataplane_state; /* 0 none, 1 starting, 2 serving, 3 draining */
 	uint32_t sessions_open[CONF_WORKERS_MAX];
+	uint32_t marks[CONF_WORKERS_MAX]; /* water marks reached, by the worker alone: bits of base/marks.h */
 	uint32_t unclean_ends;  /* lives that ended without segment_close(clean): control sweeps when it grows */
 	uint32_t unclean_swept; /* of those, how many segment_open_control() has swept for */
 	/* of the boot policy_offset_s belongs to; written by control before policy_offset_set */

@@ -1,13 +1,16 @@
 /*
- * admission.c - who gets in when there is less room than there are clients: limits of a source, and room kept for those who are known.
+ * admission.c - who gets in when there is less room than there are clients, and who gives way: limits of a source, room kept for those who
+ * are known, and what the water marks of slots, blocks and buffers (base/marks.def) mean for sessions.
  *
  * Flow:   SYN -> admission_syn() -> tcp;  accept -> session_begin() -> admission_enter() ... session_maybe_free() -> admission_leave()
+ *         each turn: admission_turn() -> marks -> some sessions are looked at -> session_give_way()
  * Touches: the table of sources in the segment (all workers count there), the verdict table, read only.
  * Keeps:  - limits are asked of the address and of its /24 or /64; only handshakes that were completed are counted, so nobody is shut out by
  *           SYNs that others forge in his name;
  *         - strangers have at most their share of the slots (limits.reserve), and a source of strangers at most a share of what is left of it:
  *           with k sources that take all they can, 1 / (1 + k / 4) of it stays free for others;
  *         - a client that is no stranger meets none of this, and limits only as limits.known_clients says;
+ *         - who is a stranger is one question (policy_is_stranger()), whatever runs short, and it is asked again before somebody is sent away;
  *         - one line of log a second and worker, however many are refused.
  * Source: the share of what is left is the dynamic threshold of Choudhury and Hahne (1998), there for buffers of a switch.
  */
@@ -18,13 +21,12 @@
 #define ADDRESS_SHARE 4 /* of the slots that are left to strangers, an address may hold one in so many */
 #define NETWORK_SHARE 2
 #define LOOK_SHARE    8 /* fewer sessions than one slot in so many: who is a stranger is not even asked */
-#define SHORT_SHARE   4 /* slots are short when less than one in so many of the strangers' is left */
-/* While slots are short a stranger who has come to no accepted recipient by then gives his slot to the next. A greylisted delivery takes a few
- * round trips and the 2 s of DNS. */
+/* While slots are short (MARK_slots) a stranger who has come to no accepted recipient by then gives his slot to the next. A greylisted delivery
+ * takes a few round trips and the 2 s of DNS. */
 #define STRANGER_SHORT_US (UINT64_C(20) * 1000000)
-#define SWEEP_PER_TURN    64u
-/* Fewer buffers free than one in so many: half of what closes windows (TCP_PRESSURE_SHARE), so that strangers meet it last of all. */
-#define BUFFERS_SHORT_SHARE 16
+/* While blocks are short (MARK_silent) a stranger who keeps one by silence gives it back: in place of limits.command_timeout. */
+#define STRANGER_SILENT_US (UINT64_C(10) * 1000000)
+#define LOOKS_PER_TURN     64u
 
 static uint32_t
 share_of_strangers(const struct worker *w)
@@ -42,10 +44,34 @@ left_to_strangers(const struct worker *w)
 }
 
 bool
-admission_is_short(const struct worker *w)
+admission_mark(const struct worker *w, enum mark m)
 {
-	return w->snapshot->conf->limits_reserve_percent != 0 &&
-	       left_to_strangers(w) < share_of_strangers(w) / SHORT_SHARE;
+	return marks_on(w->admission.marks, m);
+}
+
+/* Blocks are a matter of their own only where there are fewer than slots; what segments of this turn have woken has its block promised. */
+static void
+look_marks(struct worker *w)
+{
+	struct admission *a = &w->admission;
+	const uint32_t blocks = w->sessions.n < w->n_slots ? w->sessions.n : 0;
+	const uint32_t n_free = pool_n_free(&w->sessions), woken = tcp_n_woken(w->tcp);
+	uint32_t set = a->own_marks;
+
+	set = marks_look(set, MARK_BLOCKS, n_free > woken ? n_free - woken : 0, blocks);
+	if (w->snapshot->conf->limits_reserve_percent != 0)
+		set = marks_look(set, MARK_SLOTS, left_to_strangers(w), share_of_strangers(w));
+	else
+		set = marks_look(set, MARK_SLOTS, 0, 0);
+	if (set != a->own_marks) {
+		marks_count(w->counters, a->own_marks, set);
+		a->own_marks = set;
+	}
+	set |= tcp_marks(w->tcp);
+	if (set != a->marks) {
+		a->marks = set;
+		__atomic_store_n(&w->segment->live->marks[w->conf.index], set, __ATOMIC_RELAXED);
+	}
 }
 
 /* The limits of an address or its network, and, of strangers, the share of what is left; all workers have about as much. */
@@ -120,11 +146,15 @@ judge_both(const struct worker *w, const struct source *s, bool stranger)
 
 	if (why == COUNTER_N)
 		why = judge(w, &s->network_now, true, stranger);
-	if (why != COUNTER_N || !stranger || w->snapshot->conf->limits_reserve_percent == 0)
+	if (why != COUNTER_N || !stranger)
 		return why;
-	return left_to_strangers(w) == 0        ? CTR_worker_strangers_full
-	       : w->admission.buffers_are_short ? CTR_worker_strangers_no_buffers
-	                                        : COUNTER_N;
+	if (admission_mark(w, MARK_blocks))
+		return CTR_worker_blocks_for_known;
+	if (w->snapshot->conf->limits_reserve_percent == 0)
+		return COUNTER_N;
+	return left_to_strangers(w) == 0           ? CTR_worker_strangers_full
+	       : admission_mark(w, MARK_strangers) ? CTR_worker_strangers_no_buffers
+	                                           : COUNTER_N;
 }
 
 /*
@@ -177,8 +207,10 @@ admission_enter(struct worker *w, struct session *s)
 	const struct conf *conf = w->snapshot->conf;
 	const struct source from = source_of(w, &s->flow.remote);
 	bool stranger;
-	const enum counter why = admit(w, &s->flow.remote, &from, &stranger);
+	enum counter why;
 
+	look_marks(w); /* many may come in one turn */
+	why = admit(w, &s->flow.remote, &from, &stranger);
 	if (why != COUNTER_N) {
 		refused(w, &s->flow.remote, &from, why);
 		return why;
@@ -245,20 +277,71 @@ admission_syn(struct worker *w, const struct flow *f)
 	return false;
 }
 
-/* While slots are short: a few slots of each turn are looked at. */
-static void
-sweep(struct worker *w)
+/* Since when the client keeps s waiting; UINT64_MAX: it does not. */
+static uint64_t
+silent_since_us(const struct worker *w, const struct session *s)
+{
+	const struct smtp_env env = { .conf = w->snapshot->conf };
+	uint64_t due_us;
+
+	if (s->is_submission || s->wait != SESSION_WAIT_NONE || s->client.conn == NULL)
+		return UINT64_MAX;
+	due_us = smtp_session_deadline_us(s->smtp, &env);
+	return due_us != UINT64_MAX ? due_us - env.conf->command_timeout_s * UINT64_C(1000000) : UINT64_MAX;
+}
+
+/* Why s has to give way, as the counter of it; COUNTER_N: it stays. Nobody who is known has to. */
+static enum counter
+must_give_way(struct worker *w, struct session *s)
+{
+	enum counter why = COUNTER_N;
+	uint64_t since_us;
+
+	if (!s->live || !s->stranger || !s->begun)
+		return COUNTER_N;
+	if (admission_mark(w, MARK_slots) && w->now_us - s->accepted_us >= STRANGER_SHORT_US)
+		why = CTR_worker_gave_way;
+	else if (admission_mark(w, MARK_silent) && (since_us = silent_since_us(w, s)) != UINT64_MAX &&
+		 w->now_us >= since_us + STRANGER_SILENT_US)
+		why = CTR_worker_silent_shed;
+	if (why != COUNTER_N && !session_is_stranger(w, &s->flow.remote)) {
+		admission_passed(w, s); /* he came while nobody was asked, or is known since */
+		return COUNTER_N;
+	}
+	return why;
+}
+
+/* The next session to look at: of all where slots are short, else of those that hold a block. NULL: none there; false: no more in this turn. */
+static bool
+next_session(struct worker *w, struct session **s)
 {
 	struct admission *a = &w->admission;
 
-	for (uint32_t i = 0; i < MIN(SWEEP_PER_TURN, w->n_slots_fresh); i++) {
-		struct session *s;
-
+	if (admission_mark(w, MARK_slots)) {
 		a->cursor = (a->cursor + 1) % w->n_slots_fresh;
-		if (!session_store_visit(w, a->cursor, &s))
+		if (session_store_visit(w, a->cursor, s))
+			return true; /* else one at rest, and no block to wake it: those who hold them are looked at */
+	}
+	if (w->sessions.n_fresh == 0)
+		return false;
+	a->block_cursor = (a->block_cursor + 1) % w->sessions.n_fresh;
+	*s = pool_at(&w->sessions, a->block_cursor);
+	return true;
+}
+
+/* While slots or blocks are short: a few sessions of each turn. */
+static void
+look_at_sessions(struct worker *w)
+{
+	for (uint32_t i = 0; i < MIN(LOOKS_PER_TURN, w->n_slots_fresh); i++) {
+		struct session *s;
+		enum counter why;
+
+		if (!next_session(w, &s))
 			return;
-		if (s != NULL && s->stranger && s->begun && w->now_us - s->accepted_us >= STRANGER_SHORT_US)
-			session_give_way(w, s);
+		why = s != NULL ? must_give_way(w, s) : COUNTER_N;
+		if (why != COUNTER_N)
+			session_give_way(w, s, why);
 		if (s != NULL && s->live)
 			session_idle(w, s);
 	}
@@ -269,12 +352,13 @@ admission_turn(struct worker *w)
 {
 	struct admission *a = &w->admission;
 
-	a->buffers_are_short = (uint64_t)buf_available(w->io->pool) * BUFFERS_SHORT_SHARE < w->io->pool->n_bufs;
-	/* silence is decided before TCP answers; so is what would only fill slots that known clients need */
-	a->watch_syns = w->snapshot->conf->limits_answer == LIMITS_ANSWER_SILENCE || a->buffers_are_short ||
-	                (w->snapshot->conf->limits_reserve_percent != 0 && left_to_strangers(w) == 0);
+	look_marks(w);
+	/* silence is decided before TCP answers; so is what would only fill room that known clients need */
+	a->watch_syns = w->snapshot->conf->limits_answer == LIMITS_ANSWER_SILENCE || admission_mark(w, MARK_blocks) ||
+	                (w->snapshot->conf->limits_reserve_percent != 0 &&
+				(admission_mark(w, MARK_strangers) || left_to_strangers(w) == 0));
 	if (a->n_unsaid != 0)
 		say_refusals(w);
-	if (a->n_strangers > 0 && admission_is_short(w))
-		sweep(w);
+	if (a->n_strangers > 0 && (admission_mark(w, MARK_slots) || admission_mark(w, MARK_silent)))
+		look_at_sessions(w);
 }

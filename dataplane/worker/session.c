@@ -567,7 +567,7 @@ begin_dialogue(struct worker *w, struct session *s)
 		return;
 	}
 	if (conf->greet_pause_ms != 0 && !s->tls_implicit && s->verdict.known != CLIENT_KNOWN && !s->good &&
-		!admission_is_short(w)) {
+		!admission_mark(w, MARK_slots) && !admission_mark(w, MARK_silent)) {
 		session_env(w, s, &env);
 		smtp_session_tease(s->smtp, &env); /* who takes a line for the whole banner shows it now */
 		s->wait = SESSION_WAIT_GREET_PAUSE;
@@ -586,13 +586,13 @@ refuse_conn(struct worker *w, struct tcp_conn *conn, enum counter why)
 	tcp_release(conn);
 }
 
-/* Answered by 421 as soon as the dialogue can say it; by a reset where such sessions would take the slots of others. */
+/* Answered by 421 as soon as the dialogue can say it; by a reset where such sessions would take the slots or blocks of others. */
 static void
 refuse_over_limit(struct worker *w, struct session *s, const struct smtp_env *env, enum counter why)
 {
 	struct smtp_reply r;
 
-	if (w->n_live > w->n_slots / OVER_LIMIT_POLITE_SHARE || s->tls_implicit) {
+	if (w->n_live > w->n_slots / OVER_LIMIT_POLITE_SHARE || s->tls_implicit || why == CTR_worker_blocks_for_known) {
 		session_client_lost(w, s, "over-limit");
 		return;
 	}
@@ -662,11 +662,6 @@ session_accept(struct worker *w, struct tcp_conn *conn)
 	l = worker_listener_of(w, tcp_conn_flow(conn), &listener);
 	if (l == NULL) {
 		refuse_conn(w, conn, CTR_worker_no_listener);
-		return;
-	}
-	if (session_store_is_for_known(w) && !session_proxy_expected(l, &tcp_conn_flow(conn)->remote) &&
-		!session_is_in_good_standing(w, &tcp_conn_flow(conn)->remote)) {
-		refuse_conn(w, conn, CTR_worker_blocks_for_known);
 		return;
 	}
 	s = session_store_get(w);
@@ -813,12 +808,12 @@ session_drain(struct worker *w, struct session *s)
 }
 
 void
-session_give_way(struct worker *w, struct session *s)
+session_give_way(struct worker *w, struct session *s, enum counter why)
 {
 	struct smtp_env env;
 
 	if (s->wait == SESSION_WAIT_TLS) { /* a handshake that takes so long: there is no dialogue to say anything in */
-		counter_inc(w->counters, CTR_worker_gave_way);
+		counter_inc(w->counters, why);
 		session_client_lost(w, s, "gave-way");
 		return;
 	}
@@ -828,12 +823,12 @@ session_give_way(struct worker *w, struct session *s)
 	if (!smtp_session_shut(s->smtp, &env, "Too busy, please try again later", w->now_us)) {
 		/* inside a message, or it does not read what it is told: only then it loses its connection without a word */
 		if (s->rcpts_accepted == 0 && s->relay == NULL && smtp_session_output_pending(s->smtp) > 0) {
-			counter_inc(w->counters, CTR_worker_gave_way);
+			counter_inc(w->counters, why);
 			session_client_lost(w, s, "gave-way");
 		}
 		return;
 	}
-	counter_inc(w->counters, CTR_worker_gave_way);
+	counter_inc(w->counters, why);
 	session_close(w, s, "gave-way");
 	session_pump(w, s);
 }

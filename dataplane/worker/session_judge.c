@@ -168,14 +168,6 @@ session_ask_verdict(struct worker *w, struct session *s)
 		s->verdict.known = s->dns_asked ? CLIENT_ASKED : CLIENT_LATE;
 }
 
-bool
-session_is_in_good_standing(struct worker *w, const struct ip_addr *client)
-{
-	const struct policy_ctx ctx = session_policy_ctx(w);
-
-	return policy_in_good_standing(&ctx, client, w->now_s);
-}
-
 /* What waited for the verdict goes on, with it or without. */
 static void
 resume(struct worker *w, struct session *s)

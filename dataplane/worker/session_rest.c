@@ -18,9 +18,7 @@
 #include "dataplane/tcp/tcp_table.h"
 #include "dataplane/worker/worker_impl.h"
 
-#define WAKE_RETRY_US  1000000  /* of a deadline that found no block */
-#define SHED_SILENT_US 10000000 /* in place of limits.command_timeout, for strangers, while blocks are short */
-#define SHED_LOOKS     16       /* blocks looked at in a turn */
+#define WAKE_RETRY_US 1000000 /* of a deadline that found no block */
 
 static_assert(sizeof(struct tcp_rest) % 8 == 0, "what lies behind it is aligned");
 static_assert(SESSION_REST_USER_OCTETS >= sizeof(struct session_rest) + 24, "a usual HELO name fits the record");
@@ -330,40 +328,4 @@ session_rests_run(struct worker *w, uint32_t max)
 			session_idle(w, s);
 	}
 	return n;
-}
-
-/* Since when the client keeps s waiting; UINT64_MAX: it does not, or nothing of it may be ended. */
-static uint64_t
-silent_since_us(const struct worker *w, const struct session *s)
-{
-	const struct smtp_env env = { .conf = w->snapshot->conf };
-	uint64_t due_us;
-
-	if (!s->live || s->good || !s->begun || s->is_submission || s->wait != SESSION_WAIT_NONE ||
-		s->client.conn == NULL || smtp_session_is_authenticated(s->smtp))
-		return UINT64_MAX;
-	due_us = smtp_session_deadline_us(s->smtp, &env);
-	return due_us != UINT64_MAX ? due_us - env.conf->command_timeout_s * UINT64_C(1000000) : UINT64_MAX;
-}
-
-void
-session_shed_silent(struct worker *w)
-{
-	for (uint32_t i = 0; session_store_is_short(w) && i < SHED_LOOKS; i++) {
-		struct session *s;
-		struct smtp_env env;
-		uint64_t since_us;
-
-		w->shed_cursor = (w->shed_cursor + 1) % w->sessions.n_fresh;
-		s = pool_at(&w->sessions, w->shed_cursor);
-		since_us = silent_since_us(w, s);
-		if (since_us == UINT64_MAX || w->now_us < since_us + SHED_SILENT_US)
-			continue;
-		session_env(w, s, &env);
-		if (!smtp_session_shut(s->smtp, &env, "Too busy, please try again later", w->now_us))
-			continue; /* inside a message */
-		counter_inc(w->counters, CTR_worker_silent_shed);
-		session_close(w, s, "overload");
-		session_pump(w, s);
-	}
 }

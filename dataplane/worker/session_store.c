@@ -23,9 +23,6 @@
 #define BLOCKS_ALL   65536u
 #define BLOCKS_SHARE 16
 #define BLOCKS_MIN   256u /* above what one turn can wake */
-/* Where there are fewer blocks than sessions: the last are for clients in good standing; before that, silence of strangers is cut short. */
-#define KNOWN_SHARE 16
-#define SHORT_SHARE 8
 
 static_assert(BLOCKS_MIN > (RX_BURSTS_PER_TURN + 1) * RX_BURST_MAX_SEGS, "a turn wakes no more");
 
@@ -151,26 +148,6 @@ bool
 session_store_has_room(const struct worker *w)
 {
 	return pool_n_free(&w->sessions) > tcp_n_woken(w->tcp);
-}
-
-/* Fewer than a share of the blocks are free; never where every session has one. */
-static bool
-is_below(const struct worker *w, uint32_t share)
-{
-	return w->sessions.n < w->n_slots &&
-	       pool_n_free(&w->sessions) < tcp_n_woken(w->tcp) + w->sessions.n / share + 1;
-}
-
-bool
-session_store_is_short(const struct worker *w)
-{
-	return is_below(w, SHORT_SHARE);
-}
-
-bool
-session_store_is_for_known(const struct worker *w)
-{
-	return is_below(w, KNOWN_SHARE);
 }
 
 struct session *

@@ -281,6 +281,8 @@ worker_create(const struct worker_conf *conf, uint64_t now_us, char *why, uint32
 		w->probe[i].end = (struct end){ .kind = END_PROBE, .owner = &w->probe[i] };
 	w->cookie_key_due_us =
 		w->conf.entropy == NULL ? UINT64_MAX : now_us + TCP_COOKIE_KEY_SLOTS * TCP_COOKIE_SLOT_US;
+	__atomic_store_n(
+		&w->segment->live->marks[conf->index], 0, __ATOMIC_RELAXED); /* those of a life before are over */
 	take_snapshot(w);
 	return w;
 }
@@ -668,7 +670,6 @@ worker_turn(struct worker *w, uint64_t now_us)
 	orphans_run(w);
 	drain_some(w);
 	admission_turn(w);
-	session_shed_silent(w);
 	worked |= serve_connections(w);
 	worked |= output_segments(w);
 	if (w->tls_first != NULL && session_tls_serve(w)) { /* what is slow comes after everybody else's answers */

@@ -7,6 +7,7 @@
 #ifndef GREYLINE_WORKER_WORKER_IMPL_H
 #define GREYLINE_WORKER_WORKER_IMPL_H
 
+#include "dataplane/base/marks.h"
 #include "dataplane/base/pool.h"
 #include "dataplane/base/wheel.h"
 #include "dataplane/net/net.h"
@@ -192,10 +193,11 @@ struct orphans {
 
 /* Who gets in: admission.c. */
 struct admission {
-	uint32_t n_strangers; /* slots strangers hold */
-	uint32_t cursor;      /* of the sweep */
-	bool watch_syns;      /* some SYNs are not to be answered */
-	bool buffers_are_short;
+	uint32_t n_strangers;          /* slots strangers hold */
+	uint32_t cursor, block_cursor; /* of looks at who might give way: by slots, by blocks */
+	uint32_t own_marks;            /* of slots and blocks; those of buffers and connections are tcp's */
+	uint32_t marks;                /* all, as the segment has them */
+	bool watch_syns;               /* some SYNs are not to be answered */
 	/* refusals since the last line in the log */
 	struct ip_addr last;
 	enum counter last_why;
@@ -236,7 +238,7 @@ struct worker {
 	struct session *tls_first, *tls_last;
 	uint32_t n_tls_queued;
 	_Atomic uint32_t n_live_shared;
-	uint32_t drain_cursor, shed_cursor;
+	uint32_t drain_cursor;
 	bool draining;
 	struct orphans orphans;
 	uint64_t probes_due_us; /* their lists are not walked before */
@@ -272,7 +274,8 @@ void admission_leave(struct worker *w, struct session *s);
 void admission_passed(struct worker *w, struct session *s);
 /* Asked while admission.watch_syns: whether a SYN is to be answered at all. */
 bool admission_syn(struct worker *w, const struct flow *f);
-bool admission_is_short(const struct worker *w);
+/* Whether a water mark is reached, of whatever resource. */
+bool admission_mark(const struct worker *w, enum mark m);
 void admission_turn(struct worker *w);
 /* session_store.c: where sessions are */
 bool session_store_create(struct worker *w, const struct conf *conf);
@@ -282,9 +285,6 @@ uint64_t session_store_octets(const struct conf *conf);
 uint32_t session_store_block_octets(void);
 /* How many sessions may be other than at rest. */
 uint32_t session_store_blocks(const struct conf *conf);
-/* So few blocks are free that silent strangers give theirs back; so few that new strangers get none. */
-bool session_store_is_short(const struct worker *w);
-bool session_store_is_for_known(const struct worker *w);
 /* A block and a slot, with a number, all else zero; NULL: none left. */
 struct session *session_store_get(struct worker *w);
 void session_store_put(struct worker *w, struct session *s);
@@ -308,8 +308,6 @@ void session_woken(struct worker *w, struct tcp_conn *conn);
 struct session *session_wake(struct worker *w, uint32_t record);
 uint64_t session_rest_number(const struct worker *w, uint32_t record);
 uint32_t session_rests_run(struct worker *w, uint32_t max);
-/* Where blocks are short: looks at some, and ends those whose client, a stranger, keeps them waiting. */
-void session_shed_silent(struct worker *w);
 uint32_t session_rest_user_octets(void);
 uint64_t session_rest_octets(uint32_t sessions);
 uint32_t session_rest_octets_each(void); /* in all: record, slot, places in tables, mark */
@@ -335,8 +333,8 @@ void session_answer_text(struct worker *w, struct session *s, uint16_t code, con
 void session_client_lost(struct worker *w, struct session *s, const char *why);
 void session_maybe_free(struct worker *w, struct session *s);
 void session_kept_drop(struct worker *w, struct session *s);
-/* Strangers are many and slots are few: a session that has come to nothing yet is told 421. */
-void session_give_way(struct worker *w, struct session *s);
+/* Strangers are many and slots or blocks are few: a session that has come to nothing yet is told 421, which counts as why. */
+void session_give_way(struct worker *w, struct session *s, enum counter why);
 /* The last reply is queued: it goes out, the client has a moment to close first. */
 void session_close(struct worker *w, struct session *s, const char *why);
 
@@ -344,7 +342,6 @@ void session_close(struct worker *w, struct session *s, const char *why);
 struct policy_ctx session_policy_ctx(const struct worker *w);
 void session_ask_verdict(struct worker *w, struct session *s);
 void session_verdict_answer(struct worker *w, const struct link_answer_client *a);
-bool session_is_in_good_standing(struct worker *w, const struct ip_addr *client);
 void session_verdict_late(struct worker *w, struct session *s);
 /* The session of a number an answer carries; NULL and counted when it is none any more. session_idle() is due when it was served. */
 struct session *session_of_answer(struct worker *w, uint64_t number);

@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 
+#include "dataplane/base/bug.h"
 #include "dataplane/worker/worker_impl.h"
 
 #define CROWD          24
@@ -389,6 +390,132 @@ test_idle_strangers_give_way_when_slots_are_short(void **state)
 	end();
 }
 
+/* He who is known came while nobody was asked who he is: he keeps his slot all the same, however short they are. */
+static void
+test_known_clients_do_not_give_way(void **state)
+{
+	struct sim_conn *known;
+
+	(void)state;
+	conf();
+	s.config.conf.sessions = 40;
+	s.config.conf.limits_reserve_percent = 50;
+	s.config.client_allow = CLIENT_NETWORK;
+	start(1);
+	CHECK_EQ("a quiet client who is known", greeting(&known), 220);
+	CHECK_EQ("was not asked", sim_worker(s.sim, 0)->admission.n_strangers, 1);
+	crowd_join(CROWD);
+	crowd_connects(3);
+	CHECK_TRUE("slots are short", admission_mark(sim_worker(s.sim, 0), MARK_slots));
+	sim_run(s.sim, 60 * SECOND);
+	CHECK_TRUE("strangers gave way", count_of(CTR_worker_gave_way) >= 5);
+	CHECK_EQ("he was asked and stays", scene_chat(&s, known, "NOOP"), 250);
+	scene_quit(&s, known);
+	end();
+}
+
+/* The last line of a banner has come; the pause teases with a first one. */
+static bool
+was_greeted(const struct sim_conn *c)
+{
+	return c->in_octets > 4 && memmem(c->in, c->in_octets, "220 ", 4) != NULL;
+}
+
+/* The mark of slots: no greet pause while it is reached, and again when it is over. */
+static void
+test_short_of_slots_nobody_waits_for_the_banner(void **state)
+{
+	struct sim_conn *c;
+
+	(void)state;
+	conf();
+	s.config.conf.sessions = SLOTS;
+	s.config.conf.limits_reserve_percent = 50;
+	s.config.conf.greet_pause_ms = 3000;
+	start(1);
+	crowd_join(CROWD);
+	c = sim_connect(s.client, CLIENT4, GATEWAY4, 25);
+	sim_run(s.sim, 2 * SECOND);
+	CHECK_TRUE("at rest a stranger waits", !was_greeted(c));
+	sim_abort(c);
+	crowd_connects(4);
+	CHECK_EQ("reached once", count_of(CTR_mark_slots), 1);
+	CHECK_TRUE("told", marks_on(sim_segment(s.sim)->live->marks[0], MARK_slots));
+	c = sim_connect(s.client, CLIENT4, GATEWAY4, 25);
+	for (uint32_t i = 0; i < 300 && !c->connected; i++) /* whoever gives way makes room for him */
+		sim_run(s.sim, SECOND / 10);
+	sim_run(s.sim, SECOND);
+	CHECK_TRUE("then he does not", was_greeted(c));
+	sim_abort(c);
+	for (uint32_t i = 0; i < n_crowd; i++)
+		model_crash(&crowd[i]);
+	sim_run(s.sim, 10 * MINUTE);
+	CHECK_EQ("it is over", sim_segment(s.sim)->live->marks[0], 0);
+	c = sim_connect(s.client, CLIENT4, GATEWAY4, 25);
+	sim_run(s.sim, 2 * SECOND);
+	CHECK_TRUE("he waits again", !was_greeted(c));
+	sim_abort(c);
+	end();
+}
+
+/* Buffers nobody gives back; so many stay free, and a turn has seen it. */
+static struct buf *hog[65536];
+static uint32_t n_hog;
+
+static uint32_t
+leave(uint32_t n_free)
+{
+	struct worker *w = sim_worker(s.sim, 0);
+	uint8_t *data;
+
+	while (buf_available(w->io->pool) > n_free) {
+		BUG_ON(n_hog == ARRAY_LEN(hog));
+		hog[n_hog] = buf_alloc(w->io->pool, 100, &data);
+		n_hog++;
+	}
+	while (n_hog > 0 && buf_available(w->io->pool) < n_free)
+		buf_unref(w->io->pool, hog[--n_hog]);
+	sim_run(s.sim, SECOND / 10);
+	return w->io->pool->n_bufs;
+}
+
+/* The mark of buffers that strangers meet, last of all: their SYNs are not answered, who is known is served. */
+static void
+test_short_of_buffers_strangers_are_not_answered(void **state)
+{
+	struct sim_conn *c;
+	uint32_t n;
+
+	(void)state;
+	conf();
+	s.config.conf.limits_reserve_percent = 50;
+	s.config.client_allow = CLIENT_NETWORK;
+	start(1);
+	crowd_join(4);
+	n = leave(UINT32_MAX);
+	leave(n * 4 / MARK_WHOLE + 8);
+	crowd_connects(1);
+	CHECK_EQ("at the edge they get in", sessions(), 4);
+	CHECK_EQ("nobody was refused", count_of(CTR_worker_strangers_no_buffers), 0);
+	leave(n * 4 / MARK_WHOLE - 8);
+	CHECK_TRUE("told", marks_on(sim_segment(s.sim)->live->marks[0], MARK_strangers));
+	crowd_connects(1);
+	CHECK_EQ("below they do not", sessions(), 4);
+	CHECK_TRUE("refused, counted", count_of(CTR_worker_strangers_no_buffers) >= 4);
+	CHECK_EQ("by silence", count_of(CTR_worker_syn_ignored), count_of(CTR_worker_strangers_no_buffers));
+	CHECK_EQ("who is known is greeted", greeting(&c), 220);
+	scene_quit(&s, c);
+	leave(n * 6 / MARK_WHOLE - 8);
+	CHECK_TRUE("it stays until there is more", admission_mark(sim_worker(s.sim, 0), MARK_strangers));
+	leave(n * 6 / MARK_WHOLE + 8);
+	CHECK_TRUE("over", !admission_mark(sim_worker(s.sim, 0), MARK_strangers));
+	sim_run(s.sim, 5 * SECOND);
+	CHECK_EQ("their next SYNs are answered", sessions(), 8);
+	CHECK_EQ("reached once", count_of(CTR_mark_strangers), 1);
+	leave(UINT32_MAX);
+	end();
+}
+
 /* Who passed the greylist is no stranger any more, and frees the stranger's slot he came with. */
 static void
 test_who_passes_is_no_stranger_any_more(void **state)
@@ -458,6 +585,9 @@ main(void)
 		cmocka_unit_test(test_no_reserve_keeps_no_room),
 		cmocka_unit_test(test_few_sources_leave_room_for_another_stranger),
 		cmocka_unit_test(test_idle_strangers_give_way_when_slots_are_short),
+		cmocka_unit_test(test_known_clients_do_not_give_way),
+		cmocka_unit_test(test_short_of_slots_nobody_waits_for_the_banner),
+		cmocka_unit_test(test_short_of_buffers_strangers_are_not_answered),
 		cmocka_unit_test(test_who_passes_is_no_stranger_any_more),
 		cmocka_unit_test(test_a_kill_forgets_sessions_and_keeps_rates),
 	};
