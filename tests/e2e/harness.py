@@ -7,6 +7,7 @@ import time
 from lab import addresses as a
 from lab import certs, gateway, haproxy, roots
 from lab.labs import TOP, Lab
+from lab.netns import WiredNet
 
 from . import smtp
 from .logs import Log, Maildir
@@ -27,6 +28,9 @@ VARIANTS = {
     "xdp": dict(driver="net_af_xdp", workers=1),
     "xdp2": dict(driver="net_af_xdp", workers=2),
     "sanitized": dict(driver="net_af_packet", workers=1, build="build-san"),
+    # both ports in VLANs of their own, on trunks of a switch in user space
+    "vlan": dict(driver="net_af_packet", workers=2, vlans=(7, 4094)),
+    "vlanxdp": dict(driver="net_af_xdp", workers=1, vlans=(7, 4094)),
 }
 
 
@@ -122,6 +126,9 @@ def choices(variant):
                   + ", ".join('"%s"' % name for name, _ in tls_roads()) + " ]",
                   allow='"198.19.%d.0/24", "2001:db8:1:%x::/64"' % (ALLOWED_NETWORK, ALLOWED_NETWORK))
     chosen.pop("build", None)
+    vlans = chosen.pop("vlans", None)
+    if vlans:
+        chosen.update(wan_more=" vlan = %d;" % vlans[0], lan_more=" vlan = %d;" % vlans[1])
     return chosen
 
 
@@ -135,6 +142,9 @@ class Bench:
         self.variant = variant
         build = os.path.join(TOP, VARIANTS[variant].get("build", "build"))
         self.lab = Lab(lab + variant, build=os.environ.get("GREYLINE_BUILD", build))
+        self.vlans = VARIANTS[variant].get("vlans")
+        if self.vlans:
+            self.lab.net = WiredNet(self.lab.name)
         self.sink = Sink(self.lab)
         # first of the pool "tried"; cases stop it
         self.mortal = Sink(self.lab, port=SINK_PORT + 1, domain="tried.example")
@@ -145,7 +155,7 @@ class Bench:
         if os.path.exists(self.lab.folder):
             self.lab.down()
         try:
-            self.lab.up(prepare=self._backends, more=self._haproxy, mta_choices=dict(more_domains=TLS_DOMAINS),
+            self.lab.up(prepare=self._backends, more=self._services, mta_choices=dict(more_domains=TLS_DOMAINS),
                         **choices(self.variant))
         except BaseException:
             self.down()
@@ -157,9 +167,17 @@ class Bench:
         self.sink.start()
         self.mortal.start()
 
-    def _haproxy(self):
+    def _services(self):
         haproxy.configure(self.lab.folder)
-        return [self.lab.service("client", "haproxy", haproxy.service(), roots.make(TOP, haproxy.ROOT), manual=True)]
+        return self._switches() + [self.lab.service("client", "haproxy", haproxy.service(), roots.make(TOP, haproxy.ROOT), manual=True)]
+
+    def _switches(self):
+        """Between each port and its network, where there are VLANs: tags on the port's side alone."""
+        if not self.vlans:
+            return []
+        bridge = self.lab.program("tests/stacks/wire_bridge")
+        return [self.lab.service("wire", "switch%d" % vlan, [bridge, "--vlan", str(vlan)] + list(ends))
+                for vlan, ends in zip(self.vlans, (WiredNet.WAN, WiredNet.LAN))]
 
     def down(self):
         self.sink.stop()

@@ -15,13 +15,13 @@ import traceback
 from lab.netns import LabError
 
 from . import (cases_bad, cases_cli, cases_integrity, cases_kill, cases_lab, cases_mta, cases_net, cases_policy, cases_relay, cases_stacks,
-               cases_tls)
+               cases_tls, cases_vlan)
 from .harness import VARIANTS, Bench, Case, Failed, Skipped, Test
 from .smtp import Closed, Malformed
 
 
 # importing them registered their cases
-MODULES = (cases_policy, cases_relay, cases_mta, cases_net, cases_tls, cases_lab, cases_cli, cases_integrity, cases_stacks, cases_bad, cases_kill)
+MODULES = (cases_policy, cases_relay, cases_mta, cases_net, cases_tls, cases_lab, cases_cli, cases_integrity, cases_stacks, cases_vlan, cases_bad, cases_kill)
 ORDER = [module.__name__ for module in MODULES]
 
 

@@ -25,7 +25,7 @@ def render(folder, driver="net_af_packet", workers=1, backends=None, block="4m",
     with open(os.path.join(os.path.dirname(__file__), "greyline.conf.in")) as f:
         text = f.read()
     values = {
-        "folder": folder, "workers": str(workers), "mtu": "1500",
+        "folder": folder, "workers": str(workers), "mtu": "1500", "wan_more": "", "lan_more": "",
         "lcores": ",".join("%d@%d" % (n, n % (os.cpu_count() or 1)) for n in range(workers + 1)) if workers > 1 else "",
         "memory_mb": "256", "sessions": "4096", "eal": _quoted(EAL),
         "wan_device": _device(driver, 0, "wan0"), "lan_device": _device(driver, 1, "lan0"),

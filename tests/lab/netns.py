@@ -185,3 +185,22 @@ class Net:
         for name in self.names.values():
             if exists(name):
                 run("ip", "netns", "delete", name, check=False)
+
+
+class WiredNet(Net):
+    """wan0 and lan0 lead to their far ends by way of a namespace in which a program stands between them (tests/stacks/wire_bridge)."""
+    roles = ROLES + ("wire",)
+    WAN, LAN = ("w-cli0", "w-wan0"), ("w-mta0", "w-lan0")       # far end, gateway's end
+
+    def _wire(self, role, end, far_role, far_end):
+        if end not in ("wan0", "lan0"):
+            super()._wire(role, end, far_role, far_end)
+            return
+        for here, there, name in ((role, end, "w-" + end), (far_role, far_end, "w-" + far_end)):
+            super()._wire("wire", name, here, there)
+            self._up(name)
+
+    def _up(self, name):
+        self.sysctl("wire", "ipv6/conf/%s/disable_ipv6=1" % name)
+        self.ip("wire", "link set %s up" % name)
+        self._offload_off("wire", name)

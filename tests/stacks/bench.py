@@ -23,30 +23,16 @@ from e2e.sink import Sink
 from lab import addresses as a
 from lab import gateway
 from lab.labs import TOP, Lab
-from lab.netns import ROLES, LabError, Net, open_socket
+from lab.netns import LabError, Net, WiredNet, open_socket
 
 LWIP4, LWIP6 = "198.18.0.77", "2001:db8:0:1::77"
 REFERENCE = {4: ("198.18.3.1", "198.18.3.3"), 6: ("2001:db8:0:3::1", "2001:db8:0:3::3")}     # client's end, MTA's end
 ALLOWED_NETWORK = 240
-WAN, LAN, DIRECT = ("w-cli0", "w-wan0"), ("w-mta0", "w-lan0"), ("w-ref0", "w-ref1")
+WAN, LAN, DIRECT = WiredNet.WAN, WiredNet.LAN, ("w-ref0", "w-ref1")
 
 
-class WiredNet(Net):
-    """wan0 and lan0 lead to their far ends by way of a namespace for wire_bridge."""
-    roles = ROLES + ("wire",)
-
-    def _wire(self, role, end, far_role, far_end):
-        if end not in ("wan0", "lan0"):
-            super()._wire(role, end, far_role, far_end)
-            return
-        for here, there, name in ((role, end, "w-" + end), (far_role, far_end, "w-" + far_end)):
-            super()._wire("wire", name, here, there)
-            self._up(name)
-
-    def _up(self, name):
-        self.sysctl("wire", "ipv6/conf/%s/disable_ipv6=1" % name)
-        self.ip("wire", "link set %s up" % name)
-        self._offload_off("wire", name)
+class ReferenceNet(WiredNet):
+    """The same, and a wire from client to MTA beside the gateway."""
 
     def up(self):
         super().up()
@@ -62,7 +48,7 @@ class WiredNet(Net):
 class StacksLab(Lab):
     def __init__(self, name, build=None, wired=False, mtu=1500):
         super().__init__(name, build)
-        self.net = (WiredNet if wired else Net)(name, mtu)
+        self.net = (ReferenceNet if wired else Net)(name, mtu)
         self.wired, self.mtu = wired, mtu
 
 

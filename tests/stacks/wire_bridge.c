@@ -2,7 +2,10 @@
  * wire_bridge.c - the simulator's wire between two real devices: what comes in at one goes out at the other, as far as the wire lets it.
  *
  * usage: wire_bridge [--seed N] [--loss PM] [--duplicate PM] [--reorder PM] [--corrupt PM] [--delay-us N] [--jitter-us N] [--mtu N]
- *                    [--mtu-silent] DEVICE DEVICE       (PM: in a thousand frames)
+ *                    [--mtu-silent] [--vlan N] DEVICE DEVICE       (PM: in a thousand frames)
+ *
+ * With --vlan the second device is a trunk: what goes out there gets the tag of that VLAN (802.1Q, with a priority, as switches do), what comes in
+ * there without it is strange: lost and counted. The kernel has taken its tag off already and tells it beside the frame.
  *
  * Flow:    AF_PACKET -> wire_send() -> [tests/sim/wire.c] -> wire_land() -> AF_PACKET
  * Touches: the two devices, which it makes promiscuous; the clock. Ends at SIGTERM or SIGINT and says on stdout what it carried.
@@ -21,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -31,7 +35,8 @@
 #define SOCKET_OCTETS (16 << 20)
 
 static volatile sig_atomic_t ended;
-static uint64_t carried[2], refused, full;
+static uint64_t carried[2], refused, full, strange;
+static uint16_t vlan; /* of the second device; 0: none */
 
 static void
 on_signal(int number)
@@ -76,6 +81,7 @@ open_device(const char *name)
 
 	if (index == 0 || fd < 0 || setsockopt(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &one, sizeof(one)) != 0 ||
 		setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &promiscuous, sizeof(promiscuous)) != 0 ||
+		setsockopt(fd, SOL_PACKET, PACKET_AUXDATA, &one, sizeof(one)) != 0 ||
 		setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &octets, sizeof(octets)) != 0 ||
 		setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &octets, sizeof(octets)) != 0 ||
 		bind(fd, (struct sockaddr *)&to, sizeof(to)) != 0) {
@@ -85,6 +91,21 @@ open_device(const char *name)
 	return fd;
 }
 
+/* Whether a frame with what the kernel told of it belongs to side: to the VLAN where that is the trunk. */
+static bool
+is_of(int side, struct msghdr *m, const uint8_t *frame)
+{
+	struct tpacket_auxdata told = { 0 };
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c != NULL; c = CMSG_NXTHDR(m, c))
+		if (c->cmsg_level == SOL_PACKET && c->cmsg_type == PACKET_AUXDATA)
+			memcpy(&told, CMSG_DATA(c), sizeof(told));
+	if (side == 0 || vlan == 0)
+		return (told.tp_status & TP_STATUS_VLAN_VALID) == 0;
+	return (told.tp_status & TP_STATUS_VLAN_VALID) != 0 && told.tp_vlan_tci == vlan &&
+	       told.tp_vlan_tpid == 0x8100 && frame[12] != 0x81;
+}
+
 /* Frames of side 0 are "of a host", those of side 1 "of the gateway": so the wire sends what it answers back to who sent. */
 static void
 take(struct wire *wire, int fd, int from)
@@ -92,7 +113,12 @@ take(struct wire *wire, int fd, int from)
 	static uint8_t frame[WIRE_FRAME_MAX_OCTETS];
 
 	for (uint32_t i = 0; i < BURST_MAX; i++) {
-		const ssize_t n = recv(fd, frame, sizeof(frame), MSG_TRUNC);
+		uint8_t control[CMSG_SPACE(sizeof(struct tpacket_auxdata))] __attribute__((aligned(8)));
+		struct iovec at = { .iov_base = frame, .iov_len = sizeof(frame) };
+		struct msghdr m = {
+			.msg_iov = &at, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)
+		};
+		const ssize_t n = recvmsg(fd, &m, MSG_TRUNC);
 		struct wire_frame *f;
 
 		if (n < 14)
@@ -101,10 +127,25 @@ take(struct wire *wire, int fd, int from)
 			full++;
 			continue;
 		}
+		if (!is_of(from != 0, &m, frame)) {
+			strange++;
+			continue;
+		}
 		f = wire_frame_new(0, from, (uint32_t)n);
 		memcpy(f->data, frame, (size_t)n);
 		wire_send(wire, f, now_us());
 	}
+}
+
+/* With the tag between addresses and EtherType. */
+static bool
+send_tagged(int fd, const struct wire_frame *f)
+{
+	uint8_t tag[4] = { 0x81, 0, (uint8_t)(0xa0 | vlan >> 8), (uint8_t)vlan };
+	struct iovec part[3] = { { (void *)(uintptr_t)f->data, 12 }, { tag, 4 },
+		{ (void *)(uintptr_t)(f->data + 12), f->octets - 12 } };
+
+	return writev(fd, part, 3) == (ssize_t)(f->octets + 4);
 }
 
 static void
@@ -115,7 +156,8 @@ give(struct wire *wire, const int fd[2])
 	while ((f = wire_land(wire, now_us())) != NULL) {
 		const int to = f->from >= 0;
 
-		if (send(fd[to], f->data, f->octets, 0) == (ssize_t)f->octets)
+		if (to == 1 && vlan != 0 ? send_tagged(fd[to], f)
+					 : send(fd[to], f->data, f->octets, 0) == (ssize_t)f->octets)
 			carried[to]++;
 		else
 			refused++;
@@ -167,6 +209,8 @@ main(int argc, char **argv)
 			wire.how.jitter_us = number(argc, argv, &i);
 		else if (strcmp(o, "mtu") == 0)
 			wire.how.mtu = (uint32_t)number(argc, argv, &i);
+		else if (strcmp(o, "vlan") == 0)
+			vlan = (uint16_t)number(argc, argv, &i);
 		else if (strcmp(o, "mtu-silent") == 0)
 			wire.how.mtu_silent = true;
 		else
@@ -176,7 +220,7 @@ main(int argc, char **argv)
 		fprintf(stderr,
 			"usage: %s [--seed N] [--loss PM] [--duplicate PM] [--reorder PM] [--corrupt PM] [--delay-us "
 			"N] "
-			"[--jitter-us N] [--mtu N] [--mtu-silent] DEVICE DEVICE\n",
+			"[--jitter-us N] [--mtu N] [--mtu-silent] [--vlan N] DEVICE DEVICE\n",
 			argv[0]);
 		return 2;
 	}
@@ -200,9 +244,9 @@ main(int argc, char **argv)
 		take(&wire, fd[1], WIRE_FROM_GATEWAY);
 		give(&wire, fd);
 	}
-	printf("{\"sent\": %llu, \"carried\": [%llu, %llu], \"refused\": %llu, \"full\": %llu}\n",
+	printf("{\"sent\": %llu, \"carried\": [%llu, %llu], \"refused\": %llu, \"full\": %llu, \"strange\": %llu}\n",
 		(unsigned long long)wire.frames, (unsigned long long)carried[0], (unsigned long long)carried[1],
-		(unsigned long long)refused, (unsigned long long)full);
+		(unsigned long long)refused, (unsigned long long)full, (unsigned long long)strange);
 	wire_fini(&wire);
 	return 0;
 }
