@@ -274,6 +274,7 @@ net_wait_for_hop(struct net *net, const struct frame *f, uint32_t *slot)
 		net->waiting_used[*slot] = true;
 		net->n_waiting++;
 	} else {
+		net_count(net, CTR_net_neigh_replaced);
 		net_frame_drop(net, &net->waiting[*slot]);
 	}
 	if (!keep_waiting(net, f, *slot)) {

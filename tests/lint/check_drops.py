@@ -46,7 +46,6 @@ ALLOWED = (
     ("dataplane/net/net_hop.c", "release_waiting", "net_frame_drop(", "to send; neigh_failed or out_full is counted"),
     ("dataplane/net/net_hop.c", "net_input_arp", "if (!for_us", "heard, counted as arp_in, and not a question to us"),
     ("dataplane/net/net_hop.c", "net_input_nd", "if (!nd.is_ns", "heard, counted as nd_in, and not a question to us"),
-    ("dataplane/net/net_hop.c", "net_wait_for_hop", "net_frame_drop(", "to send; RFC 1122 has the latest wait, TCP sends the older again"),
     ("dataplane/net/net_icmp.c", "net_input_icmp", "buf_unref(", "a reference of its own, after the answer"),
     ("dataplane/net/net_icmp.c", "net_input_icmp", "return NET_NONE;", "after net_answer_echo(), which counts either way"),
     ("dataplane/net/reasm.c", "drop_frags", "buf_unref(", "its datagram is counted: what reasm_add() and reasm_expire() return, reasm_lost()"),

@@ -184,7 +184,9 @@ test_net_wrap_asks_and_keeps_the_latest_frame(void **state)
 	memcpy(data, "second", 6);
 	b.view[0] = (struct buf_view){ .ptr = data, .len_octets = 3, .buf = buf };
 	b.view[1] = (struct buf_view){ .ptr = data + 3, .len_octets = 3, .buf = buf };
+	CHECK_EQ("none is lost yet", rig_count(&r, CTR_net_neigh_replaced), 0);
 	CHECK_EQ("second", net_wrap(r.net, &b, &flow, 24, NULL, 1000), -EAGAIN);
+	CHECK_EQ("the first is, and counted", rig_count(&r, CTR_net_neigh_replaced), 1);
 	buf_unref(r.pool, buf);
 	CHECK_EQ("a question waits", net_deadline_us(r.net), 1000);
 	CHECK_TRUE("a question", rig_next(&r, &w, 1000));
