@@ -344,7 +344,7 @@ open_kept(const struct process *p)
 		say("no memory for source ports");
 		return NULL;
 	}
-	if (!goes_on_begin(kept, random) && p->segment.was_unclean)
+	if (!goes_on_begin(kept, random, boot_us()) && p->segment.was_unclean)
 		say("the life before left no source ports and timestamps to go on from: they begin anew");
 	return kept;
 }

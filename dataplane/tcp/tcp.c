@@ -544,7 +544,7 @@ keyed(const struct tcp *tcp, const char label[4], const struct flow *flow)
 static uint32_t
 isn_of(const struct tcp *tcp, const struct flow *flow)
 {
-	return (uint32_t)(tcp->now_us / 4) + (uint32_t)keyed(tcp, "isn", flow);
+	return (uint32_t)(tcp->now_us / 4) + tcp->kept->isn_offset + (uint32_t)keyed(tcp, "isn", flow);
 }
 
 /* Whether the peer may still be in TIME-WAIT for flow such that it would not take a SYN, or we are. */
@@ -608,6 +608,7 @@ tcp_connect(struct tcp *tcp, const struct ip_addr *local, const struct ip_addr *
 	tw = tcp_time_wait_find(&tcp->time_wait, &flow, hash);
 	if (tw != NULL)
 		tcp_time_wait_del(&tcp->time_wait, tw);
+	tcp->kept->worker[tcp->conf.worker].seen_us = tcp->now_us;
 	c->user = user;
 	c->is_client = c->ts_ok = c->sack_ok = true;
 	c->rcv_wscale = TCP_RCV_WSCALE;

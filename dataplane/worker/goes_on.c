@@ -24,7 +24,7 @@ goes_on_version(void)
 }
 
 bool
-goes_on_begin(struct tcp_kept *k, const uint8_t random[GOES_ON_RANDOM_OCTETS])
+goes_on_begin(struct tcp_kept *k, const uint8_t random[GOES_ON_RANDOM_OCTETS], uint64_t now_us)
 {
-	return tcp_kept_begin(k, random);
+	return tcp_kept_begin(k, random, now_us);
 }

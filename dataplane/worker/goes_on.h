@@ -15,6 +15,6 @@ uint64_t goes_on_octets(void);
 /* A number of its layout. */
 uint64_t goes_on_version(void);
 /* tcp_kept_begin() */
-bool goes_on_begin(struct tcp_kept *k, const uint8_t random[GOES_ON_RANDOM_OCTETS]);
+bool goes_on_begin(struct tcp_kept *k, const uint8_t random[GOES_ON_RANDOM_OCTETS], uint64_t now_us);
 
 #endif

@@ -104,7 +104,7 @@ start_workers(struct sim *sim)
 
 	for (uint32_t j = 0; j < sizeof(random); j++)
 		random[j] = (uint8_t)sim_random(sim);
-	tcp_kept_begin(&sim->kept, random);
+	tcp_kept_begin(&sim->kept, random, sim->now_us);
 	for (uint32_t i = 0; i < sim->n_workers; i++) {
 		struct worker_conf wc = { .index = i,
 			.shared = &sim->shared,

@@ -25,13 +25,13 @@ test_what_a_kill_left_is_gone_on_from(void **state)
 
 	(void)state;
 	memset(&k, 0, sizeof(k));
-	CHECK_TRUE("nothing there", !tcp_kept_begin(&k, random_a));
+	CHECK_TRUE("nothing there", !tcp_kept_begin(&k, random_a, START_US));
 	CHECK_EQ("the offset is drawn", k.timestamp_offset, 0x30000000);
 	k.worker[0].next[5] = 70;
 	k.worker[3].next[5] = 90;
 	k.worker[1].next[6] = 7;
 	was = k;
-	CHECK_TRUE("found", tcp_kept_begin(&k, random_b));
+	CHECK_TRUE("found", tcp_kept_begin(&k, random_b, START_US));
 	CHECK_EQ("offset", k.timestamp_offset, was.timestamp_offset);
 	CHECK_TRUE("secret", memcmp(&k.secret, &was.secret, sizeof(k.secret)) == 0);
 	for (uint32_t w = 0; w < CONF_WORKERS_MAX; w++) {
@@ -48,22 +48,23 @@ test_damage_is_drawn_anew(void **state)
 	/* an octet in each field that is believed; the cursor's is its highest: far more connections than there ever were */
 	static const size_t at[] = { offsetof(struct tcp_kept, check), offsetof(struct tcp_kept, timestamp_offset),
 		offsetof(struct tcp_kept, secret.k0), offsetof(struct tcp_kept, secret.k1) + 7,
+		offsetof(struct tcp_kept, isn_offset), offsetof(struct tcp_kept, worker[1].seen_us) + 7,
 		offsetof(struct tcp_kept, worker[CONF_WORKERS_MAX - 1].next[TCP_CURSORS_N - 1]) + 7 };
 
 	(void)state;
 	memset(&good, 0, sizeof(good));
-	tcp_kept_begin(&good, random_a);
+	tcp_kept_begin(&good, random_a, START_US);
 	good.worker[2].next[1] = 12345;
 	for (size_t i = 0; i < sizeof(at) / sizeof(at[0]); i++) {
 		k = good;
 		((uint8_t *)&k)[at[i]] ^= 0x40;
-		CHECK_TRUE("refused", !tcp_kept_begin(&k, random_b));
+		CHECK_TRUE("refused", !tcp_kept_begin(&k, random_b, START_US));
 		CHECK_EQ("drawn anew", k.timestamp_offset, 0xf0000000);
 		CHECK_EQ("no cursor of it is left", k.worker[2].next[1], 0);
-		CHECK_TRUE("and sound now", tcp_kept_begin(&k, random_a));
+		CHECK_TRUE("and sound now", tcp_kept_begin(&k, random_a, START_US));
 	}
 	memset(&k, 0xa5, sizeof(k));
-	CHECK_TRUE("foreign", !tcp_kept_begin(&k, random_b));
+	CHECK_TRUE("foreign", !tcp_kept_begin(&k, random_b, START_US));
 }
 
 /* --- a peer that keeps TIME-WAIT --- */
@@ -211,13 +212,13 @@ test_a_peer_in_time_wait_takes_the_next_life(void **state)
 		memset(&linux_peer, 0, sizeof(linux_peer));
 		linux_peer.ts = rows[i].ts;
 		memset(&kept, 0, sizeof(kept));
-		tcp_kept_begin(&kept, random_a);
+		tcp_kept_begin(&kept, random_a, START_US);
 		now_us = live(&kept, START_US, rows[i].first, rows[i].step_us);
 		CHECK_EQ("none refused in the first life", linux_peer.refused, 0);
 		CHECK_EQ("no port comes again before all others", linux_peer.reused, 0);
 		if (!rows[i].keeps)
 			memset(&kept, 0, sizeof(kept));
-		CHECK_EQ("found", tcp_kept_begin(&kept, random_b), rows[i].keeps);
+		CHECK_EQ("found", tcp_kept_begin(&kept, random_b, now_us), rows[i].keeps);
 		live(&kept, now_us, rows[i].then, rows[i].step_us);
 		if (rows[i].keeps) {
 			CHECK_EQ("none refused", linux_peer.refused, 0);
@@ -226,6 +227,61 @@ test_a_peer_in_time_wait_takes_the_next_life(void **state)
 			CHECK_TRUE("refused", linux_peer.refused > 200);
 		}
 	}
+}
+
+/*
+ * A file that outlives a boot: the clock begins anew, the backend has its TIME-WAIT for a while yet. With timestamps, and by numbers alone where
+ * its ports come again; each boot after a longer or shorter life than the one before.
+ */
+static void
+test_a_boot_takes_no_time_back(void **state)
+{
+	static const uint64_t after_boot_us[] = { 3000000, 1000000, UINT64_C(90000000000), 2000000 };
+
+	(void)state;
+	for (int ts = 0; ts < 2; ts++) {
+		static struct tcp_kept kept;
+		uint64_t now_us = UINT64_C(40) * 86400 * 1000000;
+
+		memset(&linux_peer, 0, sizeof(linux_peer));
+		linux_peer.ts = ts != 0;
+		memset(&kept, 0, sizeof(kept));
+		tcp_kept_begin(&kept, random_a, now_us);
+		now_us = live(&kept, now_us, 30000, 50);
+		for (size_t i = 0; i < sizeof(after_boot_us) / sizeof(after_boot_us[0]); i++) {
+			const uint64_t last_us = now_us;
+
+			now_us = after_boot_us[i];
+			for (size_t p = 0; p < sizeof(linux_peer.until_us) / sizeof(linux_peer.until_us[0]); p++)
+				if (linux_peer.until_us[p] > last_us) /* what is left of its minute is left */
+					linux_peer.until_us[p] = linux_peer.until_us[p] - last_us + now_us;
+				else
+					linux_peer.until_us[p] = 0;
+			CHECK_TRUE("found", tcp_kept_begin(&kept, random_b, now_us));
+			now_us = live(&kept, now_us, 30000, ts ? 50 : 400);
+			CHECK_EQ(ts ? "none refused by its timestamp" : "none refused by its number",
+				linux_peer.refused, 0);
+		}
+		CHECK_TRUE("ports were taken again", linux_peer.reused > (ts ? 80000 : 20000));
+	}
+}
+
+/* A clock that only goes on changes nothing. */
+static void
+test_a_clock_that_goes_on_moves_no_offset(void **state)
+{
+	static struct tcp_kept kept;
+	uint64_t now_us;
+
+	(void)state;
+	memset(&linux_peer, 0, sizeof(linux_peer));
+	memset(&kept, 0, sizeof(kept));
+	tcp_kept_begin(&kept, random_a, START_US);
+	now_us = live(&kept, START_US, 10, 50);
+	CHECK_TRUE("seen", kept.worker[0].seen_us >= START_US && kept.worker[0].seen_us <= now_us);
+	CHECK_TRUE("found", tcp_kept_begin(&kept, random_b, now_us));
+	CHECK_EQ("timestamps", kept.timestamp_offset, 0x30000000);
+	CHECK_EQ("numbers", kept.isn_offset, 0);
 }
 
 /* From one local to one backend address: each port is taken again 2.5 s later, within the peer's minute. */
@@ -238,7 +294,7 @@ test_twenty_thousand_connections_a_second(void **state)
 	memset(&linux_peer, 0, sizeof(linux_peer));
 	linux_peer.ts = true;
 	memset(&kept, 0, sizeof(kept));
-	tcp_kept_begin(&kept, random_a);
+	tcp_kept_begin(&kept, random_a, START_US);
 	live(&kept, START_US, 6 * 20000, 50);
 	CHECK_EQ("none refused", linux_peer.refused, 0);
 	CHECK_EQ("taken again", linux_peer.reused, 6 * 20000 - 49152);
@@ -251,6 +307,8 @@ main(void)
 		cmocka_unit_test(test_what_a_kill_left_is_gone_on_from),
 		cmocka_unit_test(test_damage_is_drawn_anew),
 		cmocka_unit_test(test_a_peer_in_time_wait_takes_the_next_life),
+		cmocka_unit_test(test_a_boot_takes_no_time_back),
+		cmocka_unit_test(test_a_clock_that_goes_on_moves_no_offset),
 		cmocka_unit_test(test_twenty_thousand_connections_a_second),
 	};
 
