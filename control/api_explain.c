@@ -39,6 +39,20 @@ trace(void *arg, enum policy_rule rule, bool matched, const char *detail)
 				  "matched", (int)matched, "detail", api_string(detail != NULL ? detail : "")));
 }
 
+/* Where the client is refused before it can name a recipient (reject_at), whoever that would be. "": it is not. */
+static const char *
+refused_at(const struct policy_ctx *ctx, const struct policy_question *q)
+{
+	struct policy_answer a;
+
+	if (policy_syn_refused(ctx, q->listener, &q->client, q->now_s))
+		return "syn";
+	if (ctx->conf->reject_at == REJECT_AT_RCPT)
+		return "";
+	policy_connect(ctx, q, &a);
+	return a.verdict == VERDICT_REJECT ? "connect" : "";
+}
+
 static void
 explain_finish(struct explain *x)
 {
@@ -75,6 +89,7 @@ explain_finish(struct explain *x)
 									      : MODE_ENFORCE]));
 	json_object_set_new(out, "listener",
 		json_string(x->q.listener < c->config->n_listeners ? c->config->listener[x->q.listener].name : ""));
+	json_object_set_new(out, "refused_at", json_string(refused_at(&ctx, &x->q)));
 	json_object_set_new(out, "client", verdict_json(c, &x->q.verdict, x->ptr));
 	json_object_set_new(out, "starttls", handshakes_json(c, &x->q.client, x->q.listener));
 	json_object_set_new(out, "asked_dns", json_boolean(x->asked_dns));

@@ -10,6 +10,7 @@ print_verdict(const json_t *result)
 {
 	const long long code = json_integer_value(cli_get(result, "code"));
 	const char *verdict = cli_get_text(result, "verdict", "?"), *would = cli_get_text(result, "would", verdict);
+	const char *at = cli_get_text(result, "refused_at", "");
 	char text[1024];
 
 	printf("\nverdict  ");
@@ -27,6 +28,10 @@ print_verdict(const json_t *result)
 		printf(")");
 	}
 	printf("\n");
+	if (strcmp(at, "syn") == 0)
+		printf("before   its SYN is refused: no connection, no banner (reject_at = syn)\n");
+	else if (strcmp(at, "connect") == 0)
+		printf("before   refused by a 554 banner (reject_at)\n");
 	if (strcmp(would, verdict) != 0) {
 		printf("enforce  would ");
 		cli_print_text(would);

@@ -247,8 +247,10 @@ policy_connect(const struct policy_ctx *ctx, const struct policy_question *q, st
 		policy_count(ctx, CTR_policy_connect_refused);
 }
 
-bool
-policy_syn_refused(const struct policy_ctx *ctx, uint32_t listener, const struct ip_addr *client, uint32_t now_s)
+/* As at accept, with the verdict that the table holds; without one, decided as if it came late, or not yet. */
+static void
+judge_syn(const struct policy_ctx *ctx, uint32_t listener, const struct ip_addr *client, uint32_t now_s, bool late,
+	struct policy_answer *out)
 {
 	struct policy_question q = { .listener = listener,
 		.client = *client,
@@ -257,9 +259,26 @@ policy_syn_refused(const struct policy_ctx *ctx, uint32_t listener, const struct
 		.ptr_name = "",
 		.now_s = now_s,
 		.dry = true };
+	bool fresh = false;
+
+	q.verdict = policy_client_lookup(ctx, client, now_s, &fresh);
+	if (late && q.verdict.known != CLIENT_KNOWN)
+		q.verdict.known = CLIENT_LATE;
+	policy_connect(ctx, &q, out);
+}
+
+void
+policy_syn_answer(const struct policy_ctx *ctx, uint32_t listener, const struct ip_addr *client, uint32_t now_s,
+	struct policy_answer *out)
+{
+	judge_syn(ctx, listener, client, now_s, true, out);
+}
+
+bool
+policy_syn_refused(const struct policy_ctx *ctx, uint32_t listener, const struct ip_addr *client, uint32_t now_s)
+{
 	struct policy_answer out;
 	struct prefix_entry e;
-	bool fresh = false;
 
 	if (ctx->conf->reject_at != REJECT_AT_SYN || ctx->conf->mode != MODE_ENFORCE)
 		return false;
@@ -267,9 +286,8 @@ policy_syn_refused(const struct policy_ctx *ctx, uint32_t listener, const struct
 	if (!ctx->conf->has_allowed_names && ctx->client_deny != NULL &&
 		prefix_table_find(ctx->client_deny, client, &e))
 		return ctx->client_allow == NULL || !prefix_table_find(ctx->client_allow, client, &e);
-	/* 2. Everybody else as at accept, with the verdict the table holds. */
-	q.verdict = policy_client_lookup(ctx, client, now_s, &fresh);
-	policy_connect(ctx, &q, &out);
+	/* 2. Everybody else by what is known of him. */
+	judge_syn(ctx, listener, client, now_s, false, &out);
 	return out.verdict == VERDICT_REJECT;
 }
 

@@ -110,6 +110,9 @@ void policy_connect(const struct policy_ctx *ctx, const struct policy_question *
  * nothing.
  */
 bool policy_syn_refused(const struct policy_ctx *ctx, uint32_t listener, const struct ip_addr *client, uint32_t now_s);
+/* Of a client whose SYN is refused: rule, reason and score. */
+void policy_syn_answer(const struct policy_ctx *ctx, uint32_t listener, const struct ip_addr *client, uint32_t now_s,
+	struct policy_answer *out);
 
 /*
  * Whether whatever this client sends to whomever would be let through, by who it is alone: allowed (address or confirmed name) or by

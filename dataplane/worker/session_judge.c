@@ -369,6 +369,12 @@ session_syn_refused(struct worker *w, const struct net_seg *seg)
 		!policy_syn_refused(&ctx, listener, &seg->flow.remote, w->now_s))
 		return false;
 	counter_inc(w->counters, CTR_worker_refused_at_syn);
+	if (wlog_syn_allowed(w)) { /* only then is it worth asking why */
+		struct policy_answer a;
+
+		policy_syn_answer(&ctx, listener, &seg->flow.remote, w->now_s, &a);
+		wlog_syn_refused(w, l->name, &seg->flow.remote, &a);
+	}
 	return true;
 }
 

@@ -4,7 +4,7 @@
  * Flow:   session -> wlog_rcpt(), wlog_message(), wlog_session() -> event ring -> control/log
  * Touches: the event ring.
  * Keeps:  a full ring loses the line and counts it, never slows a session; lines of greylisted strangers are capped a second, the rest
- *         counted in one summary line; no address of ours or theirs carries a secret.
+ *         counted in one summary line, and so are those of SYNs refused by their address, which cost their sender nothing; no address of ours or theirs carries a secret.
  * Source: POLICY section 8.
  */
 #include "dataplane/worker/worker_impl.h"
@@ -13,6 +13,8 @@
 
 #include "dataplane/base/bug.h"
 #include "dataplane/link/log_record.h"
+
+#define WLOG_SYNS_PER_S 20 /* of a worker */
 
 static struct link_event_log *
 begin(struct worker *w, enum link_log_kind kind)
@@ -221,21 +223,61 @@ wlog_refused(struct worker *w, const struct ip_addr *client, const char *why, ui
 	ring_publish(w->event);
 }
 
-/* The summary line of the second that ended. */
+bool
+wlog_syn_allowed(struct worker *w)
+{
+	if (w->syn_second != w->now_s) {
+		wlog_flush(w);
+		w->syn_second = w->now_s;
+		w->syn_lines = 0;
+	}
+	if (w->syn_lines < WLOG_SYNS_PER_S) {
+		w->syn_lines++;
+		return true;
+	}
+	w->syn_dropped++;
+	counter_inc(w->counters, CTR_worker_log_syn_capped);
+	return false;
+}
+
+void
+wlog_syn_refused(struct worker *w, const char *listener, const struct ip_addr *client, const struct policy_answer *a)
+{
+	struct link_event_log *e = begin(w, LINK_LOG_NOTICE);
+
+	if (e == NULL)
+		return;
+	e->client = *client;
+	text(e, LOG_text, "connection refused at its SYN");
+	text(e, LOG_listener, listener);
+	address(e, LOG_client, client);
+	log_record_put_number(e, LOG_rule, a->rule);
+	text(e, LOG_reason, a->reason != NULL ? a->reason : "");
+	log_record_put_number(e, LOG_score, a->score);
+	ring_publish(w->event);
+}
+
+static void
+summary(struct worker *w, uint32_t *dropped, const char *words)
+{
+	struct link_event_log *e = begin(w, LINK_LOG_NOTICE);
+
+	if (e == NULL)
+		return;
+	text(e, LOG_text, words);
+	log_record_put_number(e, LOG_count, *dropped);
+	*dropped = 0;
+	ring_publish(w->event);
+}
+
+/* The summary lines of the second that ended. */
 void
 wlog_flush(struct worker *w)
 {
-	struct link_event_log *e;
-
-	if (w->grey_dropped == 0 || w->grey_second == w->now_s)
-		return;
-	e = begin(w, LINK_LOG_NOTICE);
-	if (e == NULL)
-		return;
-	text(e, LOG_text, "greylisted recipients without a line of their own");
-	log_record_put_number(e, LOG_count, w->grey_dropped);
-	w->grey_dropped = 0;
-	ring_publish(w->event);
+	if (w->grey_dropped != 0 && w->grey_second != w->now_s)
+		summary(w, &w->grey_dropped, "greylisted recipients without a line of their own");
+	if (w->syn_dropped != 0 && w->syn_second != w->now_s)
+		summary(w, &w->syn_dropped, "connections refused at their SYN without a line of their own");
 }
 
 static uint16_t

@@ -249,8 +249,9 @@ struct worker {
 	uint64_t random_state[2];
 	uint64_t grey_second; /* policy second and count of log lines for greylisted strangers */
 	uint32_t grey_lines, grey_dropped;
-	uint64_t step_cycles; /* the clock at the last look within this turn */
-	bool paused;          /* some step of it was longer than a step takes: the machine was elsewhere */
+	uint32_t syn_second, syn_lines, syn_dropped; /* the same of SYNs refused by their address */
+	uint64_t step_cycles;                        /* the clock at the last look within this turn */
+	bool paused; /* some step of it was longer than a step takes: the machine was elsewhere */
 	struct frame tx[TX_BURST_FRAMES];
 	struct port_frame rx[RX_BURST_MAX_SEGS];
 	struct net_out net_out[RX_BURST_MAX_SEGS]; /* of those */
@@ -451,6 +452,10 @@ void wlog_notice(struct worker *w, const char *text);
 void wlog_tls_hidden(struct worker *w, const struct session *s, bool would);
 /* The last of n connections refused since the line before, and the counter that says why. */
 void wlog_refused(struct worker *w, const struct ip_addr *client, const char *why, uint32_t n);
+/* Whether one more SYN refused by its address has a line of its own (WLOG_SYNS_PER_S); if not it is counted in the next summary. */
+bool wlog_syn_allowed(struct worker *w);
+void wlog_syn_refused(
+	struct worker *w, const char *listener, const struct ip_addr *client, const struct policy_answer *a);
 void wlog_flush(struct worker *w);
 void wlog_name(struct worker *w, const struct policy_answer *a, const struct ip_addr *client, const char *from,
 	const char *rcpt);

@@ -302,11 +302,46 @@ test_reject_at_syn_refuses_the_connection(void **state)
 	sim_run(s.sim, 3000000); /* and judged, as connect does: control keeps what DNS said */
 	CHECK_EQ("refused at the SYN", counter_read(&sim_segment(s.sim)->counters[0], CTR_worker_refused_at_syn), 1);
 	CHECK_EQ("no connection was made of it", counter_read(&sim_segment(s.sim)->counters[0], CTR_tcp_syn_in), 1);
+	CHECK_TRUE("who, where and why", strstr(fake_control_find(&s.control, "connection refused at its SYN"),
+						 "listener=mx client=198.18.0.10 rule=6 reason=denied-client") != NULL);
 	CHECK_TRUE("the stranger by his banner",
 		counter_read(&sim_segment(s.sim)->counters[0], CTR_worker_refused_at_connect) > 0);
 	s.config.conf.mode = MODE_SOFT;
 	sim_publish(s.sim, sim_conf_parts(&s.config));
 	CHECK_TRUE("soft answers, to defer", !is_refused(CLIENT4, GATEWAY4));
+	scene_end(&s);
+}
+
+/* A SYN costs its sender nothing: the log has so many lines of them a second, the rest as a number, and every one is counted. */
+static void
+test_log_lines_of_refused_syns_are_bounded(void **state)
+{
+	uint32_t lines = 0, before;
+
+	(void)state;
+	scene_conf(&s);
+	s.config.conf.reject_at = REJECT_AT_SYN;
+	s.config.client_deny = "198.18.0.10";
+	scene_start(&s, 1, 1, clean);
+	scene_settle(&s);
+	sim_connect(s.client, CLIENT4, GATEWAY4, 25);          /* the next hop is known: what follows arrives at once */
+	sim_run(s.sim, 3000000 - sim_now_us(s.sim) % 1000000); /* a second begins */
+	before = s.control.n_log;
+	for (uint32_t i = 0; i < 50; i++)
+		sim_connect(s.client, CLIENT4, GATEWAY4, 25);
+	sim_run(s.sim, 2000000);
+	CHECK_EQ("refused", counter_read(&sim_segment(s.sim)->counters[0], CTR_worker_refused_at_syn), 51);
+	CHECK_TRUE("the log's ring is long enough to look at", s.control.n_log - before < ARRAY_LEN(s.control.log));
+	for (uint32_t i = before; i < s.control.n_log; i++)
+		lines += strstr(s.control.log[i % ARRAY_LEN(s.control.log)], "connection refused at its SYN") != NULL;
+	CHECK_EQ("lines", lines, 20);
+	CHECK_EQ("without one", counter_read(&sim_segment(s.sim)->counters[0], CTR_worker_log_syn_capped), 30);
+	CHECK_TRUE("summed up",
+		strstr(fake_control_find(&s.control, "connections refused at their SYN without"), "count=30") != NULL);
+	before = s.control.n_log;
+	sim_connect(s.client, CLIENT4, GATEWAY4, 25);
+	sim_run(s.sim, 2000000);
+	CHECK_EQ("a later second has lines again, and no summary of nothing", s.control.n_log - before, 1);
 	scene_end(&s);
 }
 
@@ -619,6 +654,7 @@ main(void)
 		cmocka_unit_test(test_a_late_answer_counts_at_the_next_recipient),
 		cmocka_unit_test(test_reject_at_connect_refuses_by_banner),
 		cmocka_unit_test(test_reject_at_syn_refuses_the_connection),
+		cmocka_unit_test(test_log_lines_of_refused_syns_are_bounded),
 		cmocka_unit_test(test_modes),
 		cmocka_unit_test(test_a_pipelined_burst_keeps_the_order_of_replies),
 		cmocka_unit_test(test_submission_is_spliced_behind_a_proxy_header),

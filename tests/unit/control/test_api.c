@@ -126,6 +126,7 @@ test_api_lines(void **state)
 static void
 test_api_what_was_set_survives(void **state)
 {
+	static const char *const ats[] = { "connect", "syn" };
 	struct daemon d;
 
 	(void)state;
@@ -150,6 +151,19 @@ test_api_what_was_set_survives(void **state)
 		check(&d, "{\"cmd\":\"config\",\"args\":{\"option\":\"greylist.block\"}}", "result/options/0/origin",
 			"set");
 		check(&d, "{\"cmd\":\"explain\",\"args\":{\"client\":\"192.0.2.9\"}}", "result/rule", "6");
+		check(&d, "{\"cmd\":\"explain\",\"args\":{\"client\":\"192.0.2.9\"}}", "result/refused_at", "");
+		for (size_t k = 0; k < ARRAY_LEN(ats); k++) {
+			char set[128];
+
+			snprintf(set, sizeof(set),
+				"{\"cmd\":\"set\",\"args\":{\"option\":\"reject_at\",\"value\":\"%s\"}}", ats[k]);
+			check(&d, set, "ok", "true");
+			check(&d, "{\"cmd\":\"explain\",\"args\":{\"client\":\"192.0.2.9\"}}", "result/refused_at",
+				ats[k]);
+			check(&d, "{\"cmd\":\"explain\",\"args\":{\"client\":\"198.51.100.9\"}}", "result/refused_at",
+				"");
+		}
+		check(&d, "{\"cmd\":\"unset\",\"args\":{\"option\":\"reject_at\"}}", "ok", "true");
 		check(&d,
 			"{\"cmd\":\"explain\",\"args\":{\"client\":\"198.51.100.77\",\"from\":\"a@b.example\",\"rcpt\":"
 			"\"c@example.org\"}}",

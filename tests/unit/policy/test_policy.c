@@ -369,6 +369,13 @@ test_syn(void **state)
 	REFUSED("a stranger without a hit", false);
 	policy_client_store(&w->ctx, &w->q.client, &listed, NOW_S);
 	REFUSED("a listed client of the table", true);
+	policy_syn_answer(&w->ctx, 0, &w->q.client, NOW_S, &w->a);
+	CHECK_EQ("by its verdict", w->a.rule, RULE_CLIENT);
+	CHECK_EQ("of so much", w->a.score, 9);
+	w->ctx.client_deny = world_networks(w, "192.0.2.0/24", NULL);
+	policy_syn_answer(&w->ctx, 0, &w->q.client, NOW_S, &w->a);
+	CHECK_EQ("by the list before", w->a.rule, RULE_DENIED);
+	CHECK_STR("with its reason", w->a.reason, "denied-client");
 	CHECK_EQ("counted by who refuses it", counted(w, CTR_policy_connect_refused), 0);
 #undef REFUSED
 }
