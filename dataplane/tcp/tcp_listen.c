@@ -34,7 +34,7 @@ tcp_listen_create(struct tcp_listen *l, uint32_t entries, const struct siphash_k
 	for (uint32_t i = 0; i < TCP_SYN_STAGES; i++)
 		l->stage[i] = (struct tcp_syn_list){ TCP_INDEX_NONE, TCP_INDEX_NONE };
 	l->entry = calloc(entries > 0 ? entries : 1, sizeof(l->entry[0]));
-	if (l->entry == NULL || !tcp_table_create(&l->table, entries))
+	if (l->entry == NULL || !tcp_table_create(&l->table, entries) || !tcp_proven_create(&l->proven, cookie_key))
 		return false;
 	for (uint32_t i = 0; i < entries; i++) {
 		l->entry[i].next = l->free;
@@ -48,6 +48,7 @@ tcp_listen_destroy(struct tcp_listen *l)
 {
 	free(l->entry);
 	tcp_table_destroy(&l->table);
+	tcp_proven_destroy(&l->proven);
 }
 
 static const struct tcp_listener *
@@ -243,20 +244,6 @@ entry_find(const struct tcp_listen *l, const struct flow *flow, uint64_t hash)
 	return NULL;
 }
 
-static struct tcp_syn_entry *
-entry_get(struct tcp_listen *l, uint64_t hash)
-{
-	uint32_t i = l->free;
-
-	if (i == TCP_INDEX_NONE || !tcp_table_insert(&l->table, hash, i))
-		return NULL;
-	l->free = l->entry[i].next;
-	l->entry[i] = (struct tcp_syn_entry){ .hash = hash };
-	stage_push(l, i);
-	l->n++;
-	return &l->entry[i];
-}
-
 static void
 entry_del(struct tcp *tcp, struct tcp_syn_entry *e)
 {
@@ -269,6 +256,67 @@ entry_del(struct tcp *tcp, struct tcp_syn_entry *e)
 	e->next = l->free;
 	l->free = i;
 	l->n--;
+	if (e->proven)
+		tcp_proven_leave(&l->proven, &e->flow.remote);
+	else
+		l->n_strangers--;
+}
+
+/* What a cookie of ours can still complete, it may from now on. */
+static void
+expect_cookies(struct tcp *tcp)
+{
+	tcp->listen.cookies_until_us = tcp->now_us + 2 * TCP_COOKIE_SLOT_US;
+}
+
+/* The oldest of those strangers whose SYN-ACK was repeated gives way; false: there is none. Only the heads are looked at. */
+static bool
+give_up_a_stranger(struct tcp *tcp)
+{
+	struct tcp_listen *l = &tcp->listen;
+
+	for (uint32_t s = TCP_SYN_STAGES - 1; s > 0; s--) {
+		const uint32_t i = l->stage[s].head;
+
+		if (i == TCP_INDEX_NONE || l->entry[i].proven)
+			continue;
+		counter_inc(tcp->counters, CTR_tcp_syn_given_up);
+		expect_cookies(tcp);
+		entry_del(tcp, &l->entry[i]);
+		return true;
+	}
+	return false;
+}
+
+/* An entry for a SYN of that flow; NULL: the ring is full for such as he is. */
+static struct tcp_syn_entry *
+entry_get(struct tcp *tcp, const struct flow *flow, uint64_t hash)
+{
+	struct tcp_listen *l = &tcp->listen;
+	const bool crowded = l->n_strangers >= l->max - l->max / TCP_SYN_PROVEN_SHARE || l->free == TCP_INDEX_NONE;
+	bool proven = false;
+	uint32_t i;
+
+	if (crowded) {
+		proven = l->free != TCP_INDEX_NONE && tcp_proven_enter(&l->proven, &flow->remote);
+		if (!proven && !give_up_a_stranger(tcp))
+			return NULL;
+	}
+	i = l->free;
+	if (i == TCP_INDEX_NONE || !tcp_table_insert(&l->table, hash, i)) {
+		if (proven)
+			tcp_proven_leave(&l->proven, &flow->remote);
+		return NULL;
+	}
+	if (proven)
+		counter_inc(tcp->counters, CTR_tcp_syn_proven);
+	else
+		l->n_strangers++;
+	l->free = l->entry[i].next;
+	l->entry[i] = (struct tcp_syn_entry){ .hash = hash, .flow = *flow, .proven = proven };
+	stage_push(l, i);
+	l->n++;
+	return &l->entry[i];
 }
 
 /* --- SYN --- */
@@ -342,7 +390,6 @@ static void
 on_syn(struct tcp *tcp, const struct tcp_listener *x, struct tcp_syn_entry *e, const struct flow *flow,
 	const struct tcp_hdr *h, uint64_t hash, const struct net_frame *frame)
 {
-	struct tcp_listen *l = &tcp->listen;
 	struct tcp_syn_entry forgotten = { 0 };
 
 	counter_inc(tcp->counters, CTR_tcp_syn_in);
@@ -362,13 +409,13 @@ on_syn(struct tcp *tcp, const struct tcp_listener *x, struct tcp_syn_entry *e, c
 	if (e != NULL) {
 		/* A new incarnation, or a forger: the ACK to the old SYN-ACK still completes its cookie. */
 		counter_inc(tcp->counters, CTR_tcp_syn_replaced);
-		l->cookies_until_us = tcp->now_us + 2 * TCP_COOKIE_SLOT_US;
+		expect_cookies(tcp);
 		entry_del(tcp, e);
 	}
-	e = cookies_only(tcp, CTR_tcp_cookies_only) ? NULL : entry_get(l, hash);
+	e = cookies_only(tcp, CTR_tcp_cookies_only) ? NULL : entry_get(tcp, flow, hash);
 	if (e == NULL) {
 		counter_inc(tcp->counters, CTR_tcp_cookie_sent);
-		l->cookies_until_us = tcp->now_us + 2 * TCP_COOKIE_SLOT_US;
+		expect_cookies(tcp);
 		e = &forgotten;
 	}
 	e->flow = *flow;
@@ -413,6 +460,7 @@ establish(struct tcp *tcp, const struct tcp_syn_entry *e, const struct tcp_hdr *
 	c->snd_wl2 = h->ack;
 	tcp_mark_conn(c);
 	tcp_set_state(c, TCP_STATE_ESTABLISHED);
+	tcp_proven_note(&tcp->listen.proven, &e->flow.remote, tcp->now_us);
 	counter_inc(tcp->counters, CTR_tcp_accepted);
 	tcp_event(c, TCP_EV_ACCEPTED);
 	return c;

@@ -4,7 +4,8 @@
  * Flow:   tcp_input (no connection) -> tcp_listen_input() -> SYN-ACK;  its ACK -> a connection in ESTABLISHED
  * Pure:   memory is allocated at creation; a SYN of a stranger costs an entry of the ring or nothing.
  * Keeps:  the ISN of every SYN-ACK is a keyed cookie, remembered or not, so a repeated SYN gets the same ISN and what the
- *         ring forgot is still understood. The ring holds at most syn_ring_entries; no connection block before the third ACK.
+ *         ring forgot is still understood. The ring holds at most syn_ring_entries, one in TCP_SYN_PROVEN_SHARE of them for addresses that
+ *         have completed a handshake before; no connection block before the third ACK.
  * Source: RFC 4987 section 3.6, RFC 6528, RFC 9293 section 3.10.7.2.
  */
 #ifndef GREYLINE_TCP_TCP_LISTEN_H
@@ -15,11 +16,18 @@
 
 #include "dataplane/base/siphash.h"
 #include "dataplane/net/net.h"
+#include "dataplane/tcp/tcp_proven.h"
 #include "dataplane/tcp/tcp_table.h"
 #include "dataplane/tcp/tcp_wire.h"
 
 #define TCP_LISTENERS_MAX 64
 #define TCP_SYN_STAGES    4 /* SYN-ACK again after 1, 3 and 7 s, forgotten after 15 s */
+/*
+ * SMTP's server speaks first: where a client's third ACK is lost and nothing is remembered here, he waits for a banner that nobody says. So under
+ * a flood the ring is for those it can help. One entry in so many is kept for proven addresses, which no flood of invented ones can take; and of
+ * strangers an entry whose SYN-ACK was repeated once gives way to the next, so that up to (ring / second) SYNs are each remembered for one loss.
+ */
+#define TCP_SYN_PROVEN_SHARE 4
 
 struct tcp;
 struct tcp_seg_in;
@@ -48,6 +56,7 @@ struct tcp_syn_entry {
 	struct tcp_syn_options opt;
 	uint16_t wnd; /* as offered */
 	uint8_t stage;
+	bool proven; /* counted with its address */
 };
 
 struct tcp_syn_list {
@@ -61,6 +70,8 @@ struct tcp_listen {
 	struct tcp_table table;
 	struct tcp_syn_list stage[TCP_SYN_STAGES];
 	uint32_t max, n, free;
+	uint32_t n_strangers; /* of n: those who are not proven */
+	struct tcp_proven proven;
 	/* Keys of cookies: [0] of the slots from cookie_key_from on, [1] of those before, the current one among them just after a change */
 	struct siphash_key cookie_key[2];
 	uint64_t cookie_key_from;

@@ -5,6 +5,7 @@
 
 #include "dataplane/base/seq.h"
 #include "dataplane/tcp/tcp_ooo.h"
+#include "dataplane/tcp/tcp_proven.h"
 #include "tests/check.h"
 #include "tests/helpers/tcp_pair.h"
 #include "tests/helpers/tcp_peer.h"
@@ -280,6 +281,43 @@ test_table_holds_what_it_promises(void **state)
 	tcp_table_destroy(&t);
 }
 
+static bool
+is_proven(struct tcp_proven *p, struct ip_addr addr)
+{
+	return tcp_proven_enter(p, &addr);
+}
+
+/* Of far more addresses than there is room for: who was proven again lately is there, who was long ago is not. */
+static void
+test_proven_addresses_give_way_by_age(void **state)
+{
+	const struct siphash_key secret = { 1, 2 };
+	const struct ip_addr once = ip_addr_v4(0x0a000001), again = ip_addr_v4(0x0a000002);
+	struct tcp_proven proven;
+	uint32_t lately = 0;
+
+	(void)state;
+	assert_true(tcp_proven_create(&proven, &secret));
+	CHECK_TRUE("nobody yet", !tcp_proven_enter(&proven, &once));
+	tcp_proven_note(&proven, &once, 0);
+	CHECK_TRUE("proven", tcp_proven_enter(&proven, &once));
+	for (uint32_t i = 0; i < 100000; i++) {
+		const uint64_t now_us = i * UINT64_C(6400000);
+		const struct ip_addr other = ip_addr_v4(0x0b000000 + i);
+
+		if (i % 100 == 0)
+			tcp_proven_note(&proven, &again, now_us);
+		tcp_proven_note(&proven, &other, now_us);
+	}
+	CHECK_TRUE("gave way", !tcp_proven_enter(&proven, &once));
+	tcp_proven_leave(&proven, &once); /* of a slot that is gone: nothing */
+	CHECK_TRUE("still there", tcp_proven_enter(&proven, &again));
+	for (uint32_t i = 90000; i < 100000; i++)
+		lately += is_proven(&proven, ip_addr_v4(0x0b000000 + i));
+	CHECK_TRUE("most of those of late, too", lately > 8500);
+	tcp_proven_destroy(&proven);
+}
+
 int
 main(void)
 {
@@ -289,6 +327,7 @@ main(void)
 		cmocka_unit_test(test_scoreboard_pipe),
 		cmocka_unit_test(test_ooo_agrees_with_a_map),
 		cmocka_unit_test(test_table_holds_what_it_promises),
+		cmocka_unit_test(test_proven_addresses_give_way_by_age),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -129,6 +129,141 @@ test_pitfall_12_syn_acks_are_repeated_and_forgotten(void **state)
 	peer_fini(&p);
 }
 
+/* One more SYN of that host, by its last octet; whether it is answered by an entry of the ring. */
+static bool
+is_remembered(struct peer *p, uint8_t host)
+{
+	const uint32_t n = p->e.tcp->listen.n;
+
+	p->flow.local.octet[15] = host;
+	p->flow.local_port++;
+	peer_say_syn(p, TCP_SYN);
+	CHECK_EQ("answered", peer_hear(p)->h.flags, TCP_SYN | TCP_ACK);
+	return p->e.tcp->listen.n > n;
+}
+
+static void
+test_room_of_the_ring_is_kept_for_proven_addresses(void **state)
+{
+	struct tcp_conf conf = tcp_end_conf();
+	struct peer p;
+	uint32_t n = 0;
+
+	(void)state;
+	conf.syn_ring_entries = 64;
+	peer_init(&p, &usual, &conf);
+	p.flow.local.octet[15] = 200;
+	peer_reach(&p, PEER_ESTABLISHED);
+	tcp_abort(p.c);
+	tcp_release(p.c);
+	p.c = NULL;
+	peer_hear_all(&p, NULL);
+	for (uint32_t i = 0; i < 100; i++)
+		n += is_remembered(&p, 101);
+	CHECK_EQ("an unproven address has three quarters", n, 48);
+	for (n = 0; n < 100 && is_remembered(&p, 200);)
+		n++;
+	CHECK_EQ("a proven one goes on", n, TCP_PROVEN_HANDSHAKES_MAX);
+	CHECK_EQ("counted", tcp_end_count(&p.e, CTR_tcp_syn_proven), TCP_PROVEN_HANDSHAKES_MAX);
+	/* one of them completes: another may come */
+	p.flow.local_port--;
+	p.flow.local.octet[15] = 200;
+	peer_say_syn(&p, TCP_SYN);
+	peer_hear(&p);
+	p.ts = true;
+	SAY(&p, .ack = 0);
+	CHECK_TRUE("completed", p.c != NULL);
+	CHECK_TRUE("room again", is_remembered(&p, 200));
+	CHECK_TRUE("for one", !is_remembered(&p, 200));
+	/* strangers' time runs out, and so does that of all: every entry was counted as what it was */
+	p.flow.local.octet[15] = 200;
+	while (p.e.tcp->listen.n > 0) {
+		p.e.now_us = tcp_deadline_us(p.e.tcp);
+		peer_hear_all(&p, NULL);
+	}
+	CHECK_EQ("no stranger is left", p.e.tcp->listen.n_strangers, 0);
+	peer_fini(&p);
+}
+
+/* A second later, of n tuples; the peer hears its own alone. */
+static void
+hear_repetitions(struct peer *p, uint32_t n)
+{
+	peer_wait(p, 1000000);
+	for (uint32_t i = 0; i < n; i++)
+		peer_hear(p);
+	peer_expect_silence(p, "all of them");
+}
+
+static void
+test_strangers_give_way_once_their_syn_ack_was_repeated(void **state)
+{
+	struct tcp_conf conf = tcp_end_conf();
+	struct peer p;
+	uint32_t iss, irs;
+
+	(void)state;
+	conf.syn_ring_entries = 8;
+	peer_init(&p, &usual, &conf);
+	p.flow.local_port = 40000;
+	for (uint32_t i = 0; i < 6; i++)
+		CHECK_TRUE("room", is_remembered(&p, 101));
+	CHECK_TRUE("full", !is_remembered(&p, 101));
+	hear_repetitions(&p, 6);
+	CHECK_EQ("all were repeated", tcp_end_count(&p.e, CTR_tcp_syn_ack_again), 6);
+	CHECK_EQ("no cookie yet but of the one without room", tcp_end_count(&p.e, CTR_tcp_cookie_sent), 1);
+	for (uint32_t i = 0; i < 6; i++) {
+		is_remembered(&p, 102);
+		CHECK_EQ("the oldest gave way", tcp_end_count(&p.e, CTR_tcp_syn_given_up), i + 1);
+	}
+	is_remembered(&p, 102);
+	CHECK_EQ("none that was not repeated does", tcp_end_count(&p.e, CTR_tcp_syn_given_up), 6);
+	CHECK_EQ("a cookie then", tcp_end_count(&p.e, CTR_tcp_cookie_sent), 2);
+	peer_fini(&p);
+
+	/* a proven address's entry is not a stranger's to take, though it be the oldest */
+	conf.syn_ring_entries = 4;
+	peer_init(&p, &usual, &conf);
+	p.flow.local.octet[15] = 200;
+	peer_reach(&p, PEER_ESTABLISHED);
+	tcp_abort(p.c);
+	tcp_release(p.c);
+	p.c = NULL;
+	peer_hear_all(&p, NULL);
+	for (uint32_t i = 0; i < 3; i++)
+		CHECK_TRUE("a stranger", is_remembered(&p, 101));
+	CHECK_TRUE("a proven one", is_remembered(&p, 200));
+	hear_repetitions(&p, 4);
+	for (uint32_t i = 0; i < 4; i++)
+		is_remembered(&p, 102);
+	CHECK_EQ("strangers' gave way", tcp_end_count(&p.e, CTR_tcp_syn_given_up), 3);
+	CHECK_EQ("all of the rest are strangers", p.e.tcp->listen.n - p.e.tcp->listen.n_strangers, 1);
+	peer_fini(&p);
+
+	/* what gave way still completes, though no cookie was sent before */
+	conf.syn_ring_entries = 1;
+	peer_init(&p, &usual, &conf);
+	peer_say_syn(&p, TCP_SYN);
+	peer_hear(&p);
+	iss = p.iss;
+	irs = p.rcv_nxt;
+	peer_wait(&p, 1000000);
+	peer_hear_all(&p, NULL);
+	p.flow.local_port++;
+	peer_say_syn(&p, TCP_SYN);
+	peer_hear(&p);
+	CHECK_EQ("gave way", tcp_end_count(&p.e, CTR_tcp_syn_given_up), 1);
+	CHECK_EQ("to one that is remembered", tcp_end_count(&p.e, CTR_tcp_cookie_sent), 0);
+	p.flow.local_port--;
+	p.iss = iss;
+	p.rcv_nxt = irs;
+	p.ts = true;
+	SAY(&p, .ack = 0);
+	CHECK_EQ("by its cookie", tcp_end_count(&p.e, CTR_tcp_cookie_good), 1);
+	CHECK_TRUE("connected", p.c != NULL);
+	peer_fini(&p);
+}
+
 /* A cookie is a function of the time, too: a SYN-ACK said before its slot ended and again after it must not be another. */
 static void
 test_pitfall_12_a_repeated_syn_gets_the_same_number_in_the_next_slot(void **state)
@@ -449,6 +584,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_pitfall_12_third_acks_in_all_their_forms),
 		cmocka_unit_test(test_pitfall_12_syn_acks_are_repeated_and_forgotten),
+		cmocka_unit_test(test_room_of_the_ring_is_kept_for_proven_addresses),
+		cmocka_unit_test(test_strangers_give_way_once_their_syn_ack_was_repeated),
 		cmocka_unit_test(test_pitfall_12_a_repeated_syn_gets_the_same_number_in_the_next_slot),
 		cmocka_unit_test(test_pitfall_12_no_block_is_no_reset),
 		cmocka_unit_test(test_pitfall_12_cookies_expire_and_are_bound_to_the_tuple),
