@@ -293,8 +293,9 @@ test_proven_addresses_give_way_by_age(void **state)
 {
 	const struct siphash_key secret = { 1, 2 };
 	const struct ip_addr once = ip_addr_v4(0x0a000001), again = ip_addr_v4(0x0a000002);
+	struct tcp_proven_bucket *bucket, before;
 	struct tcp_proven proven;
-	uint32_t lately = 0;
+	uint32_t lately = 0, n = 0;
 
 	(void)state;
 	assert_true(tcp_proven_create(&proven, &secret));
@@ -315,6 +316,27 @@ test_proven_addresses_give_way_by_age(void **state)
 	for (uint32_t i = 90000; i < 100000; i++)
 		lately += is_proven(&proven, ip_addr_v4(0x0b000000 + i));
 	CHECK_TRUE("most of those of late, too", lately > 8500);
+	tcp_proven_destroy(&proven);
+
+	/* one bucket: full of others that came later, then the first is proven again, then one more comes */
+	assert_true(tcp_proven_create(&proven, &secret));
+	tcp_proven_note(&proven, &again, 0);
+	bucket = proven.bucket;
+	while (bucket->slot[0] == 0)
+		bucket++;
+	while (bucket->slot[TCP_PROVEN_WAYS - 1] == 0) {
+		const struct ip_addr other = ip_addr_v4(0x0c000000 + n++);
+
+		tcp_proven_note(&proven, &other, UINT64_C(640000000));
+	}
+	tcp_proven_note(&proven, &again, UINT64_C(1280000000));
+	before = *bucket;
+	while (memcmp(&before, bucket, sizeof(before)) == 0) {
+		const struct ip_addr other = ip_addr_v4(0x0c000000 + n++);
+
+		tcp_proven_note(&proven, &other, UINT64_C(1920000000));
+	}
+	CHECK_TRUE("who was proven again is not the one", is_proven(&proven, again));
 	tcp_proven_destroy(&proven);
 }
 
