@@ -229,8 +229,8 @@ def floods(bench, seconds, rate, families=(4, 6), least=GOOD_SESSIONS_MIN):
 
 def toolkit_orders(bench):
     """
-    (label, argv); each ends by itself or is ended after its share of the time. TCP and UDP floods are some thousand frames and a pause: a
-    sanitized build drops frames beyond some ten thousand, and a client whose third ACK met a full ring while cookies were out waits for its banner in vain.
+    (label, argv); each ends by itself or is ended after its share of the time. TCP and UDP floods are some thousand frames and a pause: they
+    are to say something of what is in the frames; how many a sanitized build can take is no question of this part.
     Left out: rs6 and icmp6's parameter problem, which end by SIGSEGV before they have sent anything (2.0+ds.1-2+b1).
     """
     us, router, mac = a.GATEWAY6, a.ROUTER6, gateway_mac(bench)

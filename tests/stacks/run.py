@@ -1,7 +1,8 @@
 """./dev stacks: other people's stacks against ours.
 
 Flow:   one lab a part -> its checks, everything captured -> tshark judges what was captured -> table, JSON, exit status
-Keeps:  a check that could not be made is a failure, never silence; every attack ends by itself; labs are taken down.
+Keeps:  a check that could not be made is a failure, never silence; every attack ends by itself, and the whole after --limit-s; labs are
+        taken down.
 """
 import argparse
 import json
@@ -15,7 +16,7 @@ from e2e.smtp import Closed, Malformed
 from lab.labs import TOP
 from lab.netns import LabError
 
-from . import judge, matrix, os_scan, others, throughput
+from . import judge, matrix, os_scan, others, report, throughput
 from .bench import Bench
 from .result import Result
 
@@ -29,9 +30,17 @@ def say(text):
 say.start = time.monotonic()
 
 
+class TimeIsUp(Exception):
+    pass
+
+
+def on_alarm(*_):
+    raise TimeIsUp()
+
+
 class Run:
     def __init__(self, options):
-        self.options, self.results = options, []
+        self.options, self.results, self.parts = options, [], {}
         self.folder = options.captures
         os.makedirs(self.folder, exist_ok=True)
 
@@ -39,6 +48,20 @@ class Run:
         for result in rows:
             self.results.append(result)
             say(result.line())
+
+    def part(self, name):
+        """One part to its end; whatever keeps it from its checks is a check that failed."""
+        first, started, load = len(self.results), time.monotonic(), os.getloadavg()
+        try:
+            getattr(self, name)()
+        except TimeIsUp:
+            self.take([Result("the part '%s'" % name, "not done within the %d s of the whole" % self.options.limit_s, time.monotonic() - started)])
+        except (LabError, Closed, Malformed, OSError, subprocess.SubprocessError) as error:
+            self.take([Result("the part '%s'" % name, "%s: %s" % (type(error).__name__, error), time.monotonic() - started)])
+        done = self.results[first:]
+        self.parts[name] = dict(checks=len(done), failed=sum(not r.ok for r in done), took_s=round(time.monotonic() - started, 1),
+                                load=round(load[0], 1), load_after=round(os.getloadavg()[0], 1))
+        return done
 
     def bench(self, part, **how):
         return Bench(self.options.name + part, **how)
@@ -100,7 +123,9 @@ class Run:
 def main(argv):
     parser = argparse.ArgumentParser(prog="./dev stacks", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help="of " + ", ".join(PARTS) + " (all)")
-    parser.add_argument("--json", default=os.path.join(TOP, "build", "stacks.json"), help="results go there")
+    parser.add_argument("--json", metavar="FILE", default=os.path.join(TOP, "build", "stacks.json"), help="results go there (%(default)s)")
+    parser.add_argument("--write", action="store_true", help="keep the results in docs/stacks.md; only of a run of all parts")
+    parser.add_argument("--limit-s", type=int, default=3600, help="seconds for the whole: what is not done by then has failed (%(default)s)")
     parser.add_argument("--captures", default=os.path.join(TOP, "build", "stacks"), help="packets of parts that failed stay there")
     parser.add_argument("--keep-captures", action="store_true", help="also those in which all is explained")
     parser.add_argument("--name", default="st", help="how the labs' names begin")
@@ -112,23 +137,40 @@ def main(argv):
     unknown = set(options.parts) - set(PARTS)
     if unknown:
         parser.error("no part %s; there are %s" % (", ".join(sorted(unknown)), ", ".join(PARTS)))
+    if options.write and set(options.parts) not in (set(), set(PARTS)):
+        parser.error("--write keeps what all parts say; leave the parts out")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGALRM, on_alarm)
+    signal.alarm(options.limit_s)
     os.umask(0o022)
     all_of_it = Run(options)
-    for part in options.parts or PARTS:
-        started = time.monotonic()
-        try:
-            getattr(all_of_it, part)()
-        except (LabError, Closed, Malformed, OSError, subprocess.SubprocessError) as error:
-            all_of_it.take([Result("the part '%s'" % part, "%s: %s" % (type(error).__name__, error), time.monotonic() - started)])
+    by_part = {}
+    for part in PARTS:
+        if part not in (options.parts or PARTS):
+            continue
+        if time.monotonic() - say.start < options.limit_s:
+            by_part[part] = all_of_it.part(part)
+        else:
+            by_part[part] = [Result("the part '%s'" % part, "not begun within the %d s of the whole" % options.limit_s, 0)]
+            all_of_it.take(by_part[part])
+            all_of_it.parts[part] = dict(checks=1, failed=1, took_s=0, load=0, load_after=0)
+    signal.alarm(0)
     results = all_of_it.results
     failed = [r for r in results if not r.ok]
+    outcome = dict(date=time.strftime("%Y-%m-%d"), kernel=os.uname().release, took_s=round(time.monotonic() - say.start), parts=all_of_it.parts,
+                   results=[dict(part=part, **r.data()) for part in by_part for r in by_part[part]])
     with open(options.json, "w") as f:
-        json.dump(dict(date=time.strftime("%Y-%m-%d"), kernel=os.uname().release, results=[r.data() for r in results]), f, indent=1)
+        json.dump(outcome, f, indent=1)
     print("\nstacks: %d checks in %.0f s" % (len(results), time.monotonic() - say.start))
     for r in results:
         print("  " + r.line())
+    print()
+    for part, of in all_of_it.parts.items():
+        print("  %-4s %7.1f s  %s: %d of %d checks, load %.1f to %.1f" % (
+            "FAIL" if of["failed"] else "OK", of["took_s"], part, of["checks"] - of["failed"], of["checks"], of["load"], of["load_after"]))
     print("stacks: %d passed, %d failed; %s" % (len(results) - len(failed), len(failed), options.json))
+    if options.write:
+        report.write(outcome)
     return 1 if failed or not results else 0
 
 
