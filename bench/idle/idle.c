@@ -6,6 +6,9 @@
  * Keeps:  every idle session has said EHLO and acknowledged our reply; the generator's memory is touched before the first is opened, so what
  *         grows is the gateway's. Buffers, blocks and relays held at the end are counted, not supposed.
  *
+ * With --drip SECONDS (of virtual time) they are slow ones instead: each sends an octet of a line that never ends every half minute, and
+ * comes again when it is told 421; good clients beside them must succeed, and memory and buffers stay bounded.
+ *
  * Exit status 0 when all of them were open, a session costs no more than --at-most octets, and they held no buffer.
  */
 #include <getopt.h>
@@ -92,10 +95,80 @@ cpu_ns_of(struct bench *b, struct gen *load, uint32_t n)
 	return (double)(b->cpu_ns - before) / n;
 }
 
+#define DRIP_EVERY_S    30
+#define DRIP_GOOD_PER_S 100
+#define DRIP_LOOK_US    1000000 /* of virtual time between two looks */
+#define DRIP_TURN_US    1000
+
+/*
+ * Every session of b->gen sends an octet of a line that never ends once in every_s, for_s seconds long, and one that is ended comes again; good
+ * clients beside them, good_per_s a second. False and said why: more than one in a hundred of those failed, or something grew.
+ */
+static bool
+drip(struct bench *b, struct gen *good, uint32_t every_s, uint32_t for_s, uint32_t good_per_s, uint64_t base_octets,
+	uint64_t octets_max)
+{
+	struct gen *slow = b->gen;
+	const uint32_t open = gen_open(slow), bufs = buf_slab_in_use(b->pool);
+	const uint64_t end_us = b->now_us + for_s * UINT64_C(1000000), began_us = b->now_us;
+	const struct gen_stats before = *gen_stats(good), slow_before = *gen_stats(slow);
+	uint64_t dripped = 0, begun = 0, look_us = b->now_us, octets = 0, octets_most = 0, failed, done, busy_octets;
+	uint32_t bufs_most = 0, open_least = open;
+	struct worker_bounds bounds;
+
+	worker_bounds(b->snapshot.conf, &bounds);
+	busy_octets = (uint64_t)MIN(bounds.busy_sessions, open) * bounds.busy_octets;
+	b->beside = good;
+	while (b->now_us < end_us || gen_open(good) > 0) {
+		const uint64_t gone_us = b->now_us - began_us, now_ns = b->now_us * 1000;
+		const uint64_t due = gone_us * open / (every_s * UINT64_C(1000000));
+
+		if (b->now_us < end_us) {
+			gen_drip(slow, (uint32_t)(due - dripped), now_ns);
+			dripped = due;
+			gen_start(slow, open - gen_open(slow), now_ns, now_ns);
+			if (gone_us * good_per_s / 1000000 > begun)
+				begun += gen_start(
+					good, (uint32_t)(gone_us * good_per_s / 1000000 - begun), now_ns, now_ns);
+		}
+		b->now_us += DRIP_TURN_US; /* longer turns than others: minutes have to pass */
+		stage_turn(b, false);
+		if (b->now_us >= look_us) {
+			look_us = b->now_us + DRIP_LOOK_US;
+			bufs_most = MAX(bufs_most, buf_slab_in_use(b->pool));
+			open_least = MIN(open_least, worker_sessions(b->worker));
+			octets_most = MAX(octets_most, resident_octets() - base_octets);
+			if (gen_stats(slow)->failed == slow_before.failed)
+				octets = octets_most; /* all of them wait; later many are told 421 at a time */
+		}
+	}
+	b->beside = NULL;
+	failed = gen_stats(good)->failed - before.failed;
+	done = gen_stats(good)->done - before.done;
+	printf("{\"dripping\": %u, \"every_s\": %u, \"for_s\": %u, \"octets_sent\": %" PRIu64 ", \"ended\": %" PRIu64
+	       ", \"open_least\": %u, \"good_done\": %" PRIu64 ", \"good_failed\": %" PRIu64
+	       ", \"octets_each\": %.1f, \"octets_most\": %" PRIu64 ", \"buffers_most\": %u, \"buffers_before\": %u}\n",
+		open, every_s, for_s, dripped, gen_stats(slow)->failed - slow_before.failed, open_least, done, failed,
+		(double)octets / open, octets_most, bufs_most, bufs);
+	if (done == 0 || failed * 100 > done + failed) {
+		fprintf(stderr, "idle: %" PRIu64 " of %" PRIu64 " sessions of good clients failed: %s\n", failed,
+			done + failed, gen_complaint(good));
+		return false;
+	}
+	if (octets / open > octets_max || octets_most > octets_max * open + busy_octets ||
+		bufs_most > bufs + open / 100 + 256) {
+		fprintf(stderr,
+			"idle: %" PRIu64 " octets a session that drips, %u buffers; %" PRIu64 " and %u are allowed\n",
+			octets / open, bufs_most, octets_max, bufs + open / 100 + 256);
+		return false;
+	}
+	return true;
+}
+
 static void
 usage(void)
 {
-	fputs("usage: idle [--open N[,N...]] [--pairs N] [--sessions N] [--at-most OCTETS]\n", stderr);
+	fputs("usage: idle [--open N[,N...]] [--pairs N] [--sessions N] [--at-most OCTETS] [--drip SECONDS]\n", stderr);
 	exit(2);
 }
 
@@ -104,13 +177,14 @@ main(int argc, char **argv)
 {
 	static const struct option options[] = { { "open", required_argument, NULL, 'o' },
 		{ "pairs", required_argument, NULL, 'p' }, { "sessions", required_argument, NULL, 'n' },
-		{ "at-most", required_argument, NULL, 'm' }, { 0 } };
+		{ "at-most", required_argument, NULL, 'm' }, { "drip", required_argument, NULL, 'd' }, { 0 } };
 	struct level level[LEVELS_MAX] = { { .open = 1024 }, { .open = 16384 }, { .open = 131072 },
 		{ .open = 1000000 } };
-	uint32_t n_levels = 4, pairs = 20, sessions = 4000, many_open, bufs;
+	uint32_t n_levels = 4, drip_s = 0, pairs = 20, sessions = 4000, many_open, bufs;
 	struct gen *many_load, *few_load, *idle, *few_idle;
 	uint64_t at_most = 512, before, of_each = 0;
 	struct bench *many, *few;
+	bool ok;
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -133,6 +207,9 @@ main(int argc, char **argv)
 		case 'n':
 			sessions = (uint32_t)strtoul(optarg, NULL, 10);
 			break;
+		case 'd':
+			drip_s = (uint32_t)strtoul(optarg, NULL, 10);
+			break;
 		case 'm':
 			at_most = strtoull(optarg, NULL, 10);
 			break;
@@ -141,6 +218,25 @@ main(int argc, char **argv)
 		}
 	}
 	many_open = level[n_levels - 1].open;
+	if (drip_s > 0) {
+		many_open = level[n_levels - 1].open;
+		many = open_stage(many_open * 2 + FEW, &many_load); /* strangers have half of the slots */
+		idle = idle_gen(many, many_open);
+		gen_touch(idle);
+		before = resident_octets();
+		if (!stage_open_idle(many, many_open)) {
+			fprintf(stderr, "idle: %u of %u sessions are open: %s\n", worker_sessions(many->worker),
+				many_open, gen_complaint(idle));
+			return 1;
+		}
+		/* twice what an idle one takes: half a line, in units, is kept beside its record */
+		ok = drip(many, many_load, DRIP_EVERY_S, drip_s, DRIP_GOOD_PER_S, before, at_most * 2);
+		stage_end(many);
+		gen_destroy(idle);
+		gen_destroy(many_load);
+		free(many);
+		return ok ? 0 : 1;
+	}
 	few = open_stage(FEW * 2, &few_load);
 	few_idle = idle_gen(few, FEW);
 	BUG_ON(!stage_open_idle(few, FEW));

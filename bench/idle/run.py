@@ -6,6 +6,7 @@ import subprocess
 from bench import common
 
 RUNS = {
+    "drip": "a million sessions that send an octet now and then, for six minutes of virtual time; good clients beside them",
     "million": "1,024 to a million sessions that said EHLO; the greylist dialogue beside them and beside 1,024 of another worker, in turns",
 }
 
@@ -17,6 +18,12 @@ def run(names, options):
     result = {}
     for name in names:
         common.say("idle/%s: %s" % (name, RUNS[name]))
+        if name == "drip":
+            done = subprocess.run([program, "--drip", "360"], stdout=subprocess.PIPE, text=True)
+            result[name] = json.loads(done.stdout) if done.stdout.endswith("}\n") else {}
+            if done.returncode:
+                result[name]["error"] = "good clients failed, or something grew"
+            continue
         done = subprocess.run([program, "--pairs", str(options.pairs)], stdout=subprocess.PIPE, text=True)
         if not done.stdout.endswith("}\n"):
             result[name] = {"error": "the program ended with %d" % done.returncode}
@@ -35,6 +42,9 @@ def rows(result):
     for name, f in result.items():
         if "error" in f:
             out.append((name, "not measured: " + f["error"], "", "", "", ""))
+        if "dripping" in f:
+            out.append((name, common.number(f["dripping"]), common.number(f["octets_each"], 1),
+                        "%d of %d good sessions failed" % (f["good_failed"], f["good_done"] + f["good_failed"]), "", ""))
         out += [(name, common.number(m["open"]), common.number(m["octets_a_session"], 1), common.number(m["resident_octets"] / 1e6, 1),
                  common.number(m["cpu_ns"]["median"] / 1e3, 2), common.number(m["ratio"]["median"], 3)) for m in f.get("levels", [])]
     return out

@@ -211,9 +211,15 @@ stage_turn(struct bench *b, bool measured)
 	memmove(&b->in.frame[0], &b->in.frame[b->in_at], b->in.n * sizeof(b->in.frame[0]));
 	memmove(&b->in.octets[0], &b->in.octets[b->in_at], b->in.n * sizeof(b->in.octets[0]));
 	control_turn(b);
-	for (uint32_t i = 0; i < b->out.n; i++)
-		gen_input(b->gen, b->out.frame[i], b->out.octets[i], b->now_us * 1000);
+	for (uint32_t i = 0; i < b->out.n; i++) {
+		struct gen *of = b->beside != NULL && gen_owns(b->beside, b->out.frame[i], b->out.octets[i]) ? b->beside
+		                                                                                             : b->gen;
+
+		gen_input(of, b->out.frame[i], b->out.octets[i], b->now_us * 1000);
+	}
 	gen_tick(b->gen, b->now_us * 1000);
+	if (b->beside != NULL)
+		gen_tick(b->beside, b->now_us * 1000);
 }
 
 void

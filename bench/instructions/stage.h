@@ -30,6 +30,7 @@ struct bench {
 	struct worker_shared shared;
 	struct worker *worker;
 	struct gen *gen;
+	struct gen *beside;   /* another on the same wire: gets what is its own; NULL: none */
 	struct queue in, out; /* as the gateway sees them */
 	uint32_t in_at;
 	uint64_t now_us, frames_in, frames_out, dropped, turns, cycles, cycles_of_turn;

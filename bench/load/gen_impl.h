@@ -82,7 +82,7 @@ struct gen {
 	void *arg;
 	struct session *session;
 	uint32_t *free;
-	uint32_t n_free, slot_bits, tick_at, n_idle;
+	uint32_t n_free, slot_bits, tick_at, drip_at, n_idle;
 	uint32_t serial, next_client;
 	uint64_t random[2];
 	uint8_t gateway_mac[6];

@@ -681,3 +681,18 @@ gen_tick(struct gen *g, uint64_t now_ns)
 		send_step(g, slot, true, now_ns);
 	}
 }
+
+void
+gen_drip(struct gen *g, uint32_t n, uint64_t now_ns)
+{
+	while (n-- > 0) {
+		const uint32_t slot = g->drip_at;
+		struct session *s = &g->session[slot];
+
+		g->drip_at = (g->drip_at + 1) & (g->conf.slots - 1);
+		if (s->step != STEP_IDLE)
+			continue;
+		send_segment(g, slot, FLAG_ACK | FLAG_PSH, s->snd_nxt, "N", 1, now_ns);
+		s->snd_nxt++;
+	}
+}
