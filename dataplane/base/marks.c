@@ -9,7 +9,8 @@
 
 static_assert(MARK_N <= 32, "a set is 32 bits");
 #define MARK(name, resource, on, off, help)                                                                            \
-	static_assert((on) < (off) && (off) <= MARK_OFF_MAX, "two edges, and none above what marks_look() takes for plenty");
+	static_assert((on) < (off) && (off) <= MARK_OFF_MAX,                                                           \
+		"two edges, and none above what marks_look() takes for plenty");
 #include "dataplane/base/marks.def"
 #undef MARK
 

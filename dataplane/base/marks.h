@@ -30,7 +30,7 @@ enum mark_resource {
 	MARK_RESOURCES
 };
 
-#define MARK_WHOLE 64 /* on and off are parts of it */
+#define MARK_WHOLE   64               /* on and off are parts of it */
 #define MARK_OFF_MAX (MARK_WHOLE / 2) /* of any: with as much free and nothing on there is nothing to judge */
 
 struct mark_row {

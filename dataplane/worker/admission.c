@@ -209,7 +209,8 @@ admission_enter(struct worker *w, struct session *s)
 	bool stranger;
 	enum counter why;
 
-	look_marks(w); /* many may come in one turn */
+	if (w->sessions.n < w->n_slots) /* blocks may go within a turn */
+		look_marks(w);
 	why = admit(w, &s->flow.remote, &from, &stranger);
 	if (why != COUNTER_N) {
 		refused(w, &s->flow.remote, &from, why);
