@@ -1,7 +1,7 @@
 /*
  * test_seeds.c - a whole gateway among peers that are not ours, under everything a wire and a night can bring; one world for each seed.
  *
- * usage: test_seeds [--first N] [--count N] [--seed N] [--attacks] [--verbose]
+ * usage: test_seeds [--first N] [--count N] [--seed N] [--attacks [--roomy]] [--verbose]
  *
  * A world: one to three workers; client hosts and two backends that are models (model.h) with habits drawn from the seed; senders that must
  * deliver their messages and come back until they have; a wire that loses, duplicates, reorders, delays, corrupts and changes its MTU with
@@ -26,7 +26,8 @@
 #include "dataplane/worker/worker_impl.h"
 #include "tests/helpers/tcp_check.h"
 
-#define BUFS 4096
+#define BUFS        4096
+#define ROOMY_SLOTS 1024
 
 static struct world *current; /* of the handler of SIGABRT */
 static const char *program;
@@ -137,7 +138,7 @@ world_conf(struct world *w, uint32_t n_workers)
 }
 
 static void
-world_start(struct world *w, uint64_t seed, bool attacked)
+world_start(struct world *w, uint64_t seed, bool attacked, bool roomy)
 {
 	struct sim_conf conf = { .seed = seed, .n_bufs = BUFS };
 	uint32_t n_senders;
@@ -154,6 +155,14 @@ world_start(struct world *w, uint64_t seed, bool attacked)
 
 		w->config.conf.limits_reserve_percent = 50;
 		w->config.client_allow = NULL;
+		w->roomy = roomy;
+		if (roomy) { /* limits of addresses as they are by default; slots as many as a test may touch */
+			w->config.conf.sessions = ROOMY_SLOTS;
+			w->config.conf.client_sessions_max = 1000;
+			w->config.conf.client_network_sessions_max = 4000;
+			w->config.conf.limits_client_rate = 1200;
+			w->config.conf.limits_network_rate = 6000;
+		}
 		BUG_ON(ip_addr_parse("198.19.0.2", &p->addr[p->n_addrs].addr) != 0);
 		p->addr[p->n_addrs++].prefix_bits = 96 + 16;
 	}
@@ -268,7 +277,7 @@ main(int argc, char **argv)
 {
 	static struct world w;
 	uint64_t first = 1, count = 20, messages = 0;
-	bool attacks = false;
+	bool attacks = false, roomy = false;
 
 	program = argv[0];
 	setvbuf(stdout, NULL, _IOLBF, 0);
@@ -277,6 +286,8 @@ main(int argc, char **argv)
 			verbose = true;
 		} else if (strcmp(argv[i], "--attacks") == 0) {
 			attacks = true;
+		} else if (strcmp(argv[i], "--roomy") == 0) {
+			roomy = true;
 		} else if (i + 1 < argc && strcmp(argv[i], "--first") == 0) {
 			first = strtoull(argv[++i], NULL, 10);
 		} else if (i + 1 < argc && strcmp(argv[i], "--count") == 0) {
@@ -285,7 +296,8 @@ main(int argc, char **argv)
 			first = strtoull(argv[++i], NULL, 10);
 			count = 1;
 		} else {
-			fprintf(stderr, "usage: %s [--first N] [--count N] [--seed N] [--attacks] [--verbose]\n",
+			fprintf(stderr,
+				"usage: %s [--first N] [--count N] [--seed N] [--attacks [--roomy]] [--verbose]\n",
 				argv[0]);
 			return 2;
 		}
@@ -297,7 +309,7 @@ main(int argc, char **argv)
 	mallopt(M_TRIM_THRESHOLD, 1 << 30);
 	for (uint64_t seed = first; seed < first + count; seed++) {
 		for (enum attack a = attacks ? A_SYNS : A_NONE; a < (attacks ? A_N : A_SYNS); a++) {
-			world_start(&w, seed, attacks);
+			world_start(&w, seed, attacks, roomy);
 			if (attacks)
 				world_attack_start(&w, a, seed);
 			world_end(&w);

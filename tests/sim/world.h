@@ -44,12 +44,13 @@ struct trouble {
 	uint32_t kind;
 };
 
-enum attack { A_NONE, A_SYNS, A_ACKS, A_RSTS, A_IDLERS, A_ZERO_WINDOWS, A_ONE_OCTET, A_N };
+enum attack { A_NONE, A_SYNS, A_ACKS, A_RSTS, A_IDLERS, A_ZERO_WINDOWS, A_ONE_OCTET, A_SLOWLORIS, A_N };
 
 struct world {
 	uint64_t seed;
 	bool verbose;
 	enum attack attack;
+	bool roomy; /* with default limits, not with the few slots of a small worker */
 	uint64_t attack_due_us;
 	struct model_host evil[EVIL_HOSTS];
 	uint32_t n_forged;

@@ -8,9 +8,13 @@
 #include <string.h>
 
 static const char *const attack_name[] = { "none", "spoofed SYNs", "spoofed ACKs", "RSTs at clients' connections",
-	"connections that say nothing", "peers that never open their window", "one octet a segment" };
+	"connections that say nothing", "peers that never open their window", "one octet a segment",
+	"an octet now and then" };
 
 #define ATTACK_EVERY_US 1000 /* a thousand segments a second */
+#define DRIP_ONE_IN     60   /* of turns of 50 ms: some three seconds between two octets of a connection */
+
+static const char drip[] = "EHLO slow.example\r\nMAIL FROM:<slow@sender.example>\r\nNOOP\r\n";
 
 static void
 forge(struct world *w)
@@ -46,6 +50,8 @@ evil_turn(struct world *w, struct model_host *h)
 			model_forget(c);
 		else if (c->state == MODEL_OPEN && c->eof && world_one_in(w, 50))
 			model_abort(c);
+		else if (c->state == MODEL_OPEN && w->attack == A_SLOWLORIS && world_one_in(w, DRIP_ONE_IN))
+			model_send(c, &drip[c->out_octets % (sizeof(drip) - 1)], 1);
 		if (c->state != MODEL_FREE || !world_one_in(w, 20))
 			continue;
 		c = model_connect(h, false, "198.18.0.2", 25);
@@ -119,8 +125,9 @@ world_attack_judge(struct world *w)
 		sessions += w->sender[i].sessions;
 		failed += w->sender[i].failed;
 	}
-	printf("%s: %u sessions of good clients, %u failed; %u segments forged\n", attack_name[w->attack], sessions,
-		failed, w->n_forged);
+	printf("seed %llu, %s slots, %s: %u sessions of good clients, %u failed; %u segments forged\n",
+		(unsigned long long)w->seed, w->roomy ? "plenty of" : "few", attack_name[w->attack], sessions, failed,
+		w->n_forged);
 	if (failed * 100 > sessions)
 		world_die("more than one in a hundred of the good clients' sessions failed");
 	for (uint32_t i = 0; i < EVIL_HOSTS; i++) {

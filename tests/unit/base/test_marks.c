@@ -40,8 +40,8 @@ test_marks_have_two_edges(void **state)
 		CHECK_TRUE(label, (marks_look(bit, want[m].resource, on, n) & bit) != 0);
 		CHECK_TRUE(label, (marks_look(bit, want[m].resource, off - 1, n) & bit) != 0);
 		CHECK_TRUE(label, (marks_look(bit, want[m].resource, off, n) & bit) == 0);
-		CHECK_TRUE("nothing of a kind is short of nothing",
-			(marks_look(bit, want[m].resource, 0, 0) & bit) == 0);
+		CHECK_TRUE(
+			"nothing of a kind is short of nothing", (marks_look(bit, want[m].resource, 0, 0) & bit) == 0);
 	}
 }
 
@@ -58,10 +58,9 @@ test_marks_come_in_order(void **state)
 			set = marks_look(set, r, n_free, 1000);
 			CHECK_TRUE("none goes on the way down", (last & ~set) == 0);
 			for (uint32_t m = 1; m < MARK_N; m++)
-				CHECK_TRUE("not before the one above it", mark_rows[m].resource != r ||
-										  mark_rows[m - 1].resource != r ||
-										  !marks_on(set, m) ||
-										  marks_on(set, m - 1));
+				CHECK_TRUE("not before the one above it",
+					mark_rows[m].resource != r || mark_rows[m - 1].resource != r ||
+						!marks_on(set, m) || marks_on(set, m - 1));
 		}
 		for (uint32_t m = 0; m < MARK_N; m++)
 			CHECK_EQ("at the bottom its own are on", marks_on(set, m), mark_rows[m].resource == r);
@@ -70,10 +69,9 @@ test_marks_come_in_order(void **state)
 			set = marks_look(set, r, n_free, 1000);
 			CHECK_TRUE("none comes on the way up", (set & ~last) == 0);
 			for (uint32_t m = 1; m < MARK_N; m++)
-				CHECK_TRUE("not before the one below it", mark_rows[m].resource != r ||
-										  mark_rows[m - 1].resource != r ||
-										  !marks_on(set, m) ||
-										  marks_on(set, m - 1));
+				CHECK_TRUE("not before the one below it",
+					mark_rows[m].resource != r || mark_rows[m - 1].resource != r ||
+						!marks_on(set, m) || marks_on(set, m - 1));
 		}
 		CHECK_EQ("at the top none", set, 0);
 	}

@@ -8,7 +8,7 @@
 
 #define BUFS 256
 /* Free buffers at which each mark is reached and over; of 256 each 64th is four. */
-#define AT(n64) ((n64) * BUFS / MARK_WHOLE)
+#define AT(n64) ((n64)*BUFS / MARK_WHOLE)
 
 static const struct peer_options usual = { .mss = 1460 };
 static struct buf *hog[BUFS];
