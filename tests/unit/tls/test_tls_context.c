@@ -106,6 +106,45 @@ test_tickets_serve_at_every_worker_and_are_rotated(void **state)
 	tls_context_destroy(b);
 }
 
+/*
+ * A reload makes new contexts of OpenSSL's, and a certificate may be another by then: a client comes back by its ticket all the same. Only where
+ * tickets were switched off it does not.
+ */
+static void
+test_tickets_go_on_over_a_reload(void **state)
+{
+	static const struct {
+		const char *label;
+		bool new_certificate, off, want;
+	} rows[] = {
+		{ "the same configuration", false, false, true },
+		{ "another certificate", true, false, true },
+		{ "tickets off", false, true, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct tls_context *c = context_of(tls_certs_set(&certs, "mx.example"));
+		struct conf next = conf;
+		SSL_SESSION *first, *again;
+		char why[256] = "";
+		bool resumed;
+
+		first = session_with(c, NULL, &resumed);
+		CHECK_TRUE("a first time", !resumed);
+		next.tls_tickets = !rows[i].off;
+		if (rows[i].new_certificate)
+			tls_certs_write(&certs, "mx-ecdsa", true, "mx.example");
+		CHECK_EQ(why, tls_context_load(c, &next, tls_certs_set(&certs, "mx.example"), why, sizeof(why)), 0);
+		CHECK_TRUE("taken over", tls_context_take(c));
+		again = session_with(c, first, &resumed);
+		CHECK_EQ(rows[i].label, resumed, rows[i].want);
+		SSL_SESSION_free(again);
+		SSL_SESSION_free(first);
+		tls_context_destroy(c);
+	}
+}
+
 /* ---- certificates replaced ---- */
 
 static void
@@ -294,6 +333,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_names_choose_certificates),
 		cmocka_unit_test(test_tickets_serve_at_every_worker_and_are_rotated),
+		cmocka_unit_test(test_tickets_go_on_over_a_reload),
 		cmocka_unit_test(test_certificates_replaced_during_handshakes_fail_none),
 		cmocka_unit_test(test_a_backend_is_verified_by_ca_name_and_fingerprint),
 		cmocka_unit_test(test_each_allocation_of_a_stream_fails_once),
