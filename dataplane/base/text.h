@@ -62,20 +62,35 @@ text_kinds(const void *text, uint32_t n)
 	return kinds;
 }
 
-/* Copies n octets of 7 bits, ASCII letters folded to lower case: an octet is a capital where one sum sets its highest bit and one does not. */
+/* Of eight octets of 7 bits: one is a capital where one sum sets its highest bit and one does not. */
+static inline uint64_t
+text_fold_word(uint64_t w)
+{
+	return w | ((w + TEXT_EACH(0x80 - 'A')) & ~(w + TEXT_EACH(0x80 - 'Z' - 1)) & TEXT_EACH(0x80)) >> 2;
+}
+
+/* Copies n octets of 7 bits, ASCII letters folded to lower case; out and text do not overlap. */
 static inline void
 text_fold(char *out, const char *text, uint32_t n)
 {
+	char *const end = out + n;
 	uint64_t w = 0;
 
-	for (; n > 0; out += 8, text += 8) {
-		const uint32_t now = n < 8 ? n : 8;
-
-		memcpy(&w, text, now);
-		w |= ((w + TEXT_EACH(0x80 - 'A')) & ~(w + TEXT_EACH(0x80 - 'Z' - 1)) & TEXT_EACH(0x80)) >> 2;
-		memcpy(out, &w, now);
-		n -= now;
+	if (n < 8) {
+		memcpy(&w, text, n);
+		w = text_fold_word(w);
+		memcpy(out, &w, n);
+		return;
 	}
+	for (; end - out > 8; out += 8, text += 8) {
+		memcpy(&w, text, 8);
+		w = text_fold_word(w);
+		memcpy(out, &w, 8);
+	}
+	text -= 8 - (end - out); /* the last eight, some of them a second time */
+	memcpy(&w, text, 8);
+	w = text_fold_word(w);
+	memcpy(end - 8, &w, 8);
 }
 
 /* number in decimal at the place given; returns the end of what was written, TEXT_NUMBER_OCTETS at most. No NUL. */
