@@ -100,6 +100,35 @@ owed_us(const struct source_cell *c, uint64_t now_us)
 	return owed <= 2 * SOURCE_RATE_PERIOD_US ? owed : 0;
 }
 
+/* Whether some cell has this tag, by the tags alone: most looks end here and copy nothing. */
+static inline bool
+has_tag(const struct source_cell *bucket, uint32_t tag)
+{
+#pragma GCC unroll 8
+	for (uint32_t i = 0; i < SOURCE_BUCKET_CELLS; i++)
+		if (__atomic_load_n(&bucket[i].tag, __ATOMIC_ACQUIRE) == tag)
+			return true;
+	return false;
+}
+
+/* The next cell of key from *at on, copied to *now; NULL: none. */
+static inline struct source_cell *
+next_of(const struct source_table *t, struct source_key key, uint32_t *at, struct source_cell *now)
+{
+	struct source_cell *bucket = bucket_of(t, key);
+
+	if (!has_tag(bucket, tag_of(key)))
+		return NULL;
+	for (uint32_t i = *at; i < SOURCE_BUCKET_CELLS; i++) {
+		*now = cell_load(&bucket[i]);
+		if (now->tag != tag_of(key))
+			continue;
+		*at = i + 1;
+		return &bucket[i];
+	}
+	return NULL;
+}
+
 /*
  * The cell of key with at least so many sessions, copied to *now; NULL: it has none. Two workers that meet a new source at the same moment may
  * give it a cell each; both count then, until one is empty and goes.
@@ -107,14 +136,12 @@ owed_us(const struct source_cell *c, uint64_t now_us)
 static struct source_cell *
 find(const struct source_table *t, struct source_key key, uint32_t sessions, struct source_cell *now)
 {
-	struct source_cell *bucket = bucket_of(t, key);
+	struct source_cell *cell;
+	uint32_t at = 0;
 
-	for (uint32_t i = 0; i < SOURCE_BUCKET_CELLS; i++) {
-		*now = cell_load(&bucket[i]);
-		if (now->tag == tag_of(key) && now->sessions >= sessions)
-			return &bucket[i];
-	}
-	return NULL;
+	while ((cell = next_of(t, key, &at, now)) != NULL && now->sessions < sessions)
+		;
+	return cell;
 }
 
 /* The cell that is least worth: free, else without sessions and with the least owed. NULL: all have sessions. */
@@ -126,12 +153,12 @@ victim(const struct source_table *t, struct source_key key, uint64_t now_us, str
 	for (uint32_t i = 0; i < SOURCE_BUCKET_CELLS; i++) {
 		const struct source_cell c = cell_load(&bucket[i]);
 
-		if (c.sessions != 0 ||
-			(best != NULL &&
-				(was->tag == 0 || (c.tag != 0 && owed_us(&c, now_us) >= owed_us(was, now_us)))))
+		if (c.sessions != 0 || (c.tag != 0 && best != NULL && owed_us(&c, now_us) >= owed_us(was, now_us)))
 			continue;
 		best = &bucket[i];
 		*was = c;
+		if (c.tag == 0)
+			break;
 	}
 	return best;
 }
@@ -139,14 +166,10 @@ victim(const struct source_table *t, struct source_key key, uint64_t now_us, str
 struct source_state
 source_table_look(const struct source_table *t, struct source_key key, uint64_t now_us)
 {
-	const struct source_cell *bucket = bucket_of(t, key);
 	struct source_state s = { 0 };
+	struct source_cell c;
 
-	for (uint32_t i = 0; i < SOURCE_BUCKET_CELLS; i++) {
-		const struct source_cell c = cell_load(&bucket[i]);
-
-		if (c.tag != tag_of(key))
-			continue;
+	for (uint32_t at = 0; next_of(t, key, &at, &c) != NULL;) {
 		s.sessions += c.sessions;
 		s.refused += c.refused;
 		s.owed_us += owed_us(&c, now_us);

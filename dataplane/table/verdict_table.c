@@ -131,41 +131,85 @@ slot_of(const struct verdict_table *t, uint32_t bucket, unsigned slot)
 	return &t->bucket[(uint64_t)bucket * VT_SLOTS + slot];
 }
 
-/* Reads the slots of both buckets, lower slots first. Returns how many: one bucket's, in a table of one. */
-static unsigned
-read_candidates(const struct verdict_table *t, uint64_t tag, struct vt_seen seen[VT_CANDIDATES])
-{
+/* Where a tag may stand: one bucket alone in a table of one. */
+struct vt_place {
 	uint32_t bucket[2];
+	unsigned n;
+};
+
+static struct vt_place
+place_of(const struct verdict_table *t, uint64_t tag)
+{
+	struct vt_place p;
+
+	verdict_table_candidates(t, tag, p.bucket);
+	p.n = p.bucket[0] == p.bucket[1] ? 1 : 2;
+	return p;
+}
+
+static struct vt_seen
+see(struct vt_entry *slot, uint32_t bucket)
+{
+	struct vt_seen s = { .slot = slot, .raw = atomic128_load(slot), .bucket = bucket };
+
+	s.e = entry_of(s.raw);
+	return s;
+}
+
+/* Reads the slots of both buckets, lower slots first. Returns how many. */
+static unsigned
+read_candidates(const struct verdict_table *t, const struct vt_place *p, struct vt_seen seen[VT_CANDIDATES])
+{
 	unsigned n = 0;
 
-	verdict_table_candidates(t, tag, bucket);
-	for (unsigned b = 0; b < (bucket[0] == bucket[1] ? 1u : 2u); b++) {
-		for (unsigned i = 0; i < VT_SLOTS; i++, n++) {
-			seen[n].slot = slot_of(t, bucket[b], i);
-			seen[n].raw = atomic128_load(seen[n].slot);
-			seen[n].e = entry_of(seen[n].raw);
-			seen[n].bucket = bucket[b];
+	for (unsigned b = 0; b < p->n; b++)
+		for (unsigned i = 0; i < VT_SLOTS; i++)
+			seen[n++] = see(slot_of(t, p->bucket[b], i), p->bucket[b]);
+	return n;
+}
+
+/* Whether some slot has this tag, by the first halves of the slots alone: nearly every look ends here and copies nothing. */
+static inline bool
+has_tag(const struct vt_entry *slot, uint64_t tag)
+{
+#pragma GCC unroll 4
+	for (unsigned i = 0; i < VT_SLOTS; i++)
+		if (__atomic_load_n(&slot[i].tag, __ATOMIC_ACQUIRE) == tag)
+			return true;
+	return false;
+}
+
+/*
+ * The next slot, from *at on (counted over both buckets), that holds the tag, whatever its kind, read in one; false: none.
+ */
+static inline bool
+next_of_tag(const struct verdict_table *t, const struct vt_place *p, uint64_t tag, unsigned *at, struct vt_seen *out)
+{
+	for (unsigned b = *at / VT_SLOTS, i = *at % VT_SLOTS; b < p->n; b++, i = 0) {
+		struct vt_entry *slot = slot_of(t, p->bucket[b], 0);
+
+		for (; i < VT_SLOTS && has_tag(slot, tag); i++) {
+			*out = see(&slot[i], p->bucket[b]);
+			if (out->e.tag != tag)
+				continue;
+			*at = b * VT_SLOTS + i + 1;
+			return true;
 		}
 	}
-	return n;
+	return false;
 }
 
 bool
 verdict_table_find(const struct verdict_table *t, uint64_t tag, struct vt_entry *out)
 {
-	uint32_t bucket[2];
+	const struct vt_place p = place_of(t, tag);
+	struct vt_seen seen;
 
-	verdict_table_candidates(t, tag, bucket);
-	for (unsigned b = 0; b < 2; b++) {
-		for (unsigned i = 0; i < VT_SLOTS; i++) {
-			const struct vt_entry e = entry_of(atomic128_load(slot_of(t, bucket[b], i)));
-
-			if (e.tag == tag && is_entry(&e)) {
-				*out = e;
-				return true;
-			}
+	for (unsigned at = 0; next_of_tag(t, &p, tag, &at, &seen);)
+		if (is_entry(&seen.e)) {
+			*out = seen.e;
+			return true;
 		}
-	}
 	return false;
 }
 
@@ -237,31 +281,52 @@ worth(const struct vt_entry *e, const struct vt_ages *ages)
 	return WORTH_EXPIRED; /* a kind nobody writes: damage */
 }
 
-/* A free slot of the emptier bucket: with two choices nearly every entry finds room at a load of 0.75. */
-static struct vt_seen *
-choose_free(struct vt_seen *seen, unsigned n)
+static bool
+is_free(const struct vt_entry *slot)
 {
-	struct vt_seen *first[2] = { NULL, NULL };
-	unsigned n_free[2] = { 0, 0 };
-
-	for (unsigned i = n; i-- > 0;) {
-		if (vt_kind(&seen[i].e) != VT_FREE)
-			continue;
-		first[i / VT_SLOTS] = &seen[i];
-		n_free[i / VT_SLOTS]++;
-	}
-	return n_free[1] > n_free[0] ? first[1] : first[0];
+	return __atomic_load_n(&slot->kind_state, __ATOMIC_ACQUIRE) >> 4 == VT_FREE;
 }
 
-/* The slot to insert into: free, else the least worth and among those the oldest. NULL: nothing may go. */
-static struct vt_seen *
-choose_slot(struct vt_seen *seen, unsigned n, const struct vt_ages *ages)
+static unsigned
+count_free(const struct vt_entry *slot)
 {
-	struct vt_seen *best = choose_free(seen, n);
-	enum vt_worth best_worth = WORTH_KEEP;
+	unsigned n = 0;
 
-	if (best != NULL)
-		return best;
+#pragma GCC unroll 4
+	for (unsigned i = 0; i < VT_SLOTS; i++)
+		n += is_free(&slot[i]);
+	return n;
+}
+
+/* A free slot of the emptier bucket: with two choices nearly every entry finds room at a load of 0.75. false: none is free. */
+static bool
+choose_free(const struct verdict_table *t, const struct vt_place *p, struct vt_seen *out)
+{
+	const unsigned b =
+		p->n > 1 && count_free(slot_of(t, p->bucket[1], 0)) > count_free(slot_of(t, p->bucket[0], 0));
+	struct vt_entry *slot = slot_of(t, p->bucket[b], 0);
+
+	for (unsigned i = 0; i < VT_SLOTS; i++) {
+		if (!is_free(&slot[i]))
+			continue;
+		*out = see(&slot[i], p->bucket[b]);
+		if (vt_kind(&out->e) == VT_FREE)
+			return true;
+	}
+	return false;
+}
+
+/* The slot to insert into: free, else the least worth and among those the oldest. false: nothing may go. */
+static bool
+choose_slot(const struct verdict_table *t, const struct vt_place *p, const struct vt_ages *ages, struct vt_seen *out)
+{
+	struct vt_seen seen[VT_CANDIDATES], *best = NULL;
+	enum vt_worth best_worth = WORTH_KEEP;
+	unsigned n;
+
+	if (choose_free(t, p, out))
+		return true;
+	n = read_candidates(t, p, seen);
 	for (unsigned i = 0; i < n; i++) {
 		const enum vt_worth w = worth(&seen[i].e, ages);
 
@@ -271,7 +336,9 @@ choose_slot(struct vt_seen *seen, unsigned n, const struct vt_ages *ages)
 			best_worth = w;
 		}
 	}
-	return best;
+	if (best != NULL)
+		*out = *best;
+	return best != NULL;
 }
 
 /* A claim nobody else makes: the time stamp counter differs between moments, the stack's address between processes and
@@ -292,20 +359,19 @@ enum claim_end { CLAIM_DONE, CLAIM_LOST /* try again */, CLAIM_ENTRY_THERE };
 
 /* The second and third step. mine is the claimed slot, raw as swapped in. */
 static enum claim_end
-claim_finish(const struct verdict_table *t, struct vt_seen *mine, const struct vt_entry *want)
+claim_finish(const struct verdict_table *t, const struct vt_place *p, struct vt_seen *mine, const struct vt_entry *want)
 {
 	static const struct vt_entry none;
-	struct vt_seen seen[VT_CANDIDATES];
-	const unsigned n = read_candidates(t, want->tag, seen);
+	struct vt_seen seen;
 
-	for (unsigned i = 0; i < n; i++) {
-		if (seen[i].e.tag != want->tag || seen[i].slot == mine->slot || vt_kind(&seen[i].e) == VT_FREE)
+	for (unsigned at = 0; next_of_tag(t, p, want->tag, &at, &seen);) {
+		if (seen.slot == mine->slot || vt_kind(&seen.e) == VT_FREE)
 			continue;
-		if (is_entry(&seen[i].e)) {
+		if (is_entry(&seen.e)) {
 			swap(mine, &none); /* withdrawn; if it is gone already, somebody did so for us */
 			return CLAIM_ENTRY_THERE;
 		}
-		if (!swap(&seen[i], &none)) { /* it moved on, perhaps to an entry: look again from the start */
+		if (!swap(&seen, &none)) { /* it moved on, perhaps to an entry: look again from the start */
 			swap(mine, &none);
 			return CLAIM_LOST;
 		}
@@ -318,29 +384,28 @@ static enum vt_put
 insert(const struct verdict_table *t, const struct vt_entry *want, const struct vt_ages *ages, struct vt_entry *evicted,
 	bool clean)
 {
+	const struct vt_place p = place_of(t, want->tag);
+
 	for (unsigned tries = 0; tries < VT_INSERT_TRIES_MAX; tries++) {
 		const struct vt_entry claim = claim_for(want->tag);
-		struct vt_seen seen[VT_CANDIDATES], *mine;
-		const unsigned n = read_candidates(t, want->tag, seen);
+		struct vt_seen mine;
 
-		for (unsigned i = 0; i < n; i++) {
-			if (seen[i].e.tag == want->tag && is_entry(&seen[i].e))
+		for (unsigned at = 0; next_of_tag(t, &p, want->tag, &at, &mine);)
+			if (is_entry(&mine.e))
 				return VT_PUT_RACED;
-		}
-		mine = choose_slot(seen, n, ages);
-		if (mine == NULL)
+		if (!choose_slot(t, &p, ages, &mine))
 			return VT_PUT_FULL;
-		if (!swap(mine, &claim))
+		if (!swap(&mine, &claim))
 			continue;
-		if (is_entry(&mine->e)) {
-			*evicted = mine->e;
-			mark_dirty(t, mine->bucket); /* what went is gone, whatever becomes of the claim */
+		if (is_entry(&mine.e)) {
+			*evicted = mine.e;
+			mark_dirty(t, mine.bucket); /* what went is gone, whatever becomes of the claim */
 		}
-		mine->raw = raw_of(&claim);
-		switch (claim_finish(t, mine, want)) {
+		mine.raw = raw_of(&claim);
+		switch (claim_finish(t, &p, &mine, want)) {
 		case CLAIM_DONE:
 			if (!clean)
-				mark_dirty(t, mine->bucket);
+				mark_dirty(t, mine.bucket);
 			return VT_PUT_DONE;
 		case CLAIM_ENTRY_THERE:
 			return VT_PUT_RACED;
@@ -354,15 +419,15 @@ insert(const struct verdict_table *t, const struct vt_entry *want, const struct 
 static enum vt_put
 update(const struct verdict_table *t, const struct vt_entry *old, const struct vt_entry *want)
 {
-	struct vt_seen seen[VT_CANDIDATES];
-	const unsigned n = read_candidates(t, old->tag, seen);
+	const struct vt_place p = place_of(t, old->tag);
+	struct vt_seen seen;
 
-	for (unsigned i = 0; i < n; i++) {
-		if (memcmp(&seen[i].e, old, sizeof(*old)) != 0)
+	for (unsigned at = 0; next_of_tag(t, &p, old->tag, &at, &seen);) {
+		if (memcmp(&seen.e, old, sizeof(*old)) != 0)
 			continue;
-		if (!swap(&seen[i], want))
+		if (!swap(&seen, want))
 			return VT_PUT_RACED;
-		mark_dirty(t, seen[i].bucket);
+		mark_dirty(t, seen.bucket);
 		return VT_PUT_DONE;
 	}
 	return VT_PUT_RACED;
@@ -564,11 +629,12 @@ uint32_t
 verdict_table_merge(const struct verdict_table *t, uint64_t tag)
 {
 	static const struct vt_entry none;
+	const struct vt_place p = place_of(t, tag);
 	uint32_t gone = 0;
 
 	for (unsigned tries = 0; tries < VT_MERGE_TRIES_MAX; tries++) {
 		struct vt_seen seen[VT_CANDIDATES], *first = NULL, *second = NULL;
-		const unsigned n = read_candidates(t, tag, seen);
+		const unsigned n = read_candidates(t, &p, seen);
 		struct vt_entry joined;
 
 		for (unsigned i = 0; i < n && second == NULL; i++) {
@@ -604,9 +670,8 @@ static const char *
 fault_of(const struct verdict_table *t, uint32_t bucket, unsigned slot)
 {
 	const struct vt_entry e = entry_of(atomic128_load(slot_of(t, bucket, slot)));
-	struct vt_seen seen[VT_CANDIDATES];
-	uint32_t candidates[2];
-	unsigned n;
+	struct vt_place p;
+	struct vt_seen seen;
 
 	if (vt_kind(&e) == VT_FREE)
 		return e.tag != 0 ? "a free slot with a tag" : NULL;
@@ -614,16 +679,14 @@ fault_of(const struct verdict_table *t, uint32_t bucket, unsigned slot)
 		return "an entry of unknown kind";
 	if (e.tag == 0)
 		return "an entry without a tag";
-	verdict_table_candidates(t, e.tag, candidates);
-	if (bucket != candidates[0] && bucket != candidates[1])
+	p = place_of(t, e.tag);
+	if (bucket != p.bucket[0] && bucket != p.bucket[1])
 		return "an entry in a bucket that is not its own";
 	if (vt_kind(&e) == VT_CLAIM)
 		return NULL;
-	n = read_candidates(t, e.tag, seen);
-	for (unsigned i = 0; i < n && seen[i].slot != slot_of(t, bucket, slot); i++) {
-		if (seen[i].e.tag == e.tag && is_entry(&seen[i].e))
+	for (unsigned at = 0; next_of_tag(t, &p, e.tag, &at, &seen) && seen.slot != slot_of(t, bucket, slot);)
+		if (is_entry(&seen.e))
 			return "an entry that is there twice";
-	}
 	return NULL;
 }
 
