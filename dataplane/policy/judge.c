@@ -107,9 +107,17 @@ judge_prefetch(struct judge *j)
 		j->auto_tag = policy_auto_tag(t, &j->q->client);
 		verdict_table_prefetch(t, j->auto_tag);
 	}
-	triplet_sender_key(j->from, j->from_key);
-	j->triplet_tag = triplet_tag(&t->key, &j->network, j->from_key, j->rcpt);
+	triplet_key_make(&j->key, &j->network, j->from, j->rcpt);
+	j->triplet_tag = triplet_key_tag(&t->key, &j->key);
 	verdict_table_prefetch(t, j->triplet_tag);
+}
+
+uint64_t
+judge_network_hash(struct judge *j)
+{
+	if (j->network_hash == 0)
+		j->network_hash = siphash(&j->ctx->table->key, j->network.octet, sizeof(j->network.octet));
+	return j->network_hash;
 }
 
 bool

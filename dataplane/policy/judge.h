@@ -34,9 +34,11 @@ struct judge {
 	uint64_t trap_tags[2], auto_tag, triplet_tag;
 	struct vt_entry trap; /* kind VT_FREE: none in force */
 	uint32_t trap_left_s;
-	bool paid; /* of the source network's budget: once, however often the record is decided anew */
+	uint64_t network_hash; /* judge_network_hash(); 0: not yet */
+	bool paid;             /* of the source network's budget: once, however often the record is decided anew */
 	char from[TRIPLET_PATH_MAX_OCTETS + 1], rcpt[TRIPLET_PATH_MAX_OCTETS + 1]; /* canonical */
-	char from_key[TRIPLET_PATH_MAX_OCTETS + 1];                                /* of the triplet */
+	const char *rcpt_domain;                                                   /* within rcpt */
+	struct triplet_key key; /* of the triplet, and without the network of the pair; by judge_prefetch() */
 };
 
 /* The rules, in their order; each answers whether it decided. */
@@ -80,6 +82,9 @@ bool judge_decide(struct judge *j, enum policy_rule rule, enum verdict verdict, 
 bool judge_refuse(struct judge *j, enum policy_rule rule, enum verdict verdict, const char *word, const char *reason);
 
 void judge_prefetch(struct judge *j);
+
+/* A keyed hash of the client's network, for what is remembered or counted of it but stands in no key. There is a table. */
+uint64_t judge_network_hash(struct judge *j);
 
 /* Whether path is in a list of addresses (a name_set, NULL: none). */
 bool judge_address_listed(const void *set, const char *path);

@@ -6,7 +6,8 @@
  * Keeps:  the first rule that matches decides; our own failure never refuses or delays.
  * Source: POLICY sections 2, 3, 4 and 7.
  *
- * Each rule is a row of rules[]: a function (rules_lists.c, rules_client.c, rules_grey.c) that answers whether it decided. What an unknown
+ * Each rule is a function (rules_lists.c, rules_client.c, rules_grey.c) that answers whether it decided; an order of tests is written as it
+ * is asked, one || after another, so that the compiler sees through it. What an unknown
  * verdict of the client could still change is gathered on the way (may_allow, may_reject, may_doubt); the decision then becomes VERDICT_WAIT
  * if one of those could overturn it.
  */
@@ -20,21 +21,6 @@
 #include "dataplane/policy/judge.h"
 #include "dataplane/table/prefix.h"
 
-static rule_fn *const rules[] = {
-	[RULE_SYNTAX] = rule_syntax,
-	[RULE_RELAY] = rule_relay,
-	[RULE_POSTMASTER] = rule_postmaster,
-	[RULE_RCPT_DENIED] = rule_rcpt_denied,
-	[RULE_ALLOWED] = rule_allowed,
-	[RULE_DENIED] = rule_denied,
-	[RULE_TRAP] = rule_trap,
-	[RULE_CLIENT] = rule_client,
-	[RULE_PROTOCOL] = rule_protocol,
-	[RULE_OPT_OUT] = rule_opt_out,
-	[RULE_AUTO_ALLOW] = rule_auto_allow,
-	[RULE_GREYLIST] = rule_greylist,
-};
-
 #define TRAP_WHITES_MAX 20 /* a network with more WHITE triplets is no stranger (POLICY section 4) */
 
 static void
@@ -46,7 +32,11 @@ judge_init(struct judge *j, const struct policy_ctx *ctx, const struct policy_qu
 	j->q = q;
 	j->out = out;
 	j->stage = stage;
-	*out = (struct policy_answer){ .verdict = VERDICT_PASS, .pool = POOL_DEFAULT, .reason = "" };
+	memset(out, 0, offsetof(struct policy_answer, text)); /* texts are empty by their first octet */
+	out->text[0] = out->enhanced[0] = '\0';
+	out->verdict = VERDICT_PASS;
+	out->pool = POOL_DEFAULT;
+	out->reason = "";
 	j->network = out->network = policy_client_network(&q->client);
 	j->known = q->verdict.known == CLIENT_KNOWN;
 	j->open = !j->known && q->verdict.known != CLIENT_LATE && stage != STAGE_DATA;
@@ -56,6 +46,7 @@ judge_init(struct judge *j, const struct policy_ctx *ctx, const struct policy_qu
 	out->score = j->listed.score;
 	triplet_canonical(q->from, j->from);
 	triplet_canonical(q->rcpt, j->rcpt);
+	j->rcpt_domain = triplet_domain(j->rcpt);
 }
 
 /*
@@ -160,31 +151,34 @@ become_waiting(struct judge *j)
 	};
 }
 
-/* Asks the tests of a list in its order; false when none decided. */
+/* All of them; the greylist always decides. */
 static bool
-judge_run(struct judge *j, const enum policy_rule *tests, unsigned n)
+judge_rcpt(struct judge *j)
 {
-	for (unsigned i = 0; i < n; i++)
-		if (rules[tests[i]](j))
-			return true;
-	return false;
+	return rule_syntax(j) || rule_relay(j) || rule_postmaster(j) || rule_rcpt_denied(j) || rule_allowed(j) ||
+	       rule_denied(j) || rule_trap(j) || rule_client(j) || rule_protocol(j) || rule_opt_out(j) ||
+	       rule_auto_allow(j) || rule_greylist(j);
+}
+
+/* Those about who the client is. */
+static bool
+judge_client(struct judge *j)
+{
+	return rule_allowed(j) || rule_denied(j) || rule_trap(j) || rule_client(j);
 }
 
 void
 policy_rcpt(const struct policy_ctx *ctx, const struct policy_question *q, struct policy_answer *out,
 	policy_trace_fn *trace, void *trace_arg)
 {
-	static const enum policy_rule tests[] = { RULE_SYNTAX, RULE_RELAY, RULE_POSTMASTER, RULE_RCPT_DENIED,
-		RULE_ALLOWED, RULE_DENIED, RULE_TRAP, RULE_CLIENT, RULE_PROTOCOL, RULE_OPT_OUT, RULE_AUTO_ALLOW,
-		RULE_GREYLIST };
 	struct judge j;
 	bool decided;
 
 	judge_init(&j, ctx, q, out, STAGE_RCPT);
 	j.trace = trace;
 	j.trace_arg = trace_arg;
-	decided = judge_run(&j, tests, ARRAY_LEN(tests));
-	BUG_ON(!decided); /* the greylist always does */
+	decided = judge_rcpt(&j);
+	BUG_ON(!decided);
 	if (out->verdict == VERDICT_WAIT || is_undecided(&j))
 		become_waiting(&j);
 	else if (trap_fires(&j))
@@ -196,16 +190,14 @@ policy_rcpt(const struct policy_ctx *ctx, const struct policy_question *q, struc
 void
 policy_null_sender_data(const struct policy_ctx *ctx, const struct policy_question *q, struct policy_answer *out)
 {
-	/* What lets through at RCPT lets through at DATA; refusals are over, the recipient was accepted. */
-	static const enum policy_rule again[] = { RULE_POSTMASTER, RULE_ALLOWED, RULE_OPT_OUT, RULE_AUTO_ALLOW,
-		RULE_GREYLIST };
 	struct policy_question as_null = *q;
 	struct judge j;
 
 	as_null.from = "";
 	judge_init(&j, ctx, &as_null, out, STAGE_DATA);
 	j.doubt = j.client.effect == EFFECT_GREY || judge_has_bad_manners(ctx, q);
-	(void)judge_run(&j, again, ARRAY_LEN(again));
+	/* what lets through at RCPT lets through at DATA; refusals are over, the recipient was accepted */
+	(void)(rule_postmaster(&j) || rule_allowed(&j) || rule_opt_out(&j) || rule_auto_allow(&j) || rule_greylist(&j));
 	apply_mode(&j);
 	if (out->would == VERDICT_DEFER)
 		judge_count(&j, CTR_policy_grey_null_held);
@@ -214,7 +206,6 @@ policy_null_sender_data(const struct policy_ctx *ctx, const struct policy_questi
 void
 policy_connect(const struct policy_ctx *ctx, const struct policy_question *q, struct policy_answer *out)
 {
-	static const enum policy_rule tests[] = { RULE_ALLOWED, RULE_DENIED, RULE_TRAP, RULE_CLIENT };
 	struct policy_question client_only = *q;
 	struct judge j;
 
@@ -225,7 +216,7 @@ policy_connect(const struct policy_ctx *ctx, const struct policy_question *q, st
 		return;
 	judge_prefetch(&j);
 	client_only.dry = true; /* nothing but the refusal itself is counted or written here; RCPT comes to the rest */
-	if (!judge_run(&j, tests, ARRAY_LEN(tests)))
+	if (!judge_client(&j))
 		*out = (struct policy_answer){
 			.verdict = VERDICT_PASS, .pool = POOL_DEFAULT, .reason = "", .score = j.listed.score
 		};
@@ -300,7 +291,6 @@ asks_for_names(const struct policy_ctx *ctx)
 bool
 policy_is_known(const struct policy_ctx *ctx, const struct policy_question *q)
 {
-	static const enum policy_rule tests[] = { RULE_ALLOWED, RULE_DENIED, RULE_TRAP, RULE_CLIENT, RULE_AUTO_ALLOW };
 	struct policy_question client_only = *q;
 	struct policy_answer out;
 	struct judge j;
@@ -314,7 +304,7 @@ policy_is_known(const struct policy_ctx *ctx, const struct policy_question *q)
 	judge_prefetch(&j);
 	if (ctx->table != NULL)
 		j.auto_tag = policy_auto_tag(ctx->table, &q->client);
-	if (!judge_run(&j, tests, ARRAY_LEN(tests)) || out.verdict != VERDICT_PASS)
+	if (!(judge_client(&j) || rule_auto_allow(&j)) || out.verdict != VERDICT_PASS)
 		return false;
 	return out.rule == RULE_ALLOWED ||
 	       (out.rule == RULE_AUTO_ALLOW && ctx->sender_deny == NULL && !asks_for_names(ctx));

@@ -94,7 +94,8 @@ policy_in_good_standing(const struct policy_ctx *ctx, const struct ip_addr *clie
 {
 	uint16_t count;
 
-	return ctx->table != NULL && autoallow_check(ctx, policy_auto_tag(ctx->table, client), now_s, true, &count);
+	return ctx->table != NULL && verdict_table_may_hold(ctx->table, VT_AUTO) &&
+	       autoallow_check(ctx, policy_auto_tag(ctx->table, client), now_s, true, &count);
 }
 
 /* Whether the client or its network is blocked by a trap or by the operator for a time. */

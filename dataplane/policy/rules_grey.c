@@ -59,21 +59,9 @@ rule_auto_allow(struct judge *j)
 
 /* What the three octets of a pair remember: a fingerprint, never 0, of each network. */
 static uint8_t
-pair_fingerprint(const struct siphash_key *key, const struct ip_addr *network)
+pair_fingerprint(uint64_t network_hash)
 {
-	return (uint8_t)(siphash(key, network->octet, sizeof(network->octet)) % 255 + 1);
-}
-
-static uint64_t
-pair_tag(const struct verdict_table *t, const char *from_key, const char *rcpt_key)
-{
-	uint8_t material[2 * (TRIPLET_PATH_MAX_OCTETS + 1)];
-	const size_t n_from = strlen(from_key), n_rcpt = strlen(rcpt_key);
-
-	memcpy(material, from_key, n_from);
-	material[n_from] = '\0';
-	memcpy(material + n_from + 1, rcpt_key, n_rcpt);
-	return policy_tag(&t->key, VT_PAIR, material, (uint32_t)(n_from + 1 + n_rcpt));
+	return (uint8_t)(network_hash % 255 + 1);
 }
 
 /*
@@ -81,13 +69,13 @@ pair_tag(const struct verdict_table *t, const char *from_key, const char *rcpt_k
  * VT_PAIR: time_s of the first network, aux and flags three fingerprints. Two networks may share one (1 in 255): then the fifth passes.
  */
 static bool
-pair_note(const struct judge *j)
+pair_note(struct judge *j)
 {
 	const struct policy_ctx *ctx = j->ctx;
 	const struct grey_conf grey = policy_grey_conf(ctx->conf, j->doubt);
 	const struct vt_ages ages = policy_ages(ctx->conf, j->q->now_s);
-	const uint8_t mine = pair_fingerprint(&ctx->table->key, &j->network);
-	const uint64_t tag = pair_tag(ctx->table, j->from_key, j->rcpt);
+	const uint8_t mine = pair_fingerprint(judge_network_hash(j));
+	const uint64_t tag = triplet_key_pair_tag(&ctx->table->key, &j->key);
 
 	for (unsigned try = 0; try < POLICY_CAS_TRIES; try++) {
 		uint8_t seen[PAIR_NETWORKS] = { 0 };
@@ -265,8 +253,7 @@ greylist_store(
 	const bool is_white = vt_state(want) == VT_WHITE;
 
 	j->paid = j->paid || before->state != GREY_NONE || is_white || ctx->budget == NULL ||
-	          source_budget_take(
-			  ctx->budget, &ctx->table->key, &j->network, ctx->conf->grey_source_budget, j->q->now_s);
+	          source_budget_take(ctx->budget, judge_network_hash(j), ctx->conf->grey_source_budget, j->q->now_s);
 	if (!j->paid) {
 		judge_count(j, CTR_policy_grey_budget);
 		j->out->after = j->out->before;

@@ -58,21 +58,20 @@ domain_is_ours(const struct judge *j, const char *domain, uint16_t *pool)
 	return j->q->i_trust_the_backend && domain_listed(j, "*", 1, pool);
 }
 
-/* The local part of a canonical path. */
+/* The local part of the recipient. */
 static bool
-local_is(const char *path, const char *word)
+local_is(const struct judge *j, const char *word)
 {
-	const char *domain = triplet_domain(path);
-	const size_t n = (size_t)(domain - path) - (domain[0] != '\0');
+	const size_t n = (size_t)(j->rcpt_domain - j->rcpt) - (j->rcpt_domain[0] != '\0');
 
-	return n == strlen(word) && strncasecmp(path, word, n) == 0;
+	return n == strlen(word) && strncasecmp(j->rcpt, word, n) == 0;
 }
 
 /* 2. Relay guard. No mode changes it. */
 bool
 rule_relay(struct judge *j)
 {
-	const char *domain = triplet_domain(j->rcpt);
+	const char *domain = j->rcpt_domain;
 	uint16_t pool = POOL_DEFAULT;
 
 	/* <postmaster> without a domain is ours by RFC 5321 section 4.5.1 */
@@ -97,7 +96,7 @@ rule_relay(struct judge *j)
 bool
 rule_postmaster(struct judge *j)
 {
-	const bool is = local_is(j->rcpt, "postmaster") || (local_is(j->rcpt, "abuse") && strchr(j->rcpt, '@') != NULL);
+	const bool is = local_is(j, "postmaster") || (local_is(j, "abuse") && strchr(j->rcpt, '@') != NULL);
 
 	judge_trace(j, RULE_POSTMASTER, is,
 		is ? "postmaster and abuse are always reached" : "neither postmaster nor abuse");

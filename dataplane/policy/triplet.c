@@ -10,7 +10,9 @@
  */
 #include "dataplane/policy/triplet.h"
 
+#include <assert.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,6 +20,9 @@
 
 #include "dataplane/base/bug.h"
 #include "dataplane/base/text.h"
+
+static_assert(offsetof(struct triplet_key, names) == offsetof(struct triplet_key, network) + sizeof(struct ip_addr),
+	"hashed in one");
 
 #define TOKEN_MIN_OCTETS   8 /* a run of letters and digits shorter than this is no unique token */
 #define TOKEN_MIN_SWITCHES 3 /* between letters and digits: "john1985" has one, "4f3a9c01" has five */
@@ -223,8 +228,8 @@ split_path(const char *path, char *local, size_t *n_local, char *domain)
 		triplet_normalise_domain(at + 1, domain);
 }
 
-/* local@domain into out; a path that grew too long (A-labels, quoted-pairs) loses its end, never its room. */
-static void
+/* local@domain into out; a path that grew too long (A-labels, quoted-pairs) loses its end, never its room. Returns its length. */
+static uint32_t
 join_path(const char *local, size_t n_local, const char *domain, char *out)
 {
 	size_t n_domain = strlen(domain);
@@ -238,6 +243,7 @@ join_path(const char *local, size_t n_local, const char *domain, char *out)
 		n += n_domain;
 	}
 	out[n] = '\0';
+	return (uint32_t)n;
 }
 
 /* A view of the local part that shrinks while it is unwrapped. */
@@ -445,14 +451,14 @@ triplet_domain(const char *path)
 	return at != NULL && (path[0] != '"' || path[n - 1] != '"') ? at + 1 : path + n;
 }
 
-void
+uint32_t
 triplet_sender_key(const char *canonical, char *out)
 {
 	char key[2 * TRIPLET_PATH_MAX_OCTETS + 16];
 	const char *domain = triplet_domain(canonical);
 	const size_t n_local = domain[0] != '\0' ? (size_t)(domain - canonical) - 1 : strlen(canonical);
 
-	join_path(key, normalise_local(canonical, n_local, key), domain, out);
+	return join_path(key, normalise_local(canonical, n_local, key), domain, out);
 }
 
 void
@@ -473,20 +479,43 @@ policy_tag(const struct siphash_key *key, enum vt_kind kind, const void *materia
 	return tag != 0 ? tag : 1; /* 0 is a free slot */
 }
 
+/* k->names holds n octets of the sender's part; the recipient follows. A path holds no NUL, so the border is certain. */
+static void
+key_finish(struct triplet_key *k, const struct ip_addr *network, uint32_t n, const char *rcpt)
+{
+	const uint32_t n_rcpt = (uint32_t)strnlen(rcpt, TRIPLET_PATH_MAX_OCTETS);
+
+	k->network = *network;
+	k->names[n] = '\0';
+	memcpy(k->names + n + 1, rcpt, n_rcpt);
+	k->len_octets = (uint32_t)sizeof(k->network) + n + 1 + n_rcpt;
+}
+
+void
+triplet_key_make(struct triplet_key *k, const struct ip_addr *network, const char *sender, const char *rcpt)
+{
+	key_finish(k, network, triplet_sender_key(sender, k->names), rcpt);
+}
+
+uint64_t
+triplet_key_tag(const struct siphash_key *key, const struct triplet_key *k)
+{
+	return policy_tag(key, VT_TRIPLET, &k->network, k->len_octets);
+}
+
+uint64_t
+triplet_key_pair_tag(const struct siphash_key *key, const struct triplet_key *k)
+{
+	return policy_tag(key, VT_PAIR, k->names, k->len_octets - (uint32_t)sizeof(k->network));
+}
+
 uint64_t
 triplet_tag(const struct siphash_key *key, const struct ip_addr *network, const char *sender, const char *rcpt)
 {
-	uint8_t material[sizeof(network->octet) + 2 * (TRIPLET_PATH_MAX_OCTETS + 1)];
-	const size_t n_sender = strnlen(sender, TRIPLET_PATH_MAX_OCTETS),
-		     n_rcpt = strnlen(rcpt, TRIPLET_PATH_MAX_OCTETS);
-	size_t n = 0;
+	const uint32_t n_sender = (uint32_t)strnlen(sender, TRIPLET_PATH_MAX_OCTETS);
+	struct triplet_key k;
 
-	memcpy(material, network->octet, sizeof(network->octet));
-	n += sizeof(network->octet);
-	memcpy(material + n, sender, n_sender);
-	n += n_sender;
-	material[n++] = '\0'; /* a path holds no NUL, so the border is certain */
-	memcpy(material + n, rcpt, n_rcpt);
-	n += n_rcpt;
-	return policy_tag(key, VT_TRIPLET, material, (uint32_t)n);
+	memcpy(k.names, sender, n_sender);
+	key_finish(&k, network, n_sender, rcpt);
+	return triplet_key_tag(key, &k);
 }

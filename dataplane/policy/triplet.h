@@ -25,8 +25,8 @@ void triplet_normalise_rcpt(const char *path, char *out);
  * no tag or digit dropped. */
 void triplet_canonical(const char *path, char *out);
 
-/* The sender's part of the key from its canonical address: what triplet_normalise_sender() gives for every spelling of it. */
-void triplet_sender_key(const char *canonical, char *out);
+/* The sender's part of the key from its canonical address: what triplet_normalise_sender() gives for every spelling of it. Its length. */
+uint32_t triplet_sender_key(const char *canonical, char *out);
 
 /* The part after the last '@' of a canonical or normalised path; "" when there is none. Lends a pointer into path. */
 const char *triplet_domain(const char *path);
@@ -37,6 +37,19 @@ void triplet_normalise_domain(const char *domain, char *out);
 /* Of a network (policy_client_network()) and a sender and recipient that are normalised already. Never 0. */
 uint64_t triplet_tag(
 	const struct siphash_key *key, const struct ip_addr *network, const char *sender, const char *rcpt);
+
+/* What a triplet's tag is a hash of: the network, the sender's part, a NUL, the recipient. Behind the network it is what a pair's is. */
+struct triplet_key {
+	uint32_t len_octets;
+	struct ip_addr network;
+	char names[2 * (TRIPLET_PATH_MAX_OCTETS + 1)];
+};
+
+/* Of canonical paths. */
+void triplet_key_make(struct triplet_key *k, const struct ip_addr *network, const char *sender, const char *rcpt);
+uint64_t triplet_key_tag(const struct siphash_key *key, const struct triplet_key *k);
+uint64_t triplet_key_pair_tag(const struct siphash_key *key, const struct triplet_key *k);
+
 /* Of any kind over its key material. Never 0. */
 uint64_t policy_tag(const struct siphash_key *key, enum vt_kind kind, const void *material, uint32_t len_octets);
 

@@ -11,11 +11,9 @@
 #define BUDGET_TRIES_MAX 8
 
 bool
-source_budget_take(struct source_budget_cell *cells, const struct siphash_key *key, const struct ip_addr *network,
-	uint32_t limit, uint32_t now_s)
+source_budget_take(struct source_budget_cell *cells, uint64_t network_hash, uint32_t limit, uint32_t now_s)
 {
-	uint64_t *cell =
-		&cells[siphash(key, network->octet, sizeof(network->octet)) % SOURCE_BUDGET_CELLS].hour_and_count;
+	uint64_t *cell = &cells[network_hash % SOURCE_BUDGET_CELLS].hour_and_count;
 	const uint32_t hour = now_s / BUDGET_HOUR_S;
 	uint64_t old = __atomic_load_n(cell, __ATOMIC_RELAXED);
 

@@ -10,17 +10,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "dataplane/base/addr.h"
-#include "dataplane/base/siphash.h"
-
 #define SOURCE_BUDGET_CELLS 65536
 
 struct source_budget_cell {
 	uint64_t hour_and_count; /* hour of policy time << 32 | count */
 };
 
-/* Counts one new record of network; false when its budget of this hour is spent (limit 0: no limit). */
-bool source_budget_take(struct source_budget_cell *cells, const struct siphash_key *key, const struct ip_addr *network,
-	uint32_t limit, uint32_t now_s);
+/* Counts one new record of the network of this keyed hash; false when its budget of this hour is spent (limit 0: no limit). */
+bool source_budget_take(struct source_budget_cell *cells, uint64_t network_hash, uint32_t limit, uint32_t now_s);
 
 #endif

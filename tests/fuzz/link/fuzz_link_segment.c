@@ -69,7 +69,7 @@ use(struct segment *s)
 	BUG_ON(ring_count(&s->event[0]) > LINK_EVENT_RECORDS);
 	(void)segment_policy_is_set(s, id);
 	segment_policy_start(s, 1, 2, id);
-	(void)source_budget_take(s->budget, &s->table.key, &a, 5, 7200);
+	(void)source_budget_take(s->budget, siphash(&s->table.key, a.octet, sizeof(a.octet)), 5, 7200);
 	(void)segment_backend(s, 77, true);
 	segment_backends_keep(s, buckets, 0);
 	verdict_table_requeue_in_flight(&s->table);

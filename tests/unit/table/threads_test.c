@@ -119,7 +119,7 @@ worker_turn(unsigned me, uint64_t *rng)
 		check(ops_table_step(&world.table, rng));
 	ops_produce(&world.event[me][0], 1 + (unsigned)(ops_random(rng) % 4));
 	check(ops_consume(&world.answer[me][1], 8, &world.consumed[me]));
-	source_budget_take(world.budget, &ops_key, &client, 100, 7200);
+	source_budget_take(world.budget, siphash(&ops_key, client.octet, sizeof(client.octet)), 100, 7200);
 	world.turns[me]++;
 }
 
