@@ -30,20 +30,6 @@ refusal(uint16_t code, const char *enhanced, const char *text)
 	return (struct smtp_refusal){ code, enhanced, text };
 }
 
-/* Begins a new transaction's record. Texts are cut by their first octet: no need to clear kilobytes for each MAIL. */
-static void
-envelope_clear(struct smtp_envelope *e)
-{
-	e->from.len_octets = e->rcpt.len_octets = 0;
-	e->from.text[0] = e->rcpt.text[0] = '\0';
-	e->from.has_8bit = e->rcpt.has_8bit = false;
-	e->mail_params_len = e->rcpt_params_len = 0;
-	e->mail_params[0] = e->rcpt_params[0] = '\0';
-	e->size_octets = 0;
-	e->needs = 0;
-	e->n_rcpts = e->n_deferred = e->n_refused = 0;
-}
-
 static struct smtp_refusal
 check_no_args(struct smtp_session *s, const struct smtp_env *env, struct smtp_str args)
 {
@@ -52,17 +38,27 @@ check_no_args(struct smtp_session *s, const struct smtp_env *env, struct smtp_st
 	return args.len_octets == 0 ? fine : refusal(501, "5.5.4", "No parameters allowed");
 }
 
+/* How many octets come before the first space or tab. */
+static uint32_t
+first_word(struct smtp_str text)
+{
+	const char *space = text.len_octets > 0 ? memchr(text.ptr, ' ', text.len_octets) : NULL;
+	const uint32_t n = space != NULL ? (uint32_t)(space - text.ptr) : text.len_octets;
+	const char *tab = n > 0 ? memchr(text.ptr, '\t', n) : NULL;
+
+	return tab != NULL ? (uint32_t)(tab - text.ptr) : n;
+}
+
 /* HELO and EHLO: the first word is the name. Its truth is nobody's business here (RFC 5321 section 4.1.4). */
 static struct smtp_refusal
 check_helo(struct smtp_session *s, const struct smtp_env *env, struct smtp_str args)
 {
-	uint32_t n = 0;
+	const uint32_t n = first_word(args);
 
 	(void)s;
 	(void)env;
-	for (; n < args.len_octets && args.ptr[n] != ' ' && args.ptr[n] != '\t'; n++)
-		if ((uint8_t)args.ptr[n] >= 0x80)
-			return refusal(501, "5.5.4", "Host name must be ASCII");
+	if ((text_kinds(args.ptr, n) & TEXT_8BIT) != 0)
+		return refusal(501, "5.5.4", "Host name must be ASCII");
 	if (n == 0)
 		return refusal(501, "5.5.4", "Host name or address literal required");
 	if (n >= SMTP_HELO_MAX_OCTETS)
@@ -74,10 +70,9 @@ check_helo(struct smtp_session *s, const struct smtp_env *env, struct smtp_str a
 static void
 take_helo(struct smtp_session *s, struct smtp_str args, bool esmtp)
 {
-	uint32_t n = 0;
+	const uint32_t n = first_word(args);
 
-	for (; n < args.len_octets && args.ptr[n] != ' ' && args.ptr[n] != '\t'; n++)
-		s->helo[n] = args.ptr[n];
+	memcpy(s->helo, args.ptr, n);
 	s->helo[n] = '\0';
 	s->esmtp = esmtp;
 	s->chunks_failed = 0;
@@ -319,7 +314,7 @@ check_mail(struct smtp_session *s, const struct smtp_env *env, struct smtp_str a
 	uint32_t seen = 0;
 	int more;
 
-	envelope_clear(e);
+	smtp_envelope_clear(e);
 	if (!eat_word(&args, "FROM:"))
 		return refusal(501, "5.5.4", "Syntax: MAIL FROM:<address>");
 	why = path_refusal(smtp_path_parse(args, &e->from, &rest), "5.1.7", "Bad sender address syntax");
@@ -357,7 +352,7 @@ apply_mail(struct smtp_session *s, const struct smtp_env *env, struct smtp_str a
 	s->chunks_failed = 0;
 	smtp_tell(s, SMTP_ACTION_MAIL);
 	smtp_state_set(s, SMTP_ST_MAIL);
-	smtp_say(s, 250, "2.1.0", "Ok");
+	smtp_say_raw(s, SMTP_FIXED("250 2.1.0 Ok\r\n"));
 }
 
 /* "NEVER", or a list of SUCCESS, FAILURE, DELAY (RFC 3461 section 4.1). */
@@ -738,7 +733,7 @@ apply_quit(struct smtp_session *s, const struct smtp_env *env, struct smtp_str a
 {
 	(void)args;
 	counter_inc(env->counters, CTR_smtp_quits);
-	smtp_close(s, 221, "2.0.0", "Bye", SMTP_ACTION_QUIT);
+	smtp_close_raw(s, SMTP_FIXED("221 2.0.0 Bye\r\n"), SMTP_ACTION_QUIT);
 }
 
 static struct smtp_refusal
@@ -750,57 +745,78 @@ check_any(struct smtp_session *s, const struct smtp_env *env, struct smtp_str ar
 	return fine;
 }
 
+/* The first four octets of a verb as a word, in small letters: all verbs are letters, and no two of ours are the same in these. */
+#define VERB(a, b, c, d) ((uint32_t)(a) | (uint32_t)(b) << 8 | (uint32_t)(c) << 16 | (uint32_t)(d) << 24)
+#define VERB_SMALL       UINT32_C(0x20202020)
+
 /* clang-format off */
-static const struct smtp_cmd commands[] = {
-	/* name       in order in                              uncounted check           apply */
-	{ "EHLO",     ST_ANY,                                  false, check_helo,     apply_ehlo },
-	{ "HELO",     ST_ANY,                                  false, check_helo,     apply_helo },
-	{ "MAIL",     ST(READY),                               false, check_mail,     apply_mail },
-	{ "RCPT",     ST(MAIL) | ST(RCPT),                     true,  check_rcpt,     apply_rcpt },
-	{ "DATA",     ST(MAIL) | ST(RCPT),                     false, check_data,     apply_data },
-	{ "BDAT",     ST_ANY | ST(REFUSED),                    true,  check_any,      apply_bdat },
-	{ "RSET",     ST_ANY,                                  false, check_no_args,  apply_rset },
-	{ "NOOP",     ST_ANY,                                  false, check_any,      apply_noop },
-	{ "QUIT",     ST_ANY | ST(REFUSED),                    false, check_no_args,  apply_quit },
-	{ "VRFY",     ST_ANY,                                  false, check_vrfy,     apply_vrfy },
-	{ "HELP",     ST_ANY,                                  false, check_any,      apply_help },
-	{ "STARTTLS", ST_ANY,                                  false, check_starttls, apply_starttls },
-	{ "EXPN",     ST_ANY,                                  false, check_never,    apply_noop },
-	{ "AUTH",     ST_ANY,                                  false, check_auth,     apply_auth },
-	{ "ETRN",     ST_ANY,                                  false, check_never,    apply_noop },
-	{ "XCLIENT",  ST_ANY,                                  false, check_never,    apply_noop },
-	{ "XFORWARD", ST_ANY,                                  false, check_never,    apply_noop },
-	{ "PROXY",    ST_ANY,                                  false, check_never,    apply_noop },
-};
+/* X(name, its first four octets, in order in, uncounted, check, apply) */
+#define COMMANDS(X)                                                                                                    \
+	X(EHLO,     VERB('e', 'h', 'l', 'o'), ST_ANY,               false, check_helo,     apply_ehlo)                 \
+	X(HELO,     VERB('h', 'e', 'l', 'o'), ST_ANY,               false, check_helo,     apply_helo)                 \
+	X(MAIL,     VERB('m', 'a', 'i', 'l'), ST(READY),            false, check_mail,     apply_mail)                 \
+	X(RCPT,     VERB('r', 'c', 'p', 't'), ST(MAIL) | ST(RCPT),  true,  check_rcpt,     apply_rcpt)                 \
+	X(DATA,     VERB('d', 'a', 't', 'a'), ST(MAIL) | ST(RCPT),  false, check_data,     apply_data)                 \
+	X(BDAT,     VERB('b', 'd', 'a', 't'), ST_ANY | ST(REFUSED), true,  check_any,      apply_bdat)                 \
+	X(RSET,     VERB('r', 's', 'e', 't'), ST_ANY,               false, check_no_args,  apply_rset)                 \
+	X(NOOP,     VERB('n', 'o', 'o', 'p'), ST_ANY,               false, check_any,      apply_noop)                 \
+	X(QUIT,     VERB('q', 'u', 'i', 't'), ST_ANY | ST(REFUSED), false, check_no_args,  apply_quit)                 \
+	X(VRFY,     VERB('v', 'r', 'f', 'y'), ST_ANY,               false, check_vrfy,     apply_vrfy)                 \
+	X(HELP,     VERB('h', 'e', 'l', 'p'), ST_ANY,               false, check_any,      apply_help)                 \
+	X(STARTTLS, VERB('s', 't', 'a', 'r'), ST_ANY,               false, check_starttls, apply_starttls)             \
+	X(EXPN,     VERB('e', 'x', 'p', 'n'), ST_ANY,               false, check_never,    apply_noop)                 \
+	X(AUTH,     VERB('a', 'u', 't', 'h'), ST_ANY,               false, check_auth,     apply_auth)                 \
+	X(ETRN,     VERB('e', 't', 'r', 'n'), ST_ANY,               false, check_never,    apply_noop)                 \
+	X(XCLIENT,  VERB('x', 'c', 'l', 'i'), ST_ANY,               false, check_never,    apply_noop)                 \
+	X(XFORWARD, VERB('x', 'f', 'o', 'r'), ST_ANY,               false, check_never,    apply_noop)                 \
+	X(PROXY,    VERB('p', 'r', 'o', 'x'), ST_ANY,               false, check_never,    apply_noop)
 /* clang-format on */
+
+enum {
+#define X(name, verb, states, uncounted, check, apply) COMMAND_##name,
+	COMMANDS(X)
+#undef X
+};
+
+static const struct smtp_cmd commands[] = {
+#define X(name, verb, states, uncounted, check, apply) { #name, states, uncounted, check, apply },
+	COMMANDS(X)
+#undef X
+};
 
 const struct smtp_cmd *
 smtp_cmd_find(struct smtp_str line, struct smtp_str *args)
 {
-	struct smtp_str verb = line;
-	uint32_t n = 0, first, own;
+	struct smtp_str verb = { line.ptr, 4 };
+	const struct smtp_cmd *cmd;
+	uint32_t first;
 
-	while (n < line.len_octets && line.ptr[n] != ' ' && line.ptr[n] != '\t')
-		n++;
-	verb.len_octets = n;
-	while (n < line.len_octets && (line.ptr[n] == ' ' || line.ptr[n] == '\t'))
-		n++;
-	*args = (struct smtp_str){ line.ptr + n, line.len_octets - n };
+	if (line.len_octets < 5 || line.ptr[4] != ' ') /* else no space of the first four will be taken for a letter */
+		verb.len_octets = first_word(line);
+
+	*args = (struct smtp_str){ line.ptr + verb.len_octets, line.len_octets - verb.len_octets };
+	while (args->len_octets > 0 && (args->ptr[0] == ' ' || args->ptr[0] == '\t')) {
+		args->ptr++;
+		args->len_octets--;
+	}
 	while (args->len_octets > 0 &&
 		(args->ptr[args->len_octets - 1] == ' ' || args->ptr[args->len_octets - 1] == '\t'))
 		args->len_octets--;
-	if (verb.len_octets < 4) /* none of them is so short: the first four octets are compared as a word */
+	if (verb.len_octets < 4) /* none of them is so short */
 		return NULL;
 	memcpy(&first, verb.ptr, 4);
-	for (uint32_t i = 0; i < ARRAY_LEN(commands); i++) {
-		memcpy(&own, commands[i].name, 4);
-		/* but for the bit that tells capitals from small letters, and all of them are letters */
-		if (((first ^ own) & ~UINT32_C(0x20202020)) != 0)
-			continue;
-		if ((verb.len_octets == 4 && commands[i].name[4] == '\0') || smtp_str_is(verb, commands[i].name))
-			return &commands[i];
+	switch (first | VERB_SMALL) {
+#define X(name, word, states, uncounted, check, apply)                                                                 \
+	case word:                                                                                                     \
+		cmd = &commands[COMMAND_##name];                                                                       \
+		break;
+		COMMANDS(X)
+#undef X
+	default:
+		return NULL;
 	}
-	return NULL;
+	/* four letters and nothing else: by that bit only a letter becomes a small one */
+	return (verb.len_octets == 4 && cmd->name[4] == '\0') || smtp_str_is(verb, cmd->name) ? cmd : NULL;
 }
 
 bool

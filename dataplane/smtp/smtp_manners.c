@@ -30,36 +30,43 @@ literal_parse(const char *helo, struct ip_addr *out)
 	return ip_addr_parse(text, out) == 0;
 }
 
-static bool
-is_name_octet(char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
-}
+#define DIGIT 1
+#define OTHER 2 /* letters, hyphen, underscore */
+
+/* What an octet of a name is; the dot and all that has no place there: 0. */
+static const uint8_t name_octet[256] = {
+	['0' ... '9'] = DIGIT,
+	['A' ... 'Z'] = OTHER,
+	['a' ... 'z'] = OTHER,
+	['-'] = OTHER,
+	['_'] = OTHER,
+};
 
 /* Two labels or more of letters, digits, hyphens and underscores (there are many); one dot at the end is forgiven. A number alone as
  * the last label is an address without brackets. */
 static bool
 is_full_name(const char *helo)
 {
-	uint32_t labels = 0, in_label = 0;
-	bool digits = true;
+	const uint8_t *p = (const uint8_t *)helo;
+	uint32_t labels = 0;
+	unsigned kinds = 0; /* of the last label */
 
-	for (const char *p = helo; *p != '\0'; p++) {
-		if (*p == '.') {
-			if (in_label == 0)
-				return false;
-			labels++;
-			in_label = 0;
-			if (p[1] != '\0')
-				digits = true;
-			continue;
-		}
-		if (!is_name_octet(*p) || ++in_label > 63)
+	for (;; p++) {
+		const uint8_t *label = p;
+
+		if (labels > 0 && *p == '\0')
+			break; /* behind the last dot */
+		for (kinds = 0; name_octet[*p] != 0; p++)
+			kinds |= name_octet[*p];
+		if (p == label || p - label > 63)
 			return false;
-		digits = digits && *p >= '0' && *p <= '9';
+		labels++;
+		if (*p == '\0')
+			break;
+		if (*p != '.')
+			return false;
 	}
-	labels += in_label > 0;
-	return labels >= 2 && !digits;
+	return labels >= 2 && kinds != DIGIT;
 }
 
 static bool

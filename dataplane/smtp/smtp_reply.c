@@ -25,7 +25,7 @@ uint32_t
 smtp_reply_write(char *out, uint16_t code, const char *enhanced, const char *text)
 {
 	const uint32_t max = SMTP_REPLY_LINE_MAX_OCTETS - 2;
-	uint32_t n = 4, n_text;
+	uint32_t n = 4, n_text, n_enhanced;
 
 	BUG_ON(code < 200 || code > 599);
 	out[0] = (char)('0' + code / 100);
@@ -33,8 +33,9 @@ smtp_reply_write(char *out, uint16_t code, const char *enhanced, const char *tex
 	out[2] = (char)('0' + code % 10);
 	out[3] = ' ';
 	if (enhanced != NULL && enhanced[0] != '\0') {
-		for (; *enhanced != '\0' && n < max - 2; enhanced++)
-			out[n++] = *enhanced;
+		n_enhanced = (uint32_t)MIN(strlen(enhanced), max - 2 - n);
+		memcpy(out + n, enhanced, n_enhanced);
+		n += n_enhanced;
 		if (text[0] != '\0')
 			out[n++] = ' ';
 	}

@@ -121,14 +121,21 @@ smtp_say_raw(struct smtp_session *s, const char *text, uint32_t len_octets)
 void
 smtp_say(struct smtp_session *s, uint16_t code, const char *enhanced, const char *text)
 {
-	struct smtp_reply r;
+	char line[SMTP_REPLY_LINE_MAX_OCTETS];
 
-	smtp_reply_set(&r, code, enhanced, text);
-	smtp_say_raw(s, r.text, r.len_octets);
+	smtp_say_raw(s, line, smtp_reply_write(line, code, enhanced, text));
 }
 
 void
 smtp_close(struct smtp_session *s, uint16_t code, const char *enhanced, const char *text, enum smtp_action how)
+{
+	char line[SMTP_REPLY_LINE_MAX_OCTETS];
+
+	smtp_close_raw(s, line, smtp_reply_write(line, code, enhanced, text), how);
+}
+
+void
+smtp_close_raw(struct smtp_session *s, const char *line, uint32_t len_octets, enum smtp_action how)
 {
 	const bool message = s->state == SMTP_ST_DATA || s->state == SMTP_ST_CHUNK || s->state == SMTP_ST_AUTH;
 
@@ -137,7 +144,7 @@ smtp_close(struct smtp_session *s, uint16_t code, const char *enhanced, const ch
 		smtp_tell(s, SMTP_ACTION_ABORT);
 	smtp_tell(s, how);
 	if (out_room(s) >= SMTP_REPLY_LINE_MAX_OCTETS) /* else the client does not read anyway */
-		smtp_say(s, code, enhanced, text);
+		smtp_say_raw(s, line, len_octets);
 	smtp_state_set(s, SMTP_ST_CLOSING);
 }
 
@@ -177,16 +184,23 @@ smtp_size_limit(const struct smtp_env *env)
 /* --- begin --- */
 
 void
+smtp_envelope_clear(struct smtp_envelope *e)
+{
+	memset(e, 0, offsetof(struct smtp_envelope, from));
+	e->from.len_octets = e->rcpt.len_octets = 0;
+	e->from.has_8bit = e->rcpt.has_8bit = false;
+	e->from.text[0] = e->rcpt.text[0] = '\0';
+	e->mail_params[0] = e->rcpt_params[0] = '\0';
+}
+
+void
 smtp_session_clear(struct smtp_session *s)
 {
-	memset(s, 0, offsetof(struct smtp_session, out)); /* the big rooms behind it are written before they are read */
+	memset(s, 0,
+		offsetof(struct smtp_session, line)); /* the big rooms behind it are written before they are read */
+	s->helo[0] = '\0';
 	smtp_line_init(&s->line);
-	s->envelope.from.len_octets = s->envelope.rcpt.len_octets = 0;
-	s->envelope.from.text[0] = s->envelope.rcpt.text[0] = '\0';
-	s->envelope.mail_params[0] = s->envelope.rcpt_params[0] = '\0';
-	s->envelope.n_rcpts = s->envelope.n_deferred = s->envelope.n_refused = 0;
-	s->envelope.needs = 0;
-	s->envelope.size_octets = 0;
+	smtp_envelope_clear(&s->envelope);
 }
 
 void
@@ -218,18 +232,28 @@ smtp_session_early(struct smtp_session *s, const struct smtp_env *env)
 	s->manners |= MANNER_EARLY_TALKER;
 }
 
+static_assert(CONF_HOST_OCTETS + sizeof("220  ESMTP Greyline\r\n") < SMTP_REPLY_LINE_MAX_OCTETS, "a banner is not cut");
+
+uint32_t
+smtp_banner_write(char *out, const struct conf *conf)
+{
+	char text[CONF_HOST_OCTETS + sizeof(" ESMTP Greyline")];
+
+	snprintf(text, sizeof(text), "%s ESMTP Greyline", conf->hostname);
+	return smtp_reply_write(out, 220, NULL, text);
+}
+
 void
 smtp_session_greet(struct smtp_session *s, const struct smtp_env *env, uint64_t now_us)
 {
-	static const char end[] = " ESMTP Greyline";
-	const size_t n = strnlen(env->conf->hostname, CONF_HOST_OCTETS - 1);
-	char text[CONF_HOST_OCTETS + sizeof(end)]; /* put together without printf: every session has one */
+	char line[SMTP_REPLY_LINE_MAX_OCTETS];
 
 	if (s->state != SMTP_ST_PAUSE)
 		return;
-	memcpy(text, env->conf->hostname, n);
-	memcpy(text + n, end, sizeof(end));
-	smtp_say(s, 220, NULL, text);
+	if (env->banner != NULL)
+		smtp_say_raw(s, env->banner, env->banner_octets);
+	else
+		smtp_say_raw(s, line, smtp_banner_write(line, env->conf));
 	smtp_state_set(s, SMTP_ST_GREETED);
 	s->since_us = now_us;
 }
@@ -260,12 +284,7 @@ smtp_session_tls_started(struct smtp_session *s, const struct smtp_env *env, uin
 	s->bdat = s->chunk_last = s->held = false;
 	s->offered = s->mail_needs = 0;
 	s->n_rcpts_tried = 0;
-	s->envelope.mail_params[0] = s->envelope.rcpt_params[0] = '\0';
-	s->envelope.n_rcpts = s->envelope.n_deferred = s->envelope.n_refused = 0;
-	s->envelope.needs = 0;
-	s->envelope.size_octets = 0;
-	s->envelope.from.text[0] = s->envelope.rcpt.text[0] = '\0';
-	s->envelope.from.len_octets = s->envelope.rcpt.len_octets = 0;
+	smtp_envelope_clear(&s->envelope);
 	smtp_line_init(&s->line);
 	smtp_state_set(s, SMTP_ST_GREETED);
 	s->since_us = now_us;
@@ -550,6 +569,12 @@ smtp_session_shut(struct smtp_session *s, const struct smtp_env *env, const char
 	counter_inc(env->counters, CTR_smtp_shut);
 	smtp_close(s, 421, "4.3.2", text, SMTP_ACTION_CLOSE);
 	return true;
+}
+
+bool
+smtp_session_has_news(const struct smtp_session *s)
+{
+	return s->pending != 0;
 }
 
 /* --- output --- */

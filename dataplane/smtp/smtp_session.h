@@ -39,7 +39,9 @@ struct smtp_env {
 	bool starttls_hidden; /* but not in EHLO: who asks for it all the same gets it (tls.hide_after_failures) */
 	bool starttls_busy;   /* and answer it 454: no certificate, no memory, too many handshakes */
 	bool tls_required;    /* no mail without TLS: 530 (RFC 3207 section 4) */
-	uint32_t auth;        /* AUTH mechanisms to offer (smtp_auth.h); 0: AUTH is 502 */
+	const char *banner;   /* smtp_banner_write()'s line, made ahead; NULL: to be made */
+	uint32_t banner_octets;
+	uint32_t auth; /* AUTH mechanisms to offer (smtp_auth.h); 0: AUTH is 502 */
 	struct counters *counters;
 };
 
@@ -52,17 +54,17 @@ struct smtp_path {
 
 /* The transaction as MAIL and RCPT gave it. Lives in the session while a transaction is open. */
 struct smtp_envelope {
-	struct smtp_path from;
-	uint16_t mail_params_len, rcpt_params_len;
-	/* " SIZE=1 BODY=8BITMIME" as sent by the client, NUL-terminated; "" when none */
-	char mail_params[SMTP_PARAMS_MAX_OCTETS];
-	struct smtp_path rcpt; /* the recipient under judgement */
-	char rcpt_params[SMTP_PARAMS_MAX_OCTETS];
 	uint64_t size_octets; /* declared by SIZE=, 0 when none */
 	uint32_t needs;       /* enum ehlo_ext this transaction declared: 8BITMIME, SMTPUTF8, DSN, BINARYMIME, SIZE */
 	uint32_t n_rcpts;     /* accepted */
 	uint32_t n_deferred;  /* answered 4xx */
 	uint32_t n_refused;   /* answered 5xx */
+	uint16_t mail_params_len, rcpt_params_len;
+	struct smtp_path from;
+	struct smtp_path rcpt; /* the recipient under judgement */
+	/* " SIZE=1 BODY=8BITMIME" as sent by the client, NUL-terminated; "" when none */
+	char mail_params[SMTP_PARAMS_MAX_OCTETS];
+	char rcpt_params[SMTP_PARAMS_MAX_OCTETS];
 };
 
 enum smtp_action {
@@ -173,6 +175,10 @@ uint32_t smtp_session_output(struct smtp_session *s, uint8_t *out, uint32_t n);
 /* The same without a copy: what is queued, lent until the next call, and dropping the first n octets of it. */
 struct buf_view smtp_session_output_peek(const struct smtp_session *s);
 void smtp_session_output_drop(struct smtp_session *s, uint32_t n);
+/* The whole banner into room for SMTP_REPLY_LINE_MAX_OCTETS; how many octets it has, always fewer. */
+uint32_t smtp_banner_write(char *out, const struct conf *conf);
+/* Whether smtp_session_input() has something to tell without new octets. */
+bool smtp_session_has_news(const struct smtp_session *s);
 uint32_t smtp_session_output_pending(const struct smtp_session *s);
 
 /* When silence ends the session (command or data time-out); run by smtp_session_input() with no octets. In the past when an action

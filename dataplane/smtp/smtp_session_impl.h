@@ -46,11 +46,11 @@ struct smtp_session {
 	uint64_t floor_us, floor_octets; /* where the rate floor counts from */
 	uint64_t chunk_octets, chunk_left;
 	uint64_t message_octets;
-	struct smtp_data data;
+	struct smtp_line line; /* how much of one has come stands beside the rest of the state, its room behind */
+	struct smtp_data data; /* begun by DATA */
 	char helo[SMTP_HELO_MAX_OCTETS];
-	uint8_t out[SMTP_OUT_MAX_OCTETS];
-	struct smtp_line line;
 	struct smtp_envelope envelope;
+	uint8_t out[SMTP_OUT_MAX_OCTETS];
 };
 
 struct smtp_refusal { /* code 0: nothing to refuse */
@@ -58,6 +58,8 @@ struct smtp_refusal { /* code 0: nothing to refuse */
 	const char *enhanced, *text;
 };
 
+/* Begins a new transaction's record: texts are cut by their first octet, no kilobytes are cleared. */
+void smtp_envelope_clear(struct smtp_envelope *e);
 /* A dialogue of which nothing was said. */
 void smtp_session_clear(struct smtp_session *s);
 
@@ -73,6 +75,8 @@ void smtp_tell(struct smtp_session *s, enum smtp_action action);
 /* Queues one line. */
 void smtp_say(struct smtp_session *s, uint16_t code, const char *enhanced, const char *text);
 void smtp_say_raw(struct smtp_session *s, const char *text, uint32_t len_octets);
+/* A whole line as it stands in the source, and its length, for what nearly every session hears. */
+#define SMTP_FIXED(line) line, sizeof(line) - 1
 /* Queues the refusal; a 5xx counts as an error of the client where counts, and one too many is 421 instead and the end. */
 void smtp_refuse(struct smtp_session *s, const struct smtp_env *env, struct smtp_refusal why, bool counts);
 /* 421 (or another last reply) and the end; a message under way is aborted. */
@@ -83,6 +87,8 @@ void smtp_auth_begin(struct smtp_session *s, const struct smtp_env *env, uint32_
 bool smtp_count_command(struct smtp_session *s, const struct smtp_env *env);
 /* The largest message, 0: no limit of ours. */
 uint64_t smtp_size_limit(const struct smtp_env *env);
+
+void smtp_close_raw(struct smtp_session *s, const char *line, uint32_t len_octets, enum smtp_action how);
 
 /* smtp_answer.c */
 void smtp_give_reply(struct smtp_session *s, const struct smtp_reply *r);
