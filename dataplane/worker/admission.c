@@ -222,6 +222,7 @@ admission_enter(struct worker *w, struct session *s)
 		source_table_enter(&w->segment->sources, from.network, conf->limits_network_rate, w->now_us);
 	if (!s->counted_address || !s->counted_network)
 		counter_inc(w->counters, CTR_worker_sources_full);
+	s->source = (struct session_source){ from.address, from.network };
 	s->stranger = stranger;
 	w->admission.n_strangers += stranger;
 	return COUNTER_N;
@@ -232,13 +233,16 @@ admission_leave(struct worker *w, struct session *s)
 {
 	struct source_table *t = &w->segment->sources;
 
-	if (s->counted_address)
-		source_table_leave(t, source_key_of(t, &s->flow.remote, false));
-	if (s->counted_network) {
+	if (s->source.address.hash == 0 && (s->counted_address || s->counted_network)) { /* it rested meanwhile */
 		const struct ip_addr network = policy_client_network(&s->flow.remote);
 
-		source_table_leave(t, source_key_of(t, &network, true));
+		s->source.address = source_key_of(t, &s->flow.remote, false);
+		s->source.network = source_key_of(t, &network, true);
 	}
+	if (s->counted_address)
+		source_table_leave(t, s->source.address);
+	if (s->counted_network)
+		source_table_leave(t, s->source.network);
 	s->counted_address = s->counted_network = false;
 	admission_passed(w, s);
 }

@@ -60,7 +60,7 @@ uint64_t
 session_due_us(const struct worker *w, const struct session *s)
 {
 	uint64_t due = UINT64_MAX;
-	const struct smtp_env env = { .conf = w->snapshot->conf }; /* all that a deadline asks for */
+	const struct smtp_env *env = worker_env(w, LISTENER_NONE); /* a deadline asks for the configuration alone */
 
 	if (s->unfinished) /* it took its share of a turn, and perhaps nothing happens that would serve it again */
 		due = w->now_us;
@@ -75,10 +75,10 @@ session_due_us(const struct worker *w, const struct session *s)
 	} else {
 		if (s->client.conn != NULL) {
 			if (s->wait == SESSION_WAIT_NONE) /* else the dialogue is not asked: an answer of ours is due */
-				due = MIN(due, smtp_session_deadline_us(s->smtp, &env));
+				due = MIN(due, smtp_session_deadline_us(s->smtp, env));
 			due = MIN(due, s->stream->ops->deadline_us(s->stream));
-			if (env.conf->session_max_s != 0) {
-				const uint64_t end_us = s->accepted_us + env.conf->session_max_s * UINT64_C(1000000);
+			if (env->conf->session_max_s != 0) {
+				const uint64_t end_us = s->accepted_us + env->conf->session_max_s * UINT64_C(1000000);
 
 				/* past it inside a message: looked at again now and then, until the message ended */
 				due = MIN(due, end_us > w->now_us ? end_us : w->now_us + SESSION_OVERTIME_US);
@@ -108,26 +108,34 @@ session_arm(struct worker *w, struct session *s)
 
 /* ---- the client's end ---- */
 
-const struct conf_listener *
-session_listener(struct worker *w, struct session *s, uint32_t *index)
+static uint32_t
+listener_index(struct worker *w, struct session *s)
 {
 	if (s->listener_generation != w->snapshot->generation) {
 		worker_listener_of(w, &s->flow, &s->listener);
 		s->listener_generation = w->snapshot->generation;
 	}
-	*index = s->listener;
+	return s->listener;
+}
+
+const struct conf_listener *
+session_listener(struct worker *w, struct session *s, uint32_t *index)
+{
+	*index = listener_index(w, s);
 	return s->listener != LISTENER_NONE ? &w->snapshot->listeners[s->listener] : NULL;
 }
 
-void
-session_env(struct worker *w, struct session *s, struct smtp_env *env)
+const struct smtp_env *
+session_env(struct worker *w, struct session *s, struct smtp_env *room)
 {
-	uint32_t listener;
-	const struct conf_listener *l = session_listener(w, s, &listener);
+	const uint32_t listener = listener_index(w, s);
+	const struct smtp_env *env = worker_env(w, listener);
 
-	worker_fill_env(w, listener, env);
-	if (l != NULL && l->tls != LISTENER_TLS_OFF)
-		session_tls_env(w, s, l, env);
+	if (listener == LISTENER_NONE || (w->with_tls >> listener & 1) == 0)
+		return env;
+	*room = *env;
+	session_tls_env(w, s, &w->snapshot->listeners[listener], room);
+	return room;
 }
 
 /* Its stream changes nothing and holds nothing: where neither side has octets it need not be asked. */
@@ -161,6 +169,8 @@ session_flush_client(struct worker *w, struct session *s)
 {
 	const bool plain = is_plain(s);
 
+	if (plain && smtp_session_output_pending(s->smtp) == 0)
+		return; /* as after every second step */
 	while (s->client.conn != NULL && !(plain && smtp_session_output_pending(s->smtp) == 0) &&
 		tcp_send_room(s->client.conn) >= OUT_ROOM_MIN_OCTETS)
 		if (!push_client(w, s))
@@ -290,12 +300,13 @@ begin_transaction(struct worker *w, struct session *s)
 static void
 data_begins(struct worker *w, struct session *s)
 {
-	struct smtp_env env;
+	struct smtp_env env_room;
+	const struct smtp_env *env;
 	struct smtp_reply r;
 	uint32_t wait_s = 0;
 	uint64_t ref = 0;
 
-	session_env(w, s, &env);
+	env = session_env(w, s, &env_room);
 	if (!s->message_open) { /* a later chunk of a message was judged with its first */
 		snprintf(s->message_from, sizeof(s->message_from), "%s", smtp_session_envelope(s->smtp)->from.text);
 		if (!smtp_session_is_authenticated(s->smtp))
@@ -303,7 +314,7 @@ data_begins(struct worker *w, struct session *s)
 	}
 	if (wait_s > 0) {
 		smtp_reply_setf(&r, 451, "4.7.1", "Greylisted, please try again in %u seconds", wait_s);
-		smtp_session_data_answer(s->smtp, &env, &r, w->now_us);
+		smtp_session_data_answer(s->smtp, env, &r, w->now_us);
 		s->poke = true;
 		if (s->relay != NULL)
 			relay_reset(s->relay->relay, w->now_us);
@@ -316,7 +327,7 @@ data_begins(struct worker *w, struct session *s)
 		if (s->relay != NULL)
 			session_relay_abort(w, s);
 		smtp_reply_set(&r, 451, "4.3.0", "Mail server temporarily unavailable, please try again later");
-		smtp_session_data_answer(s->smtp, &env, &r, w->now_us);
+		smtp_session_data_answer(s->smtp, env, &r, w->now_us);
 		s->poke = true;
 		begin_transaction(w, s);
 		return;
@@ -329,7 +340,7 @@ data_begins(struct worker *w, struct session *s)
 		relay_bdat(s->relay->relay, octets, last, w->now_us);
 		smtp_reply_set(&r, 354, NULL, "go on");
 		s->message_open = true;
-		smtp_session_data_answer(s->smtp, &env, &r, w->now_us);
+		smtp_session_data_answer(s->smtp, env, &r, w->now_us);
 		s->poke = true;
 		return;
 	}
@@ -423,7 +434,8 @@ client_step(struct worker *w, struct session *s)
 	struct buf_view body[SMTP_BODY_VIEWS_MAX];
 	enum smtp_action action = SMTP_ACTION_NONE;
 	uint32_t n_body = 0, used, room = UINT32_MAX, sent = 0;
-	struct smtp_env env;
+	struct smtp_env env_room;
+	const struct smtp_env *env;
 	bool in_auth;
 
 	if (s->wait != SESSION_WAIT_NONE || s->client.conn == NULL)
@@ -441,8 +453,8 @@ client_step(struct worker *w, struct session *s)
 		return true; /* a part of a record: there may be more of it */
 	s->poke = false;
 	in_auth = smtp_session_state(s->smtp) == SMTP_ST_AUTH;
-	session_env(w, s, &env);
-	used = smtp_session_input(s->smtp, &env, &s->held, room, body, &n_body, &action, w->now_us);
+	env = session_env(w, s, &env_room);
+	used = smtp_session_input(s->smtp, env, &s->held, room, body, &n_body, &action, w->now_us);
 	for (uint32_t i = 0; i < n_body; i++) {
 		uint32_t took = s->backend.conn != NULL ? session_relay_send(w, s, &body[i]) : 0;
 
@@ -489,6 +501,17 @@ has_more(const struct session *s)
 	       tcp_readable_octets(s->client.conn) > 0;
 }
 
+/* Whether the client's stream may have more to give since something went out: one of TLS reads nothing while too much of its own is unsent. */
+static bool
+flush_moved(struct worker *w, struct session *s)
+{
+	const uint32_t unsent =
+		!is_plain(s) && s->client.conn != NULL && s->stream->is_tls ? tcp_send_room(s->client.conn) : 0;
+
+	session_flush_client(w, s);
+	return unsent != 0 && s->client.conn != NULL && tcp_send_room(s->client.conn) != unsent;
+}
+
 void
 session_pump(struct worker *w, struct session *s)
 {
@@ -500,8 +523,6 @@ session_pump(struct worker *w, struct session *s)
 			return;
 	}
 	for (uint32_t i = 0; moved && s->live && i < SESSION_PUMP_MAX; i++) {
-		uint32_t unsent;
-
 		moved = client_step(w, s);
 		if (!s->live)
 			return;
@@ -509,10 +530,7 @@ session_pump(struct worker *w, struct session *s)
 			session_relay_run(w, s);
 		if (!s->live)
 			return;
-		unsent = s->client.conn != NULL && s->stream->is_tls ? tcp_send_room(s->client.conn) : 0;
-		session_flush_client(w, s);
-		/* a stream of TLS reads nothing while too much of its own is unsent: it went, so it reads again */
-		moved |= unsent != 0 && s->client.conn != NULL && tcp_send_room(s->client.conn) != unsent;
+		moved |= flush_moved(w, s);
 		moved = moved && has_more(s);
 	}
 	if (!s->live)
@@ -536,7 +554,8 @@ session_pump(struct worker *w, struct session *s)
 void
 session_greet(struct worker *w, struct session *s)
 {
-	struct smtp_env env;
+	struct smtp_env env_room;
+	const struct smtp_env *env;
 
 	if (s->tls_implicit && !s->stream->is_tls) {
 		if (!session_tls_implicit(w, s))
@@ -544,9 +563,9 @@ session_greet(struct worker *w, struct session *s)
 		session_tls_run(w, s);
 		return;
 	}
-	session_env(w, s, &env);
+	env = session_env(w, s, &env_room);
 	s->wait = SESSION_WAIT_NONE;
-	smtp_session_greet(s->smtp, &env, w->now_us);
+	smtp_session_greet(s->smtp, env, w->now_us);
 }
 
 /* The banner: at once, after the greet pause (strangers only), or when the client's verdict decides about refusing it. */
@@ -555,7 +574,8 @@ begin_dialogue(struct worker *w, struct session *s)
 {
 	bool waits = false;
 	const struct conf *conf = w->snapshot->conf;
-	struct smtp_env env;
+	struct smtp_env env_room;
+	const struct smtp_env *env;
 
 	if (session_connect_refused(w, s, &waits)) {
 		if (s->tls_implicit) /* a banner in plain text is no answer here, and a handshake is more than it gets */
@@ -568,8 +588,8 @@ begin_dialogue(struct worker *w, struct session *s)
 	}
 	if (conf->greet_pause_ms != 0 && !s->tls_implicit && s->verdict.known != CLIENT_KNOWN && !s->good &&
 		!admission_mark(w, MARK_slots) && !admission_mark(w, MARK_silent)) {
-		session_env(w, s, &env);
-		smtp_session_tease(s->smtp, &env); /* who takes a line for the whole banner shows it now */
+		env = session_env(w, s, &env_room);
+		smtp_session_tease(s->smtp, env); /* who takes a line for the whole banner shows it now */
 		s->wait = SESSION_WAIT_GREET_PAUSE;
 		s->pause_due_us = w->now_us + conf->greet_pause_ms * UINT64_C(1000);
 		return;
@@ -611,7 +631,6 @@ session_begin(struct worker *w, struct session *s)
 {
 	uint32_t listener;
 	const struct conf_listener *l = session_listener(w, s, &listener);
-	struct smtp_env env;
 	enum counter over;
 
 	if (l == NULL) { /* removed while a proxy's header was awaited */
@@ -632,11 +651,10 @@ session_begin(struct worker *w, struct session *s)
 			session_arm(w, s);
 		return;
 	}
-	worker_fill_env(w, listener, &env);
 	s->tls_implicit = l->tls == LISTENER_TLS_IMPLICIT;
-	smtp_session_init(s->smtp, &env, w->now_us);
+	smtp_session_init(s->smtp, worker_env(w, listener), w->now_us);
 	if (over != COUNTER_N) {
-		refuse_over_limit(w, s, &env, over);
+		refuse_over_limit(w, s, worker_env(w, listener), over);
 	} else if (session_may_splice(w, s)) {
 		counter_inc(w->counters, CTR_worker_known_spliced);
 		s->is_submission = true;
@@ -720,11 +738,12 @@ session_client_event(struct worker *w, struct session *s, uint32_t events)
 			s->client.conn, tcp_readable_octets(s->client.conn)); /* after QUIT nothing is listened to */
 	if ((s->wait == SESSION_WAIT_GREET_PAUSE || s->wait == SESSION_WAIT_CONNECT_VERDICT) &&
 		events & TCP_EV_READABLE) {
-		struct smtp_env env;
+		struct smtp_env env_room;
+		const struct smtp_env *env;
 
 		counter_inc(w->counters, CTR_worker_early_talkers);
-		session_env(w, s, &env);
-		smtp_session_early(s->smtp, &env);
+		env = session_env(w, s, &env_room);
+		smtp_session_early(s->smtp, env);
 	}
 	session_pump(w, s);
 }
@@ -732,7 +751,8 @@ session_client_event(struct worker *w, struct session *s, uint32_t events)
 void
 session_timer(struct worker *w, struct session *s)
 {
-	struct smtp_env env;
+	struct smtp_env env_room;
+	const struct smtp_env *env;
 	struct buf_view nothing = { 0 }, body[SMTP_BODY_VIEWS_MAX];
 	enum smtp_action action = SMTP_ACTION_NONE;
 	uint32_t n_body = 0;
@@ -768,20 +788,20 @@ session_timer(struct worker *w, struct session *s)
 	} else if (s->wait == SESSION_WAIT_TLS && w->now_us >= s->pause_due_us) {
 		session_tls_gone(w, s, CTR_tls_failed_timeout, "tls-timeout");
 	} else if (s->client.conn != NULL && s->wait == SESSION_WAIT_NONE) {
-		session_env(w, s, &env);
-		if (env.conf->session_max_s != 0 &&
-			w->now_us >= s->accepted_us + env.conf->session_max_s * UINT64_C(1000000) &&
-			smtp_session_shut(s->smtp, &env, "Session time limit reached", w->now_us)) {
+		env = session_env(w, s, &env_room);
+		if (env->conf->session_max_s != 0 &&
+			w->now_us >= s->accepted_us + env->conf->session_max_s * UINT64_C(1000000) &&
+			smtp_session_shut(s->smtp, env, "Session time limit reached", w->now_us)) {
 			session_close(w, s, "session-limit");
-		} else if (w->now_us >= smtp_session_deadline_us(s->smtp, &env)) {
+		} else if (w->now_us >= smtp_session_deadline_us(s->smtp, env)) {
 			const uint32_t room =
 				wants_body_room(s) && s->relay != NULL ? session_relay_room(s) : UINT32_MAX;
 
 			/* inside a message without room the silence is the backend's: no action, the period starts anew */
-			smtp_session_input(s->smtp, &env, &nothing, room, body, &n_body, &action, w->now_us);
+			smtp_session_input(s->smtp, env, &nothing, room, body, &n_body, &action, w->now_us);
 			act(w, s, action);
 			if (action == SMTP_ACTION_ABORT) { /* the backend must not take half a message; CLOSE follows */
-				smtp_session_input(s->smtp, &env, &nothing, room, body, &n_body, &action, w->now_us);
+				smtp_session_input(s->smtp, env, &nothing, room, body, &n_body, &action, w->now_us);
 				act(w, s, action);
 			}
 			if (action == SMTP_ACTION_CLOSE)
@@ -796,12 +816,13 @@ session_timer(struct worker *w, struct session *s)
 void
 session_drain(struct worker *w, struct session *s)
 {
-	struct smtp_env env;
+	struct smtp_env env_room;
+	const struct smtp_env *env;
 
 	if (s->is_submission || s->wait != SESSION_WAIT_NONE || s->client.conn == NULL)
 		return;
-	session_env(w, s, &env);
-	if (!smtp_session_shut(s->smtp, &env, "Service shutting down, please try again later", w->now_us))
+	env = session_env(w, s, &env_room);
+	if (!smtp_session_shut(s->smtp, env, "Service shutting down, please try again later", w->now_us))
 		return;
 	session_close(w, s, "drain");
 	session_pump(w, s);
@@ -810,7 +831,8 @@ session_drain(struct worker *w, struct session *s)
 void
 session_give_way(struct worker *w, struct session *s, enum counter why)
 {
-	struct smtp_env env;
+	struct smtp_env env_room;
+	const struct smtp_env *env;
 
 	if (s->wait == SESSION_WAIT_TLS) { /* a handshake that takes so long: there is no dialogue to say anything in */
 		counter_inc(w->counters, why);
@@ -819,8 +841,8 @@ session_give_way(struct worker *w, struct session *s, enum counter why)
 	}
 	if (s->is_submission || s->wait != SESSION_WAIT_NONE || s->client.conn == NULL)
 		return;
-	session_env(w, s, &env);
-	if (!smtp_session_shut(s->smtp, &env, "Too busy, please try again later", w->now_us)) {
+	env = session_env(w, s, &env_room);
+	if (!smtp_session_shut(s->smtp, env, "Too busy, please try again later", w->now_us)) {
 		/* inside a message, or it does not read what it is told: only then it loses its connection without a word */
 		if (s->rcpts_accepted == 0 && s->relay == NULL && smtp_session_output_pending(s->smtp) > 0) {
 			counter_inc(w->counters, why);
@@ -838,13 +860,14 @@ session_give_way(struct worker *w, struct session *s, enum counter why)
 void
 session_answer_rcpt(struct worker *w, struct session *s, const struct smtp_reply *r)
 {
-	struct smtp_env env;
+	struct smtp_env env_room;
+	const struct smtp_env *env;
 
-	session_env(w, s, &env);
+	env = session_env(w, s, &env_room);
 	s->wait = SESSION_WAIT_NONE;
 	wlog_rcpt(w, s, r);
-	smtp_session_rcpt_answer(s->smtp, &env, r, w->now_us);
-	s->poke = true;
+	smtp_session_rcpt_answer(s->smtp, env, r, w->now_us);
+	s->poke = smtp_session_has_news(s->smtp);
 }
 
 void

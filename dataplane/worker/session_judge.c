@@ -13,31 +13,6 @@
 
 #include "dataplane/base/bug.h"
 
-struct policy_ctx
-session_policy_ctx(const struct worker *w)
-{
-	const struct snapshot *snap = w->snapshot;
-
-	return (struct policy_ctx){
-		.conf = snap->conf,
-		.domains = snap->domains,
-		.client_allow = snap->client_allow,
-		.client_deny = snap->client_deny,
-		.sender_allow = snap->sender_allow,
-		.sender_deny = snap->sender_deny,
-		.rcpt_allow = snap->rcpt_allow,
-		.rcpt_deny = snap->rcpt_deny,
-		.rcpt_no_grey = snap->rcpt_no_grey,
-		.traps = snap->traps,
-		.zones = snap->zones,
-		.n_zones = snap->n_zones,
-		.table = &w->segment->table,
-		.budget = w->segment->budget,
-		.counters = w->counters,
-		.loading_left_s = segment_loading_left_s(w->segment, w->now_us),
-	};
-}
-
 /* What the dialogue showed so far, weighed (rule 9). */
 static uint16_t
 protocol_score(struct worker *w, const struct session *s)
@@ -93,23 +68,12 @@ question_of(struct worker *w, struct session *s, const char *from, const char *r
 bool
 session_is_stranger(const struct worker *w, const struct ip_addr *client)
 {
-	const struct policy_ctx ctx = session_policy_ctx(w);
+	const struct policy_ctx *ctx = &w->policy;
 
-	return policy_is_stranger(&ctx, client, w->now_s);
+	return policy_is_stranger(ctx, client, w->now_s);
 }
 
 /* ---- the client's verdict ---- */
-
-static bool
-some_backend_wants_name(const struct worker *w, const struct conf_listener *l)
-{
-	for (uint32_t p = 0; l != NULL && p < w->snapshot->n_pools; p++)
-		for (uint32_t b = 0; l->pools >> p & 1 && b < w->snapshot->n_backends; b++)
-			if (w->snapshot->pools[p].backends >> b & 1 &&
-				w->snapshot->backends[b].client_address == CLIENT_ADDRESS_XCLIENT)
-				return true;
-	return false;
-}
 
 static bool
 send_question(struct worker *w, const struct session *s, enum link_want_name want_name, bool background)
@@ -142,14 +106,14 @@ send_question(struct worker *w, const struct session *s, enum link_want_name wan
 void
 session_ask_verdict(struct worker *w, struct session *s)
 {
-	const struct policy_ctx ctx = session_policy_ctx(w);
+	const struct policy_ctx *ctx = &w->policy;
 	uint32_t listener;
-	const bool want_name = some_backend_wants_name(w, session_listener(w, s, &listener));
+	const bool want_name = session_listener(w, s, &listener) != NULL && w->wants_name >> listener & 1;
 	enum link_want_name want = LINK_WANT_VERDICT;
 	bool fresh = false, background;
 
-	s->verdict = policy_client_lookup(&ctx, &s->flow.remote, w->now_s, &fresh);
-	s->good = policy_in_good_standing(&ctx, &s->flow.remote, w->now_s);
+	s->verdict = policy_client_lookup(ctx, &s->flow.remote, w->now_s, &fresh);
+	s->good = policy_in_good_standing(ctx, &s->flow.remote, w->now_s);
 	if (s->good && s->verdict.known == CLIENT_KNOWN && s->verdict.time_s <= w->now_s &&
 		w->now_s - s->verdict.time_s < w->snapshot->conf->client_fresh_s)
 		fresh = true; /* asked about once in so long, even if DNS had a temporary error then */
@@ -306,7 +270,7 @@ bool
 session_may_splice(struct worker *w, const struct session *s)
 {
 	const struct snapshot *snap = w->snapshot;
-	const struct policy_ctx ctx = session_policy_ctx(w);
+	const struct policy_ctx *ctx = &w->policy;
 	struct policy_question q = {
 		.client = s->flow.remote, .names = NAME_VERDICT_NONE, .helo = "", .ptr_name = "", .now_s = w->now_s
 	};
@@ -316,11 +280,11 @@ session_may_splice(struct worker *w, const struct session *s)
 	if (snap->conf->known_clients_relay || snap->conf->mode == MODE_OBSERVE)
 		return false;
 	l = worker_listener_of(w, &s->flow, &q.listener);
-	if (l == NULL || l->tls >= LISTENER_TLS_REQUIRE || ctx.traps != NULL || snap->rcpt_allow != NULL ||
+	if (l == NULL || l->tls >= LISTENER_TLS_REQUIRE || ctx->traps != NULL || snap->rcpt_allow != NULL ||
 		snap->rcpt_deny != NULL || snap->rcpt_no_grey != NULL)
 		return false;
-	q.verdict = policy_client_lookup(&ctx, &s->flow.remote, w->now_s, &fresh);
-	return fresh && pool_takes_splices(w, l) && policy_is_known(&ctx, &q);
+	q.verdict = policy_client_lookup(ctx, &s->flow.remote, w->now_s, &fresh);
+	return fresh && pool_takes_splices(w, l) && policy_is_known(ctx, &q);
 }
 
 /* ---- refusal at connect ---- */
@@ -328,29 +292,31 @@ session_may_splice(struct worker *w, const struct session *s)
 bool
 session_connect_refused(struct worker *w, struct session *s, bool *waits)
 {
-	const struct policy_ctx ctx = session_policy_ctx(w);
-	const struct policy_question q = question_of(w, s, "", "");
+	const struct policy_ctx *ctx = &w->policy;
+	struct policy_question q;
 	struct policy_answer a;
 	struct smtp_reply r;
-	struct smtp_env env;
+	struct smtp_env env_room;
+	const struct smtp_env *env;
 
 	*waits = false;
 	if (w->snapshot->conf->reject_at == REJECT_AT_RCPT)
 		return false;
-	policy_connect(&ctx, &q, &a);
+	q = question_of(w, s, "", "");
+	policy_connect(ctx, &q, &a);
 	if (a.verdict == VERDICT_WAIT) {
 		*waits = s->verdict.known == CLIENT_ASKED;
 		return false;
 	}
 	if (a.verdict == VERDICT_PASS)
 		return false;
-	session_env(w, s, &env);
+	env = session_env(w, s, &env_room);
 	s->answer = a;
-	smtp_reply_setf(&r, a.code, NULL, "%s %s %s", env.conf->hostname, a.enhanced, a.text);
+	smtp_reply_setf(&r, a.code, NULL, "%s %s %s", env->conf->hostname, a.enhanced, a.text);
 	s->wait = SESSION_WAIT_NONE;
 	counter_inc(w->counters, CTR_worker_refused_at_connect);
 	wlog_rcpt(w, s, &r);
-	smtp_session_refuse(s->smtp, &env, &r, w->now_us);
+	smtp_session_refuse(s->smtp, env, &r, w->now_us);
 	return true;
 }
 
@@ -361,18 +327,18 @@ session_connect_refused(struct worker *w, struct session *s, bool *waits)
 bool
 session_syn_refused(struct worker *w, const struct net_seg *seg)
 {
-	const struct policy_ctx ctx = session_policy_ctx(w);
+	const struct policy_ctx *ctx = &w->policy;
 	uint32_t listener;
 	const struct conf_listener *l = worker_listener_of(w, &seg->flow, &listener);
 
 	if (l == NULL || l->role != ROLE_MX || session_proxy_expected(l, &seg->flow.remote) ||
-		!policy_syn_refused(&ctx, listener, &seg->flow.remote, w->now_s))
+		!policy_syn_refused(ctx, listener, &seg->flow.remote, w->now_s))
 		return false;
 	counter_inc(w->counters, CTR_worker_refused_at_syn);
 	if (wlog_syn_allowed(w)) { /* only then is it worth asking why */
 		struct policy_answer a;
 
-		policy_syn_answer(&ctx, listener, &seg->flow.remote, w->now_s, &a);
+		policy_syn_answer(ctx, listener, &seg->flow.remote, w->now_s, &a);
 		wlog_syn_refused(w, l->name, &seg->flow.remote, &a);
 	}
 	return true;
@@ -398,7 +364,7 @@ ask_name(struct worker *w, struct session *s)
 void
 session_rcpt(struct worker *w, struct session *s)
 {
-	const struct policy_ctx ctx = session_policy_ctx(w);
+	const struct policy_ctx *ctx = &w->policy;
 	const struct smtp_envelope *e = smtp_session_envelope(s->smtp);
 	const struct policy_question q = question_of(w, s, e->from.text, e->rcpt.text);
 
@@ -416,9 +382,9 @@ session_rcpt(struct worker *w, struct session *s)
 	if (s->wait == SESSION_WAIT_VERDICT)
 		s->held_us += w->now_us - s->wait_began_us;
 	s->wait_began_us = w->now_us;
-	policy_rcpt(&ctx, &q, &s->answer, NULL, NULL);
+	policy_rcpt(ctx, &q, &s->answer, NULL, NULL);
 	if (e->from.len_octets > 0 && s->answer.after.kind_state != 0 && vt_kind(&s->answer.before) == VT_FREE)
-		wlog_name(w, &s->answer, &s->flow.remote, e->from.text, e->rcpt.text);
+		wlog_name(w, &s->answer, e->from.text, e->rcpt.text);
 	switch (s->answer.verdict) {
 	case VERDICT_WAIT:
 		session_names_ask(w, s);
@@ -457,16 +423,16 @@ session_rcpt(struct worker *w, struct session *s)
 void
 session_rcpt_undo(struct worker *w, struct session *s)
 {
-	const struct policy_ctx ctx = session_policy_ctx(w);
+	const struct policy_ctx *ctx = &w->policy;
 
-	policy_undo(&ctx, &s->answer);
+	policy_undo(ctx, &s->answer);
 }
 
 /* At DATA of a null-sender transaction: the largest wait over its accepted recipients, 0 when none is grey. */
 void
 session_data_null_sender(struct worker *w, struct session *s, uint32_t *wait_s, uint64_t *ref)
 {
-	const struct policy_ctx ctx = session_policy_ctx(w);
+	const struct policy_ctx *ctx = &w->policy;
 
 	*wait_s = 0;
 	if (s->kept_rcpts == NULL || smtp_session_envelope(s->smtp)->from.len_octets != 0)
@@ -475,9 +441,9 @@ session_data_null_sender(struct worker *w, struct session *s, uint32_t *wait_s, 
 		const struct policy_question q = question_of(w, s, "", s->kept_rcpts->rcpt[i]);
 		struct policy_answer a;
 
-		policy_null_sender_data(&ctx, &q, &a);
+		policy_null_sender_data(ctx, &q, &a);
 		if (a.after.kind_state != 0 && vt_kind(&a.before) == VT_FREE)
-			wlog_name(w, &a, &s->flow.remote, "", s->kept_rcpts->rcpt[i]);
+			wlog_name(w, &a, "", s->kept_rcpts->rcpt[i]);
 		if (a.verdict == VERDICT_DEFER && a.wait_s > *wait_s) {
 			*wait_s = a.wait_s;
 			*ref = a.ref;
@@ -490,7 +456,7 @@ session_data_null_sender(struct worker *w, struct session *s, uint32_t *wait_s, 
 void
 session_message_done(struct worker *w, struct session *s, bool delivered)
 {
-	const struct policy_ctx ctx = session_policy_ctx(w);
+	const struct policy_ctx *ctx = &w->policy;
 	const uint32_t n = s->kept_rcpts == NULL || smtp_session_is_authenticated(s->smtp) ? 0
 	                   : delivered                                                     ? s->kept_rcpts->n
 	                                                                                   : MIN(s->kept_rcpts->n, 1u);
@@ -498,6 +464,6 @@ session_message_done(struct worker *w, struct session *s, bool delivered)
 	for (uint32_t i = 0; i < n; i++) {
 		const struct policy_question q = question_of(w, s, s->message_from, s->kept_rcpts->rcpt[i]);
 
-		policy_message(&ctx, &q, delivered);
+		policy_message(ctx, &q, delivered);
 	}
 }

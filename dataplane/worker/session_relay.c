@@ -105,11 +105,12 @@ relay_usable(const struct session *s, uint32_t backend_index)
 static void
 answer_auth(struct worker *w, struct session *s, const struct smtp_reply *r)
 {
-	struct smtp_env env;
+	struct smtp_env env_room;
+	const struct smtp_env *env;
 
-	session_env(w, s, &env);
+	env = session_env(w, s, &env_room);
 	s->wait = SESSION_WAIT_NONE;
-	smtp_session_auth_answer(s->smtp, &env, r, w->now_us);
+	smtp_session_auth_answer(s->smtp, env, r, w->now_us);
 	s->poke = true;
 }
 
@@ -196,15 +197,16 @@ auth_goes_on(struct worker *w, struct session *s)
 void
 session_authenticated_lost(struct worker *w, struct session *s)
 {
-	struct smtp_env env;
+	struct smtp_env env_room;
+	const struct smtp_env *env;
 
 	s->answer.reason = "backend-failed";
 	if (smtp_session_state(s->smtp) == SMTP_ST_RCPT_WAIT) {
 		session_answer_text(w, s, 421, "4.3.0", TEXT_UNAVAILABLE);
 		return;
 	}
-	session_env(w, s, &env);
-	if (smtp_session_shut(s->smtp, &env, TEXT_UNAVAILABLE, w->now_us))
+	env = session_env(w, s, &env_room);
+	if (smtp_session_shut(s->smtp, env, TEXT_UNAVAILABLE, w->now_us))
 		s->poke = true;
 }
 

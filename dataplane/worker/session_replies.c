@@ -84,7 +84,8 @@ session_backend_failed(struct worker *w, struct session *s)
 	const enum relay_stage stage = relay_stage(s->relay->relay);
 	struct smtp_reply r = *relay_reply(s->relay->relay);
 	char words[256];
-	struct smtp_env env;
+	struct smtp_env env_room;
+	const struct smtp_env *env;
 	uint16_t index = 0;
 	const struct conf_pool *pool;
 
@@ -97,7 +98,7 @@ session_backend_failed(struct worker *w, struct session *s)
 		session_maybe_free(w, s);
 		return;
 	}
-	session_env(w, s, &env);
+	env = session_env(w, s, &env_room);
 	switch (wait) {
 	case SESSION_WAIT_BACKEND_RCPT:
 		if (relay_may_go_plain(s->relay->relay) && s->relay->conf_index < CONF_BACKENDS_MAX) {
@@ -135,7 +136,7 @@ session_backend_failed(struct worker *w, struct session *s)
 	case SESSION_WAIT_BACKEND_DATA:
 		wlog_message(w, s, words, "failed", relay_stage_name(stage));
 		s->wait = SESSION_WAIT_NONE;
-		smtp_session_data_answer(s->smtp, &env, &r, w->now_us);
+		smtp_session_data_answer(s->smtp, env, &r, w->now_us);
 		s->poke = true;
 		session_relay_abort(w, s);
 		return;
@@ -147,7 +148,7 @@ session_backend_failed(struct worker *w, struct session *s)
 			return;
 		}
 		s->wait = SESSION_WAIT_NONE;
-		smtp_session_message_answer(s->smtp, &env, &r, w->now_us);
+		smtp_session_message_answer(s->smtp, env, &r, w->now_us);
 		s->poke = true;
 		return;
 	case SESSION_WAIT_NONE:
@@ -155,7 +156,7 @@ session_backend_failed(struct worker *w, struct session *s)
 			smtp_session_state(s->smtp) ==
 				SMTP_ST_END_WAIT) { /* END_WAIT: an empty chunk whose end was not told yet */
 			wlog_message(w, s, words, "failed", relay_stage_name(stage));
-			smtp_session_data_failed(s->smtp, &env, &r, w->now_us);
+			smtp_session_data_failed(s->smtp, env, &r, w->now_us);
 			s->poke = true;
 		} else if (smtp_session_state(s->smtp) == SMTP_ST_AUTH ||
 			   smtp_session_state(s->smtp) == SMTP_ST_AUTH_WAIT) {
@@ -189,7 +190,8 @@ message_replied(struct worker *w, struct session *s)
 {
 	struct smtp_reply r = *relay_reply(s->relay->relay);
 	char words[256];
-	struct smtp_env env;
+	struct smtp_env env_room;
+	const struct smtp_env *env;
 	const bool delivered = r.code / 100 == 2;
 
 	smtp_reply_words(&r, words, sizeof(words));
@@ -211,8 +213,8 @@ message_replied(struct worker *w, struct session *s)
 		session_maybe_free(w, s);
 		return;
 	}
-	session_env(w, s, &env);
-	smtp_session_message_answer(s->smtp, &env, &r, w->now_us);
+	env = session_env(w, s, &env_room);
+	smtp_session_message_answer(s->smtp, env, &r, w->now_us);
 	s->poke = true;
 }
 
@@ -220,9 +222,10 @@ void
 session_data_replied(struct worker *w, struct session *s)
 {
 	struct smtp_reply r = *relay_reply(s->relay->relay);
-	struct smtp_env env;
+	struct smtp_env env_room;
+	const struct smtp_env *env;
 
-	session_env(w, s, &env);
+	env = session_env(w, s, &env_room);
 	s->wait = SESSION_WAIT_NONE;
 	if (r.code == 354 || (smtp_session_uses_bdat(s->smtp) && r.code / 100 == 2)) {
 		s->message_open = true;
@@ -230,7 +233,7 @@ session_data_replied(struct worker *w, struct session *s)
 		s->message_open = false;
 		s->txn_has_pool = false;
 	}
-	smtp_session_data_answer(s->smtp, &env, &r, w->now_us);
+	smtp_session_data_answer(s->smtp, env, &r, w->now_us);
 	s->poke = true;
 }
 
@@ -267,7 +270,8 @@ body_replied(struct worker *w, struct session *s)
 {
 	const struct smtp_reply r = *relay_reply(s->relay->relay);
 	const bool for_good = r.code >= 500;
-	struct smtp_env env;
+	struct smtp_env env_room;
+	const struct smtp_env *env;
 
 	wlog_message(w, s, relay_words(s->relay->relay), for_good ? "refused" : "deferred", "BODY");
 	counter_inc(w->counters, CTR_worker_messages_refused);
@@ -275,8 +279,8 @@ body_replied(struct worker *w, struct session *s)
 		session_message_done(w, s, false);
 	s->txn_has_pool = false;
 	s->wait = SESSION_WAIT_NONE;
-	session_env(w, s, &env);
-	smtp_session_data_failed(s->smtp, &env, &r, w->now_us);
+	env = session_env(w, s, &env_room);
+	smtp_session_data_failed(s->smtp, env, &r, w->now_us);
 	s->poke = true;
 	session_relay_abort(w, s);
 }

@@ -24,6 +24,12 @@
 #define BLOCKS_SHARE 16
 #define BLOCKS_MIN   256u /* above what one turn can wake */
 
+#define LINE_OF(field) (offsetof(struct session, field) / 64)
+
+static_assert(LINE_OF(client) == 0 && offsetof(struct session, stream) == 64 &&
+		      offsetof(struct session, timer) == 128 && offsetof(struct session, number) == 192,
+	"what every segment asks about lies in three lines");
+static_assert(offsetof(struct session, listener_name) <= 10 * 64, "what a session begins with");
 static_assert(BLOCKS_MIN > (RX_BURSTS_PER_TURN + 1) * RX_BURST_MAX_SEGS, "a turn wakes no more");
 
 static size_t
@@ -122,7 +128,8 @@ block_get(struct worker *w, uint32_t slot, uint64_t number)
 	BUG_ON(index == POOL_NONE);
 	w->place[slot] = index;
 	s = pool_at(&w->sessions, index);
-	memset(s, 0, offsetof(struct session, message_backend));
+	memset(s, 0, offsetof(struct session, listener_name));
+	s->listener_name[0] = s->lost_backend[0] = s->backend_words[0] = '\0';
 	s->message_backend[0] = s->ptr_name[0] = s->message_from[0] = '\0';
 	memset(&s->answer, 0, offsetof(struct policy_answer, text));
 	s->answer.text[0] = s->answer.enhanced[0] = '\0';

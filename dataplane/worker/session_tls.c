@@ -32,11 +32,11 @@ is_busy(const struct worker *w)
 static enum tls_hide
 look_up(struct worker *w, const struct session *s)
 {
-	const struct policy_ctx ctx = session_policy_ctx(w);
+	const struct policy_ctx *ctx = &w->policy;
 
-	if (policy_tls_state(&ctx, &s->flow.remote, w->now_s).state != HANDSHAKE_HIDDEN)
+	if (policy_tls_state(ctx, &s->flow.remote, w->now_s).state != HANDSHAKE_HIDDEN)
 		return TLS_HIDE_NO;
-	if (ctx.conf->mode == MODE_OBSERVE) {
+	if (ctx->conf->mode == MODE_OBSERVE) {
 		counter_inc(w->counters, CTR_tls_hidden_would);
 		return TLS_HIDE_WOULD;
 	}
@@ -79,25 +79,26 @@ is_clients_failure(enum stream_tls_failure f)
 static void
 note_failure(struct worker *w, struct session *s, enum stream_tls_failure f)
 {
-	const struct policy_ctx ctx = session_policy_ctx(w);
+	const struct policy_ctx *ctx = &w->policy;
 	uint32_t listener;
 	const struct conf_listener *l = session_listener(w, s, &listener);
 
-	if (ctx.conf->tls_hide_after_failures == 0 || l == NULL || l->tls != LISTENER_TLS_MAY || !is_clients_failure(f))
+	if (ctx->conf->tls_hide_after_failures == 0 || l == NULL || l->tls != LISTENER_TLS_MAY ||
+		!is_clients_failure(f))
 		return;
-	if (!policy_tls_failed(&ctx, &s->flow.remote, w->now_s))
+	if (!policy_tls_failed(ctx, &s->flow.remote, w->now_s))
 		return;
 	counter_inc(w->counters, CTR_tls_hides);
-	wlog_tls_hidden(w, s, ctx.conf->mode == MODE_OBSERVE);
+	wlog_tls_hidden(w, s, ctx->conf->mode == MODE_OBSERVE);
 }
 
 /* Also while the option is off: switched on, it knows at once whom it must not touch. */
 static void
 note_success(struct worker *w, const struct session *s)
 {
-	const struct policy_ctx ctx = session_policy_ctx(w);
+	const struct policy_ctx *ctx = &w->policy;
 
-	policy_tls_done(&ctx, &s->flow.remote, w->now_s);
+	policy_tls_done(ctx, &s->flow.remote, w->now_s);
 }
 
 /* What the dialogue may offer. Without a certificate `may` offers nothing; where TLS is required it is offered and answered 454. */
@@ -253,7 +254,8 @@ failed(struct worker *w, struct session *s)
 static void
 done(struct worker *w, struct session *s)
 {
-	struct smtp_env env;
+	struct smtp_env env_room;
+	const struct smtp_env *env;
 
 	s->wait = SESSION_WAIT_NONE;
 	note_success(w, s);
@@ -262,8 +264,8 @@ done(struct worker *w, struct session *s)
 		session_greet(w, s);
 		return;
 	}
-	session_env(w, s, &env);
-	smtp_session_tls_started(s->smtp, &env, w->now_us);
+	env = session_env(w, s, &env_room);
+	smtp_session_tls_started(s->smtp, env, w->now_us);
 }
 
 /* ---- its turn ---- */

@@ -289,8 +289,7 @@ cut(const char *text_in)
 }
 
 void
-wlog_name(struct worker *w, const struct policy_answer *a, const struct ip_addr *client, const char *from,
-	const char *rcpt)
+wlog_name(struct worker *w, const struct policy_answer *a, const char *from, const char *rcpt)
 {
 	const uint16_t sender_len = cut(from),
 		       rcpt_len = cut(rcpt); /* not read back from memory that others write to */
@@ -312,7 +311,7 @@ wlog_name(struct worker *w, const struct policy_answer *a, const struct ip_addr 
 	e->sender_len = sender_len;
 	e->rcpt_len = rcpt_len;
 	e->reserved2 = 0;
-	e->network = policy_client_network(client);
+	e->network = a->network;
 	memcpy(e->text, from, sender_len);
 	memcpy(e->text + sender_len, rcpt, rcpt_len);
 	ring_publish(w->event);

@@ -58,19 +58,23 @@ worker_listener_of(const struct worker *w, const struct flow *f, uint32_t *index
 }
 
 /* A listener that does not exist any more offers what needs no backend. */
-void
-worker_fill_env(struct worker *w, uint32_t listener, struct smtp_env *env)
+static struct smtp_env
+env_of(const struct worker *w, uint32_t listener)
 {
-	*env = (struct smtp_env){
+	struct smtp_env env = {
 		.conf = w->snapshot->conf,
 		.ext = listener != LISTENER_NONE ? w->offer_ext[listener] : EXT_PIPELINING,
 		.size_octets = listener != LISTENER_NONE ? w->offer_size[listener] : 0,
 		.auth = listener != LISTENER_NONE ? w->offer_auth[listener] : 0,
 		.counters = w->counters,
+		.banner = w->banner,
+		.banner_octets = (uint32_t)strlen(w->banner),
 	};
-	if (env->conf->message_max_octets != 0 &&
-		(env->size_octets == 0 || env->conf->message_max_octets < env->size_octets))
-		env->size_octets = env->conf->message_max_octets;
+
+	if (env.conf->message_max_octets != 0 &&
+		(env.size_octets == 0 || env.conf->message_max_octets < env.size_octets))
+		env.size_octets = env.conf->message_max_octets;
+	return env;
 }
 
 /* What this data plane carries end to end: what else a backend may offer, no client hears of it. */
@@ -92,7 +96,9 @@ static void __attribute__((noinline)) renew_offers_now(struct worker *w)
 		w->offer_ext[i] &= EXT_CARRIED;
 		w->offer_auth[i] =
 			backend_offer_auth(&snap->listeners[i], snap->pools, snap->n_pools, states, snap->n_backends);
+		w->env[i] = env_of(w, i);
 	}
+	w->env[CONF_LISTENERS_MAX] = env_of(w, LISTENER_NONE);
 }
 
 void
@@ -141,6 +147,39 @@ listen_changes(struct worker *w, const struct snapshot *from, const struct snaps
 }
 
 static bool
+some_backend_wants_name(const struct snapshot *snap, const struct conf_listener *l)
+{
+	for (uint32_t p = 0; p < snap->n_pools; p++)
+		for (uint32_t b = 0; l->pools >> p & 1 && b < snap->n_backends; b++)
+			if (snap->pools[p].backends >> b & 1 &&
+				snap->backends[b].client_address == CLIENT_ADDRESS_XCLIENT)
+				return true;
+	return false;
+}
+
+static struct policy_ctx
+policy_ctx_of(const struct worker *w, const struct snapshot *snap)
+{
+	return (struct policy_ctx){
+		.conf = snap->conf,
+		.domains = snap->domains,
+		.client_allow = snap->client_allow,
+		.client_deny = snap->client_deny,
+		.sender_allow = snap->sender_allow,
+		.sender_deny = snap->sender_deny,
+		.rcpt_allow = snap->rcpt_allow,
+		.rcpt_deny = snap->rcpt_deny,
+		.rcpt_no_grey = snap->rcpt_no_grey,
+		.traps = snap->traps,
+		.zones = snap->zones,
+		.n_zones = snap->n_zones,
+		.table = &w->segment->table,
+		.budget = w->segment->budget,
+		.counters = w->counters,
+	};
+}
+
+static bool
 take_snapshot(struct worker *w)
 {
 	const struct snapshot *now = atomic_load_explicit(&w->shared->snapshot, memory_order_acquire);
@@ -149,6 +188,13 @@ take_snapshot(struct worker *w)
 		return false;
 	listen_changes(w, w->snapshot, now);
 	w->snapshot = now;
+	w->policy = policy_ctx_of(w, now);
+	w->banner[smtp_banner_write(w->banner, now->conf)] = '\0';
+	w->wants_name = w->with_tls = 0;
+	for (uint32_t i = 0; i < now->n_listeners; i++) {
+		w->wants_name |= (uint32_t)some_backend_wants_name(now, &now->listeners[i]) << i;
+		w->with_tls |= (uint32_t)(now->listeners[i].tls != LISTENER_TLS_OFF) << i;
+	}
 	w->offer_due_us = 0;
 	renew_offers(w);
 	atomic_store_explicit(&w->generation, now->generation, memory_order_release);
@@ -658,6 +704,7 @@ worker_turn(struct worker *w, uint64_t now_us)
 	w->now_us = now_us;
 	w->now_s = segment_policy_now_s(w->segment, now_us);
 	worked = take_snapshot(w);
+	w->policy.loading_left_s = segment_loading_left_s(w->segment, now_us);
 	if (w->conf.tls != NULL)
 		worked |= tls_context_take(w->conf.tls);
 	renew_offers(w);

@@ -7,6 +7,7 @@
 #ifndef GREYLINE_WORKER_WORKER_IMPL_H
 #define GREYLINE_WORKER_WORKER_IMPL_H
 
+#include "dataplane/base/bug.h"
 #include "dataplane/base/marks.h"
 #include "dataplane/base/pool.h"
 #include "dataplane/base/wheel.h"
@@ -90,9 +91,15 @@ struct session_relay {
 	struct relay *relay; /* behind this struct, relay_octets() */
 };
 
+/*
+ * In the order of use, for of many sessions each line is a miss: what every segment of a client asks about lies in the first three lines, what a
+ * session or a transaction needs once follows, then what only one with a backend, under TLS or spliced has. Static assertions in
+ * session_store.c hold the borders.
+ */
 struct session {
-	uint32_t pool_link; /* struct pool's, while it is free */
-	uint32_t slot;      /* its name in w->place, for its life */
+	/* 1. its state, and whose it is */
+	_Alignas(64) uint32_t pool_link; /* struct pool's, while it is free */
+	uint32_t slot;                   /* its name in w->place, for its life */
 	bool live;
 	uint8_t wait;                 /* enum session_wait */
 	bool client_eof, client_gone; /* FIN seen; connection over */
@@ -113,53 +120,62 @@ struct session {
 	bool tls_queued;   /* in the worker's queue of handshakes, for a step with the client or with the backend */
 	bool tls_turn;     /* a step with the backend may be taken: its turn has come */
 	uint8_t tls_hide;  /* enum tls_hide */
-	struct session *tls_next;
+	uint32_t listener; /* its index in the snapshot of listener_generation */
+	struct end client;
+	/* 2. its octets */
+	struct stream *stream;
+	struct smtp_session *smtp; /* behind the session, smtp_session_octets() */
+	struct session_relay *relay;
+	struct buf_view held;          /* plain octets the dialogue has not taken; one reference */
+	struct stream *backend_stream; /* NULL: plain */
+	struct kept_rcpts *kept_rcpts;
+	/* 3. its time */
+	struct wheel_node timer;
+	uint64_t listener_generation; /* of the snapshot in which its listener was looked up last; 0: in none */
+	uint64_t accepted_us, linger_due_us;
+	uint32_t transaction;    /* counts MAIL: an answer about the names of an earlier one is stale */
+	uint32_t rcpts_accepted; /* of this transaction */
+	/* 4. once a session, once a transaction */
 	uint64_t number;  /* unique in the worker's life; low 24 bits are the slot */
 	struct flow flow; /* the client's; its local end is that of the connection, which names the listener */
-	uint64_t listener_generation; /* of the snapshot in which it was looked up last; 0: in none */
-	uint32_t listener;            /* its index there */
+	uint16_t told_local_port;
+	uint16_t pool; /* of this transaction where txn_has_pool */
 	struct ip_addr
 		told_local; /* what the client connected to, for backends: the connection's own, or a trusted proxy's word */
-	uint16_t told_local_port;
-	char listener_name[CONF_NAME_OCTETS];
-	struct end client, backend;
-	struct stream *stream;
-	struct buf_view held; /* plain octets the dialogue has not taken; one reference */
-	struct wheel_node timer;
-	uint64_t accepted_us, verdict_due_us, linger_due_us, pause_due_us;
-	uint64_t asked_us;
-	uint32_t dns_ms;
+	struct session_source {
+		struct source_key address, network;
+	} source; /* under which it is counted there; address 0: to be hashed anew */
 	struct client_verdict verdict;
-	struct name_verdict names;     /* of this transaction */
-	uint32_t transaction;          /* counts MAIL: an answer about the names of an earlier one is stale */
-	uint64_t names_due_us;         /* while names.known is CLIENT_ASKED */
-	uint64_t wait_began_us;        /* of SESSION_WAIT_VERDICT */
-	uint64_t held_us;              /* all waits for DNS so far: dns.deadline_ms at most */
-	uint64_t rcpt_us;              /* when it was let through */
-	uint64_t rcpt_begun_us;        /* when its turn came: the client waits for its reply since then */
-	uint64_t tried;                /* backends by bit */
-	uint64_t plain_only;           /* likewise: TLS with it failed, and without is allowed */
-	struct stream *backend_stream; /* NULL: plain */
-	struct buf_view backend_held;  /* lent by it: what the relay has not taken yet */
-	uint32_t backend_opens;        /* connections to backends so far: tells an old one's event from a new one's */
-	uint16_t pool;                 /* of this transaction where txn_has_pool */
-	char lost_backend[CONF_NAME_OCTETS]; /* who failed last for this recipient, for the log */
-	struct kept_rcpts *kept_rcpts;
-	struct session_relay *relay;
-	uint64_t octets;         /* of all messages */
-	uint32_t rcpts_accepted; /* of this transaction */
-	uint32_t relay_denied; /* recipients of this session answered so; the first RELAY_DENIED_LINES_MAX have lines */
-	char backend_words[128]; /* of the backend that failed this recipient, for its line in the log */
+	uint32_t dns_ms;
+	struct name_verdict names; /* of this transaction */
+	uint64_t verdict_due_us, asked_us;
+	uint64_t wait_began_us; /* of SESSION_WAIT_VERDICT */
+	uint64_t held_us;       /* all waits for DNS so far: dns.deadline_ms at most */
+	uint64_t rcpt_begun_us; /* when its turn came: the client waits for its reply since then */
+	uint64_t tried;         /* backends by bit */
+	uint64_t octets;        /* of all messages */
 	uint64_t message_ref;
 	const char *end_reason; /* constant word for the log */
-	uint64_t spliced[SPLICE_WAYS], splice_acked[SPLICE_WAYS];
-	struct splice *splice;     /* submission: behind the session, splice_octets() */
-	struct smtp_session *smtp; /* behind the session, smtp_session_octets() */
-	/* What a session begins without touching: texts are empty by their first octet, of the answer its text is left as it was. */
+	uint32_t relay_denied; /* recipients of this session answered so; the first RELAY_DENIED_LINES_MAX have lines */
+	uint32_t backend_opens; /* connections to backends so far: tells an old one's event from a new one's */
+	struct end backend;
+	uint64_t plain_only; /* backends by bit: TLS with it failed, and without is allowed */
+	uint64_t rcpt_us;    /* when it was let through */
+	/* 5. some have it */
+	uint64_t pause_due_us;
+	uint64_t names_due_us;        /* while names.known is CLIENT_ASKED */
+	struct buf_view backend_held; /* lent by its stream: what the relay has not taken yet */
+	struct session *tls_next;
+	struct splice *splice; /* submission: behind the session, splice_octets() */
+	/* 6. What a session begins without touching: texts are empty by their first octet, of the answer its text is left as it was. */
+	char listener_name[CONF_NAME_OCTETS];
+	struct policy_answer answer;         /* to the recipient under judgement */
+	char lost_backend[CONF_NAME_OCTETS]; /* who failed last for this recipient, for the log */
+	char backend_words[128];             /* of the backend that failed this recipient, for its line in the log */
+	uint64_t spliced[SPLICE_WAYS], splice_acked[SPLICE_WAYS]; /* set when a splice begins */
 	char message_backend[CONF_NAME_OCTETS];
 	char ptr_name[256];
 	char message_from[SMTP_PATH_MAX_OCTETS + 1];
-	struct policy_answer answer; /* to the recipient under judgement */
 };
 
 struct probe {
@@ -226,6 +242,12 @@ struct worker {
 	uint64_t offer_size[CONF_LISTENERS_MAX];
 	uint32_t offer_auth[CONF_LISTENERS_MAX];
 	uint64_t offer_due_us;
+	/* derived from the snapshot in force and the offers, so that sessions need not */
+	char banner[SMTP_REPLY_LINE_MAX_OCTETS];
+	struct smtp_env env[CONF_LISTENERS_MAX + 1]; /* of each listener, the last of none: worker_env() */
+	struct policy_ctx policy;                    /* its loading_left_s is of this turn */
+	uint32_t wants_name;                         /* a bit for each listener of which some backend does */
+	uint32_t with_tls;                           /* likewise where TLS is spoken or offered */
 	uint64_t cookie_key_due_us; /* the key of SYN cookies is drawn anew in the first turn after that */
 	struct pool sessions;       /* struct session, its dialogue, its splice */
 	struct pool relays;         /* struct session_relay and its relay */
@@ -265,7 +287,12 @@ uint64_t worker_random(struct worker *w);
 const struct conf_listener *worker_listener_of(const struct worker *w, const struct flow *f, uint32_t *index);
 /* What is known now of each backend of the snapshot, by its index there. */
 void worker_backend_states(const struct worker *w, struct backend_state states[CONF_BACKENDS_MAX]);
-void worker_fill_env(struct worker *w, uint32_t listener, struct smtp_env *env);
+/* What a dialogue of this listener borrows, but for what TLS adds; of LISTENER_NONE what needs no backend. */
+static inline const struct smtp_env *
+worker_env(const struct worker *w, uint32_t listener)
+{
+	return &w->env[MIN(listener, (uint32_t)CONF_LISTENERS_MAX)];
+}
 
 /* admission.c: limits of sources, room for known clients */
 /* Counts the session; COUNTER_N, or the counter of why it is refused (it was counted and will be logged). */
@@ -328,7 +355,8 @@ void session_pump(struct worker *w, struct session *s);
 void session_drain(struct worker *w, struct session *s);
 /* The session's listener in the snapshot in force; NULL and LISTENER_NONE: it is there no more. */
 const struct conf_listener *session_listener(struct worker *w, struct session *s, uint32_t *index);
-void session_env(struct worker *w, struct session *s, struct smtp_env *env);
+/* What its dialogue borrows; room for it where it is the session's own. */
+const struct smtp_env *session_env(struct worker *w, struct session *s, struct smtp_env *room);
 void session_answer_rcpt(struct worker *w, struct session *s, const struct smtp_reply *r);
 void session_answer_text(struct worker *w, struct session *s, uint16_t code, const char *enhanced, const char *text);
 void session_client_lost(struct worker *w, struct session *s, const char *why);
@@ -340,7 +368,6 @@ void session_give_way(struct worker *w, struct session *s, enum counter why);
 void session_close(struct worker *w, struct session *s, const char *why);
 
 /* session_judge.c: the client's verdict and the recipient's */
-struct policy_ctx session_policy_ctx(const struct worker *w);
 void session_ask_verdict(struct worker *w, struct session *s);
 void session_verdict_answer(struct worker *w, const struct link_answer_client *a);
 void session_verdict_late(struct worker *w, struct session *s);
@@ -457,7 +484,6 @@ bool wlog_syn_allowed(struct worker *w);
 void wlog_syn_refused(
 	struct worker *w, const char *listener, const struct ip_addr *client, const struct policy_answer *a);
 void wlog_flush(struct worker *w);
-void wlog_name(struct worker *w, const struct policy_answer *a, const struct ip_addr *client, const char *from,
-	const char *rcpt);
+void wlog_name(struct worker *w, const struct policy_answer *a, const char *from, const char *rcpt);
 
 #endif
