@@ -76,7 +76,19 @@ def instructions(build):
     if not shutil.which("valgrind") or not os.path.exists(program):
         return {"error": "no valgrind, or a build without bench/instructions"}
     with tempfile.TemporaryDirectory() as folder:
-        return {name: {"instructions_each": gate.count(program, arguments, os.path.join(folder, "callgrind"))} for name, arguments in gate.ROWS}
+        return {name: {"instructions_each": n} for name, n in gate.counts(program, os.path.join(folder, "callgrind")).items()}
+
+
+def memif_next_to_peers(benchmarks):
+    """Sessions a second of the worker's time over memif next to the peers' per second of CPU on veth: another wire, so a figure of its own.
+    None where one of both is missing."""
+    ours = benchmarks.get("load", {}).get("greylist", {}).get("units_a_worker_second")
+    theirs = {name: f["sessions_a_cpu_second"]["median"] for name, f in benchmarks.get("peers", {}).items()
+              if not name.startswith("greyline") and not name.endswith("-messages") and "sessions_a_cpu_second" in f}
+    if not ours or not ours["median"] or not theirs:
+        return None
+    return {"wire": "ours memif, theirs veth with the kernel's share", "sessions_a_worker_second": ours["median"],
+            "times": {name: round(ours["median"] / rate, 1) for name, rate in theirs.items()}}
 
 
 def as_reference(options):
@@ -155,6 +167,11 @@ def main(argv):
                 common.write(result, options.out, quiet=True)
         failed |= any("error" in f for f in figures.values())
         print("\n%s: %s\n%s\n" % (name, b.what, common.table(b.rows(figures))), file=sys.stderr, flush=True)
+    compared = memif_next_to_peers(result["benchmarks"])
+    if compared:
+        result["memif_next_to_peers"] = compared
+        print("over memif, another wire than the peers' veth: %s sessions a second of the worker's time: %s\n" % (
+            common.number(compared["sessions_a_worker_second"]), ", ".join("%.1f times %s" % (t, n) for n, t in compared["times"].items())), file=sys.stderr)
     result["seconds"] = round(time.monotonic() - began)
     result["machine"]["load_average_after"] = [round(x, 1) for x in os.getloadavg()]
     common.write(result, options.out)

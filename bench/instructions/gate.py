@@ -51,6 +51,13 @@ def body_segment(program, out):
     return (long - short) / ((BODY_LONG - BODY_SHORT) / BODY_SEGMENT)
 
 
+def counts(program, out):
+    """Instructions each, by row."""
+    seen = {name: round(count(program, arguments, out)) for name, arguments in ROWS}
+    seen[BODY_ROW] = round(body_segment(program, out))
+    return seen
+
+
 LAYER = re.compile(r"^\s*([\d,]+) \(\s*[\d.]+%\)\s+(\S+?):\S")
 # hashes are shown apart, because every layer has some
 APART = {"siphash.c": "hashes (SipHash)", "csum.c": "checksums", "csum.h": "checksums", "wheel.c": "timers (wheel)", "wheel.h": "timers (wheel)"}
@@ -94,8 +101,7 @@ def main(argv):
             for name, n in rows:
                 print("%-32s %7d instructions a session, %4.1f %%" % (name, n, 100.0 * n / sum(v for _, v in rows)))
             return subprocess.call(["callgrind_annotate", out])
-        seen = {name: round(count(program, arguments, out)) for name, arguments in ROWS}
-        seen[BODY_ROW] = round(body_segment(program, out))
+        seen = counts(program, out)
     if "--record" in argv:
         with open(EXPECTED, "w") as f:
             json.dump(dict(versions(), instructions_a_session=seen), f, indent=2)

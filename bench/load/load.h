@@ -49,7 +49,7 @@ struct load {
 };
 
 struct phase {
-	uint64_t sessions, failed, resent, segments_in, segments_out, ns;
+	uint64_t sessions, failed, resent, segments_in, segments_out, ns, ns_in_all;
 	uint64_t worker_cycles, worker_turns;
 	uint64_t frames_in, frames_out; /* as the gateway sees them */
 	uint64_t flood, flood_answered, passed, octets;

@@ -178,6 +178,7 @@ gateway_phase(struct load *l, uint64_t flood_rate, struct phase *out)
 		.segments_in = s->segments_in - first->before.segments_in,
 		.segments_out = s->segments_out - first->before.segments_out,
 		.ns = ended - began,
+		.ns_in_all = now - began,
 		.worker_cycles = worker_counter(l, CTR_worker_busy_cycles) - cycles,
 		.worker_turns = worker_counter(l, CTR_worker_turns_busy) - turns,
 		.frames_in = worker_counter(l, CTR_port_rx_frames) - frames_in,

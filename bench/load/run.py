@@ -158,10 +158,10 @@ def workers(build, pairs, phase_ms, changes=None):
 
 
 def rows(result):
-    out = [("run", "DNS", "a second", "cycles each", "echo", "ratio", "above echo", "generator busy", "failed", "control CPU")]
+    out = [("run", "DNS", "a second", "cycles each", "echo", "ratio", "above echo", "worker busy", "generator busy", "failed", "control CPU")]
     for name, f in result.items():
         if "error" in f:
-            out.append((name, "-", "not measured: " + f["error"].splitlines()[0]) + ("",) * 7)
+            out.append((name, "-", "not measured: " + f["error"].splitlines()[0]) + ("",) * 8)
             continue
         steps = [(name, f)]
         if "levels" in f:
@@ -170,12 +170,13 @@ def rows(result):
             if s["units_a_second"]["median"] == 0 and "overload" in f:
                 o = f["overload"]
                 out.append((label, f["dns"], common.number(o["goodput_a_second"]["median"]), "", "", "",
-                            "goodput %.0f %% of %s" % (100 * o["goodput_share"]["median"], common.number(o["peak_a_second"]["median"])), "",
+                            "goodput %.0f %% of %s" % (100 * o["goodput_share"]["median"], common.number(o["peak_a_second"]["median"])), "", "",
                             "known %d of %d" % (o["known_failed"], o["known_done"] + o["known_failed"]), "%.0f %%" % (100 * f["control_cpu_share"])))
                 continue
             out.append((label, f["dns"], common.number(s["units_a_second"]["median"]), common.number(s["worker_cycles_a_unit"]["median"]),
                         common.number(s["echo_cycles_a_unit"]["median"]), "%.1f" % s["ratio_to_echo"]["median"],
                         common.number(s["cycles_above_echo"]["median"]),
+                        "%.0f %%%s" % (100 * s["worker_busy"]["median"], " BOUND" if s["worker_bound"] else ""),
                         "%.0f %%%s" % (100 * s["generator_busy"]["median"], " BOUND" if s["generator_bound"] else ""), str(f["failed"]),
                         "%.0f %%" % (100 * f["control_cpu_share"])))
     return out

@@ -14,12 +14,26 @@
 #include "bench/load/load.h"
 
 #define GENERATOR_BOUND 0.9
+#define WORKER_BOUND    0.9
 #define OPEN_WAIT_S     180
 
-enum figure { FIG_RATE, FIG_CYCLES, FIG_ECHO, FIG_ECHO_RATE, FIG_RATIO, FIG_OVER_ECHO, FIG_BUSY, FIG_OCTETS, FIG_N };
+enum figure {
+	FIG_RATE,
+	FIG_CYCLES,
+	FIG_ECHO,
+	FIG_ECHO_RATE,
+	FIG_RATIO,
+	FIG_OVER_ECHO,
+	FIG_BUSY,
+	FIG_WORKER_BUSY,
+	FIG_WORKER_RATE,
+	FIG_OCTETS,
+	FIG_N
+};
 
 static const char *const figure_names[FIG_N] = { "units_a_second", "worker_cycles_a_unit", "echo_cycles_a_unit",
-	"echo_frames_a_second", "ratio_to_echo", "cycles_above_echo", "generator_busy", "octets_a_second" };
+	"echo_frames_a_second", "ratio_to_echo", "cycles_above_echo", "generator_busy", "worker_busy",
+	"units_a_worker_second", "octets_a_second" };
 
 struct series {
 	double v[FIG_N][PAIRS_MAX];
@@ -62,11 +76,12 @@ print_spread(const char *name, double *v, uint32_t n, const char *end)
 static void
 print_series(struct series *s, const char *end)
 {
-	const double busy = median(s->v[FIG_BUSY], s->n);
+	const double busy = median(s->v[FIG_BUSY], s->n), worker = median(s->v[FIG_WORKER_BUSY], s->n);
 
 	for (uint32_t f = 0; f < FIG_N; f++)
 		print_spread(figure_names[f], s->v[f], s->n, ",");
-	printf("\"pairs\": %u, \"generator_bound\": %s%s\n", s->n, busy > GENERATOR_BOUND ? "true" : "false", end);
+	printf("\"pairs\": %u, \"generator_bound\": %s, \"worker_bound\": %s%s\n", s->n,
+		busy > GENERATOR_BOUND ? "true" : "false", worker > WORKER_BOUND ? "true" : "false", end);
 }
 
 static void
@@ -256,7 +271,8 @@ note_pair(const struct load *l, const struct phase *p, const struct echo_phase *
 	const double units = (double)units_of(l, p);
 	const double echo = e->frames > 0 ? (double)e->cycles / (double)e->frames * echo_frames(l, p) : 0;
 
-	if (units == 0 || p->ns == 0 || n == PAIRS_MAX || (l->echo_shared != NULL && e->frames == 0))
+	if (units == 0 || p->ns == 0 || p->worker_cycles == 0 || n == PAIRS_MAX ||
+		(l->echo_shared != NULL && e->frames == 0))
 		return;
 	s->v[FIG_RATE][n] = units * 1e9 / (double)p->ns;
 	s->v[FIG_CYCLES][n] = (double)p->worker_cycles / units;
@@ -265,6 +281,9 @@ note_pair(const struct load *l, const struct phase *p, const struct echo_phase *
 	s->v[FIG_RATIO][n] = echo > 0 ? s->v[FIG_CYCLES][n] / echo : 0;
 	s->v[FIG_OVER_ECHO][n] = s->v[FIG_CYCLES][n] - echo;
 	s->v[FIG_BUSY][n] = p->generator_busy;
+	s->v[FIG_WORKER_BUSY][n] =
+		(double)p->worker_cycles * l->ns_a_cycle / (double)p->ns_in_all / (double)l->segment.n_workers;
+	s->v[FIG_WORKER_RATE][n] = units * 1e9 / ((double)p->worker_cycles * l->ns_a_cycle);
 	s->v[FIG_OCTETS][n] = (double)p->octets * 1e9 / (double)p->ns;
 	s->n++;
 }
@@ -285,9 +304,10 @@ run_pairs(struct load *l, struct series *s, struct sums *sum)
 		if (s->n > n)
 			fprintf(stderr,
 				"pair %3u of %u: %8.0f a second, worker %7.0f cycles each, echo %6.0f, ratio %5.1f, "
-				"generator %3.0f %% busy%s\n",
+				"worker %3.0f %%, generator %3.0f %% busy%s\n",
 				i + 1, l->pairs, s->v[FIG_RATE][n], s->v[FIG_CYCLES][n], s->v[FIG_ECHO][n],
-				s->v[FIG_RATIO][n], s->v[FIG_BUSY][n] * 100, p.failed ? ", FAILED sessions" : "");
+				s->v[FIG_RATIO][n], s->v[FIG_WORKER_BUSY][n] * 100, s->v[FIG_BUSY][n] * 100,
+				p.failed ? ", FAILED sessions" : "");
 		else
 			fprintf(stderr, "pair %3u of %u: nothing was served\n", i + 1, l->pairs);
 	}
