@@ -31,7 +31,7 @@ ROWS = (
 )
 # what a further full segment of a message costs, its way in, its way out and its acknowledgements: a long one less a short one, divided
 BODY_ROW = "a further segment of a message"
-BODY_SESSIONS, BODY_SHORT, BODY_LONG, BODY_SEGMENT = 8, 14480, 724000, 1448
+BODY_SESSIONS, BODY_SHORT, BODY_LONG, BODY_SEGMENT = 4, 14480, 434400, 1448
 
 
 def count(program, arguments, out, sessions=SESSIONS):
@@ -47,7 +47,7 @@ def count(program, arguments, out, sessions=SESSIONS):
 
 
 def body_segment(program, out):
-    short, long = (count(program, ["--slots", "8", "--template", "data", "--message", str(m)], out, BODY_SESSIONS) for m in (BODY_SHORT, BODY_LONG))
+    short, long = (count(program, ["--slots", "4", "--template", "data", "--message", str(m)], out, BODY_SESSIONS) for m in (BODY_SHORT, BODY_LONG))
     return (long - short) / ((BODY_LONG - BODY_SHORT) / BODY_SEGMENT)
 
 
