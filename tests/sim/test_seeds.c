@@ -1,7 +1,7 @@
 /*
  * test_seeds.c - a whole gateway among peers that are not ours, under everything a wire and a night can bring; one world for each seed.
  *
- * usage: test_seeds [--first N] [--count N] [--seed N] [--attacks [--roomy]] [--verbose]
+ * usage: test_seeds [--first N] [--count N] [--seed N] [--attacks [--roomy] [--only KIND]] [--verbose]
  *
  * A world: one to three workers; client hosts and two backends that are models (model.h) with habits drawn from the seed; senders that must
  * deliver their messages and come back until they have; a wire that loses, duplicates, reorders, delays, corrupts and changes its MTU with
@@ -278,6 +278,7 @@ main(int argc, char **argv)
 	static struct world w;
 	uint64_t first = 1, count = 20, messages = 0;
 	bool attacks = false, roomy = false;
+	uint32_t only = A_NONE;
 
 	program = argv[0];
 	setvbuf(stdout, NULL, _IOLBF, 0);
@@ -288,6 +289,8 @@ main(int argc, char **argv)
 			attacks = true;
 		} else if (strcmp(argv[i], "--roomy") == 0) {
 			roomy = true;
+		} else if (i + 1 < argc && strcmp(argv[i], "--only") == 0) { /* 1 to A_N - 1, as world.h has them */
+			only = (uint32_t)strtoul(argv[++i], NULL, 10);
 		} else if (i + 1 < argc && strcmp(argv[i], "--first") == 0) {
 			first = strtoull(argv[++i], NULL, 10);
 		} else if (i + 1 < argc && strcmp(argv[i], "--count") == 0) {
@@ -297,7 +300,8 @@ main(int argc, char **argv)
 			count = 1;
 		} else {
 			fprintf(stderr,
-				"usage: %s [--first N] [--count N] [--seed N] [--attacks [--roomy]] [--verbose]\n",
+				"usage: %s [--first N] [--count N] [--seed N] [--attacks [--roomy] [--only KIND]] "
+			        "[--verbose]\n",
 				argv[0]);
 			return 2;
 		}
@@ -309,6 +313,8 @@ main(int argc, char **argv)
 	mallopt(M_TRIM_THRESHOLD, 1 << 30);
 	for (uint64_t seed = first; seed < first + count; seed++) {
 		for (enum attack a = attacks ? A_SYNS : A_NONE; a < (attacks ? A_N : A_SYNS); a++) {
+			if (only != A_NONE && a != only)
+				continue;
 			world_start(&w, seed, attacks, roomy);
 			if (attacks)
 				world_attack_start(&w, a, seed);
