@@ -91,6 +91,22 @@ def complaint_of_test(root, name, function):
     return None
 
 
+def complaints_of_mutant(root, edits):
+    """Each edit has to fit exactly one place, in the text that those before it leave."""
+    texts = {}
+    for name, old, new in edits:
+        if not (root / name).is_file():
+            yield "there is no %s" % name
+        elif not old:
+            yield "nothing is taken away from %s" % name
+        else:
+            text = texts.get(name) or (root / name).read_text()
+            found = len(pattern_of(old).findall(text))
+            if found != 1:
+                yield "%d places in %s, want one, for: %s" % (found, name, " ".join(" ".join(old).split()))
+            texts[name] = pattern_of(old).sub(lambda _: "\n".join(new), text)
+
+
 def is_built(root, name):
     """Whether some meson.build beside or above the file names it, so that it is part of a suite."""
     path = root / name
@@ -131,11 +147,7 @@ def check(root, path, must):
             if complaint is not None:
                 errors.append("%s: %s" % (where, complaint))
         for edits in r.mutants:
-            for name, old, _ in edits:
-                if not (root / name).is_file():
-                    errors.append("%s: there is no %s" % (where, name))
-                elif not old:
-                    errors.append("%s: nothing is taken away from %s" % (where, name))
+            errors += ["%s: %s" % (where, complaint) for complaint in complaints_of_mutant(root, edits)]
     for one in wanted(must):
         if not any(r.id == one or (one.isdigit() and r.number == int(one)) for r in requirements):
             errors.append("%s: %s is missing" % (path, one))
