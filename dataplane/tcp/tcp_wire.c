@@ -23,9 +23,15 @@ enum option_kind {
 };
 
 #define TIMESTAMPS_ALONE_OCTETS 12
+#define SYN_OF_LINUX_OCTETS     20
 
 /* Timestamps, padded as RFC 7323 appendix A has them. */
 static const uint32_t timestamps_head = OPT_NOP << 24 | OPT_NOP << 16 | OPT_TIMESTAMP << 8 | 10;
+
+/* Of a SYN: each begins a word of four octets. */
+static const uint32_t mss_head = OPT_MSS << 8 | 4, wscale_head = OPT_NOP << 16 | OPT_WSCALE << 8 | 3;
+static const uint32_t sack_head = OPT_NOP << 24 | OPT_NOP << 16 | OPT_SACK_PERMITTED << 8 | 2;
+static const uint32_t sack_and_timestamps_head = OPT_SACK_PERMITTED << 24 | 2 << 16 | OPT_TIMESTAMP << 8 | 10;
 
 static void
 parse_sack(struct tcp_hdr *h, struct octets body)
@@ -71,6 +77,23 @@ parse_timestamps_alone(struct tcp_hdr *h, const uint8_t *p)
 	return true;
 }
 
+/* The options of a SYN as Linux orders them, build_syn_options() too: MSS, SACK permitted, timestamps, window scale. */
+static bool
+parse_syn_of_linux(struct tcp_hdr *h, const uint8_t *p)
+{
+	const uint32_t first = get_u32(p), last = get_u32(p + 16);
+
+	if (first >> 16 != mss_head || get_u32(p + 4) != sack_and_timestamps_head || last >> 8 != wscale_head)
+		return false;
+	h->mss = (uint16_t)first;
+	h->sack_permitted = true;
+	h->has_ts = true;
+	h->tsval = get_u32(p + 8);
+	h->tsecr = get_u32(p + 12);
+	h->wscale = (uint8_t)MIN(last & 0xff, TCP_WSCALE_MAX);
+	return true;
+}
+
 /* At most 40 rounds: every round takes an octet. */
 static void
 parse_options(struct tcp_hdr *h, const uint8_t *p, const uint8_t *end)
@@ -92,6 +115,7 @@ parse_options(struct tcp_hdr *h, const uint8_t *p, const uint8_t *end)
 bool
 tcp_hdr_parse(struct tcp_hdr *h, const uint8_t *ptr, uint32_t len_octets)
 {
+	const uint8_t *options;
 	uint32_t header_octets;
 
 	*h = (struct tcp_hdr){ .wscale = TCP_WSCALE_NONE };
@@ -106,50 +130,28 @@ tcp_hdr_parse(struct tcp_hdr *h, const uint8_t *ptr, uint32_t len_octets)
 	h->header_octets = (uint8_t)header_octets;
 	h->flags = ptr[13] & 0x3f;
 	h->wnd = get_u16(ptr + 14);
-	if (header_octets != TCP_HEADER_MIN_OCTETS + TIMESTAMPS_ALONE_OCTETS ||
-		!parse_timestamps_alone(h, ptr + TCP_HEADER_MIN_OCTETS))
-		parse_options(h, ptr + TCP_HEADER_MIN_OCTETS, ptr + header_octets);
+	options = ptr + TCP_HEADER_MIN_OCTETS;
 	h->payload = ptr + header_octets;
+	if ((header_octets != TCP_HEADER_MIN_OCTETS + TIMESTAMPS_ALONE_OCTETS || !parse_timestamps_alone(h, options)) &&
+		(header_octets != TCP_HEADER_MIN_OCTETS + SYN_OF_LINUX_OCTETS || !parse_syn_of_linux(h, options)))
+		parse_options(h, options, h->payload);
 	h->payload_octets = len_octets - header_octets;
 	return true;
 }
 
-static uint8_t *
-build_timestamp(uint8_t *p, const struct tcp_hdr *h)
-{
-	p = put_u8(p, OPT_TIMESTAMP);
-	p = put_u8(p, 10);
-	p = put_u32(p, h->tsval);
-	return put_u32(p, h->tsecr);
-}
-
-/* In the order Linux has, for middleboxes that know no other: MSS, SACK permitted, timestamps, window scale. */
+/* In the order Linux has, for middleboxes that know no other: MSS, SACK permitted, timestamps, window scale. In whole words. */
 static uint8_t *
 build_syn_options(uint8_t *p, const struct tcp_hdr *h)
 {
-	p = put_u8(p, OPT_MSS);
-	p = put_u8(p, 4);
-	p = put_u16(p, h->mss);
-	if (h->sack_permitted) {
-		if (!h->has_ts) {
-			p = put_u8(p, OPT_NOP);
-			p = put_u8(p, OPT_NOP);
-		}
-		p = put_u8(p, OPT_SACK_PERMITTED);
-		p = put_u8(p, 2);
-	} else if (h->has_ts) {
-		p = put_u8(p, OPT_NOP);
-		p = put_u8(p, OPT_NOP);
+	p = put_u32(p, mss_head << 16 | h->mss);
+	if (h->has_ts) {
+		p = put_u32(p, h->sack_permitted ? sack_and_timestamps_head : timestamps_head);
+		p = put_u32(p, h->tsval);
+		p = put_u32(p, h->tsecr);
+	} else if (h->sack_permitted) {
+		p = put_u32(p, sack_head);
 	}
-	if (h->has_ts)
-		p = build_timestamp(p, h);
-	if (h->wscale != TCP_WSCALE_NONE) {
-		p = put_u8(p, OPT_NOP);
-		p = put_u8(p, OPT_WSCALE);
-		p = put_u8(p, 3);
-		p = put_u8(p, h->wscale);
-	}
-	return p;
+	return h->wscale == TCP_WSCALE_NONE ? p : put_u32(p, wscale_head << 8 | h->wscale);
 }
 
 static uint8_t *
@@ -190,9 +192,9 @@ tcp_hdr_build(uint8_t *out, const struct flow *flow, const struct tcp_hdr *h)
 		p = build_syn_options(p, h);
 	} else {
 		if (h->has_ts) {
-			p = put_u8(p, OPT_NOP);
-			p = put_u8(p, OPT_NOP);
-			p = build_timestamp(p, h);
+			p = put_u32(p, timestamps_head);
+			p = put_u32(p, h->tsval);
+			p = put_u32(p, h->tsecr);
 		}
 		p = build_sack(p, out + TCP_HEADER_MAX_OCTETS, h);
 	}

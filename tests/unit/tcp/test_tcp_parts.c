@@ -340,11 +340,60 @@ test_proven_addresses_give_way_by_age(void **state)
 	tcp_proven_destroy(&proven);
 }
 
+/* The usual orders of options are read in whole words, all others octet by octet: both must mean the same. Padding in front makes the second
+ * of the first. */
+static void
+test_wire_reads_usual_options_as_any_others(void **state)
+{
+	static const struct tcp_hdr usual[] = {
+		{ .seq = 1,
+			.flags = TCP_SYN,
+			.mss = 1460,
+			.wscale = 7,
+			.sack_permitted = true,
+			.has_ts = true,
+			.tsval = 9,
+			.tsecr = 8 },
+		{ .seq = 1,
+			.flags = TCP_ACK,
+			.wscale = TCP_WSCALE_NONE,
+			.has_ts = true,
+			.tsval = 0x01020304,
+			.tsecr = 0x05060708 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(usual); i++) {
+		uint8_t plain[TCP_HEADER_MAX_OCTETS], padded[TCP_HEADER_MAX_OCTETS];
+		const uint32_t n = tcp_hdr_build(plain, &pair_flow_v4, &usual[i]);
+
+		for (uint32_t change = 0; change < 256 * (n - TCP_HEADER_MIN_OCTETS); change++) {
+			const uint32_t at = TCP_HEADER_MIN_OCTETS + change / 256;
+			const uint8_t was = plain[at];
+			struct tcp_hdr a, b;
+
+			plain[at] = (uint8_t)change;
+			memcpy(padded, plain, TCP_HEADER_MIN_OCTETS);
+			memset(padded + TCP_HEADER_MIN_OCTETS, 1, 4);
+			memcpy(padded + TCP_HEADER_MIN_OCTETS + 4, plain + TCP_HEADER_MIN_OCTETS,
+				n - TCP_HEADER_MIN_OCTETS);
+			padded[12] = (uint8_t)((n + 4) / 4 << 4);
+			CHECK_TRUE("parsed", tcp_hdr_parse(&a, plain, n) && tcp_hdr_parse(&b, padded, n + 4));
+			b.header_octets = a.header_octets;
+			b.payload = a.payload;
+			if (memcmp(&a, &b, sizeof(a)) != 0)
+				fail_msg("list %zu with octet %u as %u is read in two ways", i, at, plain[at]);
+			plain[at] = was;
+		}
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_wire_says_what_it_is_told),
+		cmocka_unit_test(test_wire_reads_usual_options_as_any_others),
 		cmocka_unit_test(test_scoreboard_agrees_with_flags),
 		cmocka_unit_test(test_scoreboard_pipe),
 		cmocka_unit_test(test_ooo_agrees_with_a_map),
