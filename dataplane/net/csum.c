@@ -13,6 +13,8 @@
 
 #include "dataplane/base/bug.h"
 
+#define TCP_CHECKSUM_OFFSET 16
+
 static uint64_t
 add_carry(uint64_t a, uint64_t b)
 {
@@ -118,26 +120,30 @@ csum_add_views(struct csum *c, const struct buf_view *view, uint32_t n)
 		csum_add(c, view[i].ptr, view[i].len_octets);
 }
 
+static uint64_t
+sum_pseudo(const struct ip_addr *src, const struct ip_addr *dst, uint8_t proto, uint32_t len_octets)
+{
+	/* The upper half of an IPv4 pseudo header's length is zero, so one form of the tail serves both families: zeroes and
+	 * their places do not matter to the sum. Nor do they to the word: length and protocol as words of the wire. */
+	const uint64_t sum = (uint64_t)htonl(len_octets) + htonl(proto);
+	uint32_t word[2];
+
+	if (ip_addr_is_v4(dst)) {
+		memcpy(&word[0], src->octet + 12, 4);
+		memcpy(&word[1], dst->octet + 12, 4);
+		return sum + word[0] + word[1];
+	}
+	return add_carry(
+		add_carry(add_carry(add_carry(sum, load_8(src->octet)), load_8(src->octet + 8)), load_8(dst->octet)),
+		load_8(dst->octet + 8));
+}
+
 void
 csum_add_pseudo(
 	struct csum *c, const struct ip_addr *src, const struct ip_addr *dst, uint8_t proto, uint32_t len_octets)
 {
-	/* The upper half of an IPv4 pseudo header's length is zero, so one form of the tail serves both families: zeroes and
-	 * their places do not matter to the sum. Nor do they to the word: length and protocol as words of the wire. */
-	uint32_t word[4];
-
 	HOT_BUG_ON(c->odd);
-	word[0] = htonl(len_octets);
-	word[1] = htonl(proto);
-	c->sum = add_carry(c->sum, (uint64_t)word[0] + word[1]);
-	if (ip_addr_is_v4(dst)) {
-		memcpy(&word[2], src->octet + 12, 4);
-		memcpy(&word[3], dst->octet + 12, 4);
-		c->sum = add_carry(c->sum, (uint64_t)word[2] + word[3]);
-		return;
-	}
-	c->sum = add_carry(add_carry(c->sum, load_8(src->octet)), load_8(src->octet + 8));
-	c->sum = add_carry(add_carry(c->sum, load_8(dst->octet)), load_8(dst->octet + 8));
+	c->sum = add_carry(c->sum, sum_pseudo(src, dst, proto, len_octets));
 }
 
 uint16_t
@@ -158,9 +164,21 @@ csum_of(const void *ptr, uint32_t len_octets)
 bool
 csum_is_good(const struct ip_addr *src, const struct ip_addr *dst, uint8_t proto, const void *ptr, uint32_t len_octets)
 {
-	struct csum c = csum_start();
+	return csum_fold(add_carry(sum_pseudo(src, dst, proto, len_octets), sum_piece(ptr, len_octets))) == UINT16_MAX;
+}
 
-	csum_add_pseudo(&c, src, dst, proto, len_octets);
-	csum_add(&c, ptr, len_octets);
-	return csum_finish(&c) == 0;
+void
+csum_set_tcp(uint8_t *tcp, uint32_t header_octets, const struct ip_addr *src, const struct ip_addr *dst,
+	const struct buf_view *view, uint32_t n, uint32_t payload_octets)
+{
+	struct csum c = { .sum = sum_pseudo(src, dst, CSUM_PROTO_TCP, header_octets + payload_octets) };
+	uint16_t field;
+
+	c.sum = add_carry(c.sum, sum_piece(tcp, header_octets));
+	/* what stood in the field is taken off the sum: cleared just before, it would have to reach memory before its word is read */
+	memcpy(&field, tcp + TCP_CHECKSUM_OFFSET, 2);
+	c.sum = add_carry(c.sum, (uint16_t)~field);
+	csum_add_views(&c, view, n);
+	field = (uint16_t)~csum_fold(c.sum);
+	memcpy(tcp + TCP_CHECKSUM_OFFSET, &field, 2);
 }

@@ -60,6 +60,10 @@ uint16_t csum_finish(const struct csum *c);
 /* Of one piece, without a pseudo header. */
 uint16_t csum_of(const void *ptr, uint32_t len_octets);
 
+/* Sets the checksum of a TCP header of header_octets, whatever stood in its field, with n views of payload_octets in all behind it. */
+void csum_set_tcp(uint8_t *tcp, uint32_t header_octets, const struct ip_addr *src, const struct ip_addr *dst,
+	const struct buf_view *view, uint32_t n, uint32_t payload_octets);
+
 /* Whether a received TCP or ICMPv6 message with its checksum field in place is as it was sent. */
 bool csum_is_good(
 	const struct ip_addr *src, const struct ip_addr *dst, uint8_t proto, const void *ptr, uint32_t len_octets);

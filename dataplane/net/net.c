@@ -24,7 +24,6 @@
 
 #define TCP_HEADER_MIN_OCTETS 20
 #define TCP_HEADER_MAX_OCTETS 60
-#define TCP_CHECKSUM_OFFSET   16
 
 static_assert(WRAP_IPV6_OCTETS + TCP_HEADER_MAX_OCTETS <= FRAME_HEADER_MAX_OCTETS, "the largest TCP header fits");
 static_assert(
@@ -430,23 +429,6 @@ net_input(struct net *net, const struct net_frame *frame, struct net_out *out, u
 
 /* ---- output ---- */
 
-static void
-set_tcp_checksum(
-	struct frame *f, uint8_t *tcp, const struct flow *flow, uint32_t header_octets, uint32_t payload_octets)
-{
-	struct csum c = csum_start();
-	uint16_t before;
-
-	csum_add_pseudo(&c, &flow->local, &flow->remote, IP_PROTO_TCP, header_octets + payload_octets);
-	csum_add(&c, tcp, header_octets);
-	/* what stood in the field is taken off the sum: cleared just before, it would have to reach memory before its word is read */
-	memcpy(&before, tcp + TCP_CHECKSUM_OFFSET, 2);
-	before = (uint16_t)~before;
-	csum_add(&c, &before, 2);
-	csum_add_views(&c, f->view, f->n_views);
-	put_u16(tcp + TCP_CHECKSUM_OFFSET, csum_finish(&c));
-}
-
 /* Checksum, IP header and the Ethernet header but for its destination. 0 or -EMSGSIZE. */
 static int
 wrap(struct net *net, struct frame *f, const struct flow *flow, uint32_t tcp_header_octets, uint8_t port_index)
@@ -464,7 +446,8 @@ wrap(struct net *net, struct frame *f, const struct flow *flow, uint32_t tcp_hea
 	tcp_octets = tcp_header_octets + payload_octets;
 	if (head - ETH_HEADER_OCTETS + tcp_octets > net->conf.port[port_index].mtu)
 		return -EMSGSIZE;
-	set_tcp_checksum(f, f->hdr + head, flow, tcp_header_octets, payload_octets);
+	csum_set_tcp(
+		f->hdr + head, tcp_header_octets, &flow->local, &flow->remote, f->view, f->n_views, payload_octets);
 	p = eth_build_from(f->hdr, net->conf.port[port_index].mac, is_v4 ? ETH_TYPE_IPV4 : ETH_TYPE_IPV6);
 	if (is_v4)
 		ipv4_build(p, &flow->local, &flow->remote, IP_PROTO_TCP, tcp_octets, &whole);
