@@ -14,11 +14,13 @@
 #include "dataplane/base/bug.h"
 
 #define WARM_SESSIONS UINT64_C(512)
+#define RING_SYNS     8192 /* more than are remembered: from then on answers are pure cookies, as in a flood */
 
 static void
 usage(void)
 {
-	fputs("usage: instructions [--sessions N] [--slots N] [--idle N] [--flood N] [--template T] [--message OCTETS] "
+	fputs("usage: instructions [--sessions N] [--slots N] [--idle N] [--flood N] [--first-syns] [--template T] "
+	      "[--message OCTETS] "
 	      "[--dns cached|asked|dead] "
 	      "[--no-timestamps]\n",
 		stderr);
@@ -32,7 +34,7 @@ main(int argc, char **argv)
 		{ "slots", required_argument, NULL, 's' }, { "template", required_argument, NULL, 't' },
 		{ "dns", required_argument, NULL, 'd' }, { "message", required_argument, NULL, 'm' },
 		{ "no-timestamps", no_argument, NULL, 'p' }, { "idle", required_argument, NULL, 'i' },
-		{ "flood", required_argument, NULL, 'f' }, { 0 } };
+		{ "flood", required_argument, NULL, 'f' }, { "first-syns", no_argument, NULL, 'r' }, { 0 } };
 	static struct bench b;
 	char dir[] = "/tmp/greyline-bench-XXXXXX";
 	struct gen_conf gc = { .template = GEN_greylist,
@@ -44,7 +46,7 @@ main(int argc, char **argv)
 		.timestamps = true,
 		.seed = 7 };
 	uint64_t sessions = 2000, warm, failed, in, out;
-	uint32_t idle = 0, flood = 0;
+	uint32_t idle = 0, flood = 0, warm_syns = RING_SYNS;
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -57,6 +59,9 @@ main(int argc, char **argv)
 			break;
 		case 'f':
 			flood = (uint32_t)strtoul(optarg, NULL, 10);
+			break;
+		case 'r': /* while the ring still has room for them */
+			warm_syns = 512;
 			break;
 		case 'i':
 			idle = (uint32_t)strtoul(optarg, NULL, 10);
@@ -113,13 +118,13 @@ main(int argc, char **argv)
 		b.gen = load;
 	}
 	if (flood > 0) { /* SYNs from everywhere, nobody behind them */
-		for (uint32_t i = 0; i < 2 * flood; i += 32) {
+		for (uint32_t i = 0; i < warm_syns + flood; i += 32) {
 			gen_flood(b.gen, 32, 100, b.now_us * 1000);
-			stage_turn(&b, i >= flood);
+			stage_turn(&b, i >= warm_syns);
 		}
 		printf("{\"spoofed_syns\": %u, \"answered\": %" PRIu64 ", \"tsc_cycles_a_syn\": %.0f}\n", flood,
 			gen_stats(b.gen)->flood_answered, (double)b.cycles / flood);
-		return gen_stats(b.gen)->flood_answered == 2 * flood ? 0 : 1;
+		return gen_stats(b.gen)->flood_answered == warm_syns + flood ? 0 : 1;
 	}
 	stage_run_sessions(&b, warm, false);
 	failed = gen_stats(b.gen)->failed;

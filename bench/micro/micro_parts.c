@@ -13,6 +13,7 @@
 #include "dataplane/smtp/smtp_path.h"
 #include "dataplane/smtp/smtp_session.h"
 #include "dataplane/tcp/tcp.h"
+#include "dataplane/tcp/tcp_conn.h"
 #include "dataplane/tcp/tcp_listen.h"
 #include "dataplane/tcp/tcp_wire.h"
 
@@ -99,7 +100,7 @@ run_cookie(void *arg)
 	for (uint64_t i = 0; i < OPS; i++) {
 		const struct flow f = flow_at(b, i);
 
-		sum += tcp_cookie_make(b->tcp, &f, (uint32_t)i, &opt, UINT64_C(1000000000));
+		sum += tcp_cookie_make(b->tcp, tcp_flow_hash(b->tcp, &f), (uint32_t)i, &opt, UINT64_C(1000000000));
 	}
 	return sum;
 }
@@ -114,7 +115,8 @@ run_cookie_check(void *arg)
 		const struct flow f = flow_at(b, i);
 		struct tcp_syn_options opt = { .ts = true };
 
-		good += tcp_cookie_check(b->tcp, &f, (uint32_t)i, (uint32_t)mix(i), &opt, UINT64_C(1000000000));
+		good += tcp_cookie_check(
+			b->tcp, tcp_flow_hash(b->tcp, &f), (uint32_t)i, (uint32_t)mix(i), &opt, UINT64_C(1000000000));
 	}
 	return good;
 }

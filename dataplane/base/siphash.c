@@ -164,6 +164,17 @@ siphash_word_and(const struct siphash_key *key, uint64_t word, const void *data,
 }
 
 uint64_t
+siphash_12(const struct siphash_key *key, uint64_t first, uint32_t last)
+{
+	struct siphash_state s = sip_start(key);
+
+	sip_block(&s, first);
+	s.tail = last;
+	s.n_octets = 12;
+	return sip_finish(s);
+}
+
+uint64_t
 siphash13_12(const struct siphash_key *key, uint64_t first, uint32_t last)
 {
 	struct siphash_state s = sip_start(key);

@@ -18,8 +18,11 @@ uint64_t siphash(const struct siphash_key *key, const void *data, size_t len_oct
 /* Of word (its octets as they lie in memory) and data behind it: what begins with a number of ours needs no copy. */
 uint64_t siphash_word_and(const struct siphash_key *key, uint64_t word, const void *data, size_t len_octets);
 
+/* Of 12 octets, as they lie in memory: eight and four. */
+uint64_t siphash_12(const struct siphash_key *key, uint64_t first, uint32_t last);
+
 /*
- * SipHash-1-3 of 12 octets, as they lie in memory: eight and four. For tables of this process alone, looked at with each segment, whose
+ * The same as SipHash-1-3. For tables of this process alone, looked at with each segment, whose
  * hashes nobody is told: there fewer rounds are what its authors propose (and the kernel's and other tables use). Not for cookies and keys.
  */
 uint64_t siphash13_12(const struct siphash_key *key, uint64_t first, uint32_t last);

@@ -35,6 +35,9 @@ struct port_io_ops {
 	uint32_t (*rx)(struct port_io *io, struct port_frame *out, uint32_t n);
 	/* Sends n frames (through the owner lcore's ring where this worker has no queue of its own). */
 	void (*tx)(struct port_io *io, const struct frame *frames, uint32_t n);
+	/* Sends f, which has no payload, to whom received came from: in that frame's buffer where nobody else holds it, else in one of its
+	 * own. Takes the reference of received. */
+	void (*tx_answer)(struct port_io *io, const struct frame *f, const struct port_frame *received);
 	/* End of the turn: what was collected goes out now. */
 	void (*flush)(struct port_io *io);
 	/* Hands a received frame (one reference, now the callee's) to its owner. A full ring drops and counts. */

@@ -140,6 +140,17 @@ batch_flush(struct port_worker *w, uint32_t port_index)
 	b->n = 0;
 }
 
+/* Takes m. */
+static void
+batch_add(struct port_worker *w, uint32_t port_index, struct rte_mbuf *m)
+{
+	struct port_batch *b = &w->batch[port_index];
+
+	b->mbuf[b->n++] = m;
+	if (b->n == PORT_TX_BATCH)
+		batch_flush(w, port_index);
+}
+
 static void
 port_tx(struct port_io *io, const struct frame *frames, uint32_t n)
 {
@@ -147,20 +158,31 @@ port_tx(struct port_io *io, const struct frame *frames, uint32_t n)
 
 	for (uint32_t i = 0; i < n; i++) {
 		const struct frame *f = &frames[i];
-		struct port_batch *b;
 		struct rte_mbuf *m;
 
 		HOT_BUG_ON(f->port_index >= w->set->n_ports);
-		b = &w->batch[f->port_index];
 		m = port_mbuf_of_frame(&w->pool, f, &w->set->dev[f->port_index]);
-		if (m == NULL) {
+		if (m == NULL)
 			counter_inc(w->io.counters, CTR_port_no_buffer);
-			continue;
-		}
-		b->mbuf[b->n++] = m;
-		if (b->n == PORT_TX_BATCH)
-			batch_flush(w, f->port_index);
+		else
+			batch_add(w, f->port_index, m);
 	}
+}
+
+static void
+port_tx_answer(struct port_io *io, const struct frame *f, const struct port_frame *received)
+{
+	struct port_worker *w = worker_of(io);
+	struct rte_mbuf *m;
+
+	HOT_BUG_ON(f->port_index >= w->set->n_ports);
+	m = port_mbuf_of_answer(f, received, &w->set->dev[f->port_index]);
+	if (m != NULL) {
+		batch_add(w, f->port_index, m);
+		return;
+	}
+	port_tx(io, f, 1);
+	buf_unref(io->pool, received->view.buf);
 }
 
 /* What other workers want to send through a port we own. */
@@ -263,6 +285,7 @@ port_neighbour_hear(struct port_io *io, struct net_neighbour *out)
 static const struct port_io_ops port_dpdk_ops = {
 	.rx = port_rx,
 	.tx = port_tx,
+	.tx_answer = port_tx_answer,
 	.flush = port_flush,
 	.redirect = port_redirect,
 	.redirected = port_redirected,

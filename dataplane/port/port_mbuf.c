@@ -223,6 +223,22 @@ port_mbuf_of_frame(struct port_pool *p, const struct frame *f, const struct port
 	return NULL;
 }
 
+struct rte_mbuf *
+port_mbuf_of_answer(const struct frame *f, const struct port_frame *received, const struct port_dev *dev)
+{
+	struct rte_mbuf *m = mbuf_of(received->view.buf);
+
+	HOT_BUG_ON(f->n_views != 0);
+	/* one mbuf alone, with octets of its own and nobody else to read them (PITFALLS 29) */
+	if (rte_mbuf_refcnt_read(m) != 1 || !RTE_MBUF_DIRECT(m) || m->nb_segs != 1 ||
+		f->hdr_len_octets + VLAN_TAG_OCTETS > m->buf_len - m->data_off)
+		return NULL;
+	m->data_len = (uint16_t)vlan_tag(rte_pktmbuf_mtod(m, uint8_t *), f->hdr, f->hdr_len_octets, dev->vlan);
+	m->pkt_len = m->data_len;
+	m->ol_flags = 0; /* what they said was of the frame received */
+	return m;
+}
+
 /* ---- received ---- */
 
 /* DPDK's four states (PITFALLS 28): NONE is "not in the packet, but the data is sound", as virtio says of its host's frames. */

@@ -554,8 +554,9 @@ index_of(const struct tcp *tcp, const struct net_seg *seg, uint64_t hash)
 	return tcp_index_find(tcp, &seg->flow, hash);
 }
 
-void
-tcp_input(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *frame, uint64_t now_us)
+/* answer: as tcp_listen_input() has it. */
+static uint32_t
+input(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *frame, struct frame *answer, uint64_t now_us)
 {
 	struct tcp_seg_in s;
 	const struct tcp_hdr *h = &s.h;
@@ -569,12 +570,12 @@ tcp_input(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *fr
 	counter_inc(tcp->counters, CTR_tcp_in_segs);
 	if (!tcp_hdr_parse(&s.h, seg->tcp.ptr, seg->tcp.len_octets)) {
 		counter_inc(tcp->counters, CTR_tcp_drop_header);
-		return;
+		return 0;
 	}
 	if (!seg->checksum_good &&
 		!csum_is_good(&seg->flow.remote, &seg->flow.local, CSUM_PROTO_TCP, seg->tcp.ptr, seg->tcp.len_octets)) {
 		counter_inc(tcp->counters, CTR_tcp_drop_checksum);
-		return;
+		return 0;
 	}
 	if (h->options_broken)
 		counter_inc(tcp->counters, CTR_tcp_bad_option);
@@ -583,16 +584,29 @@ tcp_input(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *fr
 	if (i != TCP_INDEX_NONE) {
 		c = i < tcp->conf.conns_max ? &tcp->conns[i] : tcp_rest_segment(tcp, i - tcp->conf.conns_max, hash);
 		if (c == NULL)
-			return;
+			return 0;
 		tcp_seg_start(&s, seg->tcp.buf, now_us);
 		tcp_conn_input(c, &s);
 		tcp_conn_reap(c);
-		return;
+		return 0;
 	}
 	tw = tcp_time_wait_find(&tcp->time_wait, &seg->flow, hash);
 	if (tw != NULL && !tw->peer_holds && !tcp_time_wait_input(tcp, tw, h, frame))
-		return;
-	tcp_listen_input(tcp, seg, h, hash, frame);
+		return 0;
+	return tcp_listen_input(tcp, seg, h, hash, frame, answer);
+}
+
+void
+tcp_input(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *frame, uint64_t now_us)
+{
+	input(tcp, seg, frame, NULL, now_us);
+}
+
+uint32_t
+tcp_input_syn(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *frame, struct frame *answer,
+	uint64_t now_us)
+{
+	return input(tcp, seg, frame, answer, now_us);
 }
 
 void

@@ -120,30 +120,14 @@ tcp_cookie_rekey(struct tcp *tcp, const struct siphash_key *fresh, uint64_t now_
 	return (l->cookie_key_from + TCP_COOKIE_KEY_SLOTS) * TCP_COOKIE_SLOT_US;
 }
 
-/* Of who asks and when. */
+/*
+ * Of who asks and when. The tuple comes in as its hash, which is keyed by a secret of its own and which nobody is told; the slot is added to
+ * that. Two tuples, or one in two slots, share a cookie with a chance of 2^-64, and nobody can tell which those are.
+ */
 static uint64_t
-cookie_hash(const struct tcp *tcp, const struct flow *flow, uint32_t irs, uint64_t slot)
+cookie_hash(const struct tcp *tcp, uint64_t flow_hash, uint32_t irs, uint64_t slot)
 {
-	const struct siphash_key *key = &tcp->listen.cookie_key[slot < tcp->listen.cookie_key_from];
-	uint8_t in[56] = "cookie"; /* whole words, in one go */
-
-	if (ip_addr_is_v4(&flow->local) &&
-		ip_addr_is_v4(&flow->remote)) { /* as tcp_flow_hash(): the length tells the families apart */
-		memcpy(in + 8, flow->local.octet + 12, 4);
-		memcpy(in + 12, flow->remote.octet + 12, 4);
-		memcpy(in + 16, &flow->local_port, 2);
-		memcpy(in + 18, &flow->remote_port, 2);
-		memcpy(in + 20, &irs, 4);
-		memcpy(in + 24, &slot, 8);
-		return siphash(key, in, 32);
-	}
-	memcpy(in + 8, flow->local.octet, 16);
-	memcpy(in + 24, flow->remote.octet, 16);
-	memcpy(in + 40, &flow->local_port, 2);
-	memcpy(in + 42, &flow->remote_port, 2);
-	memcpy(in + 44, &irs, 4);
-	memcpy(in + 48, &slot, 8);
-	return siphash(key, in, sizeof(in));
+	return siphash_12(&tcp->listen.cookie_key[slot < tcp->listen.cookie_key_from], flow_hash + slot, irs);
 }
 
 /*
@@ -169,17 +153,17 @@ options_pack(const struct tcp_syn_options *opt)
 }
 
 uint32_t
-tcp_cookie_make(const struct tcp *tcp, const struct flow *flow, uint32_t irs, const struct tcp_syn_options *opt,
-	uint64_t now_us)
+tcp_cookie_make(
+	const struct tcp *tcp, uint64_t flow_hash, uint32_t irs, const struct tcp_syn_options *opt, uint64_t now_us)
 {
 	const uint64_t slot = now_us / TCP_COOKIE_SLOT_US;
 
-	return cookie_of(cookie_hash(tcp, flow, irs, slot), slot, options_pack(opt));
+	return cookie_of(cookie_hash(tcp, flow_hash, irs, slot), slot, options_pack(opt));
 }
 
 bool
-tcp_cookie_check(const struct tcp *tcp, const struct flow *flow, uint32_t irs, uint32_t cookie,
-	struct tcp_syn_options *opt, uint64_t now_us)
+tcp_cookie_check(const struct tcp *tcp, uint64_t flow_hash, uint32_t irs, uint32_t cookie, struct tcp_syn_options *opt,
+	uint64_t now_us)
 {
 	const uint64_t slot_now = now_us / TCP_COOKIE_SLOT_US;
 
@@ -190,7 +174,7 @@ tcp_cookie_check(const struct tcp *tcp, const struct flow *flow, uint32_t irs, u
 
 		if ((slot & 3) != cookie >> 30)
 			continue;
-		hash = cookie_hash(tcp, flow, irs, slot);
+		hash = cookie_hash(tcp, flow_hash, irs, slot);
 		options = (cookie >> 22 ^ (uint32_t)hash) & 0xff;
 		if (cookie_of(hash, slot, options) != cookie)
 			return false;
@@ -321,8 +305,9 @@ entry_get(struct tcp *tcp, const struct flow *flow, uint64_t hash)
 
 /* --- SYN --- */
 
-static void
-send_syn_ack(struct tcp *tcp, const struct tcp_syn_entry *e, const struct net_frame *frame)
+/* The SYN-ACK of e: into answer, whose octets it returns; or, where that is NULL, queued: then 0. */
+static uint32_t
+send_syn_ack(struct tcp *tcp, const struct tcp_syn_entry *e, const struct net_frame *frame, struct frame *answer)
 {
 	struct tcp_hdr h = {
 		.seq = e->iss,
@@ -337,7 +322,12 @@ send_syn_ack(struct tcp *tcp, const struct tcp_syn_entry *e, const struct net_fr
 		.tsecr = e->tsval,
 	};
 
-	tcp_reply_add(tcp, &e->flow, &h, frame);
+	if (answer == NULL) {
+		tcp_reply_add(tcp, &e->flow, &h, frame);
+		return 0;
+	}
+	answer->n_views = 0;
+	return tcp_hdr_build(answer->hdr + frame_tcp_offset(&e->flow), &e->flow, &h);
 }
 
 static struct tcp_syn_options
@@ -386,26 +376,25 @@ cookies_only(struct tcp *tcp, enum counter what_is_not_done)
 	return true;
 }
 
-static void
+static uint32_t
 on_syn(struct tcp *tcp, const struct tcp_listener *x, struct tcp_syn_entry *e, const struct flow *flow,
-	const struct tcp_hdr *h, uint64_t hash, const struct net_frame *frame)
+	const struct tcp_hdr *h, uint64_t hash, const struct net_frame *frame, struct frame *answer)
 {
-	struct tcp_syn_entry forgotten = { 0 };
+	struct tcp_syn_entry forgotten; /* in no ring: of it is set what the answer is made of, nothing else is read */
 
 	counter_inc(tcp->counters, CTR_tcp_syn_in);
 	if ((h->flags & TCP_FIN) != 0) {
 		counter_inc(tcp->counters, CTR_tcp_drop_flags);
-		return;
+		return 0;
 	}
 	if (e != NULL && e->irs == h->seq) {
 		counter_inc(tcp->counters, CTR_tcp_syn_repeated);
 		if (h->has_ts)
 			e->tsval = h->tsval;
-		send_syn_ack(tcp, e, frame);
-		return;
+		return send_syn_ack(tcp, e, frame, answer);
 	}
 	if (!may_accept(tcp))
-		return;
+		return 0;
 	if (e != NULL) {
 		/* A new incarnation, or a forger: the ACK to the old SYN-ACK still completes its cookie. */
 		counter_inc(tcp->counters, CTR_tcp_syn_replaced);
@@ -422,13 +411,13 @@ on_syn(struct tcp *tcp, const struct tcp_listener *x, struct tcp_syn_entry *e, c
 	e->start_us = tcp->now_us;
 	e->irs = h->seq;
 	e->opt = syn_options(h, flow);
-	e->iss = tcp_cookie_make(tcp, flow, h->seq, &e->opt, tcp->now_us);
+	e->iss = tcp_cookie_make(tcp, hash, h->seq, &e->opt, tcp->now_us);
 	e->tsval = h->tsval;
 	e->tag = x->tag;
 	e->wnd = (uint16_t)tcp_initial_window(tcp);
 	if (e != &forgotten)
 		tcp_mark_syn(tcp, e);
-	send_syn_ack(tcp, e, frame);
+	return send_syn_ack(tcp, e, frame, answer);
 }
 
 /* --- the ACK --- */
@@ -531,8 +520,7 @@ on_ack(struct tcp *tcp, const struct tcp_listener *x, struct tcp_syn_entry *e, c
 		return;
 	}
 	if (x != NULL && tcp->now_us < tcp->listen.cookies_until_us) {
-		if (tcp_cookie_check(
-			    tcp, &seg->flow, from_cookie.irs, from_cookie.iss, &from_cookie.opt, tcp->now_us)) {
+		if (tcp_cookie_check(tcp, hash, from_cookie.irs, from_cookie.iss, &from_cookie.opt, tcp->now_us)) {
 			from_cookie.opt.ts = h->has_ts;
 			from_cookie.tsval = h->tsval;
 			from_cookie.tag = x->tag;
@@ -552,16 +540,16 @@ on_ack(struct tcp *tcp, const struct tcp_listener *x, struct tcp_syn_entry *e, c
 	tcp_reply_rst(tcp, &seg->flow, h, frame);
 }
 
-void
+uint32_t
 tcp_listen_input(struct tcp *tcp, const struct net_seg *seg, const struct tcp_hdr *h, uint64_t hash,
-	const struct net_frame *frame)
+	const struct net_frame *frame, struct frame *answer)
 {
 	struct tcp_syn_entry *e = entry_find(&tcp->listen, &seg->flow, hash);
 	const struct tcp_listener *x = listener_find(&tcp->listen, &seg->flow);
 
 	if (!tcp_is_possible_peer(&seg->flow)) {
 		counter_inc(tcp->counters, CTR_tcp_drop_address);
-		return;
+		return 0;
 	}
 	/* RFC 9293 section 3.10.7.2, first: check for an RST */
 	if ((h->flags & TCP_RST) != 0) {
@@ -571,22 +559,22 @@ tcp_listen_input(struct tcp *tcp, const struct net_seg *seg, const struct tcp_hd
 		} else {
 			counter_inc(tcp->counters, CTR_tcp_drop_rst);
 		}
-		return;
+		return 0;
 	}
 	/* second: check for an ACK */
 	if ((h->flags & (TCP_ACK | TCP_SYN)) == TCP_ACK) {
 		on_ack(tcp, x, e, seg, h, hash, frame);
-		return;
+		return 0;
 	}
 	/* third: check for a SYN */
 	if ((h->flags & (TCP_ACK | TCP_SYN)) == TCP_SYN && x != NULL) {
-		on_syn(tcp, x, e, &seg->flow, h, hash, frame);
-		return;
+		return on_syn(tcp, x, e, &seg->flow, h, hash, frame, answer);
 	}
 	/* fourth: anything else. A listener drops what has neither SYN nor ACK; a closed port resets it (section 3.10.7.1). */
 	counter_inc(tcp->counters, CTR_tcp_drop_no_conn);
 	if (x == NULL || (h->flags & TCP_ACK) != 0)
 		tcp_reply_rst(tcp, &seg->flow, h, frame);
+	return 0;
 }
 
 void
@@ -633,7 +621,7 @@ entry_due(struct tcp *tcp, uint32_t i)
 	if (cookies_only(tcp, CTR_tcp_syn_ack_withheld))
 		return;
 	counter_inc(tcp->counters, CTR_tcp_syn_ack_again);
-	send_syn_ack(tcp, e, NULL);
+	send_syn_ack(tcp, e, NULL, NULL);
 }
 
 uint32_t

@@ -81,10 +81,13 @@ struct tcp_listen {
 bool tcp_listen_create(struct tcp_listen *l, uint32_t entries, const struct siphash_key *cookie_key, uint64_t now_us);
 void tcp_listen_destroy(struct tcp_listen *l);
 
-/* A segment that belongs to no connection and no TIME-WAIT record. An answer, if any, is queued; an ACK that completes a handshake
- * makes a connection and is processed there. */
-void tcp_listen_input(struct tcp *tcp, const struct net_seg *seg, const struct tcp_hdr *h, uint64_t hash,
-	const struct net_frame *frame);
+/*
+ * A segment that belongs to no connection and no TIME-WAIT record. An answer, if any, is queued; an ACK that completes a handshake
+ * makes a connection and is processed there. answer: not NULL: a SYN-ACK is written there instead (tcp_input_syn() says how), and its octets
+ * are returned; else 0.
+ */
+uint32_t tcp_listen_input(struct tcp *tcp, const struct net_seg *seg, const struct tcp_hdr *h, uint64_t hash,
+	const struct net_frame *frame, struct frame *answer);
 
 /* PITFALLS 16: whether a segment from there may be answered at all. */
 bool tcp_is_possible_peer(const struct flow *flow);
@@ -93,10 +96,10 @@ bool tcp_is_possible_peer(const struct flow *flow);
 uint32_t tcp_listen_expire(struct tcp *tcp, uint64_t now_us, uint32_t max);
 uint64_t tcp_listen_deadline_us(const struct tcp_listen *l);
 
-/* The cookie, for tests: what tcp_cookie_make() carries comes back from tcp_cookie_check() rounded down. */
-uint32_t tcp_cookie_make(const struct tcp *tcp, const struct flow *flow, uint32_t irs,
-	const struct tcp_syn_options *opt, uint64_t now_us);
-bool tcp_cookie_check(const struct tcp *tcp, const struct flow *flow, uint32_t irs, uint32_t cookie,
+/* The cookie, for tests: what tcp_cookie_make() carries comes back from tcp_cookie_check() rounded down. flow_hash: tcp_flow_hash(). */
+uint32_t tcp_cookie_make(
+	const struct tcp *tcp, uint64_t flow_hash, uint32_t irs, const struct tcp_syn_options *opt, uint64_t now_us);
+bool tcp_cookie_check(const struct tcp *tcp, uint64_t flow_hash, uint32_t irs, uint32_t cookie,
 	struct tcp_syn_options *opt, uint64_t now_us);
 
 #endif

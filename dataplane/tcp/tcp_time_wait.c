@@ -104,6 +104,8 @@ tcp_time_wait_find(const struct tcp_time_wait *tw, const struct flow *flow, uint
 {
 	uint32_t at = 0, i;
 
+	if (tw->n == 0)
+		return NULL; /* clients close first: often there is none, and the table is larger than a cache */
 	while ((i = tcp_table_next(&tw->table, hash, &at)) != TCP_TABLE_NONE)
 		if (tcp_flow_equal(&tw->rec[i].flow, flow))
 			return &tw->rec[i];

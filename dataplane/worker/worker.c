@@ -385,6 +385,22 @@ step_done(struct worker *w)
 
 /* ---- in ---- */
 
+/* A SYN. True: answered, in the buffer it came in, which is gone. */
+static bool
+input_syn(struct worker *w, const struct port_frame *f, const struct net_frame *frame, const struct net_seg *seg)
+{
+	struct frame *answer = &w->seg_out[0].frame; /* nothing is on its way out yet */
+	uint32_t octets;
+
+	if (w->admission.watch_syns && !admission_syn(w, &seg->flow))
+		return false;
+	octets = tcp_input_syn(w->tcp, seg, frame, answer, w->now_us);
+	if (octets == 0 || net_wrap_reply(w->net, answer, &seg->flow, octets, frame, w->now_us) != 0)
+		return false;
+	w->io->ops->tx_answer(w->io, answer, f);
+	return true;
+}
+
 static void
 input_result(struct worker *w, struct port_frame *f, const struct net_frame *frame, struct net_out *out,
 	enum net_result result)
@@ -393,9 +409,12 @@ input_result(struct worker *w, struct port_frame *f, const struct net_frame *fra
 	case NET_NONE:
 		break;
 	case NET_SEGMENT:
-		if (w->admission.watch_syns && tcp_is_syn(&out->seg) && !admission_syn(w, &out->seg.flow))
-			break;
-		tcp_input(w->tcp, &out->seg, frame, w->now_us);
+		if (!tcp_is_syn(&out->seg)) {
+			tcp_input(w->tcp, &out->seg, frame, w->now_us);
+		} else if (input_syn(w, f, frame, &out->seg)) {
+			buf_unref(w->io->pool, out->reassembled);
+			return;
+		}
 		break;
 	case NET_ICMP_ERROR:
 		tcp_icmp_error(w->tcp, &out->error, w->now_us);

@@ -158,6 +158,14 @@ io_tx(struct port_io *io, const struct frame *frames, uint32_t n)
 	}
 }
 
+/* In a buffer of its own: who reads what is sent here has a copy. */
+static void
+io_tx_answer(struct port_io *io, const struct frame *f, const struct port_frame *received)
+{
+	io_tx(io, f, 1);
+	buf_unref(io->pool, received->view.buf);
+}
+
 static void
 io_flush(struct port_io *io)
 {
@@ -214,6 +222,7 @@ io_neighbour_hear(struct port_io *io, struct net_neighbour *out)
 static const struct port_io_ops io_ops = {
 	.rx = io_rx,
 	.tx = io_tx,
+	.tx_answer = io_tx_answer,
 	.flush = io_flush,
 	.redirect = io_redirect,
 	.redirected = io_redirected,

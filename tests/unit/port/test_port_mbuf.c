@@ -265,6 +265,52 @@ test_port_mbuf_of_frame_chains_only_where_it_may(void **state)
 	}
 }
 
+/* PITFALLS 29: an answer lies in the buffer of what it answers only where nobody else reads there. */
+static void
+test_port_mbuf_of_answer_needs_the_buffer_alone(void **state)
+{
+	const struct port_dev plain = { .may_chain = true }, tagged = { .vlan = 5 };
+	const uint32_t before = buf_available(&w->pool.pool);
+	struct frame f = { .hdr_len_octets = 74 };
+	struct port_frame in;
+	struct rte_mbuf *m, *clone;
+
+	(void)state;
+	memset(f.hdr, 0x21, sizeof(f.hdr));
+	CHECK_TRUE("taken", port_frame_of_mbuf(w, received(RTE_MBUF_F_RX_L4_CKSUM_GOOD), 0, &in));
+	/* somebody keeps a reference to its octets */
+	buf_ref(&w->pool.pool, in.view.buf);
+	CHECK_TRUE("held by another", port_mbuf_of_answer(&f, &in, &plain) == NULL);
+	CHECK_EQ("its octets stay", in.view.ptr[0], 0x5a);
+	buf_unref(&w->pool.pool, in.view.buf);
+	m = port_mbuf_of_answer(&f, &in, &plain);
+	CHECK_TRUE("the very buffer", m != NULL && (struct buf *)m == in.view.buf);
+	CHECK_EQ("octets", m->pkt_len, 74);
+	CHECK_EQ("in one", m->data_len, 74);
+	CHECK_EQ("nothing said of it", m->ol_flags, 0);
+	CHECK_EQ("sound", rte_mbuf_check(m, 1, NULL), 0);
+	CHECK_EQ("its first", *rte_pktmbuf_mtod(m, uint8_t *), 0x21);
+	CHECK_EQ("its last", *rte_pktmbuf_mtod_offset(m, uint8_t *, 73), 0x21);
+	/* too little room behind where the frame begins */
+	m->data_off = (uint16_t)(m->buf_len - 77);
+	CHECK_TRUE("no room", port_mbuf_of_answer(&f, &in, &plain) == NULL);
+	m->data_off = RTE_PKTMBUF_HEADROOM;
+	/* of a port with a VLAN */
+	m = port_mbuf_of_answer(&f, &in, &tagged);
+	CHECK_TRUE("the very buffer", m != NULL && (struct buf *)m == in.view.buf);
+	CHECK_EQ("octets with the tag", m->pkt_len, 78);
+	CHECK_EQ("the tag", *rte_pktmbuf_mtod_offset(m, uint8_t *, 12), 0x81);
+	CHECK_EQ("its VLAN", *rte_pktmbuf_mtod_offset(m, uint8_t *, 15), 5);
+	/* octets of another mbuf */
+	clone = rte_pktmbuf_alloc(w->pool.clones);
+	rte_pktmbuf_attach(clone, m);
+	in.view.buf = (struct buf *)clone;
+	CHECK_TRUE("not its own", port_mbuf_of_answer(&f, &in, &plain) == NULL);
+	rte_pktmbuf_free(clone);
+	rte_pktmbuf_free(m);
+	CHECK_EQ("nothing leaks", buf_available(&w->pool.pool), before);
+}
+
 /* PITFALLS 25: net_af_packet copies a slot of its ring into an mbuf without a look at the room. */
 static void
 test_port_a_buffer_holds_a_whole_slot(void **state)
@@ -338,6 +384,7 @@ main(void)
 		cmocka_unit_test(test_port_frames_are_sent_with_the_tag),
 		cmocka_unit_test(test_port_frame_in_several_mbufs_becomes_one),
 		cmocka_unit_test(test_port_mbuf_of_frame_chains_only_where_it_may),
+		cmocka_unit_test(test_port_mbuf_of_answer_needs_the_buffer_alone),
 		cmocka_unit_test(test_port_a_buffer_holds_a_whole_slot),
 	};
 

@@ -318,6 +318,98 @@ test_pitfall_12_no_block_is_no_reset(void **state)
 	peer_fini(&p);
 }
 
+/* One SYN to both: to a by tcp_input() and tcp_output(), to b by tcp_input_syn(). The same octets must come of it, and the same counters. */
+static void
+both_answer_alike(const char *label, struct tcp_end *a, struct tcp_end *b, const struct wire_seg *syn)
+{
+	const struct net_seg seg = { .flow = flow_reverse(&syn->flow),
+		.tcp = { .ptr = syn->octets, .len_octets = syn->len_octets } };
+	const struct net_frame frame = { .view = seg.tcp };
+	struct frame answer;
+	struct wire_seg queued, at_once;
+	uint32_t octets;
+
+	CHECK_TRUE(label, tcp_is_syn(&seg));
+	tcp_input(a->tcp, &seg, &frame, a->now_us);
+	octets = tcp_input_syn(b->tcp, &seg, &frame, &answer, b->now_us);
+	if (octets > 0) {
+		at_once.flow = seg.flow;
+		at_once.len_octets = octets;
+		memcpy(at_once.octets, answer.hdr + frame_tcp_offset(&seg.flow), octets);
+		wire_seg_checksum(&at_once);
+		CHECK_EQ(label, answer.n_views, 0);
+	}
+	if (octets > 0 || tcp_end_output(b, &at_once)) { /* an RST waits in both */
+		CHECK_TRUE(label, tcp_end_output(a, &queued));
+		CHECK_EQ(label, at_once.len_octets, queued.len_octets);
+		CHECK_TRUE(label, memcmp(at_once.octets, queued.octets, queued.len_octets) == 0);
+	}
+	CHECK_TRUE(label, !tcp_end_output(a, &queued) && !tcp_end_output(b, &queued));
+	for (uint32_t i = 0; i < COUNTER_N; i++)
+		if (counter_read(&a->counters, i) != counter_read(&b->counters, i))
+			fail_msg("%s: counter %s differs", label, counter_names[i].name);
+}
+
+static void
+test_pitfall_12_answers_at_once_are_those_that_wait(void **state)
+{
+	static const struct {
+		const char *label;
+		struct tcp_hdr h;
+	} rows[] = {
+		{ "all options", { .mss = 1460, .wscale = 7, .sack_permitted = true, .has_ts = true, .tsval = 77 } },
+		{ "none", { .wscale = TCP_WSCALE_NONE } },
+		{ "no timestamps", { .mss = 9000, .wscale = 14, .sack_permitted = true } },
+		{ "timestamps alone", { .mss = 1, .wscale = TCP_WSCALE_NONE, .has_ts = true, .tsval = 1 } },
+	};
+
+	(void)state;
+	for (uint32_t ring = 0; ring <= 16; ring += 16) {
+		struct tcp_conf conf = tcp_end_conf();
+		struct tcp_end a, b;
+		struct wire_seg syn;
+		struct flow f = pair_flow_v4;
+
+		conf.syn_ring_entries = ring;
+		tcp_end_init(&a, &conf, 8, 0);
+		tcp_end_init(&b, &conf, 8, 0);
+		for (uint32_t v6 = 0; v6 < 2; v6++, f = pair_flow_v6) {
+			tcp_listen(a.tcp, &f.remote, f.remote_port, 1);
+			tcp_listen(b.tcp, &f.remote, f.remote_port, 1);
+			for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+				struct tcp_hdr h = rows[i].h;
+
+				h.flags = TCP_SYN;
+				h.seq = 1000 + (uint32_t)i;
+				f.local_port++;
+				wire_seg_build(&syn, &f, &h);
+				both_answer_alike(rows[i].label, &a, &b, &syn);
+				a.now_us = b.now_us += 3000;
+				both_answer_alike("the same again", &a, &b, &syn);
+				h.seq += 5;
+				wire_seg_build(&syn, &f, &h);
+				both_answer_alike("another of the same tuple", &a, &b, &syn);
+				syn.octets[17] ^= 1;
+				both_answer_alike("a wrong checksum", &a, &b, &syn);
+			}
+			f.remote_port++;
+			wire_seg_build(&syn, &f, &(struct tcp_hdr){ .flags = TCP_SYN, .wscale = TCP_WSCALE_NONE });
+			syn.octets[12] = 0x40;
+			both_answer_alike("a header that is none", &a, &b, &syn);
+			wire_seg_build(&syn, &f, &(struct tcp_hdr){ .flags = TCP_SYN, .wscale = TCP_WSCALE_NONE });
+			both_answer_alike("nobody listens", &a, &b, &syn);
+		}
+		CHECK_TRUE("answered", tcp_end_count(&b, CTR_tcp_syn_in) > 0 &&
+					       (tcp_end_count(&b, CTR_tcp_cookie_sent) > 0) == (ring == 0));
+		tcp_accepting(a.tcp, false);
+		tcp_accepting(b.tcp, false);
+		wire_seg_build(&syn, &f, &(struct tcp_hdr){ .flags = TCP_SYN, .wscale = TCP_WSCALE_NONE });
+		both_answer_alike("while none is accepted", &a, &b, &syn);
+		tcp_end_fini(&a);
+		tcp_end_fini(&b);
+	}
+}
+
 static void
 test_pitfall_12_cookies_expire_and_are_bound_to_the_tuple(void **state)
 {
@@ -327,26 +419,29 @@ test_pitfall_12_cookies_expire_and_are_bound_to_the_tuple(void **state)
 	struct tcp_syn_options o = { .mss = 1460, .wscale = 7, .sack = true }, back;
 	uint32_t cookie;
 	uint32_t guessed = 0;
+	uint64_t hash;
 
 	(void)state;
 	tcp_end_init(&e, &conf, 8, 0);
-	cookie = tcp_cookie_make(e.tcp, &f, 12345, &o, UINT64_C(100000000));
-	CHECK_TRUE("good", tcp_cookie_check(e.tcp, &f, 12345, cookie, &back, UINT64_C(100000000)));
+	hash = tcp_flow_hash(e.tcp, &f);
+	cookie = tcp_cookie_make(e.tcp, hash, 12345, &o, UINT64_C(100000000));
+	CHECK_TRUE("good", tcp_cookie_check(e.tcp, hash, 12345, cookie, &back, UINT64_C(100000000)));
 	CHECK_EQ("MSS", back.mss, 1460);
 	CHECK_EQ("scale", back.wscale, 7);
-	CHECK_TRUE("good after a minute", tcp_cookie_check(e.tcp, &f, 12345, cookie, &back, UINT64_C(160000000)));
-	CHECK_TRUE("not after five", !tcp_cookie_check(e.tcp, &f, 12345, cookie, &back, UINT64_C(400000000)));
-	CHECK_TRUE("other sequence number", !tcp_cookie_check(e.tcp, &f, 12346, cookie, &back, UINT64_C(100000000)));
+	CHECK_TRUE("good after a minute", tcp_cookie_check(e.tcp, hash, 12345, cookie, &back, UINT64_C(160000000)));
+	CHECK_TRUE("not after five", !tcp_cookie_check(e.tcp, hash, 12345, cookie, &back, UINT64_C(400000000)));
+	CHECK_TRUE("other sequence number", !tcp_cookie_check(e.tcp, hash, 12346, cookie, &back, UINT64_C(100000000)));
 	g = f;
 	g.remote_port++;
-	CHECK_TRUE("other tuple", !tcp_cookie_check(e.tcp, &g, 12345, cookie, &back, UINT64_C(100000000)));
+	CHECK_TRUE("other tuple",
+		!tcp_cookie_check(e.tcp, tcp_flow_hash(e.tcp, &g), 12345, cookie, &back, UINT64_C(100000000)));
 	for (uint32_t i = 0; i < 100000; i++)
-		guessed += tcp_cookie_check(e.tcp, &f, 12345, i * 2654435761u, &back, UINT64_C(100000000));
+		guessed += tcp_cookie_check(e.tcp, hash, 12345, i * 2654435761u, &back, UINT64_C(100000000));
 	CHECK_TRUE("guessing does not pay", guessed <= 2);
 	for (uint32_t mss = 64; mss < 9000; mss += 7) {
 		o.mss = (uint16_t)mss;
-		cookie = tcp_cookie_make(e.tcp, &f, mss, &o, UINT64_C(100000000));
-		CHECK_TRUE("good", tcp_cookie_check(e.tcp, &f, mss, cookie, &back, UINT64_C(100000000)));
+		cookie = tcp_cookie_make(e.tcp, hash, mss, &o, UINT64_C(100000000));
+		CHECK_TRUE("good", tcp_cookie_check(e.tcp, hash, mss, cookie, &back, UINT64_C(100000000)));
 		CHECK_TRUE("never more than the peer takes", back.mss <= mss);
 	}
 	tcp_end_fini(&e);
@@ -367,37 +462,39 @@ test_cookies_outlive_one_change_of_key_and_not_two(void **state)
 	const struct tcp_syn_options o = { .mss = 1460, .wscale = 7, .sack = true };
 	struct tcp_syn_options back;
 	uint32_t before, during, after;
+	uint64_t hash; /* the same in both: they have one secret */
 
 	(void)state;
 	tcp_end_init(&e, &conf, 8, 0);
 	tcp_end_init(&kept, &conf, 8, 0);
-	before = tcp_cookie_make(e.tcp, &f, 1, &o, first - 1);
-	CHECK_EQ("one key", tcp_cookie_make(kept.tcp, &f, 1, &o, first - 1), before);
+	hash = tcp_flow_hash(e.tcp, &f);
+	before = tcp_cookie_make(e.tcp, hash, 1, &o, first - 1);
+	CHECK_EQ("one key", tcp_cookie_make(kept.tcp, hash, 1, &o, first - 1), before);
 	CHECK_EQ("the next is due", tcp_cookie_rekey(e.tcp, &fresh[0], first) / slot, 10 + TCP_COOKIE_KEY_SLOTS);
 	CHECK_EQ("counted", tcp_end_count(&e, CTR_tcp_cookie_rekeyed), 1);
-	CHECK_TRUE("of the slot before the change", tcp_cookie_check(e.tcp, &f, 1, before, &back, first + slot - 1));
+	CHECK_TRUE("of the slot before the change", tcp_cookie_check(e.tcp, hash, 1, before, &back, first + slot - 1));
 	CHECK_EQ("and what it carried", back.mss, 1460);
-	during = tcp_cookie_make(e.tcp, &f, 1, &o, first);
-	CHECK_EQ("the same to the end of its slot", tcp_cookie_make(e.tcp, &f, 1, &o, first + slot - 1), during);
-	CHECK_TRUE("of the slot of the change", tcp_cookie_check(e.tcp, &f, 1, during, &back, first + slot));
-	CHECK_TRUE("to its end", tcp_cookie_check(e.tcp, &f, 1, during, &back, first + 2 * slot - 1));
-	after = tcp_cookie_make(e.tcp, &f, 1, &o, first + slot);
-	CHECK_TRUE("a new key", after != tcp_cookie_make(kept.tcp, &f, 1, &o, first + slot));
-	CHECK_TRUE("good", tcp_cookie_check(e.tcp, &f, 1, after, &back, first + slot));
+	during = tcp_cookie_make(e.tcp, hash, 1, &o, first);
+	CHECK_EQ("the same to the end of its slot", tcp_cookie_make(e.tcp, hash, 1, &o, first + slot - 1), during);
+	CHECK_TRUE("of the slot of the change", tcp_cookie_check(e.tcp, hash, 1, during, &back, first + slot));
+	CHECK_TRUE("to its end", tcp_cookie_check(e.tcp, hash, 1, during, &back, first + 2 * slot - 1));
+	after = tcp_cookie_make(e.tcp, hash, 1, &o, first + slot);
+	CHECK_TRUE("a new key", after != tcp_cookie_make(kept.tcp, hash, 1, &o, first + slot));
+	CHECK_TRUE("good", tcp_cookie_check(e.tcp, hash, 1, after, &back, first + slot));
 	CHECK_TRUE("the old key makes none any more",
 		!tcp_cookie_check(
-			e.tcp, &f, 1, tcp_cookie_make(kept.tcp, &f, 1, &o, first + slot), &back, first + slot));
+			e.tcp, hash, 1, tcp_cookie_make(kept.tcp, hash, 1, &o, first + slot), &back, first + slot));
 	/* too early: cookies of the slot before would be lost */
 	tcp_cookie_rekey(e.tcp, &fresh[1], first + slot);
 	CHECK_EQ("not taken", tcp_end_count(&e, CTR_tcp_cookie_rekeyed), 1);
-	CHECK_TRUE("still of the slot of the change", tcp_cookie_check(e.tcp, &f, 1, during, &back, first + slot));
+	CHECK_TRUE("still of the slot of the change", tcp_cookie_check(e.tcp, hash, 1, during, &back, first + slot));
 	/* the earliest second change; four slots on the two bits of time that a cookie carries say the same again */
 	tcp_cookie_rekey(e.tcp, &fresh[1], first + 2 * slot);
 	CHECK_EQ("taken", tcp_end_count(&e, CTR_tcp_cookie_rekeyed), 2);
 	for (uint64_t at = first + 2 * slot; at < first + 12 * slot; at += slot / 2) {
-		CHECK_TRUE("two changes ago", !tcp_cookie_check(e.tcp, &f, 1, during, &back, at));
+		CHECK_TRUE("two changes ago", !tcp_cookie_check(e.tcp, hash, 1, during, &back, at));
 		CHECK_TRUE("the first key",
-			!tcp_cookie_check(e.tcp, &f, 1, tcp_cookie_make(kept.tcp, &f, 1, &o, at), &back, at));
+			!tcp_cookie_check(e.tcp, hash, 1, tcp_cookie_make(kept.tcp, hash, 1, &o, at), &back, at));
 	}
 	tcp_end_fini(&e);
 	tcp_end_fini(&kept);
@@ -588,6 +685,7 @@ main(void)
 		cmocka_unit_test(test_strangers_give_way_once_their_syn_ack_was_repeated),
 		cmocka_unit_test(test_pitfall_12_a_repeated_syn_gets_the_same_number_in_the_next_slot),
 		cmocka_unit_test(test_pitfall_12_no_block_is_no_reset),
+		cmocka_unit_test(test_pitfall_12_answers_at_once_are_those_that_wait),
 		cmocka_unit_test(test_pitfall_12_cookies_expire_and_are_bound_to_the_tuple),
 		cmocka_unit_test(test_cookies_outlive_one_change_of_key_and_not_two),
 		cmocka_unit_test(test_pitfall_13_syns_where_they_do_not_belong),

@@ -103,6 +103,8 @@ test_pitfall_02_every_set_of_options_is_negotiated_right(void **state)
 	check_negotiated("a scale of 15 counts as 14", &(struct peer_options){ .mss = 1460, .wscale = 15 }, false);
 	check_negotiated("a scale of 15 counts as 14", &(struct peer_options){ .mss = 1460, .wscale = 15 }, true);
 	check_negotiated("a scale of 255 counts as 14", &(struct peer_options){ .mss = 1460, .wscale = 254 }, false);
+	check_negotiated("so it does in an unusual list",
+		&(struct peer_options){ .mss = 1460, .no_sack = true, .wscale = 254 }, false);
 }
 
 /* --- 3 --- */
