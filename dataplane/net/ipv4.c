@@ -7,7 +7,6 @@
 
 #include "dataplane/net/csum.h"
 
-#define IPV4_DF          0x4000
 #define IPV4_MF          0x2000
 #define IPV4_OFFSET_MASK 0x1fff
 
@@ -78,19 +77,10 @@ uint8_t *
 ipv4_build(uint8_t *p, const struct ip_addr *src, const struct ip_addr *dst, uint8_t proto, uint32_t payload_octets,
 	const struct ipv4_frag *frag)
 {
-	const uint32_t first = UINT32_C(0x4500) << 16 | (uint16_t)(IPV4_HEADER_OCTETS + payload_octets);
-	const uint32_t second = (uint32_t)frag->id << 16 | (frag->df ? IPV4_DF : 0) | (frag->more ? IPV4_MF : 0) |
-	                        frag->offset_octets / 8;
-	const uint32_t third = (uint32_t)IP_TTL << 24 | (uint32_t)proto << 16; /* checksum 0 */
-	const uint32_t from = ip_addr_to_v4(src), to = ip_addr_to_v4(dst);
-	/* from the numbers, not from the octets just written: reading those back at once would wait for the stores */
-	const uint16_t sum = csum_fold((uint64_t)first + second + third + from + to);
+	const uint32_t id_and_frag = (uint32_t)frag->id << 16 | (frag->df ? IPV4_DF : 0) | (frag->more ? IPV4_MF : 0) |
+	                             frag->offset_octets / 8;
 
-	p = put_u32(p, first);
-	p = put_u32(p, second);
-	p = put_u32(p, third | (uint16_t)~sum);
-	p = put_u32(p, from);
-	return put_u32(p, to);
+	return ipv4_put(p, ip_addr_to_v4(src), ip_addr_to_v4(dst), proto, payload_octets, id_and_frag);
 }
 
 bool

@@ -10,6 +10,7 @@
 #define GREYLINE_NET_IPV4_H
 
 #include "dataplane/base/octets.h"
+#include "dataplane/net/csum.h"
 #include "dataplane/net/ip.h"
 
 #define IPV4_HEADER_OCTETS 20
@@ -27,7 +28,23 @@ struct ipv4_frag {
 	uint32_t offset_octets; /* a multiple of 8 */
 };
 
-/* Writes IPV4_HEADER_OCTETS with its checksum; returns the place behind. */
+#define IPV4_DF 0x4000
+
+/* Writes IPV4_HEADER_OCTETS with its checksum; returns the place behind. id_and_frag: the second word, in host order. */
+static inline uint8_t *
+ipv4_put(uint8_t *p, uint32_t from, uint32_t to, uint8_t proto, uint32_t payload_octets, uint32_t id_and_frag)
+{
+	const uint32_t first = UINT32_C(0x4500) << 16 | (uint16_t)(IPV4_HEADER_OCTETS + payload_octets);
+	const uint32_t third = (uint32_t)IP_TTL << 24 | (uint32_t)proto << 16; /* checksum 0 */
+	/* from the numbers, not from the octets just written: reading those back at once would wait for the stores */
+	const uint16_t sum = csum_fold((uint64_t)first + id_and_frag + third + from + to);
+
+	p = put_u64(p, (uint64_t)first << 32 | id_and_frag);
+	p = put_u64(p, (uint64_t)(third | (uint16_t)~sum) << 32 | from);
+	return put_u32(p, to);
+}
+
+/* The same, of a fragment or a packet with an identification. */
 uint8_t *ipv4_build(uint8_t *p, const struct ip_addr *src, const struct ip_addr *dst, uint8_t proto,
 	uint32_t payload_octets, const struct ipv4_frag *frag);
 

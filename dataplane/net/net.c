@@ -435,7 +435,6 @@ wrap(struct net *net, struct frame *f, const struct flow *flow, uint32_t tcp_hea
 {
 	const bool is_v4 = ip_addr_is_v4(&flow->local);
 	const uint32_t head = is_v4 ? WRAP_IPV4_OCTETS : WRAP_IPV6_OCTETS;
-	const struct ipv4_frag whole = { .df = true };
 	uint32_t payload_octets = 0, tcp_octets;
 	uint8_t *p;
 
@@ -450,7 +449,8 @@ wrap(struct net *net, struct frame *f, const struct flow *flow, uint32_t tcp_hea
 		f->hdr + head, tcp_header_octets, &flow->local, &flow->remote, f->view, f->n_views, payload_octets);
 	p = eth_build_from(f->hdr, net->conf.port[port_index].mac, is_v4 ? ETH_TYPE_IPV4 : ETH_TYPE_IPV6);
 	if (is_v4)
-		ipv4_build(p, &flow->local, &flow->remote, IP_PROTO_TCP, tcp_octets, &whole);
+		ipv4_put(p, ip_addr_to_v4(&flow->local), ip_addr_to_v4(&flow->remote), IP_PROTO_TCP, tcp_octets,
+			IPV4_DF);
 	else
 		ipv6_build(p, &flow->local, &flow->remote, IP_PROTO_TCP, tcp_octets, IP_TTL);
 	f->hdr_len_octets = (uint16_t)(head + tcp_header_octets);

@@ -60,24 +60,32 @@ is_broadcast_of(const struct own4 *o, uint32_t addr)
 	return o->has_broadcast && ((addr ^ o->addr) & ~o->host_mask) == 0 && (host == 0 || host == o->host_mask);
 }
 
+/* Of a source in a network of ours: whether it is none of our own addresses, and no broadcast address of the port. */
+static bool
+may_come_from_near4(const struct net *net, uint8_t port_index, uint32_t src)
+{
+	for (uint32_t i = 0; i < net->n_own4; i++) {
+		const struct own4 *o = &net->own4[i];
+
+		if (src == o->addr || (o->port_index == port_index && is_broadcast_of(o, src)))
+			return false;
+	}
+	return true;
+}
+
 /* Whether a packet from src to dst may arrive at the port: from nobody of ours and no broadcast address, to an address of its own. */
 bool
 net_may_arrive4(const struct net *net, uint8_t port_index, uint32_t src, uint32_t dst)
 {
-	bool is_ours = false;
+	bool is_ours = false, is_near = false;
 
 	for (uint32_t i = 0; i < net->n_own4; i++) {
 		const struct own4 *o = &net->own4[i];
 
-		if (src == o->addr)
-			return false;
-		if (o->port_index != port_index)
-			continue;
-		if (is_broadcast_of(o, src))
-			return false;
-		is_ours |= dst == o->addr;
+		is_near |= ((src ^ o->addr) & ~o->host_mask) == 0;
+		is_ours |= dst == o->addr && o->port_index == port_index;
 	}
-	return is_ours;
+	return is_ours && (!is_near || may_come_from_near4(net, port_index, src));
 }
 
 /* The address of ours to speak from towards next: one whose prefix holds it, else the first of its family. NULL: none. */

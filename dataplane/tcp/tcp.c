@@ -74,6 +74,7 @@ tcp_create(const struct tcp_conf *conf, struct buf_pool *pool, struct counters *
 	tcp->pool = pool;
 	tcp->counters = counters;
 	tcp->now_us = now_us;
+	tcp->now_ms = (uint32_t)(now_us / 1000);
 	tcp->accepting = true;
 	tcp->kept = conf->kept;
 	if (tcp->kept == NULL) {
@@ -228,6 +229,7 @@ tcp_clock(struct tcp *tcp, uint64_t now_us)
 	if (now_us <= tcp->now_us)
 		return; /* the same turn; a clock that stepped back stands still */
 	tcp->now_us = now_us;
+	tcp->now_ms = (uint32_t)(now_us / 1000);
 	tcp_look_marks(tcp);
 }
 
@@ -235,7 +237,7 @@ tcp_clock(struct tcp *tcp, uint64_t now_us)
 uint32_t
 tcp_ts_now(const struct tcp *tcp, uint64_t now_us)
 {
-	return (uint32_t)(now_us / 1000) + tcp->kept->timestamp_offset;
+	return (now_us == tcp->now_us ? tcp->now_ms : (uint32_t)(now_us / 1000)) + tcp->kept->timestamp_offset;
 }
 
 uint64_t

@@ -228,6 +228,7 @@ struct tcp {
 	struct buf_pool *pool;
 	struct counters *counters;
 	uint64_t now_us;
+	uint32_t now_ms; /* the same, as timestamps tell it */
 	bool accepting;
 	bool pressure;  /* MARK_windows */
 	uint32_t marks; /* of buffers and of blocks: looked at once each time the clock moves */

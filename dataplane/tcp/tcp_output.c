@@ -464,9 +464,10 @@ send_next(struct tcp_conn *c, struct tcp_seg_out *out)
 	const uint32_t len = MIN(wish, usable_window(c));
 	const bool fin_next = c->fin_queued && seq_leq(c->snd_nxt, c->snd_end) && c->snd_nxt + len == c->snd_end;
 
-	c->cwnd_limited = len > 0 && cwnd_room(c) < len && c->snd_nxt != c->snd_una;
+	c->cwnd_limited = false;
 	if (wish == 0 && !fin_next)
 		return false;
+	c->cwnd_limited = len > 0 && cwnd_room(c) < len && c->snd_nxt != c->snd_una;
 	if (wish > 0 && (len == 0 || is_silly(c, len, wish))) {
 		if (c->timer_kind == TCP_TIMER_NONE)
 			tcp_timer_arm_persist(c);

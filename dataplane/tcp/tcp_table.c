@@ -42,13 +42,10 @@ tcp_table_destroy(struct tcp_table *t)
 static struct tcp_table_bucket *
 bucket_of(const struct tcp_table *t, uint64_t hash, uint32_t which)
 {
-	const uint32_t first = (uint32_t)hash & t->mask;
-	uint32_t second;
+	const uint32_t first = (uint32_t)hash;
+	const uint32_t apart = (uint32_t)(hash >> 20 ^ hash >> 44) | 1; /* there are two buckets at least */
 
-	if (which == 0)
-		return &t->bucket[first];
-	second = (uint32_t)(hash >> 20 ^ hash >> 44) & t->mask;
-	return &t->bucket[second != first ? second : (first + 1) & t->mask];
+	return &t->bucket[(which == 0 ? first : first ^ apart) & t->mask];
 }
 
 static uint32_t
