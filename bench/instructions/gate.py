@@ -28,7 +28,6 @@ ROWS = (
     ("denied", ["--slots", "32", "--template", "denied"]),
     ("relayed message of 10 KB", ["--slots", "32", "--template", "data", "--message", "10240"]),
     ("spoofed SYN", ["--flood", str(SESSIONS // 32 * 32)]),  # each for itself, not a session; answered by a cookie alone
-    ("SYN that is remembered", ["--flood", str(SESSIONS // 32 * 32), "--first-syns"]),
 )
 # what a further full segment of a message costs, its way in, its way out and its acknowledgements: a long one less a short one, divided
 BODY_ROW = "a further segment of a message"
