@@ -101,8 +101,8 @@ static void
 usage(void)
 {
 	fputs("usage: load --segment PATH [--echo COUNTERS] [--pairs N] [--phase-ms N] PART [--beside PART]...\n"
-	      "            [--flood SYNS_A_SECOND|max] [--flood-net N] [--levels N,N,...] [--overload FACTOR] "
-	      "[--rate-share S]\n"
+	      "            [--flood SYNS_A_SECOND|max] [--flood-burst N] [--flood-net N] [--levels N,N,...]\n"
+	      "            [--overload FACTOR] [--rate-share S]\n"
 	      "            -- EAL arguments (the gateway's port first, then the echo's)\n"
 	      "PART:       --template T [--slots N] [--clients N] [--net N] [--triplets N] [--rate N] [--message N] "
 	      "[--pause MS]\n"
@@ -199,12 +199,13 @@ parse(struct load *l, int argc, char **argv, const char **segment, const char **
 		{ "echo", required_argument, NULL, 'e' }, { "pairs", required_argument, NULL, 'p' },
 		{ "phase-ms", required_argument, NULL, 'd' }, { "beside", no_argument, NULL, 'b' },
 		{ "flood", required_argument, NULL, 'f' }, { "flood-net", required_argument, NULL, 'F' },
-		{ "alternate", no_argument, NULL, 'A' }, { "levels", required_argument, NULL, 'l' },
-		{ "overload", required_argument, NULL, 'o' }, { "rate-share", required_argument, NULL, 'R' },
-		{ "template", required_argument, NULL, 't' }, { "slots", required_argument, NULL, 'n' },
-		{ "clients", required_argument, NULL, 'c' }, { "triplets", required_argument, NULL, '3' },
-		{ "rate", required_argument, NULL, 'r' }, { "message", required_argument, NULL, 'm' },
-		{ "net", required_argument, NULL, 'a' }, { "pause", required_argument, NULL, 'w' }, { 0 } };
+		{ "flood-burst", required_argument, NULL, 'B' }, { "alternate", no_argument, NULL, 'A' },
+		{ "levels", required_argument, NULL, 'l' }, { "overload", required_argument, NULL, 'o' },
+		{ "rate-share", required_argument, NULL, 'R' }, { "template", required_argument, NULL, 't' },
+		{ "slots", required_argument, NULL, 'n' }, { "clients", required_argument, NULL, 'c' },
+		{ "triplets", required_argument, NULL, '3' }, { "rate", required_argument, NULL, 'r' },
+		{ "message", required_argument, NULL, 'm' }, { "net", required_argument, NULL, 'a' },
+		{ "pause", required_argument, NULL, 'w' }, { 0 } };
 	struct part *p = add_part(l);
 	int option;
 
@@ -230,6 +231,9 @@ parse(struct load *l, int argc, char **argv, const char **segment, const char **
 			break;
 		case 'f':
 			l->flood_rate = strcmp(optarg, "max") == 0 ? UINT64_MAX : number(optarg, UINT32_MAX);
+			break;
+		case 'B':
+			l->flood_burst = (uint32_t)number(optarg, FLOOD_BURST_MAX);
 			break;
 		case 'F':
 			l->flood_net = (uint8_t)number(optarg, 223);
@@ -273,7 +277,7 @@ echo_map(const char *path)
 int
 main(int argc, char **argv)
 {
-	static struct load l = { .pairs = 20, .phase_ms = 1000, .flood_net = FLOOD_NET };
+	static struct load l = { .pairs = 20, .phase_ms = 1000, .flood_net = FLOOD_NET, .flood_burst = 1 };
 	const struct gen_ops ops = { .room = gen_room, .send = gen_send };
 	const char *segment = NULL, *echo = NULL;
 	char why[256];

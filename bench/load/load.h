@@ -15,9 +15,10 @@
 #include "bench/load/wire.h"
 #include "dataplane/link/segment.h"
 
-#define PAIRS_MAX  1000
-#define PARTS_MAX  4
-#define LEVELS_MAX 16
+#define PAIRS_MAX       1000
+#define FLOOD_BURST_MAX 64
+#define PARTS_MAX       4
+#define LEVELS_MAX      16
 
 /* Sessions of one kind. The first is what is measured; the others are there beside it. */
 struct part {
@@ -39,7 +40,8 @@ struct load {
 	const struct echo_shared *echo_shared;
 	double ns_a_cycle;
 	uint32_t pairs, phase_ms;
-	uint64_t flood_rate; /* spoofed SYNs a second; UINT64_MAX: as many as the port takes */
+	uint64_t flood_rate;  /* spoofed SYNs a second; UINT64_MAX: as many as the port takes */
+	uint32_t flood_burst; /* of them together, 1 to FLOOD_BURST_MAX */
 	uint8_t flood_net;
 	uint32_t levels[LEVELS_MAX], n_levels; /* idle sessions to hold open meanwhile, rising */
 	double rate_share; /* open loop at that share of what a closed loop reached; 0: as --rate says */

@@ -16,8 +16,7 @@
 
 #define DRAIN_NS      UINT64_C(3000000000) /* for what is open at the end of a phase: more than a retransmission */
 #define STARTS_A_TURN 64
-#define ECHO_AT_ONCE  512 /* frames under way to the echo */
-#define SYNS_A_TURN   64
+#define ECHO_AT_ONCE  512  /* frames under way to the echo */
 #define OPENING_MAX   4096 /* idle sessions under way to being open */
 
 struct cpu {
@@ -91,9 +90,9 @@ flood_due(struct load *l, uint64_t rate, uint64_t began, uint64_t now, uint64_t 
 	const uint64_t due = rate == UINT64_MAX ? UINT64_MAX : (uint64_t)((double)(now - began) * (double)rate / 1e9);
 	uint32_t n;
 
-	if (rate == 0 || due <= *flooded)
+	if (rate == 0 || due < *flooded + l->flood_burst)
 		return 0;
-	n = (uint32_t)RTE_MIN(due - *flooded, (uint64_t)SYNS_A_TURN);
+	n = (uint32_t)RTE_MIN(due - *flooded, (uint64_t)FLOOD_BURST_MAX);
 	gen_flood(l->part[0].gen, n, l->flood_net, now);
 	*flooded += n;
 	return n;

@@ -301,7 +301,7 @@ main(int argc, char **argv)
 		} else {
 			fprintf(stderr,
 				"usage: %s [--first N] [--count N] [--seed N] [--attacks [--roomy] [--only KIND]] "
-			        "[--verbose]\n",
+				"[--verbose]\n",
 				argv[0]);
 			return 2;
 		}
