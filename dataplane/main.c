@@ -349,6 +349,27 @@ open_kept(const struct process *p)
 	return kept;
 }
 
+/* What all pools take when they are full: of a worker, for they are all made alike, and of the process. */
+static void
+say_memory(const struct process *p)
+{
+	const struct buf_pool *bufs = port_io_of(p->ports, 0)->pool;
+	struct memory_list list = { 0 };
+
+	worker_memory(p->lcore[0].worker, &list);
+	for (uint32_t i = 0; i < list.n_lines; i++) {
+		const struct memory_line *l = &list.line[i];
+
+		say("memory of a worker: %s: %" PRIu64 " of %" PRIu64 " octets, %" PRIu64 " KiB", l->name, l->n,
+			l->octets, (l->n * l->octets + 1023) / 1024);
+	}
+	say("buffers of a worker: %u of %u octets, within dataplane.memory_mb", bufs->n_bufs, bufs->room_octets);
+	say("memory at most: %u MiB of buffers and rings, %" PRIu64 " MiB a worker, %" PRIu64 " MiB of TLS, %" PRIu64
+	    " MiB of segment",
+		p->snapshot->conf->memory_mb, memory_list_octets(&list) >> 20, tls_keeper_memory_octets(p->tls) >> 20,
+		p->segment.octets >> 20);
+}
+
 static int
 start_workers(struct process *p)
 {
@@ -390,10 +411,7 @@ start_workers(struct process *p)
 			return -1;
 		}
 	}
-	say("memory at most: %u MiB of buffers and rings, %" PRIu64 " MiB a worker, %" PRIu64 " MiB of TLS, %" PRIu64
-	    " MiB of segment",
-		p->snapshot->conf->memory_mb, worker_memory_octets(p->snapshot->conf) >> 20,
-		tls_keeper_memory_octets(p->tls) >> 20, p->segment.octets >> 20);
+	say_memory(p);
 	worker_bounds(p->snapshot->conf, &bounds);
 	say("sessions of a worker: %u, of which %u may be other than at rest; at most %u octets each at rest, %u "
 	    "otherwise",

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "dataplane/base/bug.h"
+#include "dataplane/base/memory_list.h"
 
 #define POOL_ALIGN_OCTETS 64u
 #define POOL_NONE         UINT32_MAX
@@ -44,6 +45,13 @@ pool_create(struct pool *p, uint32_t n, size_t octets)
 		return false;
 	p->blocks = (uint8_t *)(((uintptr_t)p->memory + POOL_ALIGN_OCTETS - 1) & ~(uintptr_t)(POOL_ALIGN_OCTETS - 1));
 	return true;
+}
+
+/* Nothing where it was not created. */
+static inline void
+pool_memory(const struct pool *p, const char *name, struct memory_list *l)
+{
+	memory_list_add(l, name, p->n, p->stride);
 }
 
 static inline void

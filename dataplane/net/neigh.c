@@ -49,6 +49,12 @@ struct neigh {
 	struct neigh_entry entry[NEIGH_ENTRIES_MAX];
 };
 
+size_t
+neigh_octets(void)
+{
+	return sizeof(struct neigh);
+}
+
 struct neigh *
 neigh_create(uint64_t seed)
 {

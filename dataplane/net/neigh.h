@@ -11,6 +11,7 @@
 #define GREYLINE_NET_NEIGH_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "dataplane/base/addr.h"
@@ -40,6 +41,7 @@ enum neigh_state {
 struct neigh;
 
 struct neigh *neigh_create(uint64_t seed); /* NULL when memory is short */
+size_t neigh_octets(void);                 /* of one; it takes nothing else but buffers */
 void neigh_destroy(struct neigh *n);
 
 enum neigh_found {

@@ -65,6 +65,14 @@ net_frame_drop(struct net *net, const struct frame *f)
 }
 
 void
+net_memory(struct memory_list *l)
+{
+	memory_list_add(l, "network layer", 1, sizeof(struct net));
+	memory_list_add(l, "neighbour tables", 1, neigh_octets());
+	memory_list_add(l, "reassembly", 1, reasm_octets());
+}
+
+void
 net_destroy(struct net *net)
 {
 	if (net == NULL)

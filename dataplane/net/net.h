@@ -18,6 +18,7 @@
 #include "dataplane/base/buf.h"
 #include "dataplane/base/conf.h"
 #include "dataplane/base/counters.h"
+#include "dataplane/base/memory_list.h"
 #include "dataplane/net/flow.h"
 
 struct net;
@@ -86,6 +87,8 @@ struct net_conf {
 struct net *net_create(
 	const struct net_conf *conf, struct buf_pool *pool, struct counters *counters, uint64_t seed, uint64_t now_us);
 void net_destroy(struct net *net);
+/* What it was given at creation; fragments and frames that wait are the pool's buffers. */
+void net_memory(struct memory_list *l);
 
 enum net_result net_input(struct net *net, const struct net_frame *frame, struct net_out *out, uint64_t now_us);
 

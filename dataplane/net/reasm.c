@@ -42,6 +42,12 @@ struct reasm {
 	struct reasm_datagram datagram[REASM_DATAGRAMS_MAX];
 };
 
+size_t
+reasm_octets(void)
+{
+	return sizeof(struct reasm);
+}
+
 struct reasm *
 reasm_create(struct buf_pool *pool)
 {

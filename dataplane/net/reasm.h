@@ -12,6 +12,7 @@
 #define GREYLINE_NET_REASM_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "dataplane/base/buf.h"
@@ -37,6 +38,7 @@ struct reasm_whole {
 enum reasm_result { REASM_HELD, REASM_DONE, REASM_DROPPED };
 
 struct reasm *reasm_create(struct buf_pool *pool); /* NULL when memory is short; pool is borrowed for life */
+size_t reasm_octets(void);                         /* of one; it takes nothing else but buffers */
 void reasm_destroy(struct reasm *r);
 
 /* p: a fragment whose payload lies in buf, which is borrowed (a reference is taken). buf NULL: the octets are copied. */

@@ -39,10 +39,16 @@ tcp_state_name(enum tcp_state state)
 
 /* --- creation --- */
 
+static uint32_t
+n_scoreboards_of(const struct tcp_conf *conf)
+{
+	return MIN(MAX(conf->conns_max / 16, SCOREBOARDS_MIN), SCOREBOARDS_MAX);
+}
+
 static bool
 create_scoreboards(struct tcp *tcp)
 {
-	const uint32_t n = MIN(MAX(tcp->conf.conns_max / 16, SCOREBOARDS_MIN), SCOREBOARDS_MAX);
+	const uint32_t n = n_scoreboards_of(&tcp->conf);
 
 	tcp->scoreboards = calloc(n, sizeof(tcp->scoreboards[0]));
 	if (tcp->scoreboards == NULL)
@@ -95,6 +101,23 @@ tcp_create(const struct tcp_conf *conf, struct buf_pool *pool, struct counters *
 		return tcp;
 	tcp_destroy(tcp);
 	return NULL;
+}
+
+void
+tcp_memory(const struct tcp *tcp, struct memory_list *l)
+{
+	memory_list_add(l, "endpoint", 1, sizeof(*tcp));
+	memory_list_add(l, "connections", tcp->conf.conns_max, sizeof(tcp->conns[0]));
+	pool_memory(&tcp->rests.records, "connections at rest", l);
+	tcp_table_memory(&tcp->table, "buckets of connections", l);
+	memory_list_add(l, "scoreboards", n_scoreboards_of(&tcp->conf), sizeof(tcp->scoreboards[0]));
+	memory_list_add(l, "pieces of queues", tcp->pieces.n, sizeof(tcp->pieces.all[0]));
+	memory_list_add(l, "SYNs remembered", tcp->listen.max, sizeof(tcp->listen.entry[0]));
+	tcp_table_memory(&tcp->listen.table, "buckets of SYNs", l);
+	memory_list_add(l, "buckets of proven addresses", TCP_PROVEN_BUCKETS, sizeof(tcp->listen.proven.bucket[0]));
+	memory_list_add(l, "TIME-WAIT records", tcp->time_wait.max, sizeof(tcp->time_wait.rec[0]));
+	tcp_table_memory(&tcp->time_wait.table, "buckets of TIME-WAIT", l);
+	memory_list_add(l, "replies without a connection", TCP_REPLIES_MAX, sizeof(tcp->replies.ring[0]));
 }
 
 static void

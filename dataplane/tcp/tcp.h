@@ -16,6 +16,7 @@
 
 #include "dataplane/base/buf.h"
 #include "dataplane/base/counters.h"
+#include "dataplane/base/memory_list.h"
 #include "dataplane/base/siphash.h"
 #include "dataplane/net/flow.h"
 #include "dataplane/net/net.h"
@@ -47,6 +48,8 @@ struct tcp_conf {
 };
 
 struct tcp *tcp_create(const struct tcp_conf *conf, struct buf_pool *pool, struct counters *counters, uint64_t now_us);
+/* What it was given at creation; octets that wait in buffers are the pool's. */
+void tcp_memory(const struct tcp *tcp, struct memory_list *l);
 void tcp_destroy(struct tcp *tcp); /* drops every connection silently */
 
 /* Listens on addr:port. tag comes back from tcp_conn_tag(). 0, -EEXIST, -ENOSPC (64 at most). Unlisten leaves what is established. */

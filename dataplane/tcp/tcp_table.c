@@ -33,6 +33,12 @@ tcp_table_create(struct tcp_table *t, uint32_t entries_max)
 }
 
 void
+tcp_table_memory(const struct tcp_table *t, const char *name, struct memory_list *l)
+{
+	memory_list_add(l, name, (uint64_t)t->mask + 1, sizeof(t->bucket[0]));
+}
+
+void
 tcp_table_destroy(struct tcp_table *t)
 {
 	free(t->bucket);

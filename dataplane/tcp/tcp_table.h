@@ -12,6 +12,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "dataplane/base/memory_list.h"
+
 #define TCP_TABLE_BUCKET_SLOTS 8
 #define TCP_TABLE_NONE         UINT32_MAX
 
@@ -29,6 +31,7 @@ struct tcp_table {
 
 /* Room for at least entries_max at a load of a half. Allocates; false when memory is short. */
 bool tcp_table_create(struct tcp_table *t, uint32_t entries_max);
+void tcp_table_memory(const struct tcp_table *t, const char *name, struct memory_list *l);
 void tcp_table_destroy(struct tcp_table *t);
 
 /* False: both buckets are full. */

@@ -297,12 +297,6 @@ session_rest_user_octets(void)
 	return SESSION_REST_USER_OCTETS;
 }
 
-uint64_t
-session_rest_octets(uint32_t sessions)
-{
-	return (uint64_t)sessions * (tcp_rest_octets(SESSION_REST_USER_OCTETS) + sizeof(struct session_text));
-}
-
 uint32_t
 session_rest_octets_each(void)
 {

@@ -65,14 +65,14 @@ session_store_block_octets(void)
 	return (uint32_t)(pool_stride(session_octets()) + pool_stride(relay_block_octets()));
 }
 
-uint64_t
-session_store_octets(const struct conf *conf)
+void
+session_store_memory(const struct worker *w, struct memory_list *l)
 {
-	const uint32_t blocks = session_store_blocks(conf), sessions = conf->sessions;
-
-	return (uint64_t)blocks * session_store_block_octets() +
-	       (uint64_t)n_kept_of(blocks) * pool_stride(sizeof(struct kept_rcpts)) + session_rest_octets(sessions) +
-	       (uint64_t)sessions * sizeof(uint32_t);
+	pool_memory(&w->sessions, "sessions not at rest", l);
+	pool_memory(&w->relays, "relayed sessions", l);
+	pool_memory(&w->kepts, "lists of recipients kept", l);
+	pool_memory(&w->texts, "texts of sessions at rest", l);
+	memory_list_add(l, "places of sessions", w->n_slots, sizeof(w->place[0]));
 }
 
 bool

@@ -269,10 +269,13 @@ tcp_conf_of(const struct worker *w, const struct snapshot *snap)
 	return conf;
 }
 
-uint64_t
-worker_memory_octets(const struct conf *conf)
+void
+worker_memory(const struct worker *w, struct memory_list *l)
 {
-	return session_store_octets(conf);
+	memory_list_add(l, "worker", 1, sizeof(*w));
+	session_store_memory(w, l);
+	tcp_memory(w->tcp, l);
+	net_memory(l);
 }
 
 void

@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "dataplane/base/conf.h"
+#include "dataplane/base/memory_list.h"
 #include "dataplane/link/segment.h"
 #include "dataplane/link/snapshot.h"
 #include "dataplane/net/flow.h"
@@ -74,8 +75,8 @@ uint32_t worker_sessions(const struct worker *w);
 /* Of the marks of one worker. */
 uint64_t worker_marks_octets(const struct conf *conf);
 
-/* What a worker takes at most, for the bounds printed at start. */
-uint64_t worker_memory_octets(const struct conf *conf);
+/* What a worker takes at most, pool by pool, for the bounds printed at start; buffers apart. */
+void worker_memory(const struct worker *w, struct memory_list *l);
 struct worker_bounds {
 	uint32_t sessions, busy_sessions;  /* that may be open, of those that may be other than at rest */
 	uint32_t busy_octets, rest_octets; /* of one; names beyond the record's room apart */

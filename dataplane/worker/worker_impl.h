@@ -308,7 +308,7 @@ void admission_turn(struct worker *w);
 /* session_store.c: where sessions are */
 bool session_store_create(struct worker *w, const struct conf *conf);
 void session_store_destroy(struct worker *w);
-uint64_t session_store_octets(const struct conf *conf);
+void session_store_memory(const struct worker *w, struct memory_list *l);
 /* Of one that is not at rest, with what it has for a backend. */
 uint32_t session_store_block_octets(void);
 /* How many sessions may be other than at rest. */
@@ -337,7 +337,6 @@ struct session *session_wake(struct worker *w, uint32_t record);
 uint64_t session_rest_number(const struct worker *w, uint32_t record);
 uint32_t session_rests_run(struct worker *w, uint32_t max);
 uint32_t session_rest_user_octets(void);
-uint64_t session_rest_octets(uint32_t sessions);
 uint32_t session_rest_octets_each(void); /* in all: record, slot, places in tables, mark */
 
 /* session.c: a client's session */

@@ -1,6 +1,7 @@
 /*
  * test_tcp_parts.c - the parts of the endpoint against plain models: header, scoreboard, out-of-order store, table, pieces.
  */
+#include <malloc.h>
 #include <stdlib.h>
 
 #include "dataplane/base/seq.h"
@@ -388,6 +389,55 @@ test_wire_reads_usual_options_as_any_others(void **state)
 	}
 }
 
+#ifdef __SANITIZE_ADDRESS__
+size_t __sanitizer_get_current_allocated_bytes(void); /* of the sanitizer's run time; gcc has no header of it */
+#endif
+
+/* Octets the process has from malloc now. */
+static uint64_t
+allocated_octets(void)
+{
+#ifdef __SANITIZE_ADDRESS__
+	return __sanitizer_get_current_allocated_bytes();
+#else
+	const struct mallinfo2 m = mallinfo2();
+
+	return m.uordblks + m.hblkhd;
+#endif
+}
+
+static void
+test_memory_lists_all_that_is_taken(void **state)
+{
+	struct tcp_conf conf = tcp_end_conf();
+	static struct counters counters;
+	struct memory_list list = { 0 };
+	struct buf_pool *pool = buf_malloc_create(1024);
+	const uint64_t before = allocated_octets();
+	struct tcp *tcp;
+	struct net *net;
+	uint64_t taken, said;
+
+	(void)state;
+	conf.conns_max = 5000;
+	conf.rests_max = 20000;
+	conf.rest_user_octets = 100;
+	conf.syn_ring_entries = 3000;
+	conf.time_wait_max = 7000;
+	tcp = tcp_create(&conf, pool, &counters, 0);
+	net = net_create(&(struct net_conf){ .n_ports = 0 }, pool, &counters, 1, 0);
+	BUG_ON(tcp == NULL || net == NULL);
+	taken = allocated_octets() - before;
+	tcp_memory(tcp, &list);
+	net_memory(&list);
+	said = memory_list_octets(&list);
+	/* what malloc itself and the alignment of blocks take: a page for each allocation at most */
+	CHECK_TRUE("nothing is left out", said <= taken && taken - said < 32 * 4096);
+	net_destroy(net);
+	tcp_destroy(tcp);
+	buf_malloc_destroy(pool);
+}
+
 int
 main(void)
 {
@@ -399,6 +449,7 @@ main(void)
 		cmocka_unit_test(test_ooo_agrees_with_a_map),
 		cmocka_unit_test(test_table_holds_what_it_promises),
 		cmocka_unit_test(test_proven_addresses_give_way_by_age),
+		cmocka_unit_test(test_memory_lists_all_that_is_taken),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
