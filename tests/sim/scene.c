@@ -138,6 +138,14 @@ scene_settle(struct scene *s)
 	sim_run(s->sim, 2000000); /* offers follow within a second */
 }
 
+void
+scene_usual(struct scene *s)
+{
+	scene_conf(s);
+	scene_start(s, 1, 1, (struct sim_wire){ .delay_us = 500 });
+	scene_settle(s);
+}
+
 struct waiting {
 	struct scene *s;
 	struct sim_conn *c;

@@ -34,6 +34,8 @@ void scene_start_outside(struct scene *s, uint64_t seed, uint32_t n_workers);
 void scene_end(struct scene *s);
 /* Runs until every backend was probed. */
 void scene_settle(struct scene *s);
+/* All three, with what scene_conf() has, one worker and a wire that only takes half a millisecond. */
+void scene_usual(struct scene *s);
 
 /* Puts the re-framing stream on a connection that was just opened, where the scene has it. */
 void scene_frame(struct scene *s, struct sim_conn *c);

@@ -13,14 +13,6 @@ static struct scene s; /* one at a time */
 static const char body[] = "Subject: hello\r\n\r\nfirst line\r\n..dotted\r\nlast\r\n";
 static const char body_wire[] = "Subject: hello\r\n\r\nfirst line\r\n..dotted\r\nlast\r\n.\r\n";
 
-static void
-start(void)
-{
-	scene_conf(&s);
-	scene_start(&s, 1, 1, clean);
-	scene_settle(&s);
-}
-
 /* ---- POLICY section 3 ---- */
 
 static void
@@ -29,7 +21,7 @@ test_stranger_is_greylisted_counts_down_and_passes(void **state)
 	const struct fake_message *m;
 
 	(void)state;
-	start();
+	scene_usual(&s);
 	CHECK_EQ("first", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 451);
 	CHECK_STR("text", s.reply, "451 4.7.1 Greylisted, please try again in 240 seconds\r\n");
 	sim_run(s.sim, 100000000);
@@ -53,7 +45,7 @@ static void
 test_ipv6_client_is_served_alike(void **state)
 {
 	(void)state;
-	start();
+	scene_usual(&s);
 	scene_make_white(&s, CLIENT6, "a@sender.example", "u@example.org");
 	CHECK_STR("client by PROXY", s.mta.message[0].client, CLIENT6);
 	scene_end(&s);
@@ -63,7 +55,7 @@ static void
 test_a_changed_block_acts_in_the_next_reply(void **state)
 {
 	(void)state;
-	start();
+	scene_usual(&s);
 	CHECK_EQ("first", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 451);
 	CHECK_EQ("block", scene_wait_s(&s), 240);
 	s.config.conf.grey_block_s = 60;
@@ -80,7 +72,7 @@ test_known_clients_pass_while_records_are_loaded(void **state)
 	struct segment_live *live;
 
 	(void)state;
-	start();
+	scene_usual(&s);
 	scene_make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
 	live = sim_segment(s.sim)->live;
 	live->loading = SEGMENT_LOADING;
@@ -112,7 +104,7 @@ test_null_sender_gets_the_backends_answer_and_is_deferred_at_data(void **state)
 	struct sim_conn *c;
 
 	(void)state;
-	start();
+	scene_usual(&s);
 	s.mta.unknown_rcpt = "nobody@example.org";
 	c = scene_open(&s, CLIENT4, GATEWAY4);
 	CHECK_EQ("call-out is told the truth", scene_rcpt(&s, c, "", "nobody@example.org"), 550);
@@ -132,7 +124,7 @@ test_data_after_nothing_but_deferrals_is_451(void **state)
 	struct sim_conn *c;
 
 	(void)state;
-	start();
+	scene_usual(&s);
 	c = scene_open(&s, CLIENT4, GATEWAY4);
 	CHECK_EQ("grey", scene_rcpt(&s, c, "a@sender.example", "u@example.org"), 451);
 	CHECK_EQ("DATA", scene_chat(&s, c, "DATA"), 451);
@@ -146,7 +138,7 @@ test_known_and_new_recipient_in_one_message(void **state)
 	struct sim_conn *c;
 
 	(void)state;
-	start();
+	scene_usual(&s);
 	scene_make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
 	c = scene_open(&s, CLIENT4, GATEWAY4);
 	CHECK_EQ("known", scene_rcpt(&s, c, "a@sender.example", "u@example.org"), 250);
@@ -167,7 +159,7 @@ test_listed_client_is_rejected_but_postmaster_is_reached(void **state)
 	struct sim_conn *c;
 
 	(void)state;
-	start();
+	scene_usual(&s);
 	s.control.verdict = (struct client_verdict){ .ptr_state = PTR_CONFIRMED, .zone = 0, .score = 5 };
 	CHECK_EQ("listed", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 554);
 	CHECK_TRUE("text",
@@ -183,7 +175,7 @@ static void
 test_no_reverse_dns_is_rejected_a_dns_failure_is_not(void **state)
 {
 	(void)state;
-	start();
+	scene_usual(&s);
 	s.control.ptr = NULL;
 	s.control.verdict = (struct client_verdict){ .ptr_state = PTR_NONE, .zone = ZONE_NONE };
 	CHECK_EQ("none", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 554);
@@ -197,7 +189,7 @@ static void
 test_relaying_is_denied_before_anything_else(void **state)
 {
 	(void)state;
-	start();
+	scene_usual(&s);
 	s.control.silent = true;
 	CHECK_EQ("other domain", scene_deliver(&s, CLIENT4, "a@sender.example", "u@elsewhere.example", body), 550);
 	CHECK_STR("text", s.reply, "550 5.7.1 Relaying denied\r\n");
@@ -212,7 +204,7 @@ static void
 test_550_of_the_backend_is_its_own_and_undoes_the_record(void **state)
 {
 	(void)state;
-	start();
+	scene_usual(&s);
 	s.mta.unknown_rcpt = "nobody@example.org";
 	CHECK_EQ("first", scene_deliver(&s, CLIENT4, "a@sender.example", "nobody@example.org", body), 451);
 	sim_run(s.sim, 241000000);
@@ -228,7 +220,7 @@ test_dead_dns_delays_by_the_deadline_and_refuses_nobody(void **state)
 	uint64_t before;
 
 	(void)state;
-	start();
+	scene_usual(&s);
 	s.control.silent = true;
 	c = scene_open(&s, CLIENT4, GATEWAY4);
 	before = sim_now_us(s.sim);
@@ -247,7 +239,7 @@ test_a_late_answer_counts_at_the_next_recipient(void **state)
 	struct sim_conn *c;
 
 	(void)state;
-	start();
+	scene_usual(&s);
 	s.control.delay_us = 3000000;
 	s.control.verdict = (struct client_verdict){ .ptr_state = PTR_CONFIRMED, .zone = 0, .score = 9 };
 	c = scene_open(&s, CLIENT4, GATEWAY4);
@@ -396,7 +388,7 @@ test_a_pipelined_burst_keeps_the_order_of_replies(void **state)
 	struct sim_conn *c;
 
 	(void)state;
-	start();
+	scene_usual(&s);
 	scene_make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
 	s.mta.delay_us = 200000;
 	s.control.delay_us = 300000;
@@ -417,7 +409,7 @@ test_submission_is_spliced_behind_a_proxy_header(void **state)
 	struct sim_conn *c;
 
 	(void)state;
-	start();
+	scene_usual(&s);
 	c = sim_connect(s.client, CLIENT4, GATEWAY4, 587);
 	CHECK_EQ("the MTA's own banner", scene_reply(&s, c), 220);
 	CHECK_TRUE("its words", strstr(s.reply, "mta.example") != NULL);
@@ -444,7 +436,7 @@ test_a_dead_side_of_a_splice_is_noticed_by_asking(void **state)
 	for (int client_dies = 0; client_dies < 2; client_dies++) {
 		struct sim_conn *c;
 
-		start();
+		scene_usual(&s);
 		c = sim_connect(s.client, CLIENT4, GATEWAY4, 587);
 		CHECK_EQ("banner", scene_reply(&s, c), 220);
 		CHECK_EQ("EHLO", scene_chat(&s, c, "EHLO client.example"), 250);
@@ -468,7 +460,7 @@ test_drain_says_421_to_idle_sessions_and_lets_messages_finish(void **state)
 	struct worker_shared *shared;
 
 	(void)state;
-	start();
+	scene_usual(&s);
 	scene_make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
 	idle = scene_open(&s, CLIENT4, GATEWAY4);
 	busy = scene_open(&s, CLIENT4, GATEWAY4);
@@ -492,7 +484,7 @@ test_silent_clients_are_ended(void **state)
 	struct sim_conn *c;
 
 	(void)state;
-	start();
+	scene_usual(&s);
 	c = scene_open(&s, CLIENT4, GATEWAY4);
 	CHECK_EQ("EHLO", scene_chat(&s, c, "EHLO client.example"), 250);
 	CHECK_EQ("421 after the command time-out", scene_reply_within(&s, c, 400000000), 421);

@@ -10,13 +10,6 @@ static const struct sim_wire clean = { .delay_us = 500 };
 static struct scene s; /* one at a time */
 static const char body[] = "Subject: hello\r\n\r\nfirst line\r\n..dotted\r\nlast\r\n";
 
-static void
-start(void)
-{
-	scene_conf(&s);
-	scene_start(&s, 1, 1, clean);
-	scene_settle(&s);
-}
 /* ---- POLICY section 5 ---- */
 
 static void
@@ -46,7 +39,7 @@ test_backend_failures_before_the_data_are_451_and_leave_the_record_white(void **
 	};
 
 	(void)state;
-	start();
+	scene_usual(&s);
 	scene_make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		enum fake_fail *at = (enum fake_fail *)(void *)((char *)&s.mta + rows[i].field);
@@ -84,7 +77,7 @@ test_backend_killed_inside_data_is_451_after_the_dot(void **state)
 	uint32_t before;
 
 	(void)state;
-	start();
+	scene_usual(&s);
 	scene_make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		enum fake_fail *at = (enum fake_fail *)(void *)((char *)&s.mta + rows[i].field);
@@ -121,7 +114,7 @@ test_client_gone_inside_data_aborts_the_backend(void **state)
 	} rows[] = { { "FIN", false }, { "RST", true } };
 
 	(void)state;
-	start();
+	scene_usual(&s);
 	scene_make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		struct sim_conn *c = scene_open(&s, CLIENT4, GATEWAY4);
@@ -150,7 +143,7 @@ test_client_gone_after_the_dot_is_unheard_but_delivered(void **state)
 	struct sim_conn *c;
 
 	(void)state;
-	start();
+	scene_usual(&s);
 	scene_make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
 	s.mta.delay_us = 3000000;
 	c = scene_open(&s, CLIENT4, GATEWAY4);
@@ -172,7 +165,7 @@ test_recipients_of_another_pool_come_separately(void **state)
 	struct sim_conn *c;
 
 	(void)state;
-	start();
+	scene_usual(&s);
 	scene_make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
 	CHECK_EQ("grey", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.net", body), 451);
 	sim_run(s.sim, 241000000);
@@ -201,7 +194,7 @@ test_known_clients_never_wait_for_the_name_xclient_tells(void **state)
 	uint64_t began;
 
 	(void)state;
-	start();
+	scene_usual(&s);
 	scene_make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
 	CHECK_EQ("grey", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.net", body), 451);
 	sim_run(s.sim, 241000000);
@@ -293,7 +286,7 @@ test_rset_between_messages_resets_the_backend(void **state)
 	struct sim_conn *c;
 
 	(void)state;
-	start();
+	scene_usual(&s);
 	scene_make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
 	scene_make_white(&s, CLIENT4, "a@sender.example", "v@example.org");
 	c = scene_open(&s, CLIENT4, GATEWAY4);

@@ -129,6 +129,18 @@ test_pitfall_12_syn_acks_are_repeated_and_forgotten(void **state)
 	peer_fini(&p);
 }
 
+/* That host, by its last octet, completes a handshake; of the connection nothing is left. */
+static void
+prove(struct peer *p, uint8_t host)
+{
+	p->flow.local.octet[15] = host;
+	peer_reach(p, PEER_ESTABLISHED);
+	tcp_abort(p->c);
+	tcp_release(p->c);
+	p->c = NULL;
+	peer_hear_all(p, NULL);
+}
+
 /* One more SYN of that host, by its last octet; whether it is answered by an entry of the ring. */
 static bool
 is_remembered(struct peer *p, uint8_t host)
@@ -152,12 +164,7 @@ test_room_of_the_ring_is_kept_for_proven_addresses(void **state)
 	(void)state;
 	conf.syn_ring_entries = 64;
 	peer_init(&p, &usual, &conf);
-	p.flow.local.octet[15] = 200;
-	peer_reach(&p, PEER_ESTABLISHED);
-	tcp_abort(p.c);
-	tcp_release(p.c);
-	p.c = NULL;
-	peer_hear_all(&p, NULL);
+	prove(&p, 200);
 	for (uint32_t i = 0; i < 100; i++)
 		n += is_remembered(&p, 101);
 	CHECK_EQ("an unproven address has three quarters", n, 48);
@@ -224,12 +231,7 @@ test_strangers_give_way_once_their_syn_ack_was_repeated(void **state)
 	/* a proven address's entry is not a stranger's to take, though it be the oldest */
 	conf.syn_ring_entries = 4;
 	peer_init(&p, &usual, &conf);
-	p.flow.local.octet[15] = 200;
-	peer_reach(&p, PEER_ESTABLISHED);
-	tcp_abort(p.c);
-	tcp_release(p.c);
-	p.c = NULL;
-	peer_hear_all(&p, NULL);
+	prove(&p, 200);
 	for (uint32_t i = 0; i < 3; i++)
 		CHECK_TRUE("a stranger", is_remembered(&p, 101));
 	CHECK_TRUE("a proven one", is_remembered(&p, 200));
