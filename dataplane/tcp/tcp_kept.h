@@ -21,8 +21,8 @@
 #include "dataplane/base/siphash.h"
 
 #define TCP_KEPT_VERSION 2 /* of this layout and of what its numbers mean */
-#define TCP_CURSORS_N                                                                                                  \
-	64 /* pairs of a local address and a remote port share one by hash: they take ports from each other, no more */
+/* Pairs of a local address and a remote port share one by hash: they take ports from each other, no more. */
+#define TCP_CURSORS_N          64
 #define TCP_KEPT_RANDOM_OCTETS 20
 
 /* Written by one worker; the next port is counted before its SYN leaves, so a kill loses none. */

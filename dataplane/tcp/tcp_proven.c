@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TIME_UNIT_US                                                                                                   \
-	(UINT64_C(64) * 1000000) /* 16 bits come round after 48 days; who was silent for so long only looks younger */
+/* 16 bits of it come round after 48 days; who was silent for so long only looks younger. */
+#define TIME_UNIT_US     (UINT64_C(64) * 1000000)
 #define HANDSHAKES_SHIFT 16
 #define HANDSHAKE_ONE    (UINT64_C(1) << HANDSHAKES_SHIFT)
 #define TAG_SHIFT        24
