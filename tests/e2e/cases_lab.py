@@ -1,8 +1,11 @@
-"""The lab itself: two of them side by side, and nothing left after a start that failed half-way."""
+"""The lab itself: two of them side by side, and nothing left after a start that failed half-way or a run that was killed."""
 import os
+import shutil
+import subprocess
+import sys
 
 from lab.labs import Lab
-from lab.netns import LabError, exists
+from lab.netns import TOP, LabError, exists, pids
 
 from . import smtp
 from .harness import case
@@ -50,3 +53,28 @@ def half_failed(t):
     with open("/proc/mounts") as f:
         t.check("e2ehalf" not in f.read(), "no mount")
     t.equal("down of what is not there", other.down(), [])
+
+
+@case("a lab ends with the run that brought it up, and the next run makes its own from what is left", variants=("packet",), families=(None,),
+      limit_s=120)
+def killed_run(t):
+    other = Lab("e2ekilled", build=t.lab.build)
+    other.down()
+    line = "from lab.labs import Lab\nLab('e2ekilled').up(greyline=False)\nprint('up', flush=True)\nwhile True: input()"
+    run = subprocess.Popen([sys.executable, "-c", line], stdin=subprocess.PIPE, stdout=subprocess.PIPE, universal_newlines=True,
+                           env=dict(os.environ, PYTHONPATH=os.path.join(TOP, "tests")))
+    try:
+        t.equal("the run", run.stdout.readline(), "up\n")
+        lives = lambda: [p for name in other.net.names.values() for p in pids(name)]
+        t.check(lives(), "services run")
+        run.kill()
+        run.wait()
+        t.wait("the services end", lambda: not lives(), 10)
+        t.check(exists(other.net["gateway"]), "the namespaces are left")
+        shutil.rmtree(other.folder)
+        other.up(greyline=False)
+        t.check(lives(), "services run again")
+    finally:
+        run.kill()
+        left = other.down()
+    t.equal("left behind", left, [])

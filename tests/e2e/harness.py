@@ -152,8 +152,7 @@ class Bench:
         self.serial = itertools.count(1)
 
     def up(self):
-        if os.path.exists(self.lab.folder):
-            self.lab.down()
+        self.lab.down()         # what a run that was killed left
         try:
             self.lab.up(prepare=self._backends, more=self._services, mta_choices=dict(more_domains=TLS_DOMAINS),
                         **choices(self.variant))

@@ -148,7 +148,9 @@ def main(argv):
             record("%s: no sanitizer and no check of ours complained" % variant, "FAIL" if found else "OK", "\n".join(found))
             bad = bad or bool(found)
         finally:
-            if not (options.keep and bad):
+            if options.keep and bad:
+                bench.lab.outlive()
+            else:
                 left = bench.down()
                 record("%s: lab down leaves nothing behind" % variant, "FAIL" if left else "OK", ", ".join(left))
     failed = [r for r in results if r["result"] == "FAIL"]

@@ -162,6 +162,8 @@ def main(argv):
         print("interop: %s%s" % (error, lab.tails()), file=sys.stderr)
         return 1
     finally:
+        if options.keep:
+            lab.outlive()
         left = [] if options.keep else lab.down()
     if left:
         results["failures"].append("left behind: %s" % ", ".join(left))

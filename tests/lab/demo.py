@@ -373,7 +373,9 @@ def main(argv):
         if not good:
             print(lab.tails())
     finally:
-        if not options.keep:
+        if options.keep:
+            lab.outlive()
+        else:
             left = lab.down()
             if left:
                 print("demo: left behind: %s" % ", ".join(left))

@@ -1,7 +1,7 @@
 """One lab: bring it up, say where everything is, take it down.
 
 Everything a lab owns is in build/lab/NAME (configuration, queues, mail, logs, PID files) and in four namespaces
-gl-NAME-*. Mounts are made in mount namespaces of the services and end with them. So `down` has three things to do,
+gl-CHECKOUT-NAME-*. It ends with the process that brought it up, unless that one called outlive(). Mounts are made in mount namespaces of the services and end with them. So `down` has three things to do,
 and does each of them whatever state the others are in.
 """
 import json
@@ -16,9 +16,7 @@ import time
 
 from . import addresses as a
 from . import certs, gateway, mta, names, probe, roots, supervise
-from .netns import LabError, Net, exists, open_socket, pids, run
-
-TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from .netns import TOP, LabError, Net, exists, open_socket, pids, run
 
 
 class Lab:
@@ -148,7 +146,7 @@ class Lab:
             json.dump(services, f, indent=1)
         environment = dict(os.environ, PYTHONPATH=os.path.join(TOP, "tests"), PYTHONDONTWRITEBYTECODE="1")
         with open(self.path("log", "supervise.out"), "ab") as log:
-            process = subprocess.Popen(["/usr/bin/python3", "-m", "lab.supervise", self.folder], stdin=subprocess.DEVNULL,
+            process = subprocess.Popen(["/usr/bin/python3", "-m", "lab.supervise", self.folder], stdin=subprocess.PIPE,
                                        stdout=log, stderr=log, cwd="/", env=environment, start_new_session=True)
         with open(self.path("run", "supervise.pid"), "w") as f:
             f.write("%d\n" % process.pid)
@@ -217,6 +215,10 @@ class Lab:
             raise LabError("greylinectl %s: exit %d: %s%s" % (
                 " ".join(map(str, words)), done.returncode, done.stdout, done.stderr))
         return done
+
+    def outlive(self):
+        """The lab stays up when this process ends."""
+        self.ask(do="outlive")
 
     def ask(self, **request):
         return supervise.ask(self.folder, **request)
@@ -361,5 +363,6 @@ def main(argv):
         except BaseException:
             lab.down()
             raise
+        lab.outlive()
         print("lab %s is up: eval \"$(./dev lab env --name %s)\"" % (options.name, options.name))
     return 0

@@ -5,6 +5,7 @@ the end-to-end tests are one process that holds sockets in the client's, the gat
 """
 import contextlib
 import ctypes
+import hashlib
 import os
 import socket
 import subprocess
@@ -16,6 +17,11 @@ CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 ROLES = ("client", "gateway", "mta", "dns")
+
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+# namespaces belong to the machine and a lab to its checkout: two checkouts may test at once
+CHECKOUT = hashlib.sha256(TOP.encode()).hexdigest()[:4]
 
 
 class LabError(Exception):
@@ -78,7 +84,7 @@ class Net:
     roles = ROLES
 
     def __init__(self, name, mtu=1500):
-        self.names = {role: "gl-%s-%s" % (name, role) for role in self.roles}
+        self.names = {role: "gl-%s-%s-%s" % (CHECKOUT, name, role) for role in self.roles}
         self.mtu = mtu
 
     def __getitem__(self, role):
@@ -100,8 +106,9 @@ class Net:
 
     def up(self):
         for name in self.names.values():
-            if exists(name):
-                raise LabError("namespace %s exists already; './dev lab down' with the name of that lab removes it" % name)
+            if pids(name):
+                raise LabError("somebody lives in namespace %s; './dev lab down' with the name of that lab ends it" % name)
+        self.down()             # what a run that was killed left
         for role in self.roles:
             run("ip", "netns", "add", self[role])
         self._wire("gateway", "wan0", "client", "cli0")

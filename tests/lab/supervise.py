@@ -1,7 +1,9 @@
 """A small supervisor: starts the services of one lab, restarts what dies, answers on a Unix socket.
 
 Flow:   lab up writes services.json and starts this program detached; lab down says "quit" on the socket.
-Keeps:  run/NAME.pid names the process to kill for "NAME died"; a service that dies is back at once (one that keeps
+Keeps:  it ends with the process that started it, which holds the other end of its standard input, unless told to
+        outlive it: a run of tests that was killed leaves no daemons behind.
+        run/NAME.pid names the process to kill for "NAME died"; a service that dies is back at once (one that keeps
         dying young is started five times a second).
 
 A service with `root` runs chrooted there, in mount and PID namespaces of its own that end with it: nothing stays
@@ -138,6 +140,10 @@ class Supervisor:
         if word == "quit":
             self.ending = True
             return {"ok": True}
+        if word == "outlive":
+            if sys.stdin in (key.fileobj for key in self.selector.get_map().values()):
+                self.selector.unregister(sys.stdin)
+            return {"ok": True}
         service = self.services.get(request.get("service"))
         if service is None:
             return {"error": "no such service"}
@@ -175,6 +181,7 @@ class Supervisor:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "ending", True))
         self.selector.register(listener, selectors.EVENT_READ)
+        self.selector.register(sys.stdin, selectors.EVENT_READ)
         self.selector.register(wake_r, selectors.EVENT_READ)
         while not self.ending:
             now = time.monotonic()
@@ -193,6 +200,9 @@ class Supervisor:
             for key, _ in self.selector.select(pause):
                 if key.fileobj is listener:
                     self.serve(listener)
+                elif key.fileobj is sys.stdin:      # its end: nothing is ever written there
+                    self.say("the process this lab belongs to ended")
+                    self.ending = True
                 else:
                     try:
                         os.read(wake_r, 4096)
