@@ -1,5 +1,5 @@
 /*
- * text.h - what a text holds, eight octets at a time.
+ * text.h - what a text holds, eight or sixteen octets at a time.
  *
  * Pure:   octets.
  * Source: the sums and masks by which a word's octets are compared all at once: H. S. Warren, "Hacker's Delight", section 6-1.
@@ -7,6 +7,7 @@
 #ifndef GREYLINE_BASE_TEXT_H
 #define GREYLINE_BASE_TEXT_H
 
+#include <emmintrin.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -60,6 +61,27 @@ text_kinds(const void *text, uint32_t n)
 		kinds |= text_kinds_of_word(w);
 	}
 	return kinds;
+}
+
+/* Where the first control octet (below 0x20, or 0x7f) of n stands; n: there is none. */
+static inline uint32_t
+text_first_control(const void *text, uint32_t n)
+{
+	const uint8_t *p = text;
+	uint32_t at = 0;
+
+	for (; n - at >= 16; at += 16) {
+		const __m128i x = _mm_loadu_si128((const __m128i *)(const void *)(p + at));
+		const __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(x, _mm_set1_epi8(0x1f)), x);
+		const unsigned found =
+			(unsigned)_mm_movemask_epi8(_mm_or_si128(low, _mm_cmpeq_epi8(x, _mm_set1_epi8(0x7f))));
+
+		if (found != 0)
+			return at + (uint32_t)__builtin_ctz(found);
+	}
+	while (at < n && p[at] >= 0x20 && p[at] != 0x7f)
+		at++;
+	return at;
 }
 
 /* Of eight octets of 7 bits: one is a capital where one sum sets its highest bit and one does not. */
