@@ -423,6 +423,15 @@ command_input(
 
 /* --- input --- */
 
+bool
+smtp_session_awaits_command(const struct smtp_session *s)
+{
+	static const uint32_t states = 1u << SMTP_ST_GREETED | 1u << SMTP_ST_READY | 1u << SMTP_ST_MAIL |
+	                               1u << SMTP_ST_RCPT | 1u << SMTP_ST_CHUNK | 1u << SMTP_ST_REFUSED;
+
+	return s->pending == 0 && !s->tls_wait && (states >> s->state & 1) != 0;
+}
+
 /* Silence for too long. */
 static void
 time_out(struct smtp_session *s, const struct smtp_env *env)
@@ -504,6 +513,23 @@ smtp_session_input(struct smtp_session *s, const struct smtp_env *env, const str
 	}
 	if ((s->pending & 1u << SMTP_ACTION_ABORT) != 0)
 		*n_body = 0; /* the backend goes: nothing more for it */
+	next_action(s, action);
+	return used;
+}
+
+uint32_t
+smtp_session_commands(struct smtp_session *s, const struct smtp_env *env, const struct buf_view *in,
+	enum smtp_action *action, uint64_t now_us)
+{
+	uint32_t used = 0;
+
+	*action = SMTP_ACTION_NONE;
+	HOT_BUG_ON(!smtp_session_awaits_command(s) || in->len_octets == 0);
+	do {
+		if (!has_room_to_reply(s))
+			break;
+		used += command_input(s, env, in->ptr + used, in->len_octets - used, now_us);
+	} while (used < in->len_octets && smtp_session_awaits_command(s));
 	next_action(s, action);
 	return used;
 }

@@ -138,6 +138,11 @@ uint32_t smtp_session_input(struct smtp_session *s, const struct smtp_env *env, 
 	uint32_t room_octets, struct buf_view body[SMTP_BODY_VIEWS_MAX], uint32_t *n_body, enum smtp_action *action,
 	uint64_t now_us);
 
+/* The same where the client's commands are awaited (smtp_session_awaits_command()) and some octets are there: of no message, so none come out.
+ * May use fewer octets than there are; smtp_session_input() goes on with them. */
+uint32_t smtp_session_commands(struct smtp_session *s, const struct smtp_env *env, const struct buf_view *in,
+	enum smtp_action *action, uint64_t now_us);
+
 /* The peer closed its side, and every octet before that was consumed: true when a message was under way (the backend connection
  * must be aborted). After the final dot it is false: the answer is awaited still, smtp_session_state() stays END_WAIT. */
 bool smtp_session_eof(struct smtp_session *s);
@@ -177,6 +182,8 @@ struct buf_view smtp_session_output_peek(const struct smtp_session *s);
 void smtp_session_output_drop(struct smtp_session *s, uint32_t n);
 /* The whole banner into room for SMTP_REPLY_LINE_MAX_OCTETS; how many octets it has, always fewer. */
 uint32_t smtp_banner_write(char *out, const struct conf *conf);
+/* Whether it is the client's turn to say a command, and nothing else is due: smtp_session_deadline_us() moves away with each. */
+bool smtp_session_awaits_command(const struct smtp_session *s);
 /* Whether smtp_session_input() has something to tell without new octets. */
 bool smtp_session_has_news(const struct smtp_session *s);
 uint32_t smtp_session_output_pending(const struct smtp_session *s);

@@ -100,10 +100,13 @@ session_arm(struct worker *w, struct session *s)
 	if (!s->live)
 		return;
 	due = session_due_us(w, s);
-	if (due == UINT64_MAX)
+	s->timer_stands = false;
+	if (due == UINT64_MAX) {
 		wheel_cancel(&w->wheel, &s->timer);
-	else
-		wheel_arm(&w->wheel, &s->timer, MAX(due, w->now_us + 1000)); /* never again within this turn */
+		return;
+	}
+	s->timer_stands = session_is_plain(s) && smtp_session_awaits_command(s->smtp);
+	wheel_arm(&w->wheel, &s->timer, MAX(due, w->now_us + 1000)); /* never again within this turn */
 }
 
 /* ---- the client's end ---- */
@@ -114,6 +117,7 @@ listener_index(struct worker *w, struct session *s)
 	if (s->listener_generation != w->snapshot->generation) {
 		worker_listener_of(w, &s->flow, &s->listener);
 		s->listener_generation = w->snapshot->generation;
+		s->timer_stands = false; /* periods may have become shorter */
 	}
 	return s->listener;
 }
@@ -126,7 +130,7 @@ session_listener(struct worker *w, struct session *s, uint32_t *index)
 }
 
 const struct smtp_env *
-session_env(struct worker *w, struct session *s, struct smtp_env *room)
+session_env_anew(struct worker *w, struct session *s, struct smtp_env *room)
 {
 	const uint32_t listener = listener_index(w, s);
 	const struct smtp_env *env = worker_env(w, listener);
@@ -145,6 +149,17 @@ is_plain(const struct session *s)
 	return s->stream == stream_identity();
 }
 
+/* Octets of wire to the connection, whose room was looked at before. False: the pool is empty, and the client is lost. */
+static bool
+send_wire(struct worker *w, struct session *s, const struct buf_view *wire)
+{
+	if (wire->len_octets == 0 || tcp_send(s->client.conn, wire) == wire->len_octets)
+		return true;
+	counter_inc(w->counters, CTR_worker_reply_cut);
+	session_client_lost(w, s, "no-buffer");
+	return false;
+}
+
 /* One step out: what the dialogue says, or what the stream says by itself. True when something moved. */
 static bool
 push_client(struct worker *w, struct session *s)
@@ -153,26 +168,33 @@ push_client(struct worker *w, struct session *s)
 	struct buf_view wire;
 	const uint32_t used = stream_wrap(s->stream, &plain, &wire, w->now_us);
 
-	if (wire.len_octets > 0 && tcp_send(s->client.conn, &wire) != wire.len_octets) {
-		/* the room was looked at before: the pool is empty */
-		counter_inc(w->counters, CTR_worker_reply_cut);
-		session_client_lost(w, s, "no-buffer");
+	if (!send_wire(w, s, &wire))
 		return false;
-	}
 	smtp_session_output_drop(s->smtp, used);
 	return used > 0 || wire.len_octets > 0;
+}
+
+/* Of a stream that changes nothing all goes in one piece. */
+static void
+flush_plain(struct worker *w, struct session *s)
+{
+	const struct buf_view out = smtp_session_output_peek(s->smtp);
+
+	if (out.len_octets == 0 || s->client.conn == NULL || tcp_send_room(s->client.conn) < OUT_ROOM_MIN_OCTETS)
+		return; /* nothing, as after every second step */
+	if (send_wire(w, s, &out))
+		smtp_session_output_drop(s->smtp, out.len_octets);
 }
 
 /* Gives what there is to say to the connection, as far as there is room. */
 void
 session_flush_client(struct worker *w, struct session *s)
 {
-	const bool plain = is_plain(s);
-
-	if (plain && smtp_session_output_pending(s->smtp) == 0)
-		return; /* as after every second step */
-	while (s->client.conn != NULL && !(plain && smtp_session_output_pending(s->smtp) == 0) &&
-		tcp_send_room(s->client.conn) >= OUT_ROOM_MIN_OCTETS)
+	if (is_plain(s)) {
+		flush_plain(w, s);
+		return;
+	}
+	while (s->client.conn != NULL && tcp_send_room(s->client.conn) >= OUT_ROOM_MIN_OCTETS)
 		if (!push_client(w, s))
 			return;
 }
@@ -358,8 +380,8 @@ body_ends(struct worker *w, struct session *s)
 	relay_body_sent(s->relay->relay, 0, true, w->now_us);
 }
 
-static void
-act(struct worker *w, struct session *s, enum smtp_action action)
+void
+session_act(struct worker *w, struct session *s, enum smtp_action action)
 {
 	switch (action) {
 	case SMTP_ACTION_NONE:
@@ -472,7 +494,7 @@ client_step(struct worker *w, struct session *s)
 	}
 	if (s->held.len_octets > 0)
 		session_take_held(w, s, used);
-	act(w, s, action);
+	session_act(w, s, action);
 	return used > 0 || action != SMTP_ACTION_NONE;
 }
 
@@ -666,7 +688,9 @@ session_begin(struct worker *w, struct session *s)
 		session_ask_verdict(w, s);
 		begin_dialogue(w, s);
 	}
-	if (s->live)
+	if (s->live && session_is_plain(s))
+		session_plain_settle(w, s);
+	else if (s->live)
 		session_pump(w, s);
 }
 
@@ -705,6 +729,8 @@ session_accept(struct worker *w, struct tcp_conn *conn)
 void
 session_client_event(struct worker *w, struct session *s, uint32_t events)
 {
+	if (session_plain(w, s, events))
+		return;
 	if (s->wait == SESSION_WAIT_PROXY) {
 		session_proxy_event(w, s, events);
 		return;
@@ -729,6 +755,12 @@ session_client_event(struct worker *w, struct session *s, uint32_t events)
 	}
 	if (events & TCP_EV_EOF)
 		s->client_eof = true;
+	if (s->wait == SESSION_WAIT_CLOSE && s->client_eof && is_plain(s) && s->relay == NULL) {
+		finish_close(w, s); /* as after nearly every QUIT: what would still come is read by nobody */
+		if (s->live)
+			session_arm(w, s);
+		return;
+	}
 	if (s->wait == SESSION_WAIT_TLS && s->client_eof && tcp_readable_octets(s->client.conn) == 0) {
 		session_tls_gone(w, s, CTR_tls_failed_gone, "tls-gone");
 		return;
@@ -799,10 +831,10 @@ session_timer(struct worker *w, struct session *s)
 
 			/* inside a message without room the silence is the backend's: no action, the period starts anew */
 			smtp_session_input(s->smtp, env, &nothing, room, body, &n_body, &action, w->now_us);
-			act(w, s, action);
+			session_act(w, s, action);
 			if (action == SMTP_ACTION_ABORT) { /* the backend must not take half a message; CLOSE follows */
 				smtp_session_input(s->smtp, env, &nothing, room, body, &n_body, &action, w->now_us);
-				act(w, s, action);
+				session_act(w, s, action);
 			}
 			if (action == SMTP_ACTION_CLOSE)
 				s->end_reason = "client-silent";

@@ -114,8 +114,9 @@ struct session {
 	bool counted_address, counted_network; /* in the table of sources */
 	bool stranger;                         /* holds one of the strangers' slots (admission.c) */
 	bool backend_eof;                      /* submission: the backend's FIN was seen */
-	bool poke;         /* the dialogue was answered: it may have more to do without new octets */
-	bool unfinished;   /* more could move: it goes on in a later turn */
+	bool poke;       /* the dialogue was answered: it may have more to do without new octets */
+	bool unfinished; /* more could move: it goes on in a later turn */
+	bool timer_stands; /* armed for no later than it is due, for as long as it waits for commands in clear: see session_plain.c */
 	bool tls_implicit; /* the listener speaks TLS from the first octet */
 	bool tls_queued;   /* in the worker's queue of handshakes, for a step with the client or with the backend */
 	bool tls_turn;     /* a step with the backend may be taken: its turn has come */
@@ -350,12 +351,22 @@ void session_take_held(struct worker *w, struct session *s, uint32_t octets);
 void session_client_event(struct worker *w, struct session *s, uint32_t events);
 void session_timer(struct worker *w, struct session *s);
 void session_arm(struct worker *w, struct session *s);
+/* Does what the dialogue asks for. */
+void session_act(struct worker *w, struct session *s, enum smtp_action action);
 void session_pump(struct worker *w, struct session *s);
 void session_drain(struct worker *w, struct session *s);
 /* The session's listener in the snapshot in force; NULL and LISTENER_NONE: it is there no more. */
 const struct conf_listener *session_listener(struct worker *w, struct session *s, uint32_t *index);
 /* What its dialogue borrows; room for it where it is the session's own. */
-const struct smtp_env *session_env(struct worker *w, struct session *s, struct smtp_env *room);
+const struct smtp_env *session_env_anew(struct worker *w, struct session *s, struct smtp_env *room);
+static inline const struct smtp_env *
+session_env(struct worker *w, struct session *s, struct smtp_env *room)
+{
+	if (s->listener_generation == w->snapshot->generation && s->listener != LISTENER_NONE &&
+		(w->with_tls >> s->listener & 1) == 0)
+		return &w->env[s->listener];
+	return session_env_anew(w, s, room);
+}
 void session_answer_rcpt(struct worker *w, struct session *s, const struct smtp_reply *r);
 void session_answer_text(struct worker *w, struct session *s, uint16_t code, const char *enhanced, const char *text);
 void session_client_lost(struct worker *w, struct session *s, const char *why);
@@ -365,6 +376,21 @@ void session_kept_drop(struct worker *w, struct session *s);
 void session_give_way(struct worker *w, struct session *s, enum counter why);
 /* The last reply is queued: it goes out, the client has a moment to close first. */
 void session_close(struct worker *w, struct session *s, const char *why);
+
+/* session_plain.c: the short way of a session in clear and without a backend that waits for a command */
+/* Serves it, if that is what it is; false: it is not, and nothing was done. */
+bool session_plain(struct worker *w, struct session *s, uint32_t events);
+/* What is said goes out and the timer stands, when a step of such a session was done; what is left is the pump's. */
+void session_plain_settle(struct worker *w, struct session *s);
+
+/* In clear, its client's turn, and nobody else has a part in it. */
+static inline bool
+session_is_plain(const struct session *s)
+{
+	return s->wait == SESSION_WAIT_NONE && s->stream == stream_identity() && s->client.conn != NULL &&
+	       s->relay == NULL && s->held.len_octets == 0 && !s->is_submission && !s->client_eof && !s->poke &&
+	       !s->unfinished && s->linger_due_us == 0;
+}
 
 /* session_judge.c: the client's verdict and the recipient's */
 void session_ask_verdict(struct worker *w, struct session *s);
