@@ -13,14 +13,15 @@
 bool
 smtp_session_may_rest(const struct smtp_session *s)
 {
-	return (s->state == SMTP_ST_GREETED || s->state == SMTP_ST_READY) && s->out_octets == 0 && s->pending == 0 &&
-	       s->line.len_octets <= SMTP_REST_LINE_MAX_OCTETS && !s->tls && !s->tls_wait && !s->authenticated &&
-	       !s->held && !s->bdat && s->chunks_failed == 0 && s->n_messages == 0 && s->n_rcpts_tried == 0 &&
-	       !s->peer_eof;
+	static const uint32_t states =
+		1u << SMTP_ST_PAUSE | 1u << SMTP_ST_GREETED | 1u << SMTP_ST_READY | 1u << SMTP_ST_REFUSED;
+
+	return (states >> s->state & 1) != 0 && s->out_octets == 0 && s->pending == 0 &&
+	       s->line.len_octets <= SMTP_REST_LINE_MAX_OCTETS && !s->tls_wait && !s->authenticated && !s->peer_eof;
 }
 
 void
-smtp_session_rest(const struct smtp_session *s, struct smtp_rest *out, struct buf_view *line)
+smtp_session_rest(const struct smtp_session *s, struct smtp_rest *out, struct smtp_past *past, struct buf_view *line)
 {
 	*out = (struct smtp_rest){
 		.since_us = s->since_us,
@@ -32,12 +33,15 @@ smtp_session_rest(const struct smtp_session *s, struct smtp_rest *out, struct bu
 		.esmtp = s->esmtp,
 		.early_talker = s->early_talker,
 		.offered_tls = s->offered_tls,
+		.tls = s->tls,
 	};
+	*past = (struct smtp_past){ .n_messages = s->n_messages, .chunks_failed = s->chunks_failed };
 	*line = (struct buf_view){ .ptr = (const uint8_t *)s->line.text, .len_octets = s->line.len_octets };
 }
 
 void
-smtp_session_wake(struct smtp_session *s, const struct smtp_rest *rest, const char *helo, const struct buf_view *line)
+smtp_session_wake(struct smtp_session *s, const struct smtp_rest *rest, const struct smtp_past *past, const char *helo,
+	const struct buf_view *line)
 {
 	smtp_session_clear(s);
 	s->since_us = rest->since_us;
@@ -48,6 +52,9 @@ smtp_session_wake(struct smtp_session *s, const struct smtp_rest *rest, const ch
 	s->esmtp = rest->esmtp;
 	s->early_talker = rest->early_talker;
 	s->offered_tls = rest->offered_tls;
+	s->tls = rest->tls;
+	s->n_messages = past->n_messages;
+	s->chunks_failed = past->chunks_failed;
 	BUG_ON(strlen(helo) >= sizeof(s->helo) || line->len_octets > SMTP_REST_LINE_MAX_OCTETS);
 	memcpy(s->helo, helo, strlen(helo) + 1);
 	memcpy(s->line.text, line->ptr, line->len_octets);

@@ -51,8 +51,8 @@ tcp_may_rest(const struct tcp_conn *c)
 
 	return c->snd_una == c->snd_end && c->snd_una == c->snd_max && c->state == TCP_STATE_ESTABLISHED &&
 	       c->rcv_readable == 0 && c->ooo == NULL && c->events == 0 && !c->is_client && !c->released &&
-	       !c->fin_queued && !c->fin_in && !c->fin_known && !c->keepalive && !c->send_refused && !c->in_recovery &&
-	       c->sb == NULL && c->timer_kind == TCP_TIMER_NONE && c->dupacks_owed == 0 &&
+	       !c->fin_queued && !c->fin_in && !c->fin_known && !c->send_refused && !c->in_recovery && c->sb == NULL &&
+	       c->timer_kind == TCP_TIMER_NONE && c->dupacks_owed == 0 &&
 	       c->rcv_limit == tcp->conf.rcv_wnd_max_octets && c->mss_limit <= UINT16_MAX && c->rcv_mss <= UINT16_MAX &&
 	       has_window(c) && (!owes_ack(c) || tcp_reply_has_room(&tcp->replies));
 }
@@ -125,6 +125,7 @@ tcp_rest(struct tcp_conn *c, uint32_t *record)
 	tcp_table_replace(&tcp->table, c->hash, c->index, tcp->conf.conns_max + i);
 	tcp_mark_move(tcp, c->index, tcp->conf.conns_max + i);
 	wheel_cancel(&tcp->wheel, &c->timer);
+	tcp_fifo_put(c, TCP_FIFO_NONE);
 	for (enum tcp_list_id id = 0; id < TCP_LIST_N; id++)
 		tcp_list_del(tcp, id, c);
 	tcp_conn_free(c); /* its window stays charged */

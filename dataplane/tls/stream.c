@@ -27,11 +27,19 @@ identity_never(const struct stream *s)
 	return UINT64_MAX;
 }
 
+static bool
+identity_always(const struct stream *s)
+{
+	(void)s;
+	return true;
+}
+
 static const struct stream_ops identity_ops = {
 	.unwrap = identity_pass,
 	.wrap = identity_pass,
 	.shutdown = identity_nothing,
 	.deadline_us = identity_never,
+	.may_rest = identity_always,
 	.destroy = identity_nothing,
 };
 

@@ -34,6 +34,8 @@ struct stream_ops {
 	void (*shutdown)(struct stream *s);
 	/* When to call again without input; UINT64_MAX: never. */
 	uint64_t (*deadline_us)(const struct stream *s);
+	/* Whether nothing of it is under way: all octets it was given came out, as far as they can without others, and no buffer is held. */
+	bool (*may_rest)(const struct stream *s);
 	void (*destroy)(struct stream *s);
 };
 

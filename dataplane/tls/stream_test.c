@@ -204,6 +204,16 @@ test_deadline_us(const struct stream *s)
 	return MIN(rx, tx);
 }
 
+/* A record that is not whole may lie there as long as it wants. */
+static bool
+test_may_rest(const struct stream *s)
+{
+	const struct stream_test *t = (const struct stream_test *)s; /* embedded first */
+
+	return !s->failed && !s->peer_eof && is_open(t) && !t->close_wanted && test_deadline_us(s) == UINT64_MAX &&
+	       t->tx.to - t->tx.from == t->tx.lent && lane_record(&t->rx) == t->rx.lent;
+}
+
 static void
 test_destroy(struct stream *s)
 {
@@ -215,6 +225,7 @@ static const struct stream_ops test_ops = {
 	.wrap = test_wrap,
 	.shutdown = test_shutdown,
 	.deadline_us = test_deadline_us,
+	.may_rest = test_may_rest,
 	.destroy = test_destroy,
 };
 

@@ -466,6 +466,16 @@ tls_deadline_us(const struct stream *s)
 	return t->retry_us != 0 ? t->retry_us : UINT64_MAX;
 }
 
+/* Of a record that is not whole OpenSSL holds what has come, in its own memory. */
+static bool
+tls_may_rest(const struct stream *s)
+{
+	const struct stream_tls *t = (const struct stream_tls *)s; /* embedded first */
+
+	return !s->handshaking && !s->failed && !s->peer_eof && !t->close_wanted && t->out_n == 0 &&
+	       t->lent_plain == NULL && t->retry_us == 0 && !t->read_again && SSL_pending(t->ssl) == 0;
+}
+
 static void
 tls_destroy(struct stream *s)
 {
@@ -490,6 +500,7 @@ static const struct stream_ops tls_ops = {
 	.wrap = tls_wrap,
 	.shutdown = tls_shutdown,
 	.deadline_us = tls_deadline_us,
+	.may_rest = tls_may_rest,
 	.destroy = tls_destroy,
 };
 

@@ -189,6 +189,7 @@ session_verdict_answer(struct worker *w, const struct link_answer_client *a)
 		return;
 	if (!ip_addr_equal(&s->flow.remote, &a->client)) {
 		counter_inc(w->counters, CTR_worker_answer_stale);
+		session_idle(w, s);
 		return;
 	}
 	s->verdict = a->verdict;

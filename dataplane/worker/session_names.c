@@ -85,14 +85,17 @@ session_names_answer(struct worker *w, const struct link_answer_names *a)
 		return;
 	if (s->transaction != a->transaction) {
 		counter_inc(w->counters, CTR_worker_answer_stale);
+		session_idle(w, s);
 		return;
 	}
 	s->names = a->names;
 	if (s->names.known != CLIENT_LATE)
 		s->names.known = CLIENT_KNOWN;
-	if (s->wait != SESSION_WAIT_VERDICT)
-		return; /* late: it counts at the next recipient */
-	session_rcpt(w, s);
+	if (s->wait == SESSION_WAIT_VERDICT) { /* else late: it counts at the next recipient */
+		session_rcpt(w, s);
+		if (s->live)
+			session_pump(w, s);
+	}
 	if (s->live)
-		session_pump(w, s);
+		session_idle(w, s);
 }

@@ -1,12 +1,13 @@
 /*
- * session_rest.c - sessions that wait for their client before MAIL, which hold no block of memory and no buffer: how they become records,
- * and sessions again.
+ * session_rest.c - sessions that wait for their client before a MAIL, the first or another, or let him wait for the banner: they hold no
+ * block of memory and no buffer. How they become records, and sessions again.
  *
  * Flow:   a session was served -> session_idle() -> tcp_rest();  a segment -> TCP_EV_WOKEN -> session_woken();  its deadline, an answer of
  *         control, a drain -> session_wake()
  * Touches: nothing but the worker's own state.
- * Keeps:  what rests has said all it had to say and heard that it arrived; it has a deadline on its own wheel, whose ticks are coarse so
- *         that a million of them are looked at once; its slot, number and place in the limits stay its own. There is always a block for
+ * Keeps:  what rests has said all it had to say and heard that it arrived; it has a deadline on a wheel of its kind: coarse where a client's
+ *         silence ends it, so that a million of them are looked at once, fine where the client waits for us; its slot, number and place in
+ *         the limits stay its own. Under TLS the stream stays, for its keys are nowhere else. There is always a block for
  *         every connection that tcp has woken and that was not served yet: segments for others are dropped, counted, and come again.
  */
 #include "dataplane/worker/session_rest.h"
@@ -103,16 +104,27 @@ take_texts(struct worker *w, const struct session_rest *r, char *out)
 	put_units(w, r->more);
 }
 
-/* listener_name, HELO and PTR name as strings; who the client is, where a proxy named it; what of a line has come. */
+/* The pieces: listener_name, HELO and PTR name as strings; then, of those that have it, what follows; then what of a line has come. */
+
+/* Who the client is, where a proxy named it. */
 struct proxied {
 	struct ip_addr remote, told_local;
 	uint16_t remote_port, told_local_port;
 };
 
+/* What only a session has whose client gave a MAIL before: the log tells it at the end, limits count it. */
+struct past {
+	uint64_t octets, plain_only;
+	uint32_t transaction, relay_denied;
+	struct smtp_past smtp;
+};
+
 #define SESSION_TEXTS_MAX_OCTETS                                                                                       \
-	(CONF_NAME_OCTETS + SMTP_HELO_MAX_OCTETS + 256 + sizeof(struct proxied) + SMTP_REST_LINE_MAX_OCTETS)
+	(CONF_NAME_OCTETS + SMTP_HELO_MAX_OCTETS + 256 + sizeof(struct proxied) + sizeof(struct past) +                \
+		sizeof(struct stream *) + sizeof(uint64_t) + SMTP_REST_LINE_MAX_OCTETS)
 
 static_assert(SESSION_TEXTS_MAX_OCTETS <= UINT16_MAX, "counted in 16 bits");
+static_assert(SESSION_WAIT_CLOSE < 16, "a wait fits 4 bits");
 
 static bool
 is_proxied(const struct session *s, const struct flow *flow)
@@ -122,7 +134,8 @@ is_proxied(const struct session *s, const struct flow *flow)
 }
 
 static bool
-put_texts(struct worker *w, const struct session *s, struct session_rest *r, const struct buf_view *line)
+put_texts(struct worker *w, const struct session *s, struct session_rest *r, const struct smtp_past *past,
+	const struct buf_view *line)
 {
 	struct text_writer t = { .w = w, .r = r, .at = r->text, .room = SESSION_REST_TEXT_OCTETS, .next = &r->more };
 	const char *helo = smtp_session_helo(s->smtp);
@@ -139,24 +152,55 @@ put_texts(struct worker *w, const struct session *s, struct session_rest *r, con
 
 		put(&t, &p, sizeof(p));
 	}
+	if (r->past) {
+		const struct past p = { .octets = s->octets,
+			.plain_only = s->plain_only,
+			.transaction = s->transaction,
+			.relay_denied = s->relay_denied,
+			.smtp = *past };
+
+		put(&t, &p, sizeof(p));
+	}
+	if (r->streamed)
+		put(&t, &s->stream, sizeof(s->stream));
+	if (r->wait == SESSION_WAIT_GREET_PAUSE)
+		put(&t, &s->pause_due_us, sizeof(s->pause_due_us));
 	put(&t, line->ptr, line->len_octets);
 	if (t.failed)
 		put_units(w, r->more);
 	return !t.failed;
 }
 
+/* The next piece of what take_texts() gave. */
+static const char *
+take(const char *from, void *piece, size_t octets)
+{
+	memcpy(piece, from, octets);
+	return from + octets;
+}
+
 /* ---- to rest ---- */
+
+/* In these the client has nothing to do but to speak, or to wait for the banner. */
+#define SESSION_REST_WAITS                                                                                             \
+	(1u << SESSION_WAIT_NONE | 1u << SESSION_WAIT_GREET_PAUSE | 1u << SESSION_WAIT_CONNECT_VERDICT)
 
 /* Whether nothing at all is under way. What is most often false comes first: this is asked after each segment of a client. */
 static bool
 may_rest(const struct session *s)
 {
-	return s->wait == SESSION_WAIT_NONE && s->transaction == 0 && s->client.conn != NULL &&
-	       smtp_session_may_rest(s->smtp) && tcp_may_rest(s->client.conn) && s->begun && !s->is_submission &&
-	       s->stream == stream_identity() && s->held.len_octets == 0 && s->relay == NULL &&
-	       s->backend.conn == NULL && s->backend_stream == NULL && s->kept_rcpts == NULL && !s->client_eof &&
-	       !s->poke && !s->unfinished && !s->tls_queued && s->plain_only == 0 && s->octets == 0 &&
-	       s->relay_denied == 0 && s->linger_due_us == 0;
+	return (SESSION_REST_WAITS >> s->wait & 1) != 0 && s->client.conn != NULL && s->begun && !s->is_submission &&
+	       smtp_session_may_rest(s->smtp) && tcp_may_rest(s->client.conn) && s->held.len_octets == 0 &&
+	       s->relay == NULL && s->backend.conn == NULL && s->backend_stream == NULL && s->kept_rcpts == NULL &&
+	       !s->message_open && !s->client_eof && !s->poke && !s->unfinished && !s->tls_queued &&
+	       s->linger_due_us == 0 && s->stream->ops->may_rest(s->stream);
+}
+
+/* Where the client waits for us at a known time, it is kept to the millisecond. */
+static struct wheel *
+wheel_of(struct worker *w, const struct session_rest *r)
+{
+	return r->wait == SESSION_WAIT_NONE ? &w->rest_wheel : &w->pause_wheel;
 }
 
 static uint32_t
@@ -174,6 +218,7 @@ session_idle(struct worker *w, struct session *s)
 	} u;
 	struct session_rest *r = &u.r, *kept;
 	const uint64_t due_us = may_rest(s) ? session_due_us(w, s) : 0;
+	struct smtp_past past;
 	struct buf_view line;
 	uint32_t record;
 
@@ -194,10 +239,14 @@ session_idle(struct worker *w, struct session *s)
 		.counted_network = s->counted_network,
 		.stranger = s->stranger,
 		.tls_hide = s->tls_hide & 3u,
+		.wait = s->wait & 15u,
+		.tls_implicit = s->tls_implicit,
 		.proxied = is_proxied(s, tcp_conn_flow(s->client.conn)),
+		.past = s->transaction != 0,
+		.streamed = s->stream != stream_identity(),
 	};
-	smtp_session_rest(s->smtp, &r->smtp, &line);
-	if (!put_texts(w, s, r, &line)) {
+	smtp_session_rest(s->smtp, &r->smtp, &past, &line);
+	if (!put_texts(w, s, r, &past, &line)) {
 		counter_inc(w->counters, CTR_worker_rest_texts_full);
 		return;
 	}
@@ -209,7 +258,7 @@ session_idle(struct worker *w, struct session *s)
 	memcpy(kept, r, SESSION_REST_USER_OCTETS);
 	wheel_cancel(&w->wheel, &s->timer);
 	session_store_rest(w, s, record);
-	wheel_arm(&w->rest_wheel, &kept->timer, due_us);
+	wheel_arm(wheel_of(w, kept), &kept->timer, due_us);
 }
 
 /* ---- and back ---- */
@@ -218,12 +267,13 @@ static struct session *
 wake(struct worker *w, uint32_t record, struct tcp_conn *conn)
 {
 	struct session_rest *r = tcp_rest_user(w->tcp, record);
-	char texts[SESSION_TEXTS_MAX_OCTETS], *at = texts;
+	char texts[SESSION_TEXTS_MAX_OCTETS];
 	struct session *s = session_store_wake(w, r->number);
+	struct smtp_past smtp_past = { 0 };
+	const char *at = texts, *helo;
 	struct buf_view line;
-	const char *helo;
 
-	wheel_cancel(&w->rest_wheel, &r->timer);
+	wheel_cancel(wheel_of(w, r), &r->timer);
 	take_texts(w, r, texts);
 	s->client.conn = conn;
 	tcp_conn_set_user(conn, &s->client);
@@ -243,6 +293,8 @@ wake(struct worker *w, uint32_t record, struct tcp_conn *conn)
 	s->counted_network = r->counted_network;
 	s->stranger = r->stranger;
 	s->tls_hide = r->tls_hide;
+	s->wait = r->wait;
+	s->tls_implicit = r->tls_implicit;
 	s->begun = true;
 	s->stream = stream_identity();
 	at = stpcpy(s->listener_name, at) - s->listener_name + at + 1;
@@ -252,15 +304,28 @@ wake(struct worker *w, uint32_t record, struct tcp_conn *conn)
 	if (r->proxied) {
 		struct proxied p;
 
-		memcpy(&p, at, sizeof(p));
-		at += sizeof(p);
+		at = take(at, &p, sizeof(p));
 		s->flow.remote = p.remote;
 		s->flow.remote_port = p.remote_port;
 		s->told_local = p.told_local;
 		s->told_local_port = p.told_local_port;
 	}
+	if (r->past) {
+		struct past p;
+
+		at = take(at, &p, sizeof(p));
+		s->octets = p.octets;
+		s->plain_only = p.plain_only;
+		s->transaction = p.transaction;
+		s->relay_denied = p.relay_denied;
+		smtp_past = p.smtp;
+	}
+	if (r->streamed)
+		at = take(at, &s->stream, sizeof(s->stream));
+	if (r->wait == SESSION_WAIT_GREET_PAUSE)
+		at = take(at, &s->pause_due_us, sizeof(s->pause_due_us));
 	line = (struct buf_view){ .ptr = (const uint8_t *)at, .len_octets = r->text_octets - (uint32_t)(at - texts) };
-	smtp_session_wake(s->smtp, &r->smtp, helo, &line);
+	smtp_session_wake(s->smtp, &r->smtp, &smtp_past, helo, &line);
 	tcp_rest_done(w->tcp, record);
 	return s;
 }
@@ -303,18 +368,37 @@ session_rest_octets_each(void)
 	return REST_OCTETS_EACH;
 }
 
-uint32_t
-session_rests_run(struct worker *w, uint32_t max)
+void
+session_rest_drop(struct worker *w, uint32_t record)
+{
+	const struct session_rest *r = tcp_rest_user(w->tcp, record);
+	char texts[SESSION_TEXTS_MAX_OCTETS];
+	const char *at = texts;
+	struct stream *stream;
+
+	if (!r->streamed)
+		return;
+	take_texts(w, r, texts);
+	for (uint32_t i = 0; i < 3; i++) /* the names */
+		at += strlen(at) + 1;
+	at += (r->proxied ? sizeof(struct proxied) : 0) + (r->past ? sizeof(struct past) : 0);
+	take(at, &stream, sizeof(stream));
+	stream->ops->destroy(stream);
+}
+
+/* Those of one wheel that are due, at most max. */
+static uint32_t
+run_wheel(struct worker *w, struct wheel *wheel, uint32_t max)
 {
 	struct wheel_node *node;
 	uint32_t n = 0;
 
-	for (; n < max && (node = wheel_pop(&w->rest_wheel, w->now_us)) != NULL; n++) {
+	for (; n < max && (node = wheel_pop(wheel, w->now_us)) != NULL; n++) {
 		const struct session_rest *r = container_of_(node, struct session_rest, timer);
 		struct session *s = session_of_number(w, r->number);
 
 		if (s == NULL) { /* no block: those in use are shed meanwhile */
-			wheel_arm(&w->rest_wheel, node, w->now_us + WAKE_RETRY_US);
+			wheel_arm(wheel, node, w->now_us + WAKE_RETRY_US);
 			continue;
 		}
 		session_timer(w, s);
@@ -322,4 +406,12 @@ session_rests_run(struct worker *w, uint32_t max)
 			session_idle(w, s);
 	}
 	return n;
+}
+
+uint32_t
+session_rests_run(struct worker *w, uint32_t max)
+{
+	const uint32_t n = run_wheel(w, &w->pause_wheel, max);
+
+	return n + run_wheel(w, &w->rest_wheel, max - n);
 }

@@ -99,6 +99,23 @@ session_store_destroy(struct worker *w)
 	free(w->place);
 }
 
+void
+session_store_drop(struct worker *w)
+{
+	for (uint32_t i = 0; i < w->n_slots_fresh; i++) {
+		struct session *s = session_store_at(w, i);
+
+		if (s != NULL) {
+			buf_unref(w->io->pool, s->held.buf);
+			if (s->stream != NULL)
+				s->stream->ops->destroy(s->stream);
+			session_relay_stream_end(s);
+		} else if (!(w->place[i] & PLACE_FREE)) {
+			session_rest_drop(w, w->place[i] & PLACE_INDEX);
+		}
+	}
+}
+
 static uint32_t
 slot_get(struct worker *w)
 {

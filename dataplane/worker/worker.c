@@ -315,6 +315,7 @@ worker_create(const struct worker_conf *conf, uint64_t now_us, char *why, uint32
 	w->random_state[0] |= 1; /* never all zero */
 	wheel_init(&w->wheel, WHEEL_TICK_US, now_us);
 	wheel_init(&w->rest_wheel, REST_TICK_US, now_us);
+	wheel_init(&w->pause_wheel, WHEEL_TICK_US, now_us);
 	for (uint32_t i = 0; i < snap->n_ports; i++)
 		net_conf.port[i] = snap->ports[i];
 	tcp_conf = tcp_conf_of(w, snap);
@@ -341,16 +342,7 @@ worker_destroy(struct worker *w)
 {
 	if (w == NULL)
 		return;
-	for (uint32_t i = 0; i < w->n_slots_fresh; i++) {
-		struct session *s = session_store_at(w, i);
-
-		if (s != NULL) {
-			buf_unref(w->io->pool, s->held.buf);
-			if (s->stream != NULL)
-				s->stream->ops->destroy(s->stream);
-			session_relay_stream_end(s);
-		}
-	}
+	session_store_drop(w);
 	probes_fini(w);
 	if (w->tcp != NULL)
 		tcp_destroy(w->tcp);
@@ -557,6 +549,8 @@ serve_end(struct worker *w, struct end *e, uint32_t events)
 		break;
 	case END_BACKEND:
 		session_relay_event(w, e->owner, events);
+		if (((struct session *)e->owner)->live)
+			session_idle(w, e->owner);
 		break;
 	case END_PROBE:
 		probes_event(w, e->owner, events);
@@ -598,8 +592,12 @@ serve_connections(struct worker *w)
 		step_done(w);
 		e = tcp_conn_user(c);
 		/* what session_accept() refused has no user and is released */
-		if (e != NULL && e->conn == c && events != 0)
+		if (e == NULL || e->conn != c)
+			continue;
+		if (events != 0)
 			serve_end(w, e, events);
+		else if (e->kind == END_CLIENT && ((struct session *)e->owner)->wait == SESSION_WAIT_CONNECT_VERDICT)
+			session_idle(w, e->owner); /* nothing was said whose ACK would tell that it may rest */
 	}
 	return n > 0;
 }
@@ -610,8 +608,13 @@ serve_timers(struct worker *w)
 	uint32_t n = 0;
 	struct wheel_node *node;
 
-	for (; n < TIMERS_PER_TURN && (node = wheel_pop(&w->wheel, w->now_us)) != NULL; n++)
-		session_timer(w, container_of_(node, struct session, timer));
+	for (; n < TIMERS_PER_TURN && (node = wheel_pop(&w->wheel, w->now_us)) != NULL; n++) {
+		struct session *s = container_of_(node, struct session, timer);
+
+		session_timer(w, s);
+		if (s->live)
+			session_idle(w, s);
+	}
 	n += session_rests_run(w, TIMERS_PER_TURN - n);
 	return n > 0;
 }
@@ -768,6 +771,7 @@ worker_deadline_us(const struct worker *w)
 
 	due = MIN(due, wheel_deadline_us(&w->wheel));
 	due = MIN(due, wheel_deadline_us(&w->rest_wheel));
+	due = MIN(due, wheel_deadline_us(&w->pause_wheel));
 	due = MIN(due, w->offer_due_us);
 	due = MIN(due, w->orphans.due_us);
 	if (w->conf.index == 0)

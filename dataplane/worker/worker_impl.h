@@ -233,7 +233,7 @@ struct worker {
 	struct tcp *tcp;
 	struct wheel wheel;
 	struct admission admission;
-	struct wheel rest_wheel; /* of sessions at rest */
+	struct wheel rest_wheel, pause_wheel; /* of sessions at rest: that wait for the client, that let it wait */
 	struct ring *event, *answer;
 	uint64_t now_us;
 	uint32_t now_s; /* policy time */
@@ -309,6 +309,8 @@ void admission_turn(struct worker *w);
 /* session_store.c: where sessions are */
 bool session_store_create(struct worker *w, const struct conf *conf);
 void session_store_destroy(struct worker *w);
+/* When the worker ends: what sessions hold of others. */
+void session_store_drop(struct worker *w);
 void session_store_memory(const struct worker *w, struct memory_list *l);
 /* Of one that is not at rest, with what it has for a backend. */
 uint32_t session_store_block_octets(void);
@@ -337,6 +339,8 @@ void session_woken(struct worker *w, struct tcp_conn *conn);
 struct session *session_wake(struct worker *w, uint32_t record);
 uint64_t session_rest_number(const struct worker *w, uint32_t record);
 uint32_t session_rests_run(struct worker *w, uint32_t max);
+/* When the worker ends: what lies outside of the record goes. */
+void session_rest_drop(struct worker *w, uint32_t record);
 uint32_t session_rest_user_octets(void);
 uint32_t session_rest_octets_each(void); /* in all: record, slot, places in tables, mark */
 

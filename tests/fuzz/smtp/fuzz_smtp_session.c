@@ -11,6 +11,7 @@
 #include "dataplane/base/bug.h"
 #include "dataplane/smtp/smtp_session.h"
 #include "dataplane/smtp/smtp_session_impl.h"
+#include "tests/helpers/smtp_rested.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -285,6 +286,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	while (from < size && steps++ < STEPS_MAX) {
 		const uint32_t some = draw(&p, 16) == 0 ? 0 : 1 + draw(&p, draw(&p, 2) == 0 ? 8 : 600);
 
+		if (draw(&p, 8) == 0)
+			smtp_rested(&p.s);
 		from += give(&p, data + from, MIN((uint32_t)size - from, some));
 		happen(&p);
 	}

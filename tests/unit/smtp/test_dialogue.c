@@ -39,6 +39,7 @@
 #include "dataplane/smtp/smtp_session_impl.h"
 #include "tests/check.h"
 #include "tests/helpers/escapes.h"
+#include "tests/helpers/smtp_rested.h"
 
 #define OCTETS_MAX  (256u << 10)
 #define ACTIONS_MAX 4096
@@ -74,7 +75,8 @@ struct play {
 	enum smtp_action awaited;
 	uint32_t cut, room;
 	uint64_t now_us;
-	bool begun, tls_at_once;
+	bool begun, tls_at_once, rests;
+	uint32_t n_rests;
 	const char *file, *name;
 	unsigned line;
 	char text[OCTETS_MAX];
@@ -149,6 +151,8 @@ run(struct play *p)
 		uint32_t used, n_body, given = 0;
 
 		memcpy(octets, p->in.at + p->in.from, n);
+		if (p->rests && n > 0)
+			p->n_rests += smtp_rested(&p->s);
 		used = smtp_session_input(&p->s, &p->env, &in, p->room, body, &n_body, &action, p->now_us);
 		if (used > n)
 			failed(p, "consumed %u of %u octets", used, n);
@@ -598,11 +602,30 @@ test_dialogues_reply_as_written(void **state)
 	CHECK_TRUE("there are dialogues", n > 0);
 }
 
+/* Every one of them again, at rest between any two pieces of what the client sends where a dialogue may be: nobody can tell. */
+static void
+test_dialogues_that_rest_reply_the_same(void **state)
+{
+	static const uint32_t cuts[] = { 0, 1, 7 };
+	struct play *p = calloc(1, sizeof(*p));
+	unsigned n = 0;
+
+	(void)state;
+	assert_non_null(p);
+	p->rests = true;
+	for (int i = 0; i < n_files; i++)
+		for (uint32_t c = 0; c < ARRAY_LEN(cuts); c++)
+			play_file(p, files[i], cuts[c], &n);
+	CHECK_TRUE("they rested", p->n_rests > n);
+	free(p);
+}
+
 int
 main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_dialogues_reply_as_written),
+		cmocka_unit_test(test_dialogues_that_rest_reply_the_same),
 	};
 
 	files = argv + 1;
