@@ -52,6 +52,14 @@ wheel_rest(struct wheel *w, struct wheel_node *node)
 	w->n_armed--;
 }
 
+/* Nothing will ever be due: there is nothing to pop. But after long without a pop call it once before the next node is armed: the round has to
+ * start near now, or the node is looked at once for each round between. */
+static inline bool
+wheel_is_empty(const struct wheel *w)
+{
+	return w->n_armed == 0;
+}
+
 static inline bool
 wheel_is_armed(const struct wheel_node *node)
 {

@@ -189,8 +189,8 @@ take(const char *from, void *piece, size_t octets)
 static bool
 may_rest(const struct session *s)
 {
-	return (SESSION_REST_WAITS >> s->wait & 1) != 0 && s->client.conn != NULL && s->begun && !s->is_submission &&
-	       smtp_session_may_rest(s->smtp) && tcp_may_rest(s->client.conn) && s->held.len_octets == 0 &&
+	return (SESSION_REST_WAITS >> s->wait & 1) != 0 && s->client.conn != NULL && tcp_may_rest(s->client.conn) &&
+	       s->begun && !s->is_submission && smtp_session_may_rest(s->smtp) && s->held.len_octets == 0 &&
 	       s->relay == NULL && s->backend.conn == NULL && s->backend_stream == NULL && s->kept_rcpts == NULL &&
 	       !s->message_open && !s->client_eof && !s->poke && !s->unfinished && !s->tls_queued &&
 	       s->linger_due_us == 0 && s->stream->ops->may_rest(s->stream);
@@ -220,6 +220,7 @@ session_idle(struct worker *w, struct session *s)
 	const uint64_t due_us = may_rest(s) ? session_due_us(w, s) : 0;
 	struct smtp_past past;
 	struct buf_view line;
+	struct wheel *wheel;
 	uint32_t record;
 
 	if (due_us == 0)
@@ -258,7 +259,10 @@ session_idle(struct worker *w, struct session *s)
 	memcpy(kept, r, SESSION_REST_USER_OCTETS);
 	wheel_cancel(&w->wheel, &s->timer);
 	session_store_rest(w, s, record);
-	wheel_arm(wheel_of(w, kept), &kept->timer, due_us);
+	wheel = wheel_of(w, kept);
+	if (wheel_is_empty(wheel))
+		wheel_pop(wheel, w->now_us); /* it was not run: its round starts now */
+	wheel_arm(wheel, &kept->timer, due_us);
 }
 
 /* ---- and back ---- */
@@ -411,7 +415,7 @@ run_wheel(struct worker *w, struct wheel *wheel, uint32_t max)
 uint32_t
 session_rests_run(struct worker *w, uint32_t max)
 {
-	const uint32_t n = run_wheel(w, &w->pause_wheel, max);
+	const uint32_t n = wheel_is_empty(&w->pause_wheel) ? 0 : run_wheel(w, &w->pause_wheel, max);
 
-	return n + run_wheel(w, &w->rest_wheel, max - n);
+	return n + (wheel_is_empty(&w->rest_wheel) ? 0 : run_wheel(w, &w->rest_wheel, max - n));
 }
