@@ -437,14 +437,27 @@ net_input(struct net *net, const struct net_frame *frame, struct net_out *out, u
 
 /* ---- output ---- */
 
+/* IP header and the Ethernet header but for its destination, before tcp_octets. */
+static void
+put_headers(struct net *net, uint8_t *frame, const struct flow *flow, uint32_t tcp_octets, uint8_t port_index)
+{
+	const bool is_v4 = ip_addr_is_v4(&flow->local);
+	uint8_t *p;
+
+	p = eth_build_from(frame, net->conf.port[port_index].mac, is_v4 ? ETH_TYPE_IPV4 : ETH_TYPE_IPV6);
+	if (is_v4)
+		ipv4_put(p, ip_addr_to_v4(&flow->local), ip_addr_to_v4(&flow->remote), IP_PROTO_TCP, tcp_octets,
+			IPV4_DF);
+	else
+		ipv6_build(p, &flow->local, &flow->remote, IP_PROTO_TCP, tcp_octets, IP_TTL);
+}
+
 /* Checksum, IP header and the Ethernet header but for its destination. 0 or -EMSGSIZE. */
 static int
 wrap(struct net *net, struct frame *f, const struct flow *flow, uint32_t tcp_header_octets, uint8_t port_index)
 {
-	const bool is_v4 = ip_addr_is_v4(&flow->local);
-	const uint32_t head = is_v4 ? WRAP_IPV4_OCTETS : WRAP_IPV6_OCTETS;
+	const uint32_t head = frame_tcp_offset(flow);
 	uint32_t payload_octets = 0, tcp_octets;
-	uint8_t *p;
 
 	HOT_BUG_ON(tcp_header_octets < TCP_HEADER_MIN_OCTETS || tcp_header_octets > TCP_HEADER_MAX_OCTETS ||
 		   f->n_views > FRAME_VIEWS_MAX);
@@ -455,12 +468,7 @@ wrap(struct net *net, struct frame *f, const struct flow *flow, uint32_t tcp_hea
 		return -EMSGSIZE;
 	csum_set_tcp(
 		f->hdr + head, tcp_header_octets, &flow->local, &flow->remote, f->view, f->n_views, payload_octets);
-	p = eth_build_from(f->hdr, net->conf.port[port_index].mac, is_v4 ? ETH_TYPE_IPV4 : ETH_TYPE_IPV6);
-	if (is_v4)
-		ipv4_put(p, ip_addr_to_v4(&flow->local), ip_addr_to_v4(&flow->remote), IP_PROTO_TCP, tcp_octets,
-			IPV4_DF);
-	else
-		ipv6_build(p, &flow->local, &flow->remote, IP_PROTO_TCP, tcp_octets, IP_TTL);
+	put_headers(net, f->hdr, flow, tcp_octets, port_index);
 	f->hdr_len_octets = (uint16_t)(head + tcp_header_octets);
 	f->port_index = port_index;
 	return 0;
@@ -512,6 +520,20 @@ net_wrap_reply(struct net *net, struct frame *frame, const struct flow *flow, ui
 	if (err == 0)
 		memcpy(frame->hdr, to->view.ptr + ETH_MAC_OCTETS, ETH_MAC_OCTETS);
 	return err;
+}
+
+uint32_t
+net_answer(struct net *net, uint8_t *frame, const struct flow *flow, uint32_t tcp_header_octets,
+	const struct net_frame *to)
+{
+	const uint32_t head = frame_tcp_offset(flow);
+
+	HOT_BUG_ON(to->view.len_octets < ETH_HEADER_OCTETS || tcp_header_octets < TCP_HEADER_MIN_OCTETS ||
+		   tcp_header_octets > TCP_HEADER_MAX_OCTETS);
+	memcpy(frame, to->view.ptr + ETH_MAC_OCTETS, ETH_MAC_OCTETS); /* who asked; our own address goes over it next */
+	put_headers(net, frame, flow, tcp_header_octets, to->port_index);
+	csum_set_tcp(frame + head, tcp_header_octets, &flow->local, &flow->remote, NULL, 0, 0);
+	return head + tcp_header_octets;
 }
 
 uint32_t

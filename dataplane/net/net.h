@@ -138,6 +138,13 @@ int net_wrap(struct net *net, struct frame *frame, const struct flow *flow, uint
 int net_wrap_reply(struct net *net, struct frame *frame, const struct flow *flow, uint32_t tcp_header_octets,
 	const struct net_frame *to, uint64_t now_us);
 
+/*
+ * net_answer - the same for a TCP header alone, which stands at frame + frame_tcp_offset(flow): the rest of the frame is written around it,
+ * FRAME_HEADER_MAX_OCTETS are enough, and no MTU is less. frame may be where the received one lies. Returns its octets.
+ */
+uint32_t net_answer(struct net *net, uint8_t *frame, const struct flow *flow, uint32_t tcp_header_octets,
+	const struct net_frame *to);
+
 /* Frames of our own that wait: ARP, ND, ICMP, echo replies. Returns how many were written. Their views' references, if any,
  * are given to the caller, who drops them after port_tx. */
 uint32_t net_output(struct net *net, struct frame *out, uint32_t n, uint64_t now_us);

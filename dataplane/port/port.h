@@ -23,6 +23,9 @@ struct port_frame {
 	struct buf_view view; /* given: the worker owns one reference */
 	uint8_t port_index;
 	uint8_t l4_checksum; /* as net_frame */
+	/* FRAME_HEADER_MAX_OCTETS from the frame's first on, which an answer may be written over while the worker's reference is the only one
+	 * (PITFALLS 29). NULL: others hold the buffer, too, it is too small, or what goes out needs more than what is written there */
+	uint8_t *room;
 	bool has_hash;
 	uint32_t hash; /* Toeplitz hash by the NIC, with our key */
 };
@@ -35,9 +38,8 @@ struct port_io_ops {
 	uint32_t (*rx)(struct port_io *io, struct port_frame *out, uint32_t n);
 	/* Sends n frames (through the owner lcore's ring where this worker has no queue of its own). */
 	void (*tx)(struct port_io *io, const struct frame *frames, uint32_t n);
-	/* Sends f, which has no payload, to whom received came from: in that frame's buffer where nobody else holds it, else in one of its
-	 * own. Takes the reference of received. */
-	void (*tx_answer)(struct port_io *io, const struct frame *f, const struct port_frame *received);
+	/* Sends the octets that were written to received->room, to where it came from. Takes the reference of received. */
+	void (*tx_answer)(struct port_io *io, const struct port_frame *received, uint32_t octets);
 	/* End of the turn: what was collected goes out now. */
 	void (*flush)(struct port_io *io);
 	/* Hands a received frame (one reference, now the callee's) to its owner. A full ring drops and counts. */

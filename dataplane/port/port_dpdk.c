@@ -170,19 +170,12 @@ port_tx(struct port_io *io, const struct frame *frames, uint32_t n)
 }
 
 static void
-port_tx_answer(struct port_io *io, const struct frame *f, const struct port_frame *received)
+port_tx_answer(struct port_io *io, const struct port_frame *received, uint32_t octets)
 {
 	struct port_worker *w = worker_of(io);
-	struct rte_mbuf *m;
 
-	HOT_BUG_ON(f->port_index >= w->set->n_ports);
-	m = port_mbuf_of_answer(f, received, &w->set->dev[f->port_index]);
-	if (m != NULL) {
-		batch_add(w, f->port_index, m);
-		return;
-	}
-	port_tx(io, f, 1);
-	buf_unref(io->pool, received->view.buf);
+	HOT_BUG_ON(received->port_index >= w->set->n_ports);
+	batch_add(w, received->port_index, port_mbuf_of_answer(received, octets));
 }
 
 /* What other workers want to send through a port we own. */

@@ -223,18 +223,25 @@ port_mbuf_of_frame(struct port_pool *p, const struct frame *f, const struct port
 	return NULL;
 }
 
+/* One mbuf alone, with octets of its own and nobody else to read them; a tag is put in where a frame is copied. */
+uint8_t *
+port_room_of_mbuf(struct rte_mbuf *m, const struct port_dev *dev)
+{
+	if (dev->vlan != 0 || rte_mbuf_refcnt_read(m) != 1 || !RTE_MBUF_DIRECT(m) || m->nb_segs != 1 ||
+		m->buf_len - m->data_off < FRAME_HEADER_MAX_OCTETS)
+		return NULL;
+	return rte_pktmbuf_mtod(m, uint8_t *);
+}
+
 struct rte_mbuf *
-port_mbuf_of_answer(const struct frame *f, const struct port_frame *received, const struct port_dev *dev)
+port_mbuf_of_answer(const struct port_frame *received, uint32_t octets)
 {
 	struct rte_mbuf *m = mbuf_of(received->view.buf);
 
-	HOT_BUG_ON(f->n_views != 0);
-	/* one mbuf alone, with octets of its own and nobody else to read them (PITFALLS 29) */
-	if (rte_mbuf_refcnt_read(m) != 1 || !RTE_MBUF_DIRECT(m) || m->nb_segs != 1 ||
-		f->hdr_len_octets + VLAN_TAG_OCTETS > m->buf_len - m->data_off)
-		return NULL;
-	m->data_len = (uint16_t)vlan_tag(rte_pktmbuf_mtod(m, uint8_t *), f->hdr, f->hdr_len_octets, dev->vlan);
-	m->pkt_len = m->data_len;
+	HOT_BUG_ON(received->room != rte_pktmbuf_mtod(m, uint8_t *) || octets > FRAME_HEADER_MAX_OCTETS);
+	BUG_ON(rte_mbuf_refcnt_read(m) != 1); /* PITFALLS 29 */
+	m->data_len = (uint16_t)octets;
+	m->pkt_len = octets;
 	m->ol_flags = 0; /* what they said was of the frame received */
 	return m;
 }
@@ -313,6 +320,7 @@ port_frame_of_mbuf(struct port_worker *w, struct rte_mbuf *m, uint8_t port_index
 	}
 	*out = (struct port_frame){ .port_index = port_index,
 		.l4_checksum = l4_checksum_of(m),
+		.room = port_room_of_mbuf(m, dev),
 		.view = { .ptr = rte_pktmbuf_mtod(m, const uint8_t *),
 			.len_octets = m->pkt_len,
 			.buf = (struct buf *)m } };
@@ -327,6 +335,7 @@ port_frame_of_mbuf(struct port_worker *w, struct rte_mbuf *m, uint8_t port_index
 #define PACK_PORT_SHIFT  0
 #define PACK_CSUM_SHIFT  8
 #define PACK_HASH_SHIFT  16
+#define PACK_ROOM_SHIFT  17
 #define PACK_VALUE_SHIFT 32
 
 struct rte_mbuf *
@@ -339,7 +348,8 @@ port_mbuf_pack(const struct port_frame *f)
 	m->data_len = (uint16_t)f->view.len_octets;
 	m->pkt_len = f->view.len_octets;
 	m->tx_offload = (uint64_t)f->port_index << PACK_PORT_SHIFT | (uint64_t)f->l4_checksum << PACK_CSUM_SHIFT |
-	                (uint64_t)f->has_hash << PACK_HASH_SHIFT | (uint64_t)f->hash << PACK_VALUE_SHIFT;
+	                (uint64_t)f->has_hash << PACK_HASH_SHIFT | (uint64_t)(f->room != NULL) << PACK_ROOM_SHIFT |
+	                (uint64_t)f->hash << PACK_VALUE_SHIFT;
 	return m;
 }
 
@@ -354,6 +364,7 @@ port_mbuf_unpack(struct rte_mbuf *m, struct port_frame *out)
 					    .buf = (struct buf *)m },
 		.port_index = (uint8_t)(packed >> PACK_PORT_SHIFT),
 		.l4_checksum = (uint8_t)(packed >> PACK_CSUM_SHIFT),
+		.room = (packed >> PACK_ROOM_SHIFT & 1) != 0 ? rte_pktmbuf_mtod(m, uint8_t *) : NULL,
 		.has_hash = (packed >> PACK_HASH_SHIFT & 1) != 0,
 		.hash = (uint32_t)(packed >> PACK_VALUE_SHIFT) };
 }

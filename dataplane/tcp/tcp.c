@@ -66,7 +66,14 @@ create_conns(struct tcp *tcp)
 	tcp->conns = calloc(conf->conns_max, sizeof(tcp->conns[0])); /* pages are touched as blocks are first needed */
 	tcp->free_head = TCP_INDEX_NONE;
 	return tcp->conns != NULL && tcp_rests_create(&tcp->rests, conf->rests_max, conf->rest_user_octets) &&
-	       tcp_table_create(&tcp->table, conf->conns_max + conf->rests_max);
+	       tcp_table_create(&tcp->table, conf->conns_max + conf->rests_max, &tcp->filter);
+}
+
+/* All that one tuple can be: a connection, one at rest, a remembered SYN, a TIME-WAIT record. */
+static uint32_t
+known_flows_max(const struct tcp_conf *conf)
+{
+	return conf->conns_max + conf->rests_max + conf->syn_ring_entries + conf->time_wait_max;
 }
 
 struct tcp *
@@ -94,10 +101,11 @@ tcp_create(const struct tcp_conf *conf, struct buf_pool *pool, struct counters *
 		tcp->fifo[i] = (struct tcp_list){ TCP_INDEX_NONE, TCP_INDEX_NONE, 0 };
 	wheel_init(&tcp->wheel, TCP_TICK_US, now_us);
 	/* Two pieces for each buffer: one buffer may be read from one connection while it is sent on another. */
-	if (create_conns(tcp) && create_scoreboards(tcp) &&
+	if (tcp_filter_create(&tcp->filter, known_flows_max(conf)) && create_conns(tcp) && create_scoreboards(tcp) &&
 		tcp_pieces_create(&tcp->pieces, pool, 2 * pool->n_bufs + 64) &&
-		tcp_listen_create(&tcp->listen, conf->syn_ring_entries, &conf->secret, now_us) &&
-		tcp_time_wait_create(&tcp->time_wait, conf->time_wait_max) && tcp_replies_create(&tcp->replies))
+		tcp_listen_create(&tcp->listen, conf->syn_ring_entries, &conf->secret, &tcp->filter, now_us) &&
+		tcp_time_wait_create(&tcp->time_wait, conf->time_wait_max, &tcp->filter) &&
+		tcp_replies_create(&tcp->replies))
 		return tcp;
 	tcp_destroy(tcp);
 	return NULL;
@@ -110,6 +118,7 @@ tcp_memory(const struct tcp *tcp, struct memory_list *l)
 	memory_list_add(l, "connections", tcp->conf.conns_max, sizeof(tcp->conns[0]));
 	pool_memory(&tcp->rests.records, "connections at rest", l);
 	tcp_table_memory(&tcp->table, "buckets of connections", l);
+	tcp_filter_memory(&tcp->filter, "filter of known flows", l);
 	memory_list_add(l, "scoreboards", n_scoreboards_of(&tcp->conf), sizeof(tcp->scoreboards[0]));
 	memory_list_add(l, "pieces of queues", tcp->pieces.n, sizeof(tcp->pieces.all[0]));
 	memory_list_add(l, "SYNs remembered", tcp->listen.max, sizeof(tcp->listen.entry[0]));
@@ -148,6 +157,7 @@ tcp_destroy(struct tcp *tcp)
 	tcp_listen_destroy(&tcp->listen);
 	tcp_time_wait_destroy(&tcp->time_wait);
 	tcp_table_destroy(&tcp->table);
+	tcp_filter_destroy(&tcp->filter);
 	tcp_rests_destroy(&tcp->rests);
 	free(tcp->scoreboards);
 	free(tcp->conns);

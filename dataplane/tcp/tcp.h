@@ -71,16 +71,16 @@ uint64_t tcp_cookie_rekey(struct tcp *tcp, const struct siphash_key *fresh, uint
 /* One segment. Borrows seg; takes references of its own to what it keeps. frame is what a stateless answer is addressed by. */
 void tcp_input(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *frame, uint64_t now_us);
 /* Whether a segment asks for a connection. In place of tcp_input(), of one that does: a SYN-ACK that is to go back to where frame came from
- * is written into answer at once, at frame_tcp_offset(), without payload; returns its octets, 0 where there is none (any other answer comes
- * out of tcp_output()). A flood costs no ring of answers that way. And what refuses it: an RST as from a port where nobody listens, within the limit of
+ * is written to answer at once, as TCP header without payload (at most TCP_HEADER_MAX_OCTETS; seg itself may lie there); returns its octets, 0
+ * where there is none (any other answer comes out of tcp_output()). A flood costs no ring of answers that way. And what refuses it: an RST as from a port where nobody listens, within the limit of
  * those, else silence. */
 static inline bool
 tcp_is_syn(const struct net_seg *seg)
 {
 	return (seg->tcp.ptr[13] & 0x17) == 0x02; /* net gives whole headers: SYN, and neither ACK, RST nor FIN */
 }
-uint32_t tcp_input_syn(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *frame, struct frame *answer,
-	uint64_t now_us);
+uint32_t tcp_input_syn(
+	struct tcp *tcp, const struct net_seg *seg, const struct net_frame *frame, uint8_t *answer, uint64_t now_us);
 void tcp_refuse(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *frame, uint64_t now_us);
 /*
  * Of a burst: asks for the lines that tcp_input() of each of its segments will look at, so that their misses overlap. First the buckets (and

@@ -239,7 +239,8 @@ struct tcp {
 	uint32_t n_fresh;   /* blocks before this one were used once */
 	uint32_t n_conns;
 	struct tcp_rests rests;
-	struct tcp_table table; /* of blocks by index, and of records behind them */
+	struct tcp_table table;   /* of blocks by index, and of records behind them */
+	struct tcp_filter filter; /* of that table, and of those of remembered SYNs and TIME-WAIT records */
 	struct wheel wheel;
 	struct tcp_list list[TCP_LIST_N];
 	struct tcp_list fifo[TCP_FIFO_N];
@@ -313,6 +314,9 @@ void tcp_scoreboard_put(struct tcp *tcp, struct tcp_scoreboard *sb);
 /* tcp_input.c */
 void tcp_conn_input(struct tcp_conn *c, struct tcp_seg_in *s);
 /* A segment as it arrives: s->h is the header as parsed. */
+/* Any segment. answer: as tcp_listen_input() has it. */
+uint32_t tcp_segment(
+	struct tcp *tcp, const struct net_seg *seg, const struct net_frame *frame, uint8_t *answer, uint64_t now_us);
 void tcp_seg_start(struct tcp_seg_in *s, struct buf *buf, uint64_t now_us);
 void tcp_challenge_ack(struct tcp_conn *c);
 void tcp_ack_now(struct tcp_conn *c);

@@ -554,9 +554,8 @@ index_of(const struct tcp *tcp, const struct net_seg *seg, uint64_t hash)
 	return tcp_index_find(tcp, &seg->flow, hash);
 }
 
-/* answer: as tcp_listen_input() has it. */
-static uint32_t
-input(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *frame, struct frame *answer, uint64_t now_us)
+uint32_t
+tcp_segment(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *frame, uint8_t *answer, uint64_t now_us)
 {
 	struct tcp_seg_in s;
 	const struct tcp_hdr *h = &s.h;
@@ -599,14 +598,7 @@ input(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *frame,
 void
 tcp_input(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *frame, uint64_t now_us)
 {
-	input(tcp, seg, frame, NULL, now_us);
-}
-
-uint32_t
-tcp_input_syn(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *frame, struct frame *answer,
-	uint64_t now_us)
-{
-	return input(tcp, seg, frame, answer, now_us);
+	tcp_segment(tcp, seg, frame, NULL, now_us);
 }
 
 void
@@ -614,15 +606,21 @@ tcp_prefetch(const struct tcp *tcp, struct net_seg *seg)
 {
 	seg->hash = tcp_flow_hash(tcp, &seg->flow);
 	seg->at_inserts = tcp->table.inserts - 1; /* not seen yet */
-	tcp_table_prefetch(&tcp->table, seg->hash);
+	if (tcp_is_syn(seg))
+		__builtin_prefetch(
+			tcp_filter_cell(&tcp->filter, seg->hash)); /* most say that there is nothing more to look at */
+	else
+		tcp_table_prefetch(&tcp->table, seg->hash);
 }
 
 void
 tcp_prefetch_conn(const struct tcp *tcp, struct net_seg *seg)
 {
-	uint32_t at = 0;
-	const uint32_t i = tcp_table_next(&tcp->table, seg->hash, &at);
+	uint32_t at = 0, i;
 
+	if (tcp_is_syn(seg))
+		return;
+	i = tcp_table_next(&tcp->table, seg->hash, &at);
 	seg->at = i;
 	seg->at_inserts = tcp->table.inserts;
 	if (i == TCP_TABLE_NONE)

@@ -25,7 +25,8 @@ static const uint64_t stage_us[TCP_SYN_STAGES] = { 1000000, 3000000, 7000000, 15
 static const uint16_t cookie_mss[8] = { TCP_MSS_MIN, 536, 1220, 1360, 1440, 1452, 1460, 8940 };
 
 bool
-tcp_listen_create(struct tcp_listen *l, uint32_t entries, const struct siphash_key *cookie_key, uint64_t now_us)
+tcp_listen_create(struct tcp_listen *l, uint32_t entries, const struct siphash_key *cookie_key,
+	struct tcp_filter *filter, uint64_t now_us)
 {
 	*l = (struct tcp_listen){ .max = entries,
 		.free = TCP_INDEX_NONE,
@@ -34,7 +35,8 @@ tcp_listen_create(struct tcp_listen *l, uint32_t entries, const struct siphash_k
 	for (uint32_t i = 0; i < TCP_SYN_STAGES; i++)
 		l->stage[i] = (struct tcp_syn_list){ TCP_INDEX_NONE, TCP_INDEX_NONE };
 	l->entry = calloc(entries > 0 ? entries : 1, sizeof(l->entry[0]));
-	if (l->entry == NULL || !tcp_table_create(&l->table, entries) || !tcp_proven_create(&l->proven, cookie_key))
+	if (l->entry == NULL || !tcp_table_create(&l->table, entries, filter) ||
+		!tcp_proven_create(&l->proven, cookie_key))
 		return false;
 	for (uint32_t i = 0; i < entries; i++) {
 		l->entry[i].next = l->free;
@@ -51,8 +53,8 @@ tcp_listen_destroy(struct tcp_listen *l)
 	tcp_proven_destroy(&l->proven);
 }
 
-static const struct tcp_listener *
-listener_find(const struct tcp_listen *l, const struct flow *flow)
+const struct tcp_listener *
+tcp_listener_find(const struct tcp_listen *l, const struct flow *flow)
 {
 	for (uint32_t i = 0; i < TCP_LISTENERS_MAX && l->n_listeners > 0; i++) {
 		const struct tcp_listener *x = &l->listener[i];
@@ -69,7 +71,7 @@ tcp_listen(struct tcp *tcp, const struct ip_addr *addr, uint16_t port, uint32_t 
 	struct tcp_listen *l = &tcp->listen;
 	const struct flow as_flow = { .local = *addr, .local_port = port };
 
-	if (listener_find(l, &as_flow) != NULL)
+	if (tcp_listener_find(l, &as_flow) != NULL)
 		return -EEXIST;
 	for (uint32_t i = 0; i < TCP_LISTENERS_MAX; i++) {
 		if (l->listener[i].used)
@@ -121,13 +123,14 @@ tcp_cookie_rekey(struct tcp *tcp, const struct siphash_key *fresh, uint64_t now_
 }
 
 /*
- * Of who asks and when. The tuple comes in as its hash, which is keyed by a secret of its own and which nobody is told; the slot is added to
- * that. Two tuples, or one in two slots, share a cookie with a chance of 2^-64, and nobody can tell which those are.
+ * Of who asks, with which number, and when. The tuple comes in as its hash, which is keyed by a secret of its own and which nobody is told;
+ * number and slot are added to that: one tuple never says the same twice, two share a cookie with a chance of 2^-56, and nobody can tell which
+ * those are. Seven octets: one block of the hash instead of two.
  */
 static uint64_t
 cookie_hash(const struct tcp *tcp, uint64_t flow_hash, uint32_t irs, uint64_t slot)
 {
-	return siphash_12(&tcp->listen.cookie_key[slot < tcp->listen.cookie_key_from], flow_hash + slot, irs);
+	return siphash_7(&tcp->listen.cookie_key[slot < tcp->listen.cookie_key_from], flow_hash + irs + (slot << 32));
 }
 
 /*
@@ -145,10 +148,10 @@ cookie_of(uint64_t hash, uint64_t slot, uint32_t options)
 static uint32_t
 options_pack(const struct tcp_syn_options *opt)
 {
-	uint32_t mss = 0;
+	uint32_t mss = ARRAY_LEN(cookie_mss) - 1; /* most are near the end */
 
-	while (mss + 1 < ARRAY_LEN(cookie_mss) && cookie_mss[mss + 1] <= opt->mss)
-		mss++;
+	while (mss > 0 && cookie_mss[mss] > opt->mss)
+		mss--;
 	return mss << 5 | (uint32_t)(opt->wscale > TCP_WSCALE_MAX ? 15 : opt->wscale) << 1 | opt->sack;
 }
 
@@ -305,9 +308,9 @@ entry_get(struct tcp *tcp, const struct flow *flow, uint64_t hash)
 
 /* --- SYN --- */
 
-/* The SYN-ACK of e: into answer, whose octets it returns; or, where that is NULL, queued: then 0. */
+/* The SYN-ACK of e: written to answer, then its octets are returned; or, where that is NULL, queued: then 0. */
 static uint32_t
-send_syn_ack(struct tcp *tcp, const struct tcp_syn_entry *e, const struct net_frame *frame, struct frame *answer)
+send_syn_ack(struct tcp *tcp, const struct tcp_syn_entry *e, const struct net_frame *frame, uint8_t *answer)
 {
 	struct tcp_hdr h = {
 		.seq = e->iss,
@@ -326,15 +329,13 @@ send_syn_ack(struct tcp *tcp, const struct tcp_syn_entry *e, const struct net_fr
 		tcp_reply_add(tcp, &e->flow, &h, frame);
 		return 0;
 	}
-	answer->n_views = 0;
-	return tcp_hdr_build(answer->hdr + frame_tcp_offset(&e->flow), &e->flow, &h);
+	return tcp_hdr_build(answer, &e->flow, &h);
 }
 
+/* An MSS that was not said is the default of the family. */
 static struct tcp_syn_options
-syn_options(const struct tcp_hdr *h, const struct flow *flow)
+options_of(struct tcp_syn_options o, const struct flow *flow)
 {
-	struct tcp_syn_options o = { .mss = h->mss, .wscale = h->wscale, .sack = h->sack_permitted, .ts = h->has_ts };
-
 	if (o.mss == 0)
 		o.mss = ip_addr_is_v4(&flow->local) ? TCP_MSS_DEFAULT_V4 : TCP_MSS_DEFAULT_V6;
 	o.mss = MAX(o.mss, TCP_MSS_MIN);
@@ -376,21 +377,17 @@ cookies_only(struct tcp *tcp, enum counter what_is_not_done)
 	return true;
 }
 
-static uint32_t
-on_syn(struct tcp *tcp, const struct tcp_listener *x, struct tcp_syn_entry *e, const struct flow *flow,
-	const struct tcp_hdr *h, uint64_t hash, const struct net_frame *frame, struct frame *answer)
+uint32_t
+tcp_listen_syn(struct tcp *tcp, const struct tcp_listener *x, struct tcp_syn_entry *e, const struct flow *flow,
+	const struct tcp_syn *syn, uint64_t hash, const struct net_frame *frame, uint8_t *answer)
 {
 	struct tcp_syn_entry forgotten; /* in no ring: of it is set what the answer is made of, nothing else is read */
 
 	counter_inc(tcp->counters, CTR_tcp_syn_in);
-	if ((h->flags & TCP_FIN) != 0) {
-		counter_inc(tcp->counters, CTR_tcp_drop_flags);
-		return 0;
-	}
-	if (e != NULL && e->irs == h->seq) {
+	if (e != NULL && e->irs == syn->seq) {
 		counter_inc(tcp->counters, CTR_tcp_syn_repeated);
-		if (h->has_ts)
-			e->tsval = h->tsval;
+		if (syn->opt.ts)
+			e->tsval = syn->tsval;
 		return send_syn_ack(tcp, e, frame, answer);
 	}
 	if (!may_accept(tcp))
@@ -409,10 +406,10 @@ on_syn(struct tcp *tcp, const struct tcp_listener *x, struct tcp_syn_entry *e, c
 	}
 	e->flow = *flow;
 	e->start_us = tcp->now_us;
-	e->irs = h->seq;
-	e->opt = syn_options(h, flow);
-	e->iss = tcp_cookie_make(tcp, hash, h->seq, &e->opt, tcp->now_us);
-	e->tsval = h->tsval;
+	e->irs = syn->seq;
+	e->opt = options_of(syn->opt, flow);
+	e->iss = tcp_cookie_make(tcp, hash, syn->seq, &e->opt, tcp->now_us);
+	e->tsval = syn->tsval;
 	e->tag = x->tag;
 	e->wnd = (uint16_t)tcp_initial_window(tcp);
 	if (e != &forgotten)
@@ -542,10 +539,10 @@ on_ack(struct tcp *tcp, const struct tcp_listener *x, struct tcp_syn_entry *e, c
 
 uint32_t
 tcp_listen_input(struct tcp *tcp, const struct net_seg *seg, const struct tcp_hdr *h, uint64_t hash,
-	const struct net_frame *frame, struct frame *answer)
+	const struct net_frame *frame, uint8_t *answer)
 {
 	struct tcp_syn_entry *e = entry_find(&tcp->listen, &seg->flow, hash);
-	const struct tcp_listener *x = listener_find(&tcp->listen, &seg->flow);
+	const struct tcp_listener *x = tcp_listener_find(&tcp->listen, &seg->flow);
 
 	if (!tcp_is_possible_peer(&seg->flow)) {
 		counter_inc(tcp->counters, CTR_tcp_drop_address);
@@ -568,7 +565,13 @@ tcp_listen_input(struct tcp *tcp, const struct net_seg *seg, const struct tcp_hd
 	}
 	/* third: check for a SYN */
 	if ((h->flags & (TCP_ACK | TCP_SYN)) == TCP_SYN && x != NULL) {
-		return on_syn(tcp, x, e, &seg->flow, h, hash, frame, answer);
+		const struct tcp_syn syn = tcp_syn_of(h);
+
+		if ((h->flags & TCP_FIN) == 0)
+			return tcp_listen_syn(tcp, x, e, &seg->flow, &syn, hash, frame, answer);
+		counter_inc(tcp->counters, CTR_tcp_syn_in);
+		counter_inc(tcp->counters, CTR_tcp_drop_flags);
+		return 0;
 	}
 	/* fourth: anything else. A listener drops what has neither SYN nor ACK; a closed port resets it (section 3.10.7.1). */
 	counter_inc(tcp->counters, CTR_tcp_drop_no_conn);

@@ -39,22 +39,15 @@ struct tcp_listener {
 	bool used;
 };
 
-/* What a SYN told: exact in the ring, rounded in a cookie. */
-struct tcp_syn_options {
-	uint16_t mss;   /* as the peer's option says, or the default of its family */
-	uint8_t wscale; /* TCP_WSCALE_NONE: not offered */
-	bool sack, ts;
-};
-
 struct tcp_syn_entry {
 	struct flow flow;
 	uint64_t hash;
 	uint64_t start_us;
 	uint32_t irs, iss, tsval;
 	uint32_t tag;
-	uint32_t next, prev; /* of its stage */
-	struct tcp_syn_options opt;
-	uint16_t wnd; /* as offered */
+	uint32_t next, prev;        /* of its stage */
+	struct tcp_syn_options opt; /* its MSS as the peer said, or the default of its family */
+	uint16_t wnd;               /* as offered */
 	uint8_t stage;
 	bool proven; /* counted with its address */
 };
@@ -78,8 +71,13 @@ struct tcp_listen {
 	uint64_t cookies_until_us; /* an ACK may complete a cookie until then; before the first cookie: never */
 };
 
-bool tcp_listen_create(struct tcp_listen *l, uint32_t entries, const struct siphash_key *cookie_key, uint64_t now_us);
+/* Borrows filter for life. */
+bool tcp_listen_create(struct tcp_listen *l, uint32_t entries, const struct siphash_key *cookie_key,
+	struct tcp_filter *filter, uint64_t now_us);
 void tcp_listen_destroy(struct tcp_listen *l);
+
+/* Who listens there; NULL: nobody. */
+const struct tcp_listener *tcp_listener_find(const struct tcp_listen *l, const struct flow *flow);
 
 /*
  * A segment that belongs to no connection and no TIME-WAIT record. An answer, if any, is queued; an ACK that completes a handshake
@@ -87,7 +85,11 @@ void tcp_listen_destroy(struct tcp_listen *l);
  * are returned; else 0.
  */
 uint32_t tcp_listen_input(struct tcp *tcp, const struct net_seg *seg, const struct tcp_hdr *h, uint64_t hash,
-	const struct net_frame *frame, struct frame *answer);
+	const struct net_frame *frame, uint8_t *answer);
+
+/* The same of a SYN to x alone. e: what is remembered of its flow, NULL: nothing. */
+uint32_t tcp_listen_syn(struct tcp *tcp, const struct tcp_listener *x, struct tcp_syn_entry *e, const struct flow *flow,
+	const struct tcp_syn *syn, uint64_t hash, const struct net_frame *frame, uint8_t *answer);
 
 /* PITFALLS 16: whether a segment from there may be answered at all. */
 bool tcp_is_possible_peer(const struct flow *flow);

@@ -15,16 +15,60 @@
 
 #include "dataplane/base/bug.h"
 
+#define FILTER_CELLS_MIN 64u
+#define FILTER_CELLS_MAX (UINT32_C(1) << 28)
+
 static_assert(sizeof(struct tcp_table_bucket) == 64, "a bucket is one cache line");
 
 bool
-tcp_table_create(struct tcp_table *t, uint32_t entries_max)
+tcp_filter_create(struct tcp_filter *f, uint32_t entries_max)
+{
+	uint32_t n = FILTER_CELLS_MIN;
+
+	while (n < FILTER_CELLS_MAX && n < entries_max)
+		n *= 2;
+	*f = (struct tcp_filter){ .count = calloc(n, 1), .mask = n - 1 };
+	return f->count != NULL;
+}
+
+void
+tcp_filter_memory(const struct tcp_filter *f, const char *name, struct memory_list *l)
+{
+	memory_list_add(l, name, (uint64_t)f->mask + 1, sizeof(f->count[0]));
+}
+
+void
+tcp_filter_destroy(struct tcp_filter *f)
+{
+	free(f->count);
+	f->count = NULL;
+}
+
+static void
+filter_add(struct tcp_filter *f, uint64_t hash)
+{
+	uint8_t *count = tcp_filter_cell(f, hash);
+
+	*count += *count < UINT8_MAX;
+}
+
+static void
+filter_remove(struct tcp_filter *f, uint64_t hash)
+{
+	uint8_t *count = tcp_filter_cell(f, hash);
+
+	*count -= *count <
+	          UINT8_MAX; /* how many it was when it was full is not known: it never says less than there are */
+}
+
+bool
+tcp_table_create(struct tcp_table *t, uint32_t entries_max, struct tcp_filter *filter)
 {
 	uint32_t n = 8;
 
 	while (n < UINT32_C(1) << 28 && (uint64_t)n * TCP_TABLE_BUCKET_SLOTS < (uint64_t)entries_max * 2)
 		n *= 2;
-	*t = (struct tcp_table){ .mask = n - 1 };
+	*t = (struct tcp_table){ .mask = n - 1, .filter = filter };
 	t->bucket = aligned_alloc(64, (size_t)n * sizeof(t->bucket[0]));
 	if (t->bucket == NULL)
 		return false;
@@ -83,6 +127,7 @@ tcp_table_insert(struct tcp_table *t, uint64_t hash, uint32_t index)
 		into->index_plus_1[i] = index + 1;
 		t->n++;
 		t->inserts++;
+		filter_add(t->filter, hash);
 		return true;
 	}
 	return false;
@@ -108,6 +153,7 @@ tcp_table_remove(struct tcp_table *t, uint64_t hash, uint32_t index)
 {
 	*place_of(t, hash, index) = 0;
 	t->n--;
+	filter_remove(t->filter, hash);
 }
 
 void

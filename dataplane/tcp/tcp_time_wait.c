@@ -13,13 +13,13 @@
 #include "dataplane/tcp/tcp_reply.h"
 
 bool
-tcp_time_wait_create(struct tcp_time_wait *tw, uint32_t max)
+tcp_time_wait_create(struct tcp_time_wait *tw, uint32_t max, struct tcp_filter *filter)
 {
 	*tw = (struct tcp_time_wait){
 		.max = max, .head = TCP_INDEX_NONE, .tail = TCP_INDEX_NONE, .free = TCP_INDEX_NONE
 	};
 	tw->rec = calloc(max, sizeof(tw->rec[0]));
-	if (tw->rec == NULL || !tcp_table_create(&tw->table, max))
+	if (tw->rec == NULL || !tcp_table_create(&tw->table, max, filter))
 		return false;
 	for (uint32_t i = 0; i < max; i++) {
 		tw->rec[i].next = tw->free;

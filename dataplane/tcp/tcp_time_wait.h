@@ -41,7 +41,7 @@ struct tcp_time_wait {
 	uint32_t head, tail, free;
 };
 
-bool tcp_time_wait_create(struct tcp_time_wait *tw, uint32_t max);
+bool tcp_time_wait_create(struct tcp_time_wait *tw, uint32_t max, struct tcp_filter *filter);
 void tcp_time_wait_destroy(struct tcp_time_wait *tw);
 
 /* Remembers c, which is about to end. peer_holds: see the record. */

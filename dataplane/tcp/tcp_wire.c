@@ -79,18 +79,37 @@ parse_timestamps_alone(struct tcp_hdr *h, const uint8_t *p)
 
 /* The options of a SYN as Linux orders them, build_syn_options() too: MSS, SACK permitted, timestamps, window scale. */
 static bool
+is_syn_of_linux(const uint8_t *p)
+{
+	return get_u16(p) == mss_head && get_u32(p + 4) == sack_and_timestamps_head &&
+	       get_u32(p + 16) >> 8 == wscale_head;
+}
+
+static inline struct tcp_syn
+syn_of_linux(uint32_t seq, const uint8_t *p)
+{
+	return (struct tcp_syn){ .seq = seq,
+		.tsval = get_u32(p + 8),
+		.opt = { .mss = get_u16(p + 2),
+			.wscale = (uint8_t)MIN(p[19], TCP_WSCALE_MAX),
+			.sack = true,
+			.ts = true } };
+}
+
+static bool
 parse_syn_of_linux(struct tcp_hdr *h, const uint8_t *p)
 {
-	const uint32_t first = get_u32(p), last = get_u32(p + 16);
+	struct tcp_syn syn;
 
-	if (first >> 16 != mss_head || get_u32(p + 4) != sack_and_timestamps_head || last >> 8 != wscale_head)
+	if (!is_syn_of_linux(p))
 		return false;
-	h->mss = (uint16_t)first;
-	h->sack_permitted = true;
-	h->has_ts = true;
-	h->tsval = get_u32(p + 8);
+	syn = syn_of_linux(h->seq, p);
+	h->mss = syn.opt.mss;
+	h->sack_permitted = syn.opt.sack;
+	h->has_ts = syn.opt.ts;
+	h->tsval = syn.tsval;
 	h->tsecr = get_u32(p + 12);
-	h->wscale = (uint8_t)MIN(last & 0xff, TCP_WSCALE_MAX);
+	h->wscale = syn.opt.wscale;
 	return true;
 }
 
@@ -136,6 +155,24 @@ tcp_hdr_parse(struct tcp_hdr *h, const uint8_t *ptr, uint32_t len_octets)
 		(header_octets != TCP_HEADER_MIN_OCTETS + SYN_OF_LINUX_OCTETS || !parse_syn_of_linux(h, options)))
 		parse_options(h, options, h->payload);
 	h->payload_octets = len_octets - header_octets;
+	return true;
+}
+
+bool
+tcp_syn_parse(struct tcp_syn *syn, const uint8_t *ptr, uint32_t len_octets)
+{
+	const uint8_t *p = ptr + TCP_HEADER_MIN_OCTETS;
+	struct tcp_hdr h;
+
+	/* most are of Linux, or look like it */
+	if (len_octets >= TCP_HEADER_MIN_OCTETS + SYN_OF_LINUX_OCTETS &&
+		ptr[12] >> 4 == (TCP_HEADER_MIN_OCTETS + SYN_OF_LINUX_OCTETS) / 4 && is_syn_of_linux(p)) {
+		*syn = syn_of_linux(get_u32(ptr + 4), p);
+		return true;
+	}
+	if (!tcp_hdr_parse(&h, ptr, len_octets) || h.options_broken)
+		return false;
+	*syn = tcp_syn_of(&h);
 	return true;
 }
 
@@ -187,6 +224,15 @@ tcp_hdr_build(uint8_t *out, const struct flow *flow, const struct tcp_hdr *h)
 		p = put_u64(p, timestamps_head); /* checksum and urgent pointer are zero */
 		put_u64(p, (uint64_t)h->tsval << 32 | h->tsecr);
 		return TCP_HEADER_MIN_OCTETS + TIMESTAMPS_ALONE_OCTETS;
+	}
+	if ((h->flags & TCP_SYN) != 0 && h->has_ts && h->sack_permitted &&
+		h->wscale != TCP_WSCALE_NONE) { /* likewise */
+		p = put_u64(out, ports | h->seq);
+		p = put_u64(p, (uint64_t)h->ack << 32 | UINT32_C(10) << 28 | (uint32_t)h->flags << 16 | h->wnd);
+		p = put_u64(p, mss_head << 16 | h->mss);
+		p = put_u64(p, (uint64_t)sack_and_timestamps_head << 32 | h->tsval);
+		put_u64(p, (uint64_t)h->tsecr << 32 | wscale_head << 8 | h->wscale);
+		return TCP_HEADER_MIN_OCTETS + SYN_OF_LINUX_OCTETS;
 	}
 	if ((h->flags & TCP_SYN) != 0) {
 		p = build_syn_options(p, h);

@@ -50,6 +50,19 @@ struct tcp_hdr {
 	uint32_t payload_octets;
 };
 
+/* What a SYN told: exact in the ring, rounded in a cookie. */
+struct tcp_syn_options {
+	uint16_t mss;   /* 0: not said */
+	uint8_t wscale; /* TCP_WSCALE_NONE: not offered */
+	bool sack, ts;
+};
+
+/* A SYN as far as its answer needs it. */
+struct tcp_syn {
+	uint32_t seq, tsval;
+	struct tcp_syn_options opt;
+};
+
 /* Octets of sequence space: payload, SYN and FIN (RFC 9293: SEG.LEN). */
 static inline uint32_t
 tcp_hdr_seg_len(const struct tcp_hdr *h)
@@ -59,6 +72,17 @@ tcp_hdr_seg_len(const struct tcp_hdr *h)
 
 /* Parses a segment of len_octets. False where header or data offset do not fit into it. */
 bool tcp_hdr_parse(struct tcp_hdr *h, const uint8_t *ptr, uint32_t len_octets);
+
+/* The same of a SYN without more ado. False: its header or options are broken, tcp_hdr_parse() says how. */
+bool tcp_syn_parse(struct tcp_syn *syn, const uint8_t *ptr, uint32_t len_octets);
+
+static inline struct tcp_syn
+tcp_syn_of(const struct tcp_hdr *h)
+{
+	return (struct tcp_syn){ .seq = h->seq,
+		.tsval = h->tsval,
+		.opt = { .mss = h->mss, .wscale = h->wscale, .sack = h->sack_permitted, .ts = h->has_ts } };
+}
 
 /*
  * Writes the header for a segment we send: ports of flow (local is the source), everything of h but its payload. The

@@ -380,20 +380,29 @@ step_done(struct worker *w)
 
 /* ---- in ---- */
 
-/* A SYN. True: answered, in the buffer it came in, which is gone. */
+/* A SYN. True: answered in the buffer it came in, which is gone. */
 static bool
 input_syn(struct worker *w, const struct port_frame *f, const struct net_frame *frame, const struct net_seg *seg)
 {
-	struct frame *answer = &w->seg_out[0].frame; /* nothing is on its way out yet */
+	struct frame *apart = &w->seg_out[0].frame; /* nothing is on its way out yet */
+	uint8_t *answer = f->room != NULL ? f->room : apart->hdr;
 	uint32_t octets;
 
 	if (w->admission.watch_syns && !admission_syn(w, &seg->flow))
 		return false;
-	octets = tcp_input_syn(w->tcp, seg, frame, answer, w->now_us);
-	if (octets == 0 || net_wrap_reply(w->net, answer, &seg->flow, octets, frame, w->now_us) != 0)
+	octets = tcp_input_syn(w->tcp, seg, frame, answer + frame_tcp_offset(&seg->flow), w->now_us);
+	if (octets == 0)
 		return false;
-	w->io->ops->tx_answer(w->io, answer, f);
-	return true;
+	octets = net_answer(w->net, answer, &seg->flow, octets, frame);
+	if (f->room != NULL) {
+		w->io->ops->tx_answer(w->io, f, octets);
+		return true;
+	}
+	apart->hdr_len_octets = (uint16_t)octets;
+	apart->n_views = 0;
+	apart->port_index = f->port_index;
+	w->io->ops->tx(w->io, apart, 1);
+	return false;
 }
 
 static void

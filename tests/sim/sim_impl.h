@@ -24,6 +24,7 @@ struct sim_io {
 	struct wire_frame *held; /* sent and not flushed, last first: as a driver's batch, it waits for flush() */
 	struct net_neighbour news[64];
 	uint32_t n_news;
+	uint32_t n_short; /* frames received that are shorter than an answer's room */
 };
 
 struct sim_host {

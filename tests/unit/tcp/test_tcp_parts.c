@@ -249,11 +249,12 @@ test_table_holds_what_it_promises(void **state)
 {
 	enum { N = 10000 };
 	static uint64_t hash[N];
+	struct tcp_filter filter;
 	struct tcp_table t;
 	uint64_t rng = 3;
 
 	(void)state;
-	CHECK_TRUE("created", tcp_table_create(&t, N));
+	CHECK_TRUE("created", tcp_filter_create(&filter, N) && tcp_table_create(&t, N, &filter));
 	for (uint32_t i = 0; i < N; i++) {
 		hash[i] = rng_next(&rng);
 		CHECK_TRUE("inserted", tcp_table_insert(&t, hash[i], i));
@@ -273,13 +274,58 @@ test_table_holds_what_it_promises(void **state)
 	CHECK_EQ("half is left", t.n, N / 2);
 	/* equal hashes: no more than two buckets hold, then a refusal, and nobody is lost */
 	tcp_table_destroy(&t);
-	CHECK_TRUE("created", tcp_table_create(&t, 64));
+	CHECK_TRUE("created", tcp_table_create(&t, 64, &filter));
 	for (uint32_t i = 0; i < 17; i++)
 		CHECK_EQ("two buckets", tcp_table_insert(&t, 12345, i), i < 16);
 	for (uint32_t i = 0; i < 16; i++)
 		tcp_table_remove(&t, 12345, i);
 	CHECK_EQ("empty", t.n, 0);
 	tcp_table_destroy(&t);
+	tcp_filter_destroy(&filter);
+}
+
+/* A filter over two tables: what one of them has it never denies, also where a cell was once full; what none has it mostly does. */
+static void
+test_filter_never_denies_what_a_table_has(void **state)
+{
+	enum { N = 4096, SAME = 300 };
+	static uint64_t hash[N];
+	struct tcp_filter filter;
+	struct tcp_table t[2], many;
+	uint64_t rng = 5;
+	uint32_t wrong = 0;
+
+	(void)state;
+	CHECK_TRUE("created", tcp_filter_create(&filter, N) && tcp_table_create(&t[0], N, &filter) &&
+				      tcp_table_create(&t[1], N, &filter) && tcp_table_create(&many, N, &filter));
+	for (uint32_t i = 0; i < N; i++) {
+		hash[i] = rng_next(&rng);
+		CHECK_TRUE("inserted", tcp_table_insert(&t[i % 2], hash[i], i));
+	}
+	for (uint32_t i = 0; i < N; i++)
+		CHECK_TRUE("all are known", tcp_filter_may_have(&filter, hash[i]));
+	for (uint32_t i = 0; i < N; i += 2)
+		tcp_table_remove(&t[0], hash[i], i);
+	for (uint32_t i = 0; i < N; i++) {
+		CHECK_TRUE("those that are left", i % 2 == 0 || tcp_filter_may_have(&filter, hash[i]));
+		wrong += i % 2 == 0 && tcp_filter_may_have(&filter, hash[i]);
+	}
+	CHECK_TRUE("most that went are not", wrong < N / 4);
+	for (uint32_t i = 1; i < N; i += 2)
+		tcp_table_remove(&t[1], hash[i], i);
+	for (uint32_t i = 0; i < N; i++)
+		CHECK_TRUE("none is known", !tcp_filter_may_have(&filter, hash[i]));
+	/* more of one cell than it can count: buckets differ, the cell is that of the upper half */
+	for (uint32_t i = 0; i < SAME; i++)
+		CHECK_TRUE("inserted", tcp_table_insert(&many, UINT64_C(7) << 32 | i, i));
+	for (uint32_t i = 0; i < SAME; i++) {
+		CHECK_TRUE("known", tcp_filter_may_have(&filter, UINT64_C(7) << 32 | i));
+		tcp_table_remove(&many, UINT64_C(7) << 32 | i, i);
+	}
+	tcp_table_destroy(&t[0]);
+	tcp_table_destroy(&t[1]);
+	tcp_table_destroy(&many);
+	tcp_filter_destroy(&filter);
 }
 
 static bool
@@ -448,6 +494,7 @@ main(void)
 		cmocka_unit_test(test_scoreboard_pipe),
 		cmocka_unit_test(test_ooo_agrees_with_a_map),
 		cmocka_unit_test(test_table_holds_what_it_promises),
+		cmocka_unit_test(test_filter_never_denies_what_a_table_has),
 		cmocka_unit_test(test_proven_addresses_give_way_by_age),
 		cmocka_unit_test(test_memory_lists_all_that_is_taken),
 	};
