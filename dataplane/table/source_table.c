@@ -116,12 +116,15 @@ static inline struct source_cell *
 next_of(const struct source_table *t, struct source_key key, uint32_t *at, struct source_cell *now)
 {
 	struct source_cell *bucket = bucket_of(t, key);
+	const uint32_t tag = tag_of(key);
 
-	if (!has_tag(bucket, tag_of(key)))
+	if (!has_tag(bucket, tag))
 		return NULL;
 	for (uint32_t i = *at; i < SOURCE_BUCKET_CELLS; i++) {
+		if (__atomic_load_n(&bucket[i].tag, __ATOMIC_ACQUIRE) != tag)
+			continue;
 		*now = cell_load(&bucket[i]);
-		if (now->tag != tag_of(key))
+		if (now->tag != tag)
 			continue;
 		*at = i + 1;
 		return &bucket[i];

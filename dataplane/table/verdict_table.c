@@ -180,15 +180,21 @@ has_tag(const struct vt_entry *slot, uint64_t tag)
 }
 
 /*
- * The next slot, from *at on (counted over both buckets), that holds the tag, whatever its kind, read in one; false: none.
+ * The next slot but mine (NULL: none is), from *at on (counted over both buckets), that holds the tag, whatever its kind, read in one;
+ * false: none.
  */
 static inline bool
-next_of_tag(const struct verdict_table *t, const struct vt_place *p, uint64_t tag, unsigned *at, struct vt_seen *out)
+next_of_tag(const struct verdict_table *t, const struct vt_place *p, uint64_t tag, const struct vt_entry *mine,
+	unsigned *at, struct vt_seen *out)
 {
 	for (unsigned b = *at / VT_SLOTS, i = *at % VT_SLOTS; b < p->n; b++, i = 0) {
 		struct vt_entry *slot = slot_of(t, p->bucket[b], 0);
 
-		for (; i < VT_SLOTS && has_tag(slot, tag); i++) {
+		if (!has_tag(slot, tag))
+			continue;
+		for (; i < VT_SLOTS; i++) {
+			if (&slot[i] == mine || __atomic_load_n(&slot[i].tag, __ATOMIC_ACQUIRE) != tag)
+				continue;
 			*out = see(&slot[i], p->bucket[b]);
 			if (out->e.tag != tag)
 				continue;
@@ -205,7 +211,7 @@ verdict_table_find(const struct verdict_table *t, uint64_t tag, struct vt_entry 
 	const struct vt_place p = place_of(t, tag);
 	struct vt_seen seen;
 
-	for (unsigned at = 0; next_of_tag(t, &p, tag, &at, &seen);)
+	for (unsigned at = 0; next_of_tag(t, &p, tag, NULL, &at, &seen);)
 		if (is_entry(&seen.e)) {
 			*out = seen.e;
 			return true;
@@ -281,51 +287,45 @@ worth(const struct vt_entry *e, const struct vt_ages *ages)
 	return WORTH_EXPIRED; /* a kind nobody writes: damage */
 }
 
-static bool
-is_free(const struct vt_entry *slot)
+/* A bit for each free slot. */
+static inline unsigned
+free_slots(const struct vt_entry *slot)
 {
-	return __atomic_load_n(&slot->kind_state, __ATOMIC_ACQUIRE) >> 4 == VT_FREE;
-}
-
-static unsigned
-count_free(const struct vt_entry *slot)
-{
-	unsigned n = 0;
+	unsigned is_free = 0;
 
 #pragma GCC unroll 4
 	for (unsigned i = 0; i < VT_SLOTS; i++)
-		n += is_free(&slot[i]);
-	return n;
+		is_free |= (unsigned)(__atomic_load_n(&slot[i].kind_state, __ATOMIC_ACQUIRE) >> 4 == VT_FREE) << i;
+	return is_free;
 }
 
 /* A free slot of the emptier bucket: with two choices nearly every entry finds room at a load of 0.75. false: none is free. */
-static bool
+static inline bool
 choose_free(const struct verdict_table *t, const struct vt_place *p, struct vt_seen *out)
 {
-	const unsigned b =
-		p->n > 1 && count_free(slot_of(t, p->bucket[1], 0)) > count_free(slot_of(t, p->bucket[0], 0));
-	struct vt_entry *slot = slot_of(t, p->bucket[b], 0);
+	unsigned b = 0, is_free = free_slots(slot_of(t, p->bucket[0], 0));
+	const unsigned other = p->n > 1 ? free_slots(slot_of(t, p->bucket[1], 0)) : 0;
 
-	for (unsigned i = 0; i < VT_SLOTS; i++) {
-		if (!is_free(&slot[i]))
-			continue;
-		*out = see(&slot[i], p->bucket[b]);
+	if (__builtin_popcount(other) > __builtin_popcount(is_free)) {
+		b = 1;
+		is_free = other;
+	}
+	for (; is_free != 0; is_free &= is_free - 1) {
+		*out = see(slot_of(t, p->bucket[b], (unsigned)__builtin_ctz(is_free)), p->bucket[b]);
 		if (vt_kind(&out->e) == VT_FREE)
 			return true;
 	}
 	return false;
 }
 
-/* The slot to insert into: free, else the least worth and among those the oldest. false: nothing may go. */
+/* The slot that has to go for an entry: of the least worth, and among those the oldest. false: nothing may go. */
 static bool
-choose_slot(const struct verdict_table *t, const struct vt_place *p, const struct vt_ages *ages, struct vt_seen *out)
+choose_victim(const struct verdict_table *t, const struct vt_place *p, const struct vt_ages *ages, struct vt_seen *out)
 {
 	struct vt_seen seen[VT_CANDIDATES], *best = NULL;
 	enum vt_worth best_worth = WORTH_KEEP;
 	unsigned n;
 
-	if (choose_free(t, p, out))
-		return true;
 	n = read_candidates(t, p, seen);
 	for (unsigned i = 0; i < n; i++) {
 		const enum vt_worth w = worth(&seen[i].e, ages);
@@ -364,8 +364,8 @@ claim_finish(const struct verdict_table *t, const struct vt_place *p, struct vt_
 	static const struct vt_entry none;
 	struct vt_seen seen;
 
-	for (unsigned at = 0; next_of_tag(t, p, want->tag, &at, &seen);) {
-		if (seen.slot == mine->slot || vt_kind(&seen.e) == VT_FREE)
+	for (unsigned at = 0; next_of_tag(t, p, want->tag, mine->slot, &at, &seen);) {
+		if (vt_kind(&seen.e) == VT_FREE)
 			continue;
 		if (is_entry(&seen.e)) {
 			swap(mine, &none); /* withdrawn; if it is gone already, somebody did so for us */
@@ -390,10 +390,15 @@ insert(const struct verdict_table *t, const struct vt_entry *want, const struct 
 		const struct vt_entry claim = claim_for(want->tag);
 		struct vt_seen mine;
 
-		for (unsigned at = 0; next_of_tag(t, &p, want->tag, &at, &mine);)
+		/* Who puts without an old entry has just looked, and claim_finish() looks once more; a third look is worth it only where
+		 * it is cheaper than a claim (of what is loaded much is known already) or another one would have to go for nothing. */
+		bool is_room = !clean && choose_free(t, &p, &mine);
+
+		for (unsigned at = 0; !is_room && next_of_tag(t, &p, want->tag, NULL, &at, &mine);)
 			if (is_entry(&mine.e))
 				return VT_PUT_RACED;
-		if (!choose_slot(t, &p, ages, &mine))
+		is_room = is_room || choose_free(t, &p, &mine);
+		if (!is_room && !choose_victim(t, &p, ages, &mine))
 			return VT_PUT_FULL;
 		if (!swap(&mine, &claim))
 			continue;
@@ -422,7 +427,7 @@ update(const struct verdict_table *t, const struct vt_entry *old, const struct v
 	const struct vt_place p = place_of(t, old->tag);
 	struct vt_seen seen;
 
-	for (unsigned at = 0; next_of_tag(t, &p, old->tag, &at, &seen);) {
+	for (unsigned at = 0; next_of_tag(t, &p, old->tag, NULL, &at, &seen);) {
 		if (memcmp(&seen.e, old, sizeof(*old)) != 0)
 			continue;
 		if (!swap(&seen, want))
@@ -684,7 +689,7 @@ fault_of(const struct verdict_table *t, uint32_t bucket, unsigned slot)
 		return "an entry in a bucket that is not its own";
 	if (vt_kind(&e) == VT_CLAIM)
 		return NULL;
-	for (unsigned at = 0; next_of_tag(t, &p, e.tag, &at, &seen) && seen.slot != slot_of(t, bucket, slot);)
+	for (unsigned at = 0; next_of_tag(t, &p, e.tag, NULL, &at, &seen) && seen.slot != slot_of(t, bucket, slot);)
 		if (is_entry(&seen.e))
 			return "an entry that is there twice";
 	return NULL;
