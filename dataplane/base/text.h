@@ -8,6 +8,7 @@
 #define GREYLINE_BASE_TEXT_H
 
 #include <emmintrin.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -63,25 +64,71 @@ text_kinds(const void *text, uint32_t n)
 	return kinds;
 }
 
+/* The first sixteen of n octets, or all of them and zeros: nothing behind them is read. */
+static inline __m128i
+text_load_16(const void *text, uint32_t n)
+{
+	const uint8_t *p = text;
+	uint64_t low = 0, high = 0;
+
+	if (n >= 16)
+		return _mm_loadu_si128((const __m128i *)text);
+	if (n >= 8) {
+		memcpy(&low, p, 8);
+		memcpy(&high, p + n - 8, 8);
+		high = n > 8 ? high >> 8 * (16 - n) : 0;
+	} else if (n >= 4) { /* the four and the last four, which may overlap */
+		uint32_t first, last;
+
+		memcpy(&first, p, 4);
+		memcpy(&last, p + n - 4, 4);
+		low = first | (uint64_t)last << 8 * (n - 4);
+	} else if (n > 0) {
+		low = p[0] | (uint64_t)p[n / 2] << 8 * (n / 2) | (uint64_t)p[n - 1] << 8 * (n - 1);
+	}
+	return _mm_set_epi64x((int64_t)high, (int64_t)low);
+}
+
 /* Where the first control octet (below 0x20, or 0x7f) of n stands; n: there is none. */
 static inline uint32_t
 text_first_control(const void *text, uint32_t n)
 {
-	const uint8_t *p = text;
-	uint32_t at = 0;
-
-	for (; n - at >= 16; at += 16) {
-		const __m128i x = _mm_loadu_si128((const __m128i *)(const void *)(p + at));
+	for (uint32_t at = 0; at < n; at += 16) {
+		const __m128i x = text_load_16((const char *)text + at, n - at);
 		const __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(x, _mm_set1_epi8(0x1f)), x);
 		const unsigned found =
 			(unsigned)_mm_movemask_epi8(_mm_or_si128(low, _mm_cmpeq_epi8(x, _mm_set1_epi8(0x7f))));
 
+		if (found != 0) /* of the zeros behind the last octet, too: they stand at n */
+			return at + (uint32_t)__builtin_ctz(found);
+	}
+	return n;
+}
+
+/* Where the first space or tab of n stands; n: there is none. */
+static inline uint32_t
+text_first_blank(const void *text, uint32_t n)
+{
+	for (uint32_t at = 0; at < n; at += 16) {
+		const __m128i x = text_load_16((const char *)text + at, n - at);
+		const unsigned found = (unsigned)_mm_movemask_epi8(
+			_mm_or_si128(_mm_cmpeq_epi8(x, _mm_set1_epi8(' ')), _mm_cmpeq_epi8(x, _mm_set1_epi8('\t'))));
+
 		if (found != 0)
 			return at + (uint32_t)__builtin_ctz(found);
 	}
-	while (at < n && p[at] >= 0x20 && p[at] != 0x7f)
-		at++;
-	return at;
+	return n;
+}
+
+/* Whether no octet of n is above 0x7f. */
+static inline bool
+text_is_7bit(const void *text, uint32_t n)
+{
+	__m128i all = _mm_setzero_si128();
+
+	for (uint32_t at = 0; at < n; at += 16)
+		all = _mm_or_si128(all, text_load_16((const char *)text + at, n - at));
+	return _mm_movemask_epi8(all) == 0;
 }
 
 /* Of eight octets of 7 bits: one is a capital where one sum sets its highest bit and one does not. */
@@ -91,28 +138,42 @@ text_fold_word(uint64_t w)
 	return w | ((w + TEXT_EACH(0x80 - 'A')) & ~(w + TEXT_EACH(0x80 - 'Z' - 1)) & TEXT_EACH(0x80)) >> 2;
 }
 
-/* Copies n octets of 7 bits, ASCII letters folded to lower case; out and text do not overlap. */
+/* Sixteen octets with ASCII letters folded to lower case: what is above 0x7f stays. */
+static inline __m128i
+text_fold_16(const void *text)
+{
+	const __m128i x = _mm_loadu_si128((const __m128i *)text);
+	const __m128i capital =
+		_mm_and_si128(_mm_cmpgt_epi8(x, _mm_set1_epi8('A' - 1)), _mm_cmpgt_epi8(_mm_set1_epi8('Z' + 1), x));
+
+	return _mm_or_si128(x, _mm_and_si128(capital, _mm_set1_epi8('a' - 'A')));
+}
+
+/* Copies n octets of 7 bits, ASCII letters folded to lower case; out and text do not overlap. The last of them are written a second time. */
 static inline void
 text_fold(char *out, const char *text, uint32_t n)
 {
-	char *const end = out + n;
-	uint64_t w = 0;
+	uint64_t w = 0, last = 0;
+	uint32_t at = 0;
 
-	if (n < 8) {
-		memcpy(&w, text, n);
-		w = text_fold_word(w);
-		memcpy(out, &w, n);
+	if (n >= 16) {
+		for (; n - at > 16; at += 16)
+			_mm_storeu_si128((__m128i *)(void *)(out + at), text_fold_16(text + at));
+		_mm_storeu_si128((__m128i *)(void *)(out + n - 16), text_fold_16(text + n - 16));
 		return;
 	}
-	for (; end - out > 8; out += 8, text += 8) {
+	if (n >= 8) {
 		memcpy(&w, text, 8);
+		memcpy(&last, text + n - 8, 8);
 		w = text_fold_word(w);
+		last = text_fold_word(last);
 		memcpy(out, &w, 8);
+		memcpy(out + n - 8, &last, 8);
+		return;
 	}
-	text -= 8 - (end - out); /* the last eight, some of them a second time */
-	memcpy(&w, text, 8);
+	memcpy(&w, text, n);
 	w = text_fold_word(w);
-	memcpy(end - 8, &w, 8);
+	memcpy(out, &w, n);
 }
 
 /* number in decimal at the place given; returns the end of what was written, TEXT_NUMBER_OCTETS at most. No NUL. */

@@ -107,7 +107,7 @@ judge_prefetch(struct judge *j)
 		j->auto_tag = policy_auto_tag(t, &j->q->client);
 		verdict_table_prefetch(t, j->auto_tag);
 	}
-	triplet_key_make(&j->key, &j->network, j->from, j->rcpt);
+	triplet_key_make(&j->key, &j->network, j->from, j->from_octets, j->rcpt, j->rcpt_octets);
 	j->triplet_tag = triplet_key_tag(&t->key, &j->key);
 	verdict_table_prefetch(t, j->triplet_tag);
 }

@@ -37,8 +37,9 @@ struct judge {
 	uint64_t network_hash; /* judge_network_hash(); 0: not yet */
 	bool paid;             /* of the source network's budget: once, however often the record is decided anew */
 	char from[TRIPLET_PATH_MAX_OCTETS + 1], rcpt[TRIPLET_PATH_MAX_OCTETS + 1]; /* canonical */
-	const char *rcpt_domain;                                                   /* within rcpt */
-	struct triplet_key key; /* of the triplet, and without the network of the pair; by judge_prefetch() */
+	uint32_t from_octets, rcpt_octets;
+	const char *rcpt_domain; /* within rcpt */
+	struct triplet_key key;  /* of the triplet, and without the network of the pair; by judge_prefetch() */
 };
 
 /* The rules, in their order; each answers whether it decided. */

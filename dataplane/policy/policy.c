@@ -44,9 +44,9 @@ judge_init(struct judge *j, const struct policy_ctx *ctx, const struct policy_qu
 	j->listed = client_add_names(ctx->conf, &q->verdict, &q->names);
 	j->client = client_judge(ctx->conf, &j->listed);
 	out->score = j->listed.score;
-	triplet_canonical(q->from, j->from);
-	triplet_canonical(q->rcpt, j->rcpt);
-	j->rcpt_domain = triplet_domain(j->rcpt);
+	j->from_octets = triplet_canonical(q->from, j->from);
+	j->rcpt_octets = triplet_canonical(q->rcpt, j->rcpt);
+	j->rcpt_domain = triplet_domain_of(j->rcpt, j->rcpt_octets);
 }
 
 /*

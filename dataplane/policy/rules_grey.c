@@ -151,16 +151,15 @@ greylist_event_text(enum grey_event event)
 	return texts[event];
 }
 
-/* Appends text with its NUL and gives the new end: this reply is made for every stranger, and snprintf() was a tenth of the
+/* Appends n octets and gives the new end: this reply is made for every stranger, and snprintf() was a tenth of the
  * whole decision. The parts are ours, their sum is far below POLICY_TEXT_OCTETS. */
-static char *
-put_text(char *at, const char *text)
+static inline char *
+put_octets(char *at, const char *text, size_t n)
 {
-	const size_t n = strlen(text);
-
-	memcpy(at, text, n + 1);
+	memcpy(at, text, n);
 	return at + n;
 }
+#define PUT_WORDS(at, words) put_octets(at, words, sizeof(words) - 1)
 
 /* A null sender at RCPT: call-outs use it and want the backend's answer. What the greylist would say is said at DATA, from the same record. */
 static bool
@@ -179,14 +178,15 @@ greylist_reply(struct judge *j, const struct grey_answer *a)
 	char ref[9], *at;
 
 	out->wait_s = a->wait_s;
-	at = put_text(out->text, "Greylisted, please try again in ");
+	at = PUT_WORDS(out->text, "Greylisted, please try again in ");
 	at = text_put_number(at, a->wait_s);
-	at = put_text(at, " seconds");
+	at = PUT_WORDS(at, " seconds");
 	if (j->ctx->conf->grey_reference) {
-		at = put_text(at, " (");
-		at = put_text(at, policy_ref_format(out->ref, ref));
-		at = put_text(at, ")");
+		at = PUT_WORDS(at, " (");
+		at = put_octets(at, policy_ref_format(out->ref, ref), sizeof(ref) - 1);
+		at = PUT_WORDS(at, ")");
 	}
+	*at = '\0';
 	return judge_decide(j, RULE_GREYLIST, VERDICT_DEFER, 451, "greylist");
 }
 

@@ -10,7 +10,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 #include "dataplane/base/bug.h"
 #include "dataplane/policy/autoallow.h"
@@ -49,7 +48,7 @@ domain_is_ours(const struct judge *j, const char *domain, uint16_t *pool)
 		return false;
 	/* ".example.org" and "*" are entries of the list, never domains of a recipient */
 	if (domain[0] != '\0' && domain[0] != '.' && domain[0] != '*') {
-		if (domain_listed(j, domain, strlen(domain), pool))
+		if (domain_listed(j, domain, j->rcpt_octets - (size_t)(domain - j->rcpt), pool))
 			return true;
 		for (const char *dot = strchr(domain, '.'); dot != NULL; dot = strchr(dot + 1, '.'))
 			if (domain_listed(j, dot, strlen(dot), pool))
@@ -58,13 +57,13 @@ domain_is_ours(const struct judge *j, const char *domain, uint16_t *pool)
 	return j->q->i_trust_the_backend && domain_listed(j, "*", 1, pool);
 }
 
-/* The local part of the recipient. */
-static bool
+/* The local part of the recipient, whose letters are small; word likewise. */
+static inline bool
 local_is(const struct judge *j, const char *word)
 {
 	const size_t n = (size_t)(j->rcpt_domain - j->rcpt) - (j->rcpt_domain[0] != '\0');
 
-	return n == strlen(word) && strncasecmp(j->rcpt, word, n) == 0;
+	return n == strlen(word) && memcmp(j->rcpt, word, n) == 0;
 }
 
 /* 2. Relay guard. No mode changes it. */
@@ -75,7 +74,7 @@ rule_relay(struct judge *j)
 	uint16_t pool = POOL_DEFAULT;
 
 	/* <postmaster> without a domain is ours by RFC 5321 section 4.5.1 */
-	if (strcmp(j->rcpt, "postmaster") == 0) {
+	if (domain[0] == '\0' && strcmp(j->rcpt, "postmaster") == 0) {
 		judge_trace(j, RULE_RELAY, false, "postmaster without a domain is always ours");
 		return false;
 	}

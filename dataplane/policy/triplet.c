@@ -416,10 +416,10 @@ static bool
 is_plain_path(const char *path, size_t n)
 {
 	return n > 0 && n <= TRIPLET_PATH_MAX_OCTETS && path[0] != '@' && path[0] != '"' && path[n - 1] != '.' &&
-	       path[n - 1] != '@' && (text_kinds(path, (uint32_t)n) & TEXT_8BIT) == 0;
+	       path[n - 1] != '@' && text_is_7bit(path, (uint32_t)n);
 }
 
-void
+uint32_t
 triplet_canonical(const char *path, char *out)
 {
 	char local[2 * TRIPLET_PATH_MAX_OCTETS + 4], domain[TRIPLET_PATH_MAX_OCTETS + 1];
@@ -429,10 +429,10 @@ triplet_canonical(const char *path, char *out)
 	if (is_plain_path(path, n)) {
 		text_fold(out, path, (uint32_t)n);
 		out[n] = '\0';
-		return;
+		return (uint32_t)n;
 	}
 	split_path(path, local, &n_local, domain);
-	join_path(local, n_local, domain, out);
+	return join_path(local, n_local, domain, out);
 }
 
 void
@@ -442,22 +442,43 @@ triplet_normalise_rcpt(const char *path, char *out)
 }
 
 const char *
-triplet_domain(const char *path)
+triplet_domain_of(const char *path, uint32_t n)
 {
-	const size_t n = strlen(path);
-	const char *at = strrchr(path, '@');
+	const char *at = n > 0 ? memrchr(path, '@', n) : NULL;
 
 	/* an '@' inside quotes with nothing behind them is no border */
 	return at != NULL && (path[0] != '"' || path[n - 1] != '"') ? at + 1 : path + n;
 }
 
+const char *
+triplet_domain(const char *path)
+{
+	return triplet_domain_of(path, (uint32_t)strlen(path));
+}
+
+/* Letters and dots alone say all there is to say, and so does every local part that nothing below takes anything from. */
+static bool
+is_plain_local(const char *local, size_t n)
+{
+	static const uint8_t telling[256] = { ['0' ... '9'] = 1, ['='] = 1, ['+'] = 1, ['"'] = 1, ['-'] = 1 };
+	uint8_t told = 0;
+
+	for (size_t i = 0; i < n; i++)
+		told |= telling[(uint8_t)local[i]];
+	return told == 0;
+}
+
 uint32_t
-triplet_sender_key(const char *canonical, char *out)
+triplet_sender_key(const char *canonical, uint32_t n, char *out)
 {
 	char key[2 * TRIPLET_PATH_MAX_OCTETS + 16];
-	const char *domain = triplet_domain(canonical);
-	const size_t n_local = domain[0] != '\0' ? (size_t)(domain - canonical) - 1 : strlen(canonical);
+	const char *domain = triplet_domain_of(canonical, n);
+	const size_t n_local = domain[0] != '\0' ? (size_t)(domain - canonical) - 1 : n;
 
+	if (is_plain_local(canonical, n_local)) {
+		memcpy(out, canonical, n + 1);
+		return n;
+	}
 	return join_path(key, normalise_local(canonical, n_local, key), domain, out);
 }
 
@@ -466,8 +487,7 @@ triplet_normalise_sender(const char *path, char *out)
 {
 	char canonical[TRIPLET_PATH_MAX_OCTETS + 1];
 
-	triplet_canonical(path, canonical);
-	triplet_sender_key(canonical, out);
+	triplet_sender_key(canonical, triplet_canonical(path, canonical), out);
 }
 
 uint64_t
@@ -481,10 +501,8 @@ policy_tag(const struct siphash_key *key, enum vt_kind kind, const void *materia
 
 /* k->names holds n octets of the sender's part; the recipient follows. A path holds no NUL, so the border is certain. */
 static void
-key_finish(struct triplet_key *k, const struct ip_addr *network, uint32_t n, const char *rcpt)
+key_finish(struct triplet_key *k, const struct ip_addr *network, uint32_t n, const char *rcpt, uint32_t n_rcpt)
 {
-	const uint32_t n_rcpt = (uint32_t)strnlen(rcpt, TRIPLET_PATH_MAX_OCTETS);
-
 	k->network = *network;
 	k->names[n] = '\0';
 	memcpy(k->names + n + 1, rcpt, n_rcpt);
@@ -492,9 +510,10 @@ key_finish(struct triplet_key *k, const struct ip_addr *network, uint32_t n, con
 }
 
 void
-triplet_key_make(struct triplet_key *k, const struct ip_addr *network, const char *sender, const char *rcpt)
+triplet_key_make(struct triplet_key *k, const struct ip_addr *network, const char *sender, uint32_t n_sender,
+	const char *rcpt, uint32_t n_rcpt)
 {
-	key_finish(k, network, triplet_sender_key(sender, k->names), rcpt);
+	key_finish(k, network, triplet_sender_key(sender, n_sender, k->names), rcpt, n_rcpt);
 }
 
 uint64_t
@@ -516,6 +535,6 @@ triplet_tag(const struct siphash_key *key, const struct ip_addr *network, const 
 	struct triplet_key k;
 
 	memcpy(k.names, sender, n_sender);
-	key_finish(&k, network, n_sender, rcpt);
+	key_finish(&k, network, n_sender, rcpt, (uint32_t)strnlen(rcpt, TRIPLET_PATH_MAX_OCTETS));
 	return triplet_key_tag(key, &k);
 }

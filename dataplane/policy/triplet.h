@@ -22,14 +22,15 @@ void triplet_normalise_sender(const char *path, char *out);
 void triplet_normalise_rcpt(const char *path, char *out);
 
 /* The address itself as lists compare it: source route stripped, needless quotes removed, ASCII letters folded, domain as A-labels;
- * no tag or digit dropped. */
-void triplet_canonical(const char *path, char *out);
+ * no tag or digit dropped. Its length. */
+uint32_t triplet_canonical(const char *path, char *out);
 
-/* The sender's part of the key from its canonical address: what triplet_normalise_sender() gives for every spelling of it. Its length. */
-uint32_t triplet_sender_key(const char *canonical, char *out);
+/* The sender's part of the key from its canonical address of n octets: what triplet_normalise_sender() gives for every spelling of it. Its length. */
+uint32_t triplet_sender_key(const char *canonical, uint32_t n, char *out);
 
 /* The part after the last '@' of a canonical or normalised path; "" when there is none. Lends a pointer into path. */
 const char *triplet_domain(const char *path);
+const char *triplet_domain_of(const char *path, uint32_t n); /* of n octets */
 
 /* A domain as its key: ASCII letters folded, U-labels as A-labels, one final dot dropped. out: TRIPLET_PATH_MAX_OCTETS + 1. */
 void triplet_normalise_domain(const char *domain, char *out);
@@ -46,7 +47,8 @@ struct triplet_key {
 };
 
 /* Of canonical paths. */
-void triplet_key_make(struct triplet_key *k, const struct ip_addr *network, const char *sender, const char *rcpt);
+void triplet_key_make(struct triplet_key *k, const struct ip_addr *network, const char *sender, uint32_t n_sender,
+	const char *rcpt, uint32_t n_rcpt);
 uint64_t triplet_key_tag(const struct siphash_key *key, const struct triplet_key *k);
 uint64_t triplet_key_pair_tag(const struct siphash_key *key, const struct triplet_key *k);
 

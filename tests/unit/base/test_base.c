@@ -228,9 +228,9 @@ static void
 test_text_fold_folds_capitals_alone(void **state)
 {
 	(void)state;
-	for (uint32_t n = 0; n < 20; n++) {
+	for (uint32_t n = 0; n < 40; n++) {
 		for (unsigned c = 0; c < 128; c++) {
-			char in[20], out[21];
+			char in[40], out[41];
 
 			memset(in, 'Q', sizeof(in));
 			memset(out, '!', sizeof(out));
@@ -240,6 +240,45 @@ test_text_fold_folds_capitals_alone(void **state)
 				CHECK_EQ("folded", out[i], in[i] >= 'A' && in[i] <= 'Z' ? in[i] + 32 : in[i]);
 			CHECK_EQ("nothing behind", out[n], '!');
 		}
+	}
+}
+
+/* Each octet at each place of texts of each length, in memory of exactly that size. */
+static void
+test_text_looks_find_each_octet_at_each_place(void **state)
+{
+	(void)state;
+	for (uint32_t n = 0; n <= 40; n++) {
+		char *text = malloc(n > 0 ? n : 1);
+
+		assert_non_null(text);
+		memset(text, 'x', n);
+		CHECK_EQ("no control", text_first_control(text, n), n);
+		CHECK_EQ("no blank", text_first_blank(text, n), n);
+		CHECK_TRUE("plain", text_is_7bit(text, n));
+		for (uint32_t at = 0; at < n; at++) {
+			for (unsigned c = 0; c < 256; c++) {
+				const uint32_t control = c < 0x20 || c == 0x7f ? at : n,
+					       blank = c == ' ' || c == '\t' ? at : n;
+
+				text[at] = (char)c;
+				if (text_first_control(text, n) != control || text_first_blank(text, n) != blank ||
+					text_is_7bit(text, n) != (c < 0x80)) {
+					printf("octet 0x%02x at %u of %u\n", c, at, n);
+					CHECK_EQ("control", text_first_control(text, n), control);
+					CHECK_EQ("blank", text_first_blank(text, n), blank);
+					CHECK_EQ("7 bits", text_is_7bit(text, n), c < 0x80);
+				}
+			}
+			text[at] = 'x';
+		}
+		if (n > 1) { /* the first of two */
+			text[n / 2] = text[n - 1] = '\n';
+			CHECK_EQ("first of two", text_first_control(text, n), n / 2);
+			text[n / 2] = text[n - 1] = ' ';
+			CHECK_EQ("first of two", text_first_blank(text, n), n / 2);
+		}
+		free(text);
 	}
 }
 
@@ -283,6 +322,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_text_kinds_sees_each_octet_at_each_place),
 		cmocka_unit_test(test_text_fold_folds_capitals_alone),
+		cmocka_unit_test(test_text_looks_find_each_octet_at_each_place),
 		cmocka_unit_test(test_text_put_number_writes_decimals),
 		cmocka_unit_test(test_siphash_word_and_is_siphash_of_both),
 		cmocka_unit_test(test_siphash_vectors),
