@@ -5,7 +5,6 @@
  */
 #include "dataplane/smtp/smtp_cmd.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "dataplane/base/bug.h"
@@ -15,8 +14,6 @@
 
 #define ST(name) (1u << SMTP_ST_##name)
 #define ST_ANY   (ST(GREETED) | ST(READY) | ST(MAIL) | ST(RCPT) | ST(CHUNK))
-
-#define EHLO_LINE_MAX_OCTETS 32 /* of a keyword's line: "250-SIZE 18446744073709551615" is the longest */
 
 /* RCPT commands of one transaction that are answered one by one, whatever became of them: a bound for who only probes names. */
 #define RCPTS_TRIED_FACTOR 10
@@ -42,11 +39,7 @@ check_no_args(struct smtp_session *s, const struct smtp_env *env, struct smtp_st
 static uint32_t
 first_word(struct smtp_str text)
 {
-	const char *space = text.len_octets > 0 ? memchr(text.ptr, ' ', text.len_octets) : NULL;
-	const uint32_t n = space != NULL ? (uint32_t)(space - text.ptr) : text.len_octets;
-	const char *tab = n > 0 ? memchr(text.ptr, '\t', n) : NULL;
-
-	return tab != NULL ? (uint32_t)(tab - text.ptr) : n;
+	return text_first_blank(text.ptr, text.len_octets);
 }
 
 /* HELO and EHLO: the first word is the name. Its truth is nobody's business here (RFC 5321 section 4.1.4). */
@@ -89,78 +82,19 @@ apply_helo(struct smtp_session *s, const struct smtp_env *env, struct smtp_str a
 	smtp_say(s, 250, NULL, env->conf->hostname);
 }
 
-/* "250-WORD CRLF"; gives the end. By hand: eight lines a session through printf cost more than the command itself. */
-static char *
-put_line(char *at, const char *word, size_t n)
-{
-	memcpy(at, "250-", 4);
-	memcpy(at + 4, word, n);
-	memcpy(at + 4 + n, "\r\n", 2);
-	return at + 4 + n + 2;
-}
-
-/* Not in the clear where there is TLS to be had (RFC 4954 section 4). */
-static bool
-auth_offered(const struct smtp_session *s, const struct smtp_env *env)
-{
-	return env->auth != 0 && (s->tls || !env->starttls);
-}
-
 static void
 apply_ehlo(struct smtp_session *s, const struct smtp_env *env, struct smtp_str args)
 {
-	static const struct {
-		uint32_t ext;
-		uint8_t octets;
-		char keyword[24];
-	} offers[] = {
-#define OFFER(ext, keyword) { ext, sizeof(keyword) - 1, keyword }
-		OFFER(EXT_8BITMIME, "8BITMIME"),
-		OFFER(EXT_ENHANCEDSTATUSCODES, "ENHANCEDSTATUSCODES"),
-		OFFER(EXT_DSN, "DSN"),
-		OFFER(EXT_SMTPUTF8, "SMTPUTF8"),
-		OFFER(EXT_CHUNKING, "CHUNKING"),
-		OFFER(EXT_CHUNKING | EXT_BINARYMIME, "BINARYMIME"),
-#undef OFFER
-	};
-	static const char pipelining[] = "PIPELINING", starttls[] = "STARTTLS", size[] = "SIZE ";
-	char text[CONF_HOST_OCTETS + 6 + (ARRAY_LEN(offers) + 3) * EHLO_LINE_MAX_OCTETS + SMTP_AUTH_NAMES_MAX_OCTETS +
-		  16],
-		*at, *last;
+	char text[SMTP_EHLO_MAX_OCTETS];
 
 	take_helo(s, args, true);
-	s->offered = (env->ext & ~(uint32_t)EXT_SIZE) | (env->size_octets > 0 ? EXT_SIZE : 0);
-	last = put_line(text, env->conf->hostname, strnlen(env->conf->hostname, CONF_HOST_OCTETS - 1));
-	at = put_line(last, pipelining, sizeof(pipelining) - 1);
-	if (env->size_octets > 0) {
-		char value[sizeof(size) + TEXT_NUMBER_OCTETS];
-
-		last = at;
-		memcpy(value, size, sizeof(size) - 1);
-		at = put_line(at, value, (size_t)(text_put_number(value + sizeof(size) - 1, env->size_octets) - value));
-	}
-	s->offered_tls = env->starttls && !env->starttls_hidden && !s->tls;
-	if (s->offered_tls) {
-		last = at;
-		at = put_line(at, starttls, sizeof(starttls) - 1);
-	}
-	for (uint32_t i = 0; i < ARRAY_LEN(offers); i++) {
-		if ((env->ext & offers[i].ext) != offers[i].ext)
-			continue;
-		last = at;
-		at = put_line(at, offers[i].keyword, offers[i].octets);
-	}
-	if (auth_offered(s, env)) {
-		char auth[4 + SMTP_AUTH_NAMES_MAX_OCTETS];
-
-		memcpy(auth, "AUTH", 4);
-		smtp_auth_names(env->auth, auth + 4);
-		last = at;
-		at = put_line(at, auth, strlen(auth));
-		s->offered |= EXT_AUTH;
-	}
-	last[3] = ' ';
-	smtp_say_raw(s, text, (uint32_t)(at - text));
+	s->offered = (env->ext & ~(uint32_t)EXT_SIZE) | (env->size_octets > 0 ? EXT_SIZE : 0) |
+	             (smtp_ehlo_auth(env, s->tls) ? EXT_AUTH : 0);
+	s->offered_tls = smtp_ehlo_starttls(env, s->tls);
+	if (env->ehlo != NULL)
+		smtp_say_raw(s, env->ehlo, env->ehlo_octets);
+	else
+		smtp_say_raw(s, text, smtp_ehlo_write(text, env, s->tls));
 }
 
 /*
@@ -175,14 +109,15 @@ usable_ext(const struct smtp_session *s, const struct smtp_env *env)
 	return s->esmtp ? now | s->offered : now;
 }
 
-/* "FROM:" or "TO:" at the start of args, without a space before the colon. */
-static bool
-eat_word(struct smtp_str *args, const char *word)
+/* "FROM:" or "TO:" at the start of args, without a space before the colon; word is in small letters, and n octets. */
+static inline bool
+eat_word(struct smtp_str *args, const char *word, uint32_t n)
 {
-	const uint32_t n = (uint32_t)strlen(word);
-
-	if (args->len_octets < n || !smtp_str_is((struct smtp_str){ args->ptr, n }, word))
+	if (args->len_octets < n || args->ptr[n - 1] != ':')
 		return false;
+	for (uint32_t i = 0; i < n - 1; i++)
+		if ((args->ptr[i] | 0x20) != word[i]) /* by that bit only a letter becomes a small one */
+			return false;
 	args->ptr += n;
 	args->len_octets -= n;
 	return true;
@@ -315,7 +250,7 @@ check_mail(struct smtp_session *s, const struct smtp_env *env, struct smtp_str a
 	int more;
 
 	smtp_envelope_clear(e);
-	if (!eat_word(&args, "FROM:"))
+	if (!eat_word(&args, "from:", 5))
 		return refusal(501, "5.5.4", "Syntax: MAIL FROM:<address>");
 	why = path_refusal(smtp_path_parse(args, &e->from, &rest), "5.1.7", "Bad sender address syntax");
 	if (why.code != 0)
@@ -413,7 +348,7 @@ parse_rcpt(struct smtp_session *s, const struct smtp_env *env, struct smtp_str a
 	uint32_t seen = 0;
 	int more;
 
-	if (!eat_word(&args, "TO:"))
+	if (!eat_word(&args, "to:", 3))
 		return refusal(501, "5.5.4", "Syntax: RCPT TO:<address>");
 	why = path_refusal(smtp_path_parse(args, &e->rcpt, &rest), "5.1.3", "Bad recipient address syntax");
 	if (why.code != 0)
@@ -662,7 +597,7 @@ check_auth(struct smtp_session *s, const struct smtp_env *env, struct smtp_str a
 								 : "AUTH is not allowed inside a transaction");
 	if (s->authenticated)
 		return refusal(503, "5.5.1", "Already authenticated");
-	if (!auth_offered(s, env))
+	if (!smtp_ehlo_auth(env, s->tls))
 		return refusal(538, "5.7.11", "Encryption required for authentication");
 	while (n < args.len_octets && args.ptr[n] != ' ')
 		n++;
@@ -791,7 +726,8 @@ smtp_cmd_find(struct smtp_str line, struct smtp_str *args)
 	const struct smtp_cmd *cmd;
 	uint32_t first;
 
-	if (line.len_octets < 5 || line.ptr[4] != ' ') /* else no space of the first four will be taken for a letter */
+	/* four octets and the end or a space: no space among the four will be taken for a letter */
+	if (line.len_octets < 4 || (line.len_octets > 4 && line.ptr[4] != ' '))
 		verb.len_octets = first_word(line);
 
 	*args = (struct smtp_str){ line.ptr + verb.len_octets, line.len_octets - verb.len_octets };

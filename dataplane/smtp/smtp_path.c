@@ -5,8 +5,10 @@
  */
 #include "dataplane/smtp/smtp_path.h"
 
+#include <assert.h>
 #include <string.h>
 #include <strings.h>
+#include <tmmintrin.h>
 
 #include "dataplane/base/addr.h"
 #include "dataplane/base/bug.h"
@@ -227,6 +229,119 @@ path_take(const char *start, const char *domain, const char *end, struct smtp_pa
 	return SMTP_PATH_OK;
 }
 
+/* --- nearly every path: <local@domain>, short, of ASCII octets that need no quotes --- */
+
+/*
+ * The classes once more, for sixteen octets at a time: an octet is of a class where the bit of its upper four bits (2 to 7; above there is
+ * none) is set in the row of its lower four. After the way of D. Lemire and G. Langdale, "Parsing Gigabytes of JSON per Second" (2019).
+ */
+#define UPPER(n) (1u << ((n)-2))
+#define LETTERS  (UPPER(4) | UPPER(5) | UPPER(6) | UPPER(7))
+#define SMALL    (UPPER(6) | UPPER(7))
+#define CAPITALS (UPPER(4) | UPPER(5))
+
+static const uint8_t local_rows[16] __attribute__((aligned(16))) = {
+	/* 0 */ UPPER(3) | UPPER(5) | SMALL,               /* 0 P ` p */
+	/* 1 */ UPPER(2) | UPPER(3) | LETTERS,             /* ! 1 A Q a q */
+	/* 2 */ UPPER(3) | LETTERS,                        /* 2 */
+	/* 3 */ UPPER(2) | UPPER(3) | LETTERS,             /* # */
+	/* 4 */ UPPER(2) | UPPER(3) | LETTERS,             /* $ */
+	/* 5 */ UPPER(2) | UPPER(3) | LETTERS,             /* % */
+	/* 6 */ UPPER(2) | UPPER(3) | LETTERS,             /* & */
+	/* 7 */ UPPER(2) | UPPER(3) | LETTERS,             /* ' */
+	/* 8 */ UPPER(3) | LETTERS,                        /* 8 */
+	/* 9 */ UPPER(3) | LETTERS,                        /* 9 */
+	/* a */ UPPER(2) | LETTERS,                        /* * J Z j z */
+	/* b */ UPPER(2) | UPPER(4) | SMALL,               /* + K k { */
+	/* c */ UPPER(4) | SMALL,                          /* L l | */
+	/* d */ UPPER(2) | UPPER(3) | UPPER(4) | SMALL,    /* - = M m } */
+	/* e */ UPPER(2) | CAPITALS | SMALL,               /* . N ^ n ~ */
+	/* f */ UPPER(2) | UPPER(3) | CAPITALS | UPPER(6), /* / ? O _ o */
+};
+static const uint8_t domain_rows[16] __attribute__((aligned(16))) = {
+	/* 0 */ UPPER(3) | UPPER(5) | UPPER(7), [1 ... 9] = UPPER(3) | LETTERS,
+	/* a */ LETTERS,
+	/* b */ UPPER(4) | UPPER(6),
+	/* c */ UPPER(4) | UPPER(6),
+	/* d */ UPPER(2) | UPPER(4) | UPPER(6), /* - */
+	/* e */ UPPER(4) | UPPER(6),
+	/* f */ CAPITALS | UPPER(6), /* _ */
+};
+static const uint8_t upper_bits[16] __attribute__((aligned(
+	16))) = { [2] = UPPER(2), [3] = UPPER(3), [4] = UPPER(4), [5] = UPPER(5), [6] = UPPER(6), [7] = UPPER(7) };
+
+/* A bit for each of the first 64 octets. */
+struct path_bits {
+	uint64_t local, domain, dot;
+};
+
+static inline struct path_bits
+path_bits(const char *text, uint32_t n)
+{
+	const __m128i local = _mm_load_si128((const __m128i *)(const void *)local_rows),
+		      domain = _mm_load_si128((const __m128i *)(const void *)domain_rows),
+		      upper = _mm_load_si128((const __m128i *)(const void *)upper_bits), four = _mm_set1_epi8(0x0f),
+		      zero = _mm_setzero_si128();
+	struct path_bits b = { 0 };
+
+	for (uint32_t at = 0; at < n && at < 64; at += 16) {
+		const __m128i x = text_load_16(text + at, n - at), low = _mm_and_si128(x, four),
+			      bit = _mm_shuffle_epi8(upper, _mm_and_si128(_mm_srli_epi16(x, 4), four));
+		const __m128i no_local = _mm_cmpeq_epi8(_mm_and_si128(_mm_shuffle_epi8(local, low), bit), zero),
+			      no_domain = _mm_cmpeq_epi8(_mm_and_si128(_mm_shuffle_epi8(domain, low), bit), zero);
+
+		b.local |= (uint64_t)(~_mm_movemask_epi8(no_local) & 0xffff) << at;
+		b.domain |= (uint64_t)(~_mm_movemask_epi8(no_domain) & 0xffff) << at;
+		b.dot |= (uint64_t)(uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(x, _mm_set1_epi8('.'))) << at;
+	}
+	return b;
+}
+
+static inline void
+copy_short(char *out, const char *from, uint32_t n)
+{
+	uint32_t at = 0;
+
+	for (; n - at >= 16; at += 16)
+		_mm_storeu_si128(
+			(__m128i *)(void *)(out + at), _mm_loadu_si128((const __m128i *)(const void *)(from + at)));
+	if (at < n)
+		_mm_storeu_si128((__m128i *)(void *)(out + at), text_load_16(from + at, n - at));
+}
+
+static_assert(sizeof(((struct smtp_path *)0)->text) >= 64 + 16, "room for whole sixteens of a short path");
+
+/* False: something of it is not so, and the grammar has to be asked. */
+static inline bool
+short_path(struct smtp_str text, struct smtp_path *out, struct smtp_str *rest)
+{
+	struct path_bits b;
+	uint32_t at, end;
+	uint64_t octets, dots;
+
+	if (text.len_octets < 5 || text.ptr[0] != '<')
+		return false;
+	b = path_bits(text.ptr + 1, text.len_octets - 1);
+	at = ~b.local != 0 ? (uint32_t)__builtin_ctzll(~b.local) : 63; /* where the local part ends */
+	if (at == 0 || at > 61 || at + 2 >= text.len_octets || text.ptr[1 + at] != '@')
+		return false;
+	octets = (b.domain | b.dot) >> (at + 1);
+	end = (uint32_t)__builtin_ctzll(~octets); /* of the domain, from its beginning on; zeros came in from above */
+	dots = (b.dot >> (at + 1)) & ((UINT64_C(1) << end) - 1);
+	if (end == 0 || (dots & 1) != 0 || (dots & dots >> 1) != 0 || (dots >> (end - 1) & 1) != 0)
+		return false;
+	end += at + 1;
+	if (end + 1 >= text.len_octets || text.ptr[1 + end] != '>' ||
+		(end + 2 < text.len_octets && text.ptr[end + 2] != ' ' && text.ptr[end + 2] != '\t'))
+		return false;
+	copy_short(out->text, text.ptr + 1, end);
+	out->text[end] = '\0';
+	out->len_octets = (uint16_t)end;
+	out->has_8bit = false;
+	*rest = (struct smtp_str){ text.ptr + end + 2, text.len_octets - end - 2 };
+	return true;
+}
+
 enum smtp_path_result
 smtp_path_parse(struct smtp_str text, struct smtp_path *out, struct smtp_str *rest)
 {
@@ -235,6 +350,8 @@ smtp_path_parse(struct smtp_str text, struct smtp_path *out, struct smtp_str *re
 	enum smtp_path_result result;
 	bool brackets, route;
 
+	if (short_path(text, out, rest))
+		return SMTP_PATH_OK;
 	while (peek(&c) == ' ' || peek(&c) == '\t')
 		c.p++;
 	brackets = eat(&c, '<');

@@ -41,6 +41,9 @@ struct smtp_env {
 	bool tls_required;    /* no mail without TLS: 530 (RFC 3207 section 4) */
 	const char *banner;   /* smtp_banner_write()'s line, made ahead; NULL: to be made */
 	uint32_t banner_octets;
+	const char *
+		ehlo; /* smtp_ehlo_write()'s reply likewise, which is the same for all sessions where starttls is not set */
+	uint32_t ehlo_octets;
 	uint32_t auth; /* AUTH mechanisms to offer (smtp_auth.h); 0: AUTH is 502 */
 	struct counters *counters;
 };
@@ -182,6 +185,14 @@ struct buf_view smtp_session_output_peek(const struct smtp_session *s);
 void smtp_session_output_drop(struct smtp_session *s, uint32_t n);
 /* The whole banner into room for SMTP_REPLY_LINE_MAX_OCTETS; how many octets it has, always fewer. */
 uint32_t smtp_banner_write(char *out, const struct conf *conf);
+/* The whole reply to EHLO, of a session under TLS or not, into room for SMTP_EHLO_MAX_OCTETS; how many octets it has. */
+#define SMTP_EHLO_OFFERS     6  /* extensions that depend on the backends */
+#define SMTP_EHLO_LINE_MAX   32 /* of a keyword's line: "250-SIZE 18446744073709551615" is the longest */
+#define SMTP_EHLO_MAX_OCTETS 768
+uint32_t smtp_ehlo_write(char *out, const struct smtp_env *env, bool tls);
+bool smtp_ehlo_auth(
+	const struct smtp_env *env, bool tls); /* not in the clear where there is TLS to be had (RFC 4954 section 4) */
+bool smtp_ehlo_starttls(const struct smtp_env *env, bool tls);
 /* Whether it is the client's turn to say a command, and nothing else is due: smtp_session_deadline_us() moves away with each. */
 bool smtp_session_awaits_command(const struct smtp_session *s);
 /* Whether smtp_session_input() has something to tell without new octets. */

@@ -113,6 +113,7 @@ session_tls_env(struct worker *w, struct session *s, const struct conf_listener 
 	env->starttls = possible || env->tls_required;
 	env->starttls_busy = !possible || is_busy(w);
 	env->starttls_hidden = possible && is_hidden(w, s, l);
+	env->ehlo = NULL; /* its own */
 }
 
 /* ---- the queue ---- */

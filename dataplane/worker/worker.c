@@ -82,6 +82,14 @@ env_of(const struct worker *w, uint32_t listener)
 	(EXT_PIPELINING | EXT_SIZE | EXT_8BITMIME | EXT_SMTPUTF8 | EXT_DSN | EXT_ENHANCEDSTATUSCODES | EXT_CHUNKING |  \
 		EXT_BINARYMIME)
 
+static void
+put_env(struct worker *w, uint32_t at, uint32_t listener)
+{
+	w->env[at] = env_of(w, listener);
+	w->env[at].ehlo_octets = smtp_ehlo_write(w->ehlo[at], &w->env[at], false);
+	w->env[at].ehlo = w->ehlo[at];
+}
+
 /* Apart from the question whether it is time: a frame of 20 KiB, cleared, is nothing to have in every turn. */
 static void __attribute__((noinline)) renew_offers_now(struct worker *w)
 {
@@ -96,9 +104,9 @@ static void __attribute__((noinline)) renew_offers_now(struct worker *w)
 		w->offer_ext[i] &= EXT_CARRIED;
 		w->offer_auth[i] =
 			backend_offer_auth(&snap->listeners[i], snap->pools, snap->n_pools, states, snap->n_backends);
-		w->env[i] = env_of(w, i);
+		put_env(w, i, i);
 	}
-	w->env[CONF_LISTENERS_MAX] = env_of(w, LISTENER_NONE);
+	put_env(w, CONF_LISTENERS_MAX, LISTENER_NONE);
 }
 
 void

@@ -246,10 +246,11 @@ struct worker {
 	uint64_t offer_due_us;
 	/* derived from the snapshot in force and the offers, so that sessions need not */
 	char banner[SMTP_REPLY_LINE_MAX_OCTETS];
-	struct smtp_env env[CONF_LISTENERS_MAX + 1]; /* of each listener, the last of none: worker_env() */
-	struct policy_ctx policy;                    /* its loading_left_s is of this turn */
-	uint32_t wants_name;                         /* a bit for each listener of which some backend does */
-	uint32_t with_tls;                           /* likewise where TLS is spoken or offered */
+	struct smtp_env env[CONF_LISTENERS_MAX + 1];             /* of each listener, the last of none: worker_env() */
+	char ehlo[CONF_LISTENERS_MAX + 1][SMTP_EHLO_MAX_OCTETS]; /* what each of those answers to EHLO in clear */
+	struct policy_ctx policy;                                /* its loading_left_s is of this turn */
+	uint32_t wants_name;        /* a bit for each listener of which some backend does */
+	uint32_t with_tls;          /* likewise where TLS is spoken or offered */
 	uint64_t cookie_key_due_us; /* the key of SYN cookies is drawn anew in the first turn after that */
 	struct pool sessions;       /* struct session, its dialogue, its splice */
 	struct pool relays;         /* struct session_relay and its relay */

@@ -225,6 +225,48 @@ test_smtp_str_number_stays_in_64_bits(void **state)
 	}
 }
 
+/*
+ * Each octet at each place of short paths and of long ones: the way by sixteens and the grammar say the same. A space before the path is for the
+ * grammar alone.
+ */
+static void
+test_smtp_path_has_one_grammar(void **state)
+{
+	static const char *const paths[] = { "<a@b>", "<alice.smith@mail.example.org>", "<a@b.c> SIZE=1000",
+		"<0123456789012345678901234567890@0123456789012345678901.example.org>",
+		"<0123456789012345678901234567890@01234567890123456789012.example.org>",
+		"<01234567890123456789012345678901@01234567890123456789012.example.org>",
+		"<012345678901234567890123456789012345678901234567890123456789a@b>",
+		"<012345678901234567890123456789012345678901234567890123456789ab@c>" };
+
+	(void)state;
+	for (size_t p = 0; p < ARRAY_LEN(paths); p++) {
+		for (size_t at = 0; at <= strlen(paths[p]); at++) {
+			for (unsigned c = 0; c < 256; c++) {
+				struct smtp_path quick, grammar;
+				char text[128], rest[2][128];
+				enum smtp_path_result result[2];
+
+				snprintf(text, sizeof(text), " %s", paths[p]);
+				if (c != 0 && at < strlen(paths[p]))
+					text[1 + at] = (char)c;
+				if (c == 0) /* cut */
+					text[1 + at] = '\0';
+				result[0] = parse(text + 1, &quick, rest[0], sizeof(rest[0]));
+				result[1] = parse(text, &grammar, rest[1], sizeof(rest[1]));
+				if (text[1] == '\0') /* nothing is not a space */
+					continue;
+				if (result[0] != result[1] ||
+					(result[0] == SMTP_PATH_OK && (strcmp(quick.text, grammar.text) != 0 ||
+									      strcmp(rest[0], rest[1]) != 0 ||
+									      quick.len_octets != grammar.len_octets ||
+									      quick.has_8bit != grammar.has_8bit)))
+					CHECK_STR(text, "the same", "another");
+			}
+		}
+	}
+}
+
 int
 main(void)
 {
@@ -232,6 +274,7 @@ main(void)
 		cmocka_unit_test(test_smtp_path_takes_what_the_grammar_allows),
 		cmocka_unit_test(test_smtp_path_refuses_what_it_does_not),
 		cmocka_unit_test(test_smtp_path_has_its_bounds),
+		cmocka_unit_test(test_smtp_path_has_one_grammar),
 		cmocka_unit_test(test_smtp_param_next_walks_parameters),
 		cmocka_unit_test(test_smtp_str_number_stays_in_64_bits),
 	};
