@@ -38,6 +38,7 @@ session_maybe_free(struct worker *w, struct session *s)
 	buf_unref(w->io->pool, s->held.buf);
 	s->held = (struct buf_view){ 0 };
 	session_tls_forget(w, s);
+	session_idle_forget(w, s);
 	if (s->stream != NULL)
 		s->stream->ops->destroy(s->stream);
 	s->stream = NULL;

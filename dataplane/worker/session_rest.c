@@ -2,7 +2,7 @@
  * session_rest.c - sessions that wait for their client before a MAIL, the first or another, or let him wait for the banner: they hold no
  * block of memory and no buffer. How they become records, and sessions again.
  *
- * Flow:   a session was served -> session_idle() -> tcp_rest();  a segment -> TCP_EV_WOKEN -> session_woken();  its deadline, an answer of
+ * Flow:   a session was served -> session_idle() -> a moment later tcp_rest();  a segment -> TCP_EV_WOKEN -> session_woken();  its deadline, an answer of
  *         control, a drain -> session_wake()
  * Touches: nothing but the worker's own state.
  * Keeps:  what rests has said all it had to say and heard that it arrived; it has a deadline on a wheel of its kind: coarse where a client's
@@ -209,22 +209,20 @@ after(const struct session *s, uint64_t us)
 	return us > s->accepted_us ? (uint32_t)MIN(us - s->accepted_us, (uint64_t)UINT32_MAX) : 0;
 }
 
-void
-session_idle(struct worker *w, struct session *s)
+static void
+rest(struct worker *w, struct session *s)
 {
 	union {
 		struct session_rest r;
 		uint64_t room[SESSION_REST_USER_OCTETS / sizeof(uint64_t)];
 	} u;
 	struct session_rest *r = &u.r, *kept;
-	const uint64_t due_us = may_rest(s) ? session_due_us(w, s) : 0;
+	const uint64_t due_us = session_due_us(w, s);
 	struct smtp_past past;
 	struct buf_view line;
 	struct wheel *wheel;
 	uint32_t record;
 
-	if (due_us == 0)
-		return;
 	*r = (struct session_rest){
 		.number = s->number,
 		.accepted_us = s->accepted_us,
@@ -249,11 +247,13 @@ session_idle(struct worker *w, struct session *s)
 	smtp_session_rest(s->smtp, &r->smtp, &past, &line);
 	if (!put_texts(w, s, r, &past, &line)) {
 		counter_inc(w->counters, CTR_worker_rest_texts_full);
+		session_arm(w, s); /* one that was woken has no timer yet */
 		return;
 	}
 	kept = tcp_rest(s->client.conn, &record);
 	if (kept == NULL) {
 		put_units(w, r->more);
+		session_arm(w, s);
 		return;
 	}
 	memcpy(kept, r, SESSION_REST_USER_OCTETS);
@@ -263,6 +263,77 @@ session_idle(struct worker *w, struct session *s)
 	if (wheel_is_empty(wheel))
 		wheel_pop(wheel, w->now_us); /* it was not run: its round starts now */
 	wheel_arm(wheel, &kept->timer, due_us);
+}
+
+/*
+ * Most clients acknowledge a reply by itself and send their next command a fraction of a millisecond later: who rested between the two would
+ * rest for nothing, twice a session. So it is a moment until it does, unless blocks are needed. A longer one would cost more than it saves: a
+ * session that waits for a round trip takes four lines of the caches at rest, ten times that in its block.
+ */
+#define REST_AFTER_US 2000
+
+void
+session_idle_soon(struct worker *w, struct session *s)
+{
+	if (s->rest_due_us != 0 || !may_rest(s))
+		return;
+	if (pool_n_free(&w->sessions) < w->sessions.n / 2) {
+		rest(w, s);
+		return;
+	}
+	s->rest_due_us = w->now_us + REST_AFTER_US;
+	s->idle_next = NULL;
+	s->idle_prev = w->idle_last;
+	if (w->idle_last != NULL)
+		w->idle_last->idle_next = s;
+	else
+		w->idle_first = s;
+	w->idle_last = s;
+}
+
+void
+session_idle_forget(struct worker *w, struct session *s)
+{
+	if (s->rest_due_us == 0)
+		return;
+	s->rest_due_us = 0;
+	if (s->idle_prev != NULL)
+		s->idle_prev->idle_next = s->idle_next;
+	else
+		w->idle_first = s->idle_next;
+	if (s->idle_next != NULL)
+		s->idle_next->idle_prev = s->idle_prev;
+	else
+		w->idle_last = s->idle_prev;
+}
+
+void
+session_idle(struct worker *w, struct session *s)
+{
+	if (!may_rest(s))
+		return;
+	session_idle_forget(w, s);
+	rest(w, s);
+}
+
+uint64_t
+session_idle_due_us(const struct worker *w)
+{
+	return w->idle_first != NULL ? w->idle_first->rest_due_us : UINT64_MAX;
+}
+
+/* Those whose moment is over, at most max. Who was busy again meanwhile is asked when it was served the next time. */
+static uint32_t
+run_idle(struct worker *w, uint32_t max)
+{
+	struct session *s;
+	uint32_t n = 0;
+
+	for (; n < max && (s = w->idle_first) != NULL && w->now_us >= s->rest_due_us; n++) {
+		session_idle_forget(w, s);
+		session_idle(w, s);
+	}
+	return n;
 }
 
 /* ---- and back ---- */
@@ -337,7 +408,7 @@ wake(struct worker *w, uint32_t record, struct tcp_conn *conn)
 void
 session_woken(struct worker *w, struct tcp_conn *conn)
 {
-	session_arm(w, wake(w, tcp_woken_record(conn), conn));
+	wake(w, tcp_woken_record(conn), conn); /* who serves the event arms its timer */
 }
 
 struct session *
@@ -415,7 +486,8 @@ run_wheel(struct worker *w, struct wheel *wheel, uint32_t max)
 uint32_t
 session_rests_run(struct worker *w, uint32_t max)
 {
-	const uint32_t n = wheel_is_empty(&w->pause_wheel) ? 0 : run_wheel(w, &w->pause_wheel, max);
+	uint32_t n = w->idle_first == NULL ? 0 : run_idle(w, max);
 
+	n += wheel_is_empty(&w->pause_wheel) ? 0 : run_wheel(w, &w->pause_wheel, max - n);
 	return n + (wheel_is_empty(&w->rest_wheel) ? 0 : run_wheel(w, &w->rest_wheel, max - n));
 }

@@ -562,7 +562,7 @@ serve_end(struct worker *w, struct end *e, uint32_t events)
 	case END_CLIENT:
 		session_client_event(w, e->owner, events);
 		if (((struct session *)e->owner)->live)
-			session_idle(w, e->owner);
+			session_idle_soon(w, e->owner);
 		break;
 	case END_BACKEND:
 		session_relay_event(w, e->owner, events);
@@ -789,6 +789,7 @@ worker_deadline_us(const struct worker *w)
 	due = MIN(due, wheel_deadline_us(&w->wheel));
 	due = MIN(due, wheel_deadline_us(&w->rest_wheel));
 	due = MIN(due, wheel_deadline_us(&w->pause_wheel));
+	due = MIN(due, session_idle_due_us(w));
 	due = MIN(due, w->offer_due_us);
 	due = MIN(due, w->orphans.due_us);
 	if (w->conf.index == 0)

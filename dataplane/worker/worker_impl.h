@@ -168,7 +168,9 @@ struct session {
 	uint64_t names_due_us;        /* while names.known is CLIENT_ASKED */
 	struct buf_view backend_held; /* lent by its stream: what the relay has not taken yet */
 	struct session *tls_next;
-	struct splice *splice; /* submission: behind the session, splice_octets() */
+	struct session *idle_prev, *idle_next; /* in the list of those that rest soon, in order of rest_due_us */
+	uint64_t rest_due_us;                  /* 0: not in it */
+	struct splice *splice;                 /* submission: behind the session, splice_octets() */
 	/* 6. What a session begins without touching: texts are empty by their first octet, of the answer its text is left as it was. */
 	char listener_name[CONF_NAME_OCTETS];
 	struct policy_answer answer;         /* to the recipient under judgement */
@@ -259,6 +261,7 @@ struct worker {
 	uint32_t *place;            /* of each slot: where its session is, see session_store.c */
 	uint32_t n_slots, n_slots_fresh, free_slot_plus_1;
 	uint32_t n_live;
+	struct session *idle_first, *idle_last; /* that nothing happens to, since a moment ago: session_rest.c */
 	/* handshakes whose next octets are here, in the order they came */
 	struct session *tls_first, *tls_last;
 	uint32_t n_tls_queued;
@@ -335,8 +338,12 @@ struct session *session_store_wake(struct worker *w, uint64_t number);
 struct session_relay *session_store_relay_get(struct worker *w);
 
 /* session_rest.c: sessions that hold no block */
-/* Call when s was served: it rests where nothing of it is under way, and is not valid then. */
+/* Call when s was served: where nothing of it is under way it rests, and is not valid then; soon: in a moment, or at once. */
 void session_idle(struct worker *w, struct session *s);
+void session_idle_soon(struct worker *w, struct session *s);
+/* It has to do with others now, or ends: it is not among those that rest soon. */
+void session_idle_forget(struct worker *w, struct session *s);
+uint64_t session_idle_due_us(const struct worker *w);
 void session_woken(struct worker *w, struct tcp_conn *conn);
 struct session *session_wake(struct worker *w, uint32_t record);
 uint64_t session_rest_number(const struct worker *w, uint32_t record);

@@ -254,6 +254,44 @@ test_a_wait_for_the_verdict_before_the_banner_rests(void **state)
 		connect_verdict_us(60000000, 220, true) <= connect_verdict_us(60000000, 220, false) + 1000);
 }
 
+static bool
+is_soon_at_rest(void *arg)
+{
+	(void)arg;
+	return worker()->idle_first != NULL && tcp_may_rest(worker()->idle_first->client.conn);
+}
+
+/* Who acknowledges a reply by itself, and sends his next command at once, is not put to rest between the two; a moment later he is. */
+static void
+test_a_command_behind_an_ack_finds_its_block(void **state)
+{
+	struct sim_conn *c;
+
+	(void)state;
+	scene_conf(&s);
+	start();
+	c = scene_open(&s, CLIENT4, GATEWAY4);
+	for (uint32_t i = 0; i < 5; i++) {
+		CHECK_TRUE("acknowledged", sim_until(s.sim, SECOND_US, is_soon_at_rest, NULL));
+		CHECK_EQ("its block is there still", worker()->sessions.n_used, 1);
+		CHECK_EQ("served", scene_chat(&s, c, i == 0 ? "EHLO client.example" : "NOOP"), 250);
+	}
+	CHECK_EQ("it never rested", count_of(CTR_tcp_rested), 0);
+	CHECK_TRUE("acknowledged", sim_until(s.sim, SECOND_US, is_soon_at_rest, NULL));
+	sim_run(s.sim, 5000);
+	CHECK_EQ("then it does", tcp_n_rests(worker()->tcp), 1);
+	CHECK_EQ("once", count_of(CTR_tcp_rested), 1);
+	CHECK_EQ("nobody is waited for", worker()->idle_first == NULL && worker()->idle_last == NULL, 1);
+	/* it ends while it is about to rest */
+	CHECK_EQ("woken", scene_chat(&s, c, "NOOP"), 250);
+	CHECK_TRUE("acknowledged", sim_until(s.sim, SECOND_US, is_soon_at_rest, NULL));
+	sim_abort(c);
+	sim_run(s.sim, 3000);
+	CHECK_EQ("gone", worker_sessions(worker()), 0);
+	CHECK_EQ("from the list, too", worker()->idle_first == NULL && worker()->idle_last == NULL, 1);
+	scene_end(&s);
+}
+
 /* ---- between transactions ---- */
 
 static void
@@ -678,6 +716,7 @@ main(void)
 		cmocka_unit_test(test_who_goes_in_the_pause_is_found_at_rest),
 		cmocka_unit_test(test_a_reload_in_the_pause_changes_the_next),
 		cmocka_unit_test(test_a_wait_for_the_verdict_before_the_banner_rests),
+		cmocka_unit_test(test_a_command_behind_an_ack_finds_its_block),
 		cmocka_unit_test(test_sessions_between_transactions_rest),
 		cmocka_unit_test(test_late_answers_about_names_leave_it_at_rest),
 		cmocka_unit_test(test_a_session_that_delivered_rests_without_its_backend),
