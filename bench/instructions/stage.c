@@ -201,10 +201,10 @@ control_turn(struct bench *b)
 void
 stage_turn(struct bench *b, bool measured)
 {
+	const uint32_t taken = b->in_at;
 	uint64_t cycles;
 
 	b->now_us += TURN_US;
-	b->in_at = 0;
 	b->out.n = 0;
 	if (measured) {
 		const uint64_t cpu_ns = b->timed ? cpu_now_ns() : 0;
@@ -213,15 +213,18 @@ stage_turn(struct bench *b, bool measured)
 		measured_turn(b);
 		b->cycles += cycles_now() - cycles;
 		b->cpu_ns += b->timed ? cpu_now_ns() - cpu_ns : 0;
-		b->frames_in += b->in_at;
+		b->frames_in += b->in_at - taken;
 		b->frames_out += b->out.n;
 		b->turns++;
 	} else {
 		worker_turn(b->worker, b->now_us);
 	}
-	b->in.n -= b->in_at; /* nothing is left, as long as a turn takes all */
-	memmove(&b->in.frame[0], &b->in.frame[b->in_at], b->in.n * sizeof(b->in.frame[0]));
-	memmove(&b->in.octets[0], &b->in.octets[b->in_at], b->in.n * sizeof(b->in.octets[0]));
+	if (b->in_at > b->in.n / 2) { /* what is left moves to the front, but not in each turn: its lines are nobody's then */
+		b->in.n -= b->in_at;
+		memmove(&b->in.frame[0], &b->in.frame[b->in_at], b->in.n * sizeof(b->in.frame[0]));
+		memmove(&b->in.octets[0], &b->in.octets[b->in_at], b->in.n * sizeof(b->in.octets[0]));
+		b->in_at = 0;
+	}
 	control_turn(b);
 	for (uint32_t i = 0; i < b->out.n; i++) {
 		struct gen *of = b->beside != NULL && gen_owns(b->beside, b->out.frame[i], b->out.octets[i]) ? b->beside
