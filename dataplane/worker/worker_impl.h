@@ -23,7 +23,7 @@
 #include "dataplane/worker/worker.h"
 
 #define TX_BURST_FRAMES         32
-#define RX_BURSTS_PER_TURN      4   /* then everything is answered before more is taken */
+#define RX_BURSTS_PER_TURN      2   /* then everything is answered before more is taken */
 #define READY_PER_TURN          512 /* connections served in a turn */
 #define ANSWERS_PER_TURN        256
 #define TIMERS_PER_TURN         256
