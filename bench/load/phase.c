@@ -93,6 +93,11 @@ flood_due(struct load *l, uint64_t rate, uint64_t began, uint64_t now, uint64_t 
 	if (rate == 0 || due < *flooded + l->flood_burst)
 		return 0;
 	n = (uint32_t)RTE_MIN(due - *flooded, (uint64_t)FLOOD_BURST_MAX);
+	if (wire_waiting(&l->gateway)) { /* the wire is full: these are lost on it, sessions' segments wait for their turn */
+		l->gateway.full += n;
+		*flooded += n;
+		return 0;
+	}
 	gen_flood(l->part[0].gen, n, l->flood_net, now);
 	*flooded += n;
 	return n;
@@ -117,7 +122,7 @@ work_due(struct load *l, bool starting, uint64_t flood_rate, uint64_t began, uin
 	uint32_t n = 0;
 
 	for (uint32_t i = 0; i < l->n_parts; i++) {
-		if (starting && (i == 0 || !l->first_alone))
+		if (starting && !wire_waiting(&l->gateway) && (i == 0 || !l->first_alone))
 			n += part_start(&l->part[i], began, now);
 		gen_tick(l->part[i].gen, now);
 	}
@@ -163,8 +168,10 @@ gateway_phase(struct load *l, uint64_t flood_rate, struct phase *out)
 				break;
 		}
 	}
-	for (uint32_t i = 0; i < 2000; i++) /* the last ACKs, and the turn that counts them */
+	for (uint32_t i = 0; i < 2000; i++) { /* the last ACKs, and the turn that counts them */
 		gateway_turn(l);
+		wire_flush(&l->gateway);
+	}
 	usleep(2000);
 	l->gateway.tape = NULL;
 	for (uint32_t i = 0; i < l->n_parts; i++) {

@@ -4,7 +4,7 @@
 #include <rte_ethdev.h>
 
 #define QUEUE_DESCS 1024
-#define TX_TRIES    64
+#define TX_TRIES    8 /* without a frame taken */
 
 int
 wire_start(struct wire *w, uint16_t port, struct rte_mempool *pool)
@@ -38,21 +38,32 @@ tape_next(struct tape *t)
 void
 wire_flush(struct wire *w)
 {
-	uint16_t sent = 0;
+	uint32_t tries = 0;
 
-	for (uint32_t tries = 0; sent < w->n && tries < TX_TRIES; tries++)
-		sent = (uint16_t)(sent + rte_eth_tx_burst(w->port, 0, w->batch + sent, (uint16_t)(w->n - sent)));
-	if (sent < w->n) {
-		rte_pktmbuf_free_bulk(w->batch + sent, w->n - sent);
-		w->full += w->n - sent;
+	while (w->n > 0 && tries < TX_TRIES) {
+		const uint32_t run = RTE_MIN(RTE_MIN(w->n, WIRE_WAITING_MAX - w->first), (uint32_t)WIRE_BURST);
+		const uint16_t sent = rte_eth_tx_burst(w->port, 0, w->waiting + w->first, (uint16_t)run);
+
+		w->first = (w->first + sent) % WIRE_WAITING_MAX;
+		w->n -= sent;
+		w->sent += sent;
+		tries += sent == 0;
 	}
-	w->sent += sent;
-	w->n = 0;
+}
+
+bool
+wire_waiting(const struct wire *w)
+{
+	return w->n > WIRE_BURST;
 }
 
 uint8_t *
 wire_room(struct wire *w)
 {
+	if (w->n == WIRE_WAITING_MAX) {
+		w->full++;
+		return NULL;
+	}
 	if (w->lent == NULL)
 		w->lent = rte_pktmbuf_alloc(w->pool);
 	return w->lent != NULL ? rte_pktmbuf_mtod(w->lent, uint8_t *) : NULL;
@@ -65,9 +76,9 @@ wire_send(struct wire *w, uint32_t octets)
 	w->lent->pkt_len = octets;
 	if (w->tape != NULL)
 		tape_note(w->tape, (uint16_t)octets);
-	w->batch[w->n++] = w->lent;
+	w->waiting[(w->first + w->n++) % WIRE_WAITING_MAX] = w->lent;
 	w->lent = NULL;
-	if (w->n == WIRE_BURST)
+	if (w->n % WIRE_BURST == 0)
 		wire_flush(w);
 }
 
