@@ -37,10 +37,10 @@ def measured_round(peer, seconds):
 
 def idle_memory(peer):
     """Octets for each session that is open and silent, and how many there were."""
-    before = peer.group.memory_octets()
+    before = peer.memory_octets()
     process, opened = peer.hold(peer.idle)
     time.sleep(0.5)
-    after = peer.group.memory_octets()
+    after = peer.memory_octets()
     process.stdin.close()
     try:
         process.wait(10)
@@ -95,7 +95,7 @@ def run(names, options):
     try:
         rounds = {name: [] for name in peers}
         stored = {name: peer.stored() for name, peer in peers.items()}
-        memory = {name: peer.group.memory_octets() for name, peer in peers.items()}
+        memory = {name: peer.memory_octets() for name, peer in peers.items()}
         for i in range(ROUNDS):
             for name, peer in peers.items():
                 r = measured_round(peer, seconds)
@@ -105,7 +105,7 @@ def run(names, options):
         for name, peer in peers.items():
             result[name] = summary(name, rounds[name])
             served = result[name]["sessions"]
-            grown = peer.group.memory_octets() - memory[name]
+            grown = peer.memory_octets() - memory[name]
             if peer.stored() is not None and served:
                 time.sleep(2)  # what is still on its way to disk
                 on_disk = peer.kept() or served
