@@ -219,7 +219,8 @@ stage_turn(struct bench *b, bool measured)
 	} else {
 		worker_turn(b->worker, b->now_us);
 	}
-	if (b->in_at > b->in.n / 2) { /* what is left moves to the front, but not in each turn: its lines are nobody's then */
+	/* what is left moves to the front, but not in each turn: that would push the worker's lines out of the caches */
+	if (b->in_at > b->in.n / 2) {
 		b->in.n -= b->in_at;
 		memmove(&b->in.frame[0], &b->in.frame[b->in_at], b->in.n * sizeof(b->in.frame[0]));
 		memmove(&b->in.octets[0], &b->in.octets[b->in_at], b->in.n * sizeof(b->in.octets[0]));

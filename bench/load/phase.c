@@ -93,7 +93,7 @@ flood_due(struct load *l, uint64_t rate, uint64_t began, uint64_t now, uint64_t 
 	if (rate == 0 || due < *flooded + l->flood_burst)
 		return 0;
 	n = (uint32_t)RTE_MIN(due - *flooded, (uint64_t)FLOOD_BURST_MAX);
-	if (wire_waiting(&l->gateway)) { /* the wire is full: these are lost on it, sessions' segments wait for their turn */
+	if (wire_waiting(&l->gateway)) { /* these are lost, sessions' segments wait for their turn */
 		l->gateway.full += n;
 		*flooded += n;
 		return 0;

@@ -367,7 +367,7 @@ hold(struct client *c)
 	char word;
 
 	while (c->silent < c->slots && now_ns() < until && c->failed < c->slots) {
-		if (c->open - c->silent < START_AT_ONCE) /* one after another, as they come; a thousand at once are a burst */
+		if (c->open - c->silent < START_AT_ONCE) /* one after another: a thousand at once are a burst */
 			start_some(c);
 		turn(c, 5);
 	}
