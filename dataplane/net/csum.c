@@ -58,43 +58,64 @@ sum_blocks(const uint8_t **p, uint32_t len, uint64_t sum)
 	return sum;
 }
 
+struct half_block {
+	uint8_t octet[32];
+};
+
+/* The same of 32 octets: of a header without payload there is little more. */
+static inline uint64_t
+sum_half_block(const uint8_t *p, uint64_t sum)
+{
+#ifdef __x86_64__
+	__asm__("addq 0(%1), %0\n\tadcq 8(%1), %0\n\tadcq 16(%1), %0\n\tadcq 24(%1), %0\n\tadcq $0, %0"
+		: "+r"(sum)
+		: "r"(p), "m"(*(const struct half_block *)p)
+		: "cc");
+	return sum;
+#else
+	for (uint32_t i = 0; i < 32; i += 8)
+		sum = add_carry(sum, load_8(p + i));
+	return sum;
+#endif
+}
+
 /*
- * The sum of one piece as if it began at an even place. The last odd octet is padded with zero behind it. What is over behind whole words is
+ * sum, and one piece as if it began at an even place. The last odd octet is padded with zero behind it. What is over behind whole words is
  * read as the end of eight octets that end with it: x86-64 and arm64 as we build them.
  */
-static uint64_t
-sum_piece(const uint8_t *p, uint32_t len)
+static inline uint64_t
+sum_piece(const uint8_t *p, uint32_t len, uint64_t sum)
 {
-	uint64_t sum = 0;
 	uint32_t four;
 	uint16_t two;
 
 	if (len >= 8) {
 		const uint8_t *end = p + len;
 
-		if (len >= 128) /* most are headers */
+		if (len >= 64)
 			sum = sum_blocks(&p, len, sum);
-		for (; end - p >= 32; p += 32)
-			sum = add_carry(add_carry(add_carry(add_carry(sum, load_8(p)), load_8(p + 8)), load_8(p + 16)),
-				load_8(p + 24));
+		if (len & 32) {
+			sum = sum_half_block(p, sum);
+			p += 32;
+		}
 		for (; end - p >= 8; p += 8)
 			sum = add_carry(sum, load_8(p));
 		return p == end ? sum : add_carry(sum, load_8(end - 8) >> (64 - 8 * (end - p)));
 	}
 	if (len & 4) {
 		memcpy(&four, p, 4);
-		sum += four;
+		sum = add_carry(sum, four);
 		p += 4;
 	}
 	if (len & 2) {
 		memcpy(&two, p, 2);
-		sum += two;
+		sum = add_carry(sum, two);
 		p += 2;
 	}
 	if (len & 1) { /* as a word with a zero octet behind it, whatever the order of octets here */
 		two = 0;
 		memcpy(&two, p, 1);
-		sum += two;
+		sum = add_carry(sum, two);
 	}
 	return sum;
 }
@@ -106,7 +127,7 @@ csum_add(struct csum *c, const void *ptr, uint32_t len_octets)
 
 	if (len_octets == 0)
 		return;
-	sum = sum_piece(ptr, len_octets);
+	sum = sum_piece(ptr, len_octets, 0);
 	if (c->odd)
 		sum = __builtin_bswap16(csum_fold(sum));
 	c->sum = add_carry(c->sum, sum);
@@ -164,7 +185,7 @@ csum_of(const void *ptr, uint32_t len_octets)
 bool
 csum_is_good(const struct ip_addr *src, const struct ip_addr *dst, uint8_t proto, const void *ptr, uint32_t len_octets)
 {
-	return csum_fold(add_carry(sum_pseudo(src, dst, proto, len_octets), sum_piece(ptr, len_octets))) == UINT16_MAX;
+	return csum_fold(sum_piece(ptr, len_octets, sum_pseudo(src, dst, proto, len_octets))) == UINT16_MAX;
 }
 
 void
@@ -174,7 +195,7 @@ csum_set_tcp(uint8_t *tcp, uint32_t header_octets, const struct ip_addr *src, co
 	struct csum c = { .sum = sum_pseudo(src, dst, CSUM_PROTO_TCP, header_octets + payload_octets) };
 	uint16_t field;
 
-	c.sum = add_carry(c.sum, sum_piece(tcp, header_octets));
+	c.sum = sum_piece(tcp, header_octets, c.sum);
 	/* what stood in the field is taken off the sum: cleared just before, it would have to reach memory before its word is read */
 	memcpy(&field, tcp + TCP_CHECKSUM_OFFSET, 2);
 	c.sum = add_carry(c.sum, (uint16_t)~field);

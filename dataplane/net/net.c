@@ -50,6 +50,7 @@ net_create(
 	}
 	for (uint32_t i = 0; i < conf->n_ports; i++) {
 		net->link_local[i] = ipv6_link_local_of(conf->port[i].mac);
+		memcpy(&net->mac_word[i], conf->port[i].mac, ETH_MAC_OCTETS);
 		for (uint32_t k = 0; k < conf->port[i].n_addrs; k++)
 			net_add_own4(net, (uint8_t)i, &conf->port[i].addr[k]);
 	}
@@ -120,6 +121,7 @@ segment_or_owner(const struct net *net, const struct net_frame *frame, struct ne
 
 		if (owner != net->conf.worker) {
 			out->owner = owner;
+			out->whole = (struct buf_view){ 0 };
 			return NET_REDIRECT;
 		}
 	}
@@ -355,37 +357,59 @@ addr_of_word(uint32_t w)
 	return a;
 }
 
+static uint32_t
+load_4(const uint8_t *p)
+{
+	uint32_t w;
+
+	memcpy(&w, p, sizeof(w));
+	return w;
+}
+
+static uint64_t
+load_8(const uint8_t *p)
+{
+	uint64_t w;
+
+	memcpy(&w, p, sizeof(w));
+	return w;
+}
+
 /*
  * What nearly every frame is: TCP over IPv4 without options, whole, from a host to an address of this port. True: out->seg is filled in. Of
- * whatever differs nothing is said here: it goes the long way, and is judged, counted and dropped there.
+ * whatever differs nothing is said here: it goes the long way, and is judged, counted and dropped there. Fields that stand side by side are
+ * looked at together, under a mask.
  */
 static bool
 input_plain4(const struct net *net, const struct net_frame *frame, struct net_out *out)
 {
 	const uint8_t *e = frame->view.ptr, *h = e + ETH_HEADER_OCTETS;
 	struct net_seg *seg = &out->seg;
-	uint32_t w[IPV4_HEADER_OCTETS / 4], octets;
+	uint32_t octets, from, to, src;
 
 	if (frame->view.len_octets < WRAP_IPV4_OCTETS + TCP_HEADER_MIN_OCTETS)
 		return false;
 	octets = get_u16(h + 2);
-	memcpy(w, h, sizeof(w));
-	/* 1. one of ours by its MAC addresses; version 4, five words; no fragment; TCP; and all of it is here */
-	if (memcmp(e, net->conf.port[frame->port_index].mac, ETH_MAC_OCTETS) != 0 ||
-		!eth_is_station(e + ETH_MAC_OCTETS) || get_u16(e + 2 * ETH_MAC_OCTETS) != ETH_TYPE_IPV4 ||
-		h[0] != 0x45 || (get_u16(h + 6) & IPV4_FRAGMENT_MASK) != 0 || h[9] != IP_PROTO_TCP ||
+	/* 1. to our MAC address, from that of a station; IPv4 of five words; no fragment; TCP; and all of it is here */
+	if (((load_8(e) ^ net->mac_word[frame->port_index]) & htobe64(UINT64_C(0xffffffffffff0000))) != 0 ||
+		eth_is_group(e + ETH_MAC_OCTETS) ||
+		(load_8(e + ETH_MAC_OCTETS - 2) & htobe64(UINT64_C(0xffffffffffff))) == 0 ||
+		(load_4(e + 2 * ETH_MAC_OCTETS) & htobe32(0xffffff00)) != htobe32(ETH_TYPE_IPV4 << 16 | 0x4500) ||
+		(load_4(h + 6) & htobe32(IPV4_FRAGMENT_MASK << 16 | 0xff)) != htobe32(IP_PROTO_TCP) ||
 		octets < IPV4_HEADER_OCTETS + TCP_HEADER_MIN_OCTETS ||
 		octets > frame->view.len_octets - ETH_HEADER_OCTETS)
 		return false;
 	/* 2. the checksum over all five words is all ones */
-	if (csum_fold((uint64_t)w[0] + w[1] + w[2] + w[3] + w[4]) != UINT16_MAX)
+	from = load_4(h + 12);
+	to = load_4(h + 16);
+	if (csum_fold((uint64_t)load_4(h) + load_4(h + 4) + load_4(h + 8) + from + to) != UINT16_MAX)
 		return false;
 	/* 3. from a host that is not ours, to an address of this port */
-	if (!ipv4_is_source_number(get_u32(h + 12)) ||
-		!net_may_arrive4(net, frame->port_index, get_u32(h + 12), get_u32(h + 16)))
+	src = be32toh(from);
+	if (!ipv4_is_source_number(src) || !net_may_arrive4(net, frame->port_index, src, be32toh(to)))
 		return false;
-	seg->flow.remote = addr_of_word(w[3]);
-	seg->flow.local = addr_of_word(w[4]);
+	seg->flow.remote = addr_of_word(from);
+	seg->flow.local = addr_of_word(to);
 	h += IPV4_HEADER_OCTETS;
 	seg->flow.remote_port = get_u16(h);
 	seg->flow.local_port = get_u16(h + 2);
@@ -398,17 +422,14 @@ input_plain4(const struct net *net, const struct net_frame *frame, struct net_ou
 	return true;
 }
 
-enum net_result
-net_input(struct net *net, const struct net_frame *frame, struct net_out *out, uint64_t now_us)
+/* Any frame, from its Ethernet header on. */
+static enum net_result
+input_frame(struct net *net, const struct net_frame *frame, struct net_out *out, uint64_t now_us)
 {
 	struct octets o = octets_of(frame->view.ptr, frame->view.len_octets);
 	struct eth_header eth;
 
-	out->reassembled = NULL;
 	out->whole = (struct buf_view){ 0 };
-	HOT_BUG_ON(frame->port_index >= net->conf.n_ports);
-	if (input_plain4(net, frame, out))
-		return segment_or_owner(net, frame, out);
 	if (!eth_parse(&o, &eth)) {
 		net_count(net, CTR_net_drop_short);
 		return NET_NONE;
@@ -433,6 +454,16 @@ net_input(struct net *net, const struct net_frame *frame, struct net_out *out, u
 		net_count(net, CTR_net_drop_ethertype);
 		return NET_NONE;
 	}
+}
+
+enum net_result
+net_input(struct net *net, const struct net_frame *frame, struct net_out *out, uint64_t now_us)
+{
+	out->reassembled = NULL;
+	HOT_BUG_ON(frame->port_index >= net->conf.n_ports);
+	if (input_plain4(net, frame, out))
+		return segment_or_owner(net, frame, out);
+	return input_frame(net, frame, out, now_us);
 }
 
 /* ---- output ---- */

@@ -25,7 +25,7 @@ static const uint8_t mac_broadcast[ETH_MAC_OCTETS] = { 0xff, 0xff, 0xff, 0xff, 0
 
 /* An IPv4 address of ours as numbers in host order: the form in which each segment is looked at. */
 struct own4 {
-	uint32_t addr, host_mask;
+	uint32_t addr, host_mask, net_mask; /* of the prefix: what is behind it, and itself */
 	uint8_t port_index;
 	uint8_t prefix_bits;
 	bool has_broadcast; /* /31 and /32 have none */
@@ -37,6 +37,7 @@ struct net {
 	uint32_t n_own4;
 	struct buf_pool *pool;
 	struct counters *counters;
+	uint64_t mac_word[CONF_PORTS_MAX]; /* its octets first, as they lie in a frame */
 	struct ip_addr link_local[CONF_PORTS_MAX];
 	struct neigh *neigh;
 	struct reasm *reasm;
@@ -80,7 +81,25 @@ void net_frame_drop(struct net *net, const struct frame *f);
 /* net_route.c */
 void net_add_own4(struct net *net, uint8_t port_index, const struct conf_port_addr *a);
 bool net_port_has(const struct net *net, uint8_t port_index, const struct ip_addr *addr);
-bool net_may_arrive4(const struct net *net, uint8_t port_index, uint32_t src, uint32_t dst);
+/* Of a source in a network of ours: whether it is none of our own addresses, and no broadcast address of the port. */
+bool net_may_come_from_near4(const struct net *net, uint8_t port_index, uint32_t src);
+
+/* Whether a packet from src to dst may arrive at the port: from nobody of ours and no broadcast address, to an address of its own. */
+static inline bool
+net_may_arrive4(const struct net *net, uint8_t port_index, uint32_t src, uint32_t dst)
+{
+	const struct own4 *o = net->own4, *const end = o + net->n_own4;
+
+	while (o < end && (o->addr != dst || o->port_index != port_index))
+		o++;
+	if (o == end)
+		return false;
+	for (o = net->own4; o < end; o++)
+		if (((src ^ o->addr) & o->net_mask) == 0)
+			return net_may_come_from_near4(net, port_index, src);
+	return true;
+}
+
 const struct ip_addr *net_source_on(const struct net *net, uint8_t port_index, const struct ip_addr *next);
 bool net_route(const struct net *net, const struct ip_addr *local, const struct ip_addr *remote, struct net_hop *out);
 

@@ -20,6 +20,7 @@ net_add_own4(struct net *net, uint8_t port_index, const struct conf_port_addr *a
 		return;
 	net->own4[net->n_own4++] = (struct own4){ .addr = ip_addr_to_v4(&a->addr),
 		.host_mask = host_mask,
+		.net_mask = ~host_mask,
 		.port_index = port_index,
 		.prefix_bits = a->prefix_bits,
 		.has_broadcast = a->prefix_bits >= 96 && a->prefix_bits <= 126 };
@@ -57,12 +58,11 @@ is_broadcast_of(const struct own4 *o, uint32_t addr)
 {
 	const uint32_t host = addr & o->host_mask;
 
-	return o->has_broadcast && ((addr ^ o->addr) & ~o->host_mask) == 0 && (host == 0 || host == o->host_mask);
+	return o->has_broadcast && ((addr ^ o->addr) & o->net_mask) == 0 && (host == 0 || host == o->host_mask);
 }
 
-/* Of a source in a network of ours: whether it is none of our own addresses, and no broadcast address of the port. */
-static bool
-may_come_from_near4(const struct net *net, uint8_t port_index, uint32_t src)
+bool
+net_may_come_from_near4(const struct net *net, uint8_t port_index, uint32_t src)
 {
 	for (uint32_t i = 0; i < net->n_own4; i++) {
 		const struct own4 *o = &net->own4[i];
@@ -71,21 +71,6 @@ may_come_from_near4(const struct net *net, uint8_t port_index, uint32_t src)
 			return false;
 	}
 	return true;
-}
-
-/* Whether a packet from src to dst may arrive at the port: from nobody of ours and no broadcast address, to an address of its own. */
-bool
-net_may_arrive4(const struct net *net, uint8_t port_index, uint32_t src, uint32_t dst)
-{
-	bool is_ours = false, is_near = false;
-
-	for (uint32_t i = 0; i < net->n_own4; i++) {
-		const struct own4 *o = &net->own4[i];
-
-		is_near |= ((src ^ o->addr) & ~o->host_mask) == 0;
-		is_ours |= dst == o->addr && o->port_index == port_index;
-	}
-	return is_ours && (!is_near || may_come_from_near4(net, port_index, src));
 }
 
 /* The address of ours to speak from towards next: one whose prefix holds it, else the first of its family. NULL: none. */
@@ -119,7 +104,7 @@ route4(const struct net *net, const struct ip_addr *local, const struct ip_addr 
 
 		if (home == NULL && local != NULL && o->addr == from)
 			home = o;
-		if (((to ^ o->addr) & ~o->host_mask) == 0 && (best == NULL || o->prefix_bits > best->prefix_bits))
+		if (((to ^ o->addr) & o->net_mask) == 0 && (best == NULL || o->prefix_bits > best->prefix_bits))
 			best = o;
 	}
 	if (best != NULL) {
