@@ -308,28 +308,55 @@ entry_get(struct tcp *tcp, const struct flow *flow, uint64_t hash)
 
 /* --- SYN --- */
 
-/* The SYN-ACK of e: written to answer, then its octets are returned; or, where that is NULL, queued: then 0. */
-static uint32_t
-send_syn_ack(struct tcp *tcp, const struct tcp_syn_entry *e, const struct net_frame *frame, uint8_t *answer)
+/* What a SYN-ACK is made of: from an entry of the ring, or of a SYN that is not remembered. */
+struct syn_ack {
+	uint32_t irs, iss, tsval;
+	uint16_t wnd;
+	struct tcp_syn_options opt;
+};
+
+static inline struct tcp_hdr
+syn_ack_hdr(const struct tcp *tcp, const struct flow *flow, const struct syn_ack *e)
 {
-	struct tcp_hdr h = {
+	return (struct tcp_hdr){
 		.seq = e->iss,
 		.ack = e->irs + 1,
 		.flags = TCP_SYN | TCP_ACK,
 		.wnd = e->wnd, /* never scaled in a SYN (RFC 7323 section 2.2) */
-		.mss = (uint16_t)tcp_mss_of_mtu(&e->flow, tcp->conf.mtu),
+		.mss = (uint16_t)tcp_mss_of_mtu(flow, tcp->conf.mtu),
 		.wscale = e->opt.wscale == TCP_WSCALE_NONE ? TCP_WSCALE_NONE : TCP_RCV_WSCALE,
 		.sack_permitted = e->opt.sack,
 		.has_ts = e->opt.ts,
 		.tsval = tcp_ts_now(tcp, tcp->now_us),
 		.tsecr = e->tsval,
 	};
+}
 
-	if (answer == NULL) {
-		tcp_reply_add(tcp, &e->flow, &h, frame);
-		return 0;
+/* Written to answer, then its octets are returned; or, where that is NULL, queued: then 0. */
+static inline uint32_t
+send_syn_ack(struct tcp *tcp, const struct flow *flow, const struct syn_ack *e, const struct net_frame *frame,
+	uint8_t *answer)
+{
+	struct tcp_hdr h;
+
+	if (answer != NULL && e->opt.ts && e->opt.sack && e->opt.wscale != TCP_WSCALE_NONE) {
+		const struct tcp_hdr usual = syn_ack_hdr(tcp, flow, e); /* in registers */
+
+		return tcp_syn_put(answer, flow, &usual);
 	}
-	return tcp_hdr_build(answer, &e->flow, &h);
+	h = syn_ack_hdr(tcp, flow, e);
+	if (answer != NULL)
+		return tcp_hdr_build(answer, flow, &h);
+	tcp_reply_add(tcp, flow, &h, frame);
+	return 0;
+}
+
+static uint32_t
+send_entry(struct tcp *tcp, const struct tcp_syn_entry *e, const struct net_frame *frame, uint8_t *answer)
+{
+	const struct syn_ack a = { .irs = e->irs, .iss = e->iss, .tsval = e->tsval, .wnd = e->wnd, .opt = e->opt };
+
+	return send_syn_ack(tcp, &e->flow, &a, frame, answer);
 }
 
 /* An MSS that was not said is the default of the family. */
@@ -381,14 +408,14 @@ uint32_t
 tcp_listen_syn(struct tcp *tcp, const struct tcp_listener *x, struct tcp_syn_entry *e, const struct flow *flow,
 	const struct tcp_syn *syn, uint64_t hash, const struct net_frame *frame, uint8_t *answer)
 {
-	struct tcp_syn_entry forgotten; /* in no ring: of it is set what the answer is made of, nothing else is read */
+	struct syn_ack a;
 
 	counter_inc(tcp->counters, CTR_tcp_syn_in);
 	if (e != NULL && e->irs == syn->seq) {
 		counter_inc(tcp->counters, CTR_tcp_syn_repeated);
 		if (syn->opt.ts)
 			e->tsval = syn->tsval;
-		return send_syn_ack(tcp, e, frame, answer);
+		return send_entry(tcp, e, frame, answer);
 	}
 	if (!may_accept(tcp))
 		return 0;
@@ -399,22 +426,25 @@ tcp_listen_syn(struct tcp *tcp, const struct tcp_listener *x, struct tcp_syn_ent
 		entry_del(tcp, e);
 	}
 	e = cookies_only(tcp, CTR_tcp_cookies_only) ? NULL : entry_get(tcp, flow, hash);
+	a = (struct syn_ack){ .irs = syn->seq,
+		.tsval = syn->tsval,
+		.wnd = (uint16_t)tcp_initial_window(tcp),
+		.opt = options_of(syn->opt, flow) };
+	a.iss = tcp_cookie_make(tcp, hash, syn->seq, &a.opt, tcp->now_us);
 	if (e == NULL) {
 		counter_inc(tcp->counters, CTR_tcp_cookie_sent);
 		expect_cookies(tcp);
-		e = &forgotten;
+		return send_syn_ack(tcp, flow, &a, frame, answer);
 	}
-	e->flow = *flow;
 	e->start_us = tcp->now_us;
-	e->irs = syn->seq;
-	e->opt = options_of(syn->opt, flow);
-	e->iss = tcp_cookie_make(tcp, hash, syn->seq, &e->opt, tcp->now_us);
-	e->tsval = syn->tsval;
+	e->irs = a.irs;
+	e->opt = a.opt;
+	e->iss = a.iss;
+	e->tsval = a.tsval;
 	e->tag = x->tag;
-	e->wnd = (uint16_t)tcp_initial_window(tcp);
-	if (e != &forgotten)
-		tcp_mark_syn(tcp, e);
-	return send_syn_ack(tcp, e, frame, answer);
+	e->wnd = a.wnd;
+	tcp_mark_syn(tcp, e);
+	return send_syn_ack(tcp, flow, &a, frame, answer);
 }
 
 /* --- the ACK --- */
@@ -624,7 +654,7 @@ entry_due(struct tcp *tcp, uint32_t i)
 	if (cookies_only(tcp, CTR_tcp_syn_ack_withheld))
 		return;
 	counter_inc(tcp->counters, CTR_tcp_syn_ack_again);
-	send_syn_ack(tcp, e, NULL, NULL);
+	send_entry(tcp, e, NULL, NULL);
 }
 
 uint32_t

@@ -12,26 +12,13 @@
 #include "dataplane/base/bug.h"
 #include "dataplane/base/octets.h"
 
-enum option_kind {
-	OPT_END = 0,
-	OPT_NOP = 1,
-	OPT_MSS = 2,
-	OPT_WSCALE = 3,
-	OPT_SACK_PERMITTED = 4,
-	OPT_SACK = 5,
-	OPT_TIMESTAMP = 8,
-};
-
 #define TIMESTAMPS_ALONE_OCTETS 12
-#define SYN_OF_LINUX_OCTETS     20
 
 /* Timestamps, padded as RFC 7323 appendix A has them. */
-static const uint32_t timestamps_head = OPT_NOP << 24 | OPT_NOP << 16 | OPT_TIMESTAMP << 8 | 10;
+static const uint32_t timestamps_head = TCP_OPT_NOP << 24 | TCP_OPT_NOP << 16 | TCP_OPT_TIMESTAMP << 8 | 10;
 
-/* Of a SYN: each begins a word of four octets. */
-static const uint32_t mss_head = OPT_MSS << 8 | 4, wscale_head = OPT_NOP << 16 | OPT_WSCALE << 8 | 3;
-static const uint32_t sack_head = OPT_NOP << 24 | OPT_NOP << 16 | OPT_SACK_PERMITTED << 8 | 2;
-static const uint32_t sack_and_timestamps_head = OPT_SACK_PERMITTED << 24 | 2 << 16 | OPT_TIMESTAMP << 8 | 10;
+/* Of a SYN, as the heads in tcp_wire.h. */
+static const uint32_t sack_head = TCP_OPT_NOP << 24 | TCP_OPT_NOP << 16 | TCP_OPT_SACK_PERMITTED << 8 | 2;
 
 static void
 parse_sack(struct tcp_hdr *h, struct octets body)
@@ -50,15 +37,15 @@ parse_sack(struct tcp_hdr *h, struct octets body)
 static void
 parse_option(struct tcp_hdr *h, uint8_t kind, struct octets body)
 {
-	if (kind == OPT_MSS && body.len_octets == 2 && h->mss == 0) {
+	if (kind == TCP_OPT_MSS && body.len_octets == 2 && h->mss == 0) {
 		h->mss = get_u16(body.ptr);
-	} else if (kind == OPT_WSCALE && body.len_octets == 1 && h->wscale == TCP_WSCALE_NONE) {
+	} else if (kind == TCP_OPT_WSCALE && body.len_octets == 1 && h->wscale == TCP_WSCALE_NONE) {
 		h->wscale = (uint8_t)MIN(body.ptr[0], TCP_WSCALE_MAX);
-	} else if (kind == OPT_SACK_PERMITTED && body.len_octets == 0) {
+	} else if (kind == TCP_OPT_SACK_PERMITTED && body.len_octets == 0) {
 		h->sack_permitted = true;
-	} else if (kind == OPT_SACK) {
+	} else if (kind == TCP_OPT_SACK) {
 		parse_sack(h, body);
-	} else if (kind == OPT_TIMESTAMP && body.len_octets == 8 && !h->has_ts) {
+	} else if (kind == TCP_OPT_TIMESTAMP && body.len_octets == 8 && !h->has_ts) {
 		h->has_ts = true;
 		h->tsval = get_u32(body.ptr);
 		h->tsecr = get_u32(body.ptr + 4);
@@ -81,8 +68,8 @@ parse_timestamps_alone(struct tcp_hdr *h, const uint8_t *p)
 static bool
 is_syn_of_linux(const uint8_t *p)
 {
-	return get_u16(p) == mss_head && get_u32(p + 4) == sack_and_timestamps_head &&
-	       get_u32(p + 16) >> 8 == wscale_head;
+	return get_u16(p) == tcp_mss_head && get_u32(p + 4) == tcp_sack_and_timestamps_head &&
+	       get_u32(p + 16) >> 8 == tcp_wscale_head;
 }
 
 static inline struct tcp_syn
@@ -117,8 +104,8 @@ parse_syn_of_linux(struct tcp_hdr *h, const uint8_t *p)
 static void
 parse_options(struct tcp_hdr *h, const uint8_t *p, const uint8_t *end)
 {
-	while (p < end && p[0] != OPT_END) {
-		if (p[0] == OPT_NOP) {
+	while (p < end && p[0] != TCP_OPT_END) {
+		if (p[0] == TCP_OPT_NOP) {
 			p++;
 			continue;
 		}
@@ -152,7 +139,7 @@ tcp_hdr_parse(struct tcp_hdr *h, const uint8_t *ptr, uint32_t len_octets)
 	options = ptr + TCP_HEADER_MIN_OCTETS;
 	h->payload = ptr + header_octets;
 	if ((header_octets != TCP_HEADER_MIN_OCTETS + TIMESTAMPS_ALONE_OCTETS || !parse_timestamps_alone(h, options)) &&
-		(header_octets != TCP_HEADER_MIN_OCTETS + SYN_OF_LINUX_OCTETS || !parse_syn_of_linux(h, options)))
+		(header_octets != TCP_HEADER_MIN_OCTETS + TCP_SYN_OPTIONS_OCTETS || !parse_syn_of_linux(h, options)))
 		parse_options(h, options, h->payload);
 	h->payload_octets = len_octets - header_octets;
 	return true;
@@ -165,8 +152,8 @@ tcp_syn_parse(struct tcp_syn *syn, const uint8_t *ptr, uint32_t len_octets)
 	struct tcp_hdr h;
 
 	/* most are of Linux, or look like it */
-	if (len_octets >= TCP_HEADER_MIN_OCTETS + SYN_OF_LINUX_OCTETS &&
-		ptr[12] >> 4 == (TCP_HEADER_MIN_OCTETS + SYN_OF_LINUX_OCTETS) / 4 && is_syn_of_linux(p)) {
+	if (len_octets >= TCP_HEADER_MIN_OCTETS + TCP_SYN_OPTIONS_OCTETS &&
+		ptr[12] >> 4 == (TCP_HEADER_MIN_OCTETS + TCP_SYN_OPTIONS_OCTETS) / 4 && is_syn_of_linux(p)) {
 		*syn = syn_of_linux(get_u32(ptr + 4), p);
 		return true;
 	}
@@ -180,15 +167,15 @@ tcp_syn_parse(struct tcp_syn *syn, const uint8_t *ptr, uint32_t len_octets)
 static uint8_t *
 build_syn_options(uint8_t *p, const struct tcp_hdr *h)
 {
-	p = put_u32(p, mss_head << 16 | h->mss);
+	p = put_u32(p, tcp_mss_head << 16 | h->mss);
 	if (h->has_ts) {
-		p = put_u32(p, h->sack_permitted ? sack_and_timestamps_head : timestamps_head);
+		p = put_u32(p, h->sack_permitted ? tcp_sack_and_timestamps_head : timestamps_head);
 		p = put_u32(p, h->tsval);
 		p = put_u32(p, h->tsecr);
 	} else if (h->sack_permitted) {
 		p = put_u32(p, sack_head);
 	}
-	return h->wscale == TCP_WSCALE_NONE ? p : put_u32(p, wscale_head << 8 | h->wscale);
+	return h->wscale == TCP_WSCALE_NONE ? p : put_u32(p, tcp_wscale_head << 8 | h->wscale);
 }
 
 static uint8_t *
@@ -199,9 +186,9 @@ build_sack(uint8_t *p, const uint8_t *end, const struct tcp_hdr *h)
 
 	if (n == 0)
 		return p;
-	p = put_u8(p, OPT_NOP);
-	p = put_u8(p, OPT_NOP);
-	p = put_u8(p, OPT_SACK);
+	p = put_u8(p, TCP_OPT_NOP);
+	p = put_u8(p, TCP_OPT_NOP);
+	p = put_u8(p, TCP_OPT_SACK);
 	p = put_u8(p, (uint8_t)(2 + 8 * n));
 	for (uint32_t i = 0; i < n; i++) {
 		p = put_u32(p, h->sack[i].start);
@@ -225,15 +212,8 @@ tcp_hdr_build(uint8_t *out, const struct flow *flow, const struct tcp_hdr *h)
 		put_u64(p, (uint64_t)h->tsval << 32 | h->tsecr);
 		return TCP_HEADER_MIN_OCTETS + TIMESTAMPS_ALONE_OCTETS;
 	}
-	if ((h->flags & TCP_SYN) != 0 && h->has_ts && h->sack_permitted &&
-		h->wscale != TCP_WSCALE_NONE) { /* likewise */
-		p = put_u64(out, ports | h->seq);
-		p = put_u64(p, (uint64_t)h->ack << 32 | UINT32_C(10) << 28 | (uint32_t)h->flags << 16 | h->wnd);
-		p = put_u64(p, mss_head << 16 | h->mss);
-		p = put_u64(p, (uint64_t)sack_and_timestamps_head << 32 | h->tsval);
-		put_u64(p, (uint64_t)h->tsecr << 32 | wscale_head << 8 | h->wscale);
-		return TCP_HEADER_MIN_OCTETS + SYN_OF_LINUX_OCTETS;
-	}
+	if ((h->flags & TCP_SYN) != 0 && tcp_hdr_has_syn_options(h))
+		return tcp_syn_put(out, flow, h);
 	if ((h->flags & TCP_SYN) != 0) {
 		p = build_syn_options(p, h);
 	} else {

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "dataplane/base/octets.h"
 #include "dataplane/net/flow.h"
 
 #define TCP_HEADER_MIN_OCTETS 20
@@ -19,6 +20,16 @@
 #define TCP_SACK_BLOCKS_MAX   4  /* what fits 40 octets of options (RFC 2018 section 3) */
 #define TCP_WSCALE_MAX        14 /* RFC 7323 section 2.3: larger values count as 14 */
 #define TCP_WSCALE_NONE       0xff
+
+enum tcp_option_kind {
+	TCP_OPT_END = 0,
+	TCP_OPT_NOP = 1,
+	TCP_OPT_MSS = 2,
+	TCP_OPT_WSCALE = 3,
+	TCP_OPT_SACK_PERMITTED = 4,
+	TCP_OPT_SACK = 5,
+	TCP_OPT_TIMESTAMP = 8,
+};
 
 enum tcp_flag {
 	TCP_FIN = 0x01,
@@ -90,5 +101,34 @@ tcp_syn_of(const struct tcp_hdr *h)
  * Returns the header's octets.
  */
 uint32_t tcp_hdr_build(uint8_t *out, const struct flow *flow, const struct tcp_hdr *h);
+
+/* Heads of a SYN's options: each begins a word of four octets. */
+static const uint32_t tcp_mss_head = TCP_OPT_MSS << 8 | 4,
+		      tcp_wscale_head = TCP_OPT_NOP << 16 | TCP_OPT_WSCALE << 8 | 3;
+static const uint32_t tcp_sack_and_timestamps_head =
+	TCP_OPT_SACK_PERMITTED << 24 | 2 << 16 | TCP_OPT_TIMESTAMP << 8 | 10;
+
+#define TCP_SYN_OPTIONS_OCTETS 20 /* all four of them, in the order Linux has */
+
+static inline bool
+tcp_hdr_has_syn_options(const struct tcp_hdr *h)
+{
+	return h->has_ts && h->sack_permitted && h->wscale != TCP_WSCALE_NONE;
+}
+
+/* tcp_hdr_build() of a SYN with all four options: in words, of which net reads each whole for the checksum. */
+static inline uint32_t
+tcp_syn_put(uint8_t *out, const struct flow *flow, const struct tcp_hdr *h)
+{
+	const uint64_t ports = (uint64_t)flow->local_port << 48 | (uint64_t)flow->remote_port << 32;
+	const uint32_t octets = TCP_HEADER_MIN_OCTETS + TCP_SYN_OPTIONS_OCTETS;
+
+	out = put_u64(out, ports | h->seq);
+	out = put_u64(out, (uint64_t)h->ack << 32 | octets / 4 << 28 | (uint32_t)h->flags << 16 | h->wnd);
+	out = put_u64(out, tcp_mss_head << 16 | h->mss); /* checksum and urgent pointer are zero */
+	out = put_u64(out, (uint64_t)tcp_sack_and_timestamps_head << 32 | h->tsval);
+	put_u64(out, (uint64_t)h->tsecr << 32 | tcp_wscale_head << 8 | h->wscale);
+	return octets;
+}
 
 #endif
