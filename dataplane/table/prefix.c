@@ -24,6 +24,7 @@
 #define PREFIX_LENGTHS 129
 #define V4_BASE_BITS   96
 #define FILTER_BITS    8 /* for each entry */
+#define ROW_SCAN_MAX   4 /* so few of a length are compared as they stand: each 8 instructions, the hash 170 */
 
 struct prefix_row {
 	uint32_t bits, n_entries, n_buckets, reserved;
@@ -260,13 +261,19 @@ row_find(const struct prefix_head *head, const struct prefix_row *row, const str
 	struct prefix_entry *out)
 {
 	const struct ip_addr masked = ip_addr_mask(addr, row->bits);
-	const struct place_of p = place_of(head, row, &masked);
-	const uint32_t *start = starts_of(head, row);
 	const struct prefix_cell *cell = cells_of(head, row);
+	uint32_t i = 0, end = row->n_entries;
 
-	if ((((const uint8_t *)head + row->filter)[p.bit / 8] & 1 << p.bit % 8) == 0)
-		return false;
-	for (uint32_t i = start[p.bucket]; i < start[p.bucket + 1]; i++) {
+	if (end > ROW_SCAN_MAX) {
+		const struct place_of p = place_of(head, row, &masked);
+		const uint32_t *start = starts_of(head, row);
+
+		if ((((const uint8_t *)head + row->filter)[p.bit / 8] & 1 << p.bit % 8) == 0)
+			return false;
+		i = start[p.bucket];
+		end = start[p.bucket + 1];
+	}
+	for (; i < end; i++) {
 		if (memcmp(cell[i].addr, masked.octet, sizeof(masked.octet)) == 0) {
 			*out = (struct prefix_entry){
 				.addr = masked, .bits = (uint8_t)row->bits, .value = cell[i].value
