@@ -3,11 +3,13 @@
  *
  * Flow:   two workers of ../instructions/stage.h: one with many idle sessions, one with few;  sessions of the one, of the other, in turns
  * Touches: what stage.h touches; its own resident memory, read from /proc.
- * Keeps:  every idle session has said EHLO and acknowledged our reply; the generator's memory is touched before the first is opened, so what
+ * Keeps:  every idle session has said EHLO (or what its kind says) and acknowledged our reply; the generator's memory is touched before the first is opened, so what
  *         grows is the gateway's. Buffers, blocks and relays held at the end are counted, not supposed.
  *
  * With --drip SECONDS (of virtual time) they are slow ones instead: each sends an octet of a line that never ends every half minute, and
  * comes again when it is told 421; good clients beside them must succeed, and memory and buffers stay bounded.
+ *
+ * With --kind they are at rest elsewhere: between (after a transaction and RSET), paused (in the greet pause).
  *
  * Exit status 0 when all of them were open, a session costs no more than --at-most octets, and they held no buffer.
  */
@@ -21,8 +23,9 @@
 #include "bench/instructions/stage.h"
 #include "dataplane/base/bug.h"
 
-#define LEVELS_MAX 8
-#define FEW        1024u /* sessions open at the worker that is compared with */
+#define LEVELS_MAX     8
+#define GREET_PAUSE_MS 30000 /* the longest there is: it must not end before all is measured */
+#define FEW            1024u /* sessions open at the worker that is compared with */
 
 struct level {
 	uint32_t open;
@@ -52,7 +55,7 @@ resident_octets(void)
 }
 
 static struct bench *
-open_stage(uint32_t sessions, struct gen **load)
+open_stage(uint32_t sessions, enum gen_template kind, struct gen **load)
 {
 	char dir[] = "/tmp/greyline-bench-XXXXXX";
 	struct bench *b = calloc(1, sizeof(*b));
@@ -60,6 +63,7 @@ open_stage(uint32_t sessions, struct gen **load)
 	BUG_ON(b == NULL || mkdtemp(dir) == NULL);
 	b->verdict = (struct client_verdict){ .known = CLIENT_KNOWN, .ptr_state = PTR_CONFIRMED, .zone = ZONE_NONE };
 	b->marked = b->timed = true;
+	b->greet_pause_ms = kind == GEN_paused ? GREET_PAUSE_MS : 0;
 	stage_start(b, dir, sessions, GEN_greylist);
 	*load = stage_gen(b, &load_conf);
 	BUG_ON(*load == NULL);
@@ -69,12 +73,12 @@ open_stage(uint32_t sessions, struct gen **load)
 }
 
 static struct gen *
-idle_gen(struct bench *b, uint32_t sessions)
+idle_gen(struct bench *b, enum gen_template kind, uint32_t sessions)
 {
 	struct gen_conf conf = load_conf;
 	struct gen *g;
 
-	conf.template = GEN_idle;
+	conf.template = kind;
 	conf.client_net = 11;
 	conf.clients = GEN_CLIENTS;
 	for (conf.slots = 1; conf.slots < sessions; conf.slots *= 2)
@@ -168,7 +172,9 @@ drip(struct bench *b, struct gen *good, uint32_t every_s, uint32_t for_s, uint32
 static void
 usage(void)
 {
-	fputs("usage: idle [--open N[,N...]] [--pairs N] [--sessions N] [--at-most OCTETS] [--drip SECONDS]\n", stderr);
+	fputs("usage: idle [--open N[,N...]] [--pairs N] [--sessions N] [--at-most OCTETS] [--drip SECONDS]\n"
+	      "            [--kind idle|between|paused]\n",
+		stderr);
 	exit(2);
 }
 
@@ -177,12 +183,14 @@ main(int argc, char **argv)
 {
 	static const struct option options[] = { { "open", required_argument, NULL, 'o' },
 		{ "pairs", required_argument, NULL, 'p' }, { "sessions", required_argument, NULL, 'n' },
-		{ "at-most", required_argument, NULL, 'm' }, { "drip", required_argument, NULL, 'd' }, { 0 } };
+		{ "at-most", required_argument, NULL, 'm' }, { "drip", required_argument, NULL, 'd' },
+		{ "kind", required_argument, NULL, 'k' }, { 0 } };
 	struct level level[LEVELS_MAX] = { { .open = 1024 }, { .open = 16384 }, { .open = 131072 },
 		{ .open = 1000000 } };
 	uint32_t n_levels = 4, drip_s = 0, pairs = 20, sessions = 4000, many_open, bufs;
 	struct gen *many_load, *few_load, *idle, *few_idle;
 	uint64_t at_most = 512, before, of_each = 0;
+	enum gen_template kind = GEN_idle;
 	struct bench *many, *few;
 	bool ok;
 	int option;
@@ -210,6 +218,11 @@ main(int argc, char **argv)
 		case 'd':
 			drip_s = (uint32_t)strtoul(optarg, NULL, 10);
 			break;
+		case 'k':
+			if (!gen_template_parse(optarg, &kind) ||
+				(kind != GEN_idle && kind != GEN_between && kind != GEN_paused))
+				usage();
+			break;
 		case 'm':
 			at_most = strtoull(optarg, NULL, 10);
 			break;
@@ -220,8 +233,8 @@ main(int argc, char **argv)
 	many_open = level[n_levels - 1].open;
 	if (drip_s > 0) {
 		many_open = level[n_levels - 1].open;
-		many = open_stage(many_open * 2 + FEW, &many_load); /* strangers have half of the slots */
-		idle = idle_gen(many, many_open);
+		many = open_stage(many_open * 2 + FEW, GEN_idle, &many_load); /* strangers have half of the slots */
+		idle = idle_gen(many, GEN_idle, many_open);
 		gen_touch(idle);
 		before = resident_octets();
 		if (!stage_open_idle(many, many_open)) {
@@ -237,11 +250,11 @@ main(int argc, char **argv)
 		free(many);
 		return ok ? 0 : 1;
 	}
-	few = open_stage(FEW * 2, &few_load);
-	few_idle = idle_gen(few, FEW);
+	few = open_stage(FEW * 2, kind, &few_load);
+	few_idle = idle_gen(few, kind, FEW);
 	BUG_ON(!stage_open_idle(few, FEW));
-	many = open_stage(many_open + FEW, &many_load);
-	idle = idle_gen(many, many_open);
+	many = open_stage(many_open + FEW, kind, &many_load);
+	idle = idle_gen(many, kind, many_open);
 	gen_touch(idle);
 	bufs = buf_slab_in_use(many->pool);
 	before = resident_octets();

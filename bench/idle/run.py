@@ -6,7 +6,9 @@ import subprocess
 from bench import common
 
 RUNS = {
+    "between": "as million, of sessions that had a transaction and said RSET",
     "drip": "a million sessions that send an octet now and then, for six minutes of virtual time; good clients beside them",
+    "paused": "as million, of sessions in the greet pause",
     "million": "1,024 to a million sessions that said EHLO; the greylist dialogue beside them and beside 1,024 of another worker, in turns",
 }
 
@@ -24,7 +26,8 @@ def run(names, options):
             if done.returncode:
                 result[name]["error"] = "good clients failed, or something grew"
             continue
-        done = subprocess.run([program, "--pairs", str(options.pairs)], stdout=subprocess.PIPE, text=True)
+        kind = ["--kind", name if name in ("between", "paused") else "idle"]
+        done = subprocess.run([program, "--pairs", str(options.pairs)] + kind, stdout=subprocess.PIPE, text=True)
         if not done.stdout.endswith("}\n"):
             result[name] = {"error": "the program ended with %d" % done.returncode}
             continue

@@ -273,6 +273,7 @@ stage_start(struct bench *b, const char *dir, uint32_t sessions, enum gen_templa
 	c.pool[1].backends = c.pool[2].backends = c.pool[0].backends;
 	c.listener[0].pools = 1;
 	c.conf.sessions = sessions;
+	c.conf.greet_pause_ms = b->greet_pause_ms;
 	c.conf.grey_source_budget = 1000000;
 	c.conf.log_grey_per_s = 1; /* at full speed nearly every line is over the cap */
 	BUG_ON(ip_addr_parse("198.18.0.1", &c.port[0].gateway4) != 0);

@@ -40,6 +40,7 @@ struct bench {
 	bool timed; /* by the thread's CPU time, too: turns last longer where the CPU is shared */
 	uint64_t cpu_ns;
 	bool marked; /* set before stage_start(): connections are marked for a next life, as those of the data plane are */
+	uint32_t greet_pause_ms; /* likewise: what strangers wait for the banner */
 	void *marks;
 	size_t marks_octets;
 };

@@ -35,6 +35,8 @@ enum gen_template {
 	X(tls_resumed, "the same with the ticket of an earlier session")                                               \
 	X(hello, "EHLO, STARTTLS, a ClientHello; given up at the first octet of the answer, or at 454")                \
 	X(idle, "EHLO, then silence: sessions that stay open")                                                         \
+	X(between, "EHLO, MAIL, RCPT -> 451, RSET, then silence")                                                      \
+	X(paused, "silence once the banner has begun: sessions in the greet pause")                                    \
 	X(none, "no sessions: spoofed SYNs alone")
 #define X(name, help) GEN_##name,
 	GEN_TEMPLATES(X)
@@ -106,7 +108,7 @@ bool gen_owns(const struct gen *g, const uint8_t *frame, uint32_t octets);
 uint32_t gen_open(const struct gen *g);
 /* An octet of a line that never ends from each of the next n slots whose sessions are idle. */
 void gen_drip(struct gen *g, uint32_t n, uint64_t now_ns);
-/* Sessions that reached silence (idle). */
+/* Sessions that reached silence (idle, between, paused). */
 uint32_t gen_idle(const struct gen *g);
 const struct gen_stats *gen_stats(const struct gen *g);
 struct gen_histogram *gen_latency(struct gen *g); /* whole sessions, from what was intended */

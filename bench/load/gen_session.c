@@ -107,6 +107,9 @@ line_of(const struct gen *g, const struct session *s, char *out)
 	case STEP_DATA:
 		memcpy(out, "DATA\r\n", 6);
 		return 6;
+	case STEP_RSET:
+		memcpy(out, "RSET\r\n", 6);
+		return 6;
 	case STEP_QUIT:
 		memcpy(out, "QUIT\r\n", 6);
 		return 6;
@@ -271,6 +274,7 @@ send_step(struct gen *g, uint32_t slot, bool again, uint64_t now_ns)
 	case STEP_EHLO:
 	case STEP_STARTTLS:
 	case STEP_MAIL:
+	case STEP_RSET:
 	case STEP_DATA:
 		n = line_of(g, s, line);
 		if (g->conf.template == GEN_slow) {
@@ -390,11 +394,13 @@ reply_is_right(const struct gen *g, const struct session *s, const uint8_t *p, u
 		return code == 220;
 	case STEP_EHLO:
 	case STEP_MAIL:
+	case STEP_RSET:
 	case STEP_BODY:
 		return code == 250;
 	case STEP_RCPT:
 		switch (g->conf.template) {
 		case GEN_greylist:
+		case GEN_between:
 		case GEN_pipelined:
 		case GEN_slow:
 		case GEN_tls:
@@ -408,6 +414,7 @@ reply_is_right(const struct gen *g, const struct session *s, const uint8_t *p, u
 			return code == 250 || is_grey_reply(p, n); /* the first time; what passes is counted */
 		case GEN_hello:
 		case GEN_idle:
+		case GEN_paused:
 		case GEN_none:
 		case GEN_TEMPLATES_N:
 			return false;
@@ -501,8 +508,14 @@ reply_arrived(struct gen *g, uint32_t slot, const uint8_t *p, uint32_t n, uint64
 		break;
 	case STEP_RCPT:
 		histogram_add(&g->reply, now_ns - s->sent_ns);
-		s->step = g->conf.template == GEN_data && !grey ? STEP_DATA : STEP_QUIT;
+		s->step = g->conf.template == GEN_between         ? STEP_RSET
+		          : g->conf.template == GEN_data && !grey ? STEP_DATA
+		                                                  : STEP_QUIT;
 		g->stats.passed += !grey && p[0] == '2';
+		break;
+	case STEP_RSET:
+		s->step = STEP_IDLE;
+		g->n_idle++;
 		break;
 	case STEP_DATA:
 		s->step = STEP_BODY;
@@ -613,6 +626,13 @@ gen_session_input(struct gen *g, uint32_t slot, const struct segment *in, uint64
 				send_body(g, slot, false, now_ns);
 			}
 		}
+	}
+	if (in->octets > 0 && s->step == STEP_BANNER && g->conf.template == GEN_paused) {
+		s->rcv_nxt += in->octets; /* its first line */
+		s->step = STEP_IDLE;
+		g->n_idle++;
+		send_step(g, slot, false, now_ns);
+		return;
 	}
 	if (in->octets > 0 && s->step == STEP_HELLO) {
 		records_arrived(g, slot, in, now_ns);
