@@ -24,13 +24,13 @@ rule_syntax(struct judge *j)
 	return false;
 }
 
-/* The value of name for this listener: bits in the lower half. */
+/* The value of name, in small letters, for this listener: bits in the lower half. */
 static bool
 domain_listed(const struct judge *j, const char *name, size_t n, uint16_t *pool)
 {
 	uint64_t value;
 
-	if (j->q->listener >= 32 || !name_set_find(j->ctx->domains, name, (uint32_t)n, &value) ||
+	if (j->q->listener >= 32 || !name_set_find_lowered(j->ctx->domains, name, (uint32_t)n, &value) ||
 		!(value >> j->q->listener & 1))
 		return false;
 	*pool = (uint16_t)(value >> 32);

@@ -19,6 +19,9 @@
 /* Labels of a name that are looked at for parents; RFC 1035 allows 127. */
 #define NAME_SET_LABELS_MAX 128
 
+/* So few are compared one after another: their lengths mostly differ, and a hash costs as much as that of some ten comparisons. */
+#define FEW_NAMES 4
+
 struct name_head {
 	uint64_t magic, octets;
 	struct siphash_key key;
@@ -235,10 +238,16 @@ static bool
 find_lowered(const void *set, const uint8_t *lowered, uint32_t len_octets, uint64_t *value)
 {
 	const struct name_head *head = set;
-	const uint32_t b = bucket_of(head, lowered, len_octets), *start = const_starts_of(head);
 	const struct name_cell *cell = const_cells_of(head);
+	uint32_t from = 0, end = head->n_entries;
 
-	for (uint32_t i = start[b]; i < start[b + 1]; i++) {
+	if (end > FEW_NAMES) {
+		const uint32_t b = bucket_of(head, lowered, len_octets), *start = const_starts_of(head);
+
+		from = start[b];
+		end = start[b + 1];
+	}
+	for (uint32_t i = from; i < end; i++) {
 		if (cell[i].len_octets == len_octets && memcmp(text_of(head, &cell[i]), lowered, len_octets) == 0) {
 			*value = cell[i].value;
 			return true;
@@ -248,14 +257,9 @@ find_lowered(const void *set, const uint8_t *lowered, uint32_t len_octets, uint6
 }
 
 bool
-name_set_find(const void *set, const char *name, uint32_t len_octets, uint64_t *value)
+name_set_find_lowered(const void *set, const char *name, uint32_t len_octets, uint64_t *value)
 {
-	uint8_t lowered[NAME_SET_NAME_MAX_OCTETS];
-
-	if (set == NULL || len_octets > sizeof(lowered))
-		return false;
-	lower_copy(lowered, name, len_octets);
-	return find_lowered(set, lowered, len_octets, value);
+	return set != NULL && find_lowered(set, (const uint8_t *)name, len_octets, value);
 }
 
 /* ".b.c", ".c" of "a.b.c", after the name with a dot before it. dotted[0] is the dot. */

@@ -31,8 +31,8 @@ uint32_t name_set_count(const void *set);
 /* The i-th name (lower case), in no particular order; false beyond the end. The name lives as long as the set. */
 bool name_set_at(const void *set, uint32_t i, struct name_set_entry *out);
 
-/* Exactly this name. */
-bool name_set_find(const void *set, const char *name, uint32_t len_octets, uint64_t *value);
+/* Exactly this name, which is in small letters already. */
+bool name_set_find_lowered(const void *set, const char *name, uint32_t len_octets, uint64_t *value);
 /* A domain name: itself, then ".parent" for each parent (and itself), then "*". */
 bool name_set_find_domain(const void *set, const char *name, uint32_t len_octets, uint64_t *value);
 /* A mail address: "local@domain" itself, "local@", "@domain" and "domain" alike, ".parent" of the domain, "*". */

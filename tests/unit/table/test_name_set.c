@@ -166,7 +166,7 @@ test_name_set_star_holds_everything(void **state)
 	memset(longer, 'a', sizeof(longer));
 	CHECK_TRUE("however long", name_set_find_address(b.set, longer, sizeof(longer), &value));
 	CHECK_TRUE("however long", name_set_find_domain(b.set, longer, sizeof(longer), &value));
-	CHECK_TRUE("but not as a name", !name_set_find(b.set, longer, sizeof(longer), &value));
+	CHECK_TRUE("but not as a name", !name_set_find_lowered(b.set, longer, sizeof(longer), &value));
 	free(b.set);
 }
 
@@ -181,7 +181,7 @@ test_name_set_duplicates_empty_and_limits(void **state)
 
 	(void)state;
 	CHECK_EQ("two", name_set_count(b.set), 2);
-	CHECK_TRUE("found", name_set_find(b.set, "a.example", 9, &value));
+	CHECK_TRUE("found", name_set_find_lowered(b.set, "a.example", 9, &value));
 	CHECK_EQ("the first stays", value, 0);
 	while (name_set_at(b.set, n, &e))
 		n++;
@@ -189,8 +189,10 @@ test_name_set_duplicates_empty_and_limits(void **state)
 	free(b.set);
 
 	b = build(NULL, 0);
-	CHECK_TRUE("empty", !name_set_find(b.set, "a", 1, &value) && !name_set_find_domain(b.set, "a", 1, &value));
-	CHECK_TRUE("no set", !name_set_find(NULL, "a", 1, &value) && !name_set_find_address(NULL, "a@b", 3, &value));
+	CHECK_TRUE(
+		"empty", !name_set_find_lowered(b.set, "a", 1, &value) && !name_set_find_domain(b.set, "a", 1, &value));
+	CHECK_TRUE("no set",
+		!name_set_find_lowered(NULL, "a", 1, &value) && !name_set_find_address(NULL, "a@b", 3, &value));
 	free(b.set);
 
 	e.name = (const char *)room;
