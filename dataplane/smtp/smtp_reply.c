@@ -33,9 +33,8 @@ smtp_reply_write(char *out, uint16_t code, const char *enhanced, const char *tex
 	out[2] = (char)('0' + code % 10);
 	out[3] = ' ';
 	if (enhanced != NULL && enhanced[0] != '\0') {
-		n_enhanced = (uint32_t)MIN(strlen(enhanced), max - 2 - n);
-		memcpy(out + n, enhanced, n_enhanced);
-		n += n_enhanced;
+		for (n_enhanced = 0; enhanced[n_enhanced] != '\0' && n < max - 2; n_enhanced++)
+			out[n++] = enhanced[n_enhanced]; /* "4.7.1": shorter than a call */
 		if (text[0] != '\0')
 			out[n++] = ' ';
 	}

@@ -10,6 +10,7 @@
 #include "dataplane/worker/worker_impl.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "dataplane/base/bug.h"
 
@@ -385,7 +386,7 @@ session_rcpt(struct worker *w, struct session *s)
 	s->wait_began_us = w->now_us;
 	policy_rcpt(ctx, &q, &s->answer, NULL, NULL);
 	if (e->from.len_octets > 0 && s->answer.after.kind_state != 0 && vt_kind(&s->answer.before) == VT_FREE)
-		wlog_name(w, &s->answer, e->from.text, e->rcpt.text);
+		wlog_name(w, &s->answer, e->from.text, e->from.len_octets, e->rcpt.text, e->rcpt.len_octets);
 	switch (s->answer.verdict) {
 	case VERDICT_WAIT:
 		session_names_ask(w, s);
@@ -444,7 +445,7 @@ session_data_null_sender(struct worker *w, struct session *s, uint32_t *wait_s, 
 
 		policy_null_sender_data(ctx, &q, &a);
 		if (a.after.kind_state != 0 && vt_kind(&a.before) == VT_FREE)
-			wlog_name(w, &a, "", s->kept_rcpts->rcpt[i]);
+			wlog_name(w, &a, "", 0, s->kept_rcpts->rcpt[i], (uint32_t)strlen(s->kept_rcpts->rcpt[i]));
 		if (a.verdict == VERDICT_DEFER && a.wait_s > *wait_s) {
 			*wait_s = a.wait_s;
 			*ref = a.ref;

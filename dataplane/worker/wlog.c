@@ -280,19 +280,13 @@ wlog_flush(struct worker *w)
 		summary(w, &w->syn_dropped, "connections refused at their SYN without a line of their own");
 }
 
-static uint16_t
-cut(const char *text_in)
-{
-	const size_t n = strlen(text_in);
-
-	return (uint16_t)MIN(n, (size_t)LINK_NAME_PART_MAX_OCTETS);
-}
-
 void
-wlog_name(struct worker *w, const struct policy_answer *a, const char *from, const char *rcpt)
+wlog_name(struct worker *w, const struct policy_answer *a, const char *from, uint32_t from_octets, const char *rcpt,
+	uint32_t rcpt_octets)
 {
-	const uint16_t sender_len = cut(from),
-		       rcpt_len = cut(rcpt); /* not read back from memory that others write to */
+	/* not read back from memory that others write to */
+	const uint16_t sender_len = (uint16_t)MIN(from_octets, (uint32_t)LINK_NAME_PART_MAX_OCTETS),
+		       rcpt_len = (uint16_t)MIN(rcpt_octets, (uint32_t)LINK_NAME_PART_MAX_OCTETS);
 	struct link_event_name *e = ring_reserve(w->event);
 
 	if (e == NULL) {

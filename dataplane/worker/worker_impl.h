@@ -524,6 +524,7 @@ bool wlog_syn_allowed(struct worker *w);
 void wlog_syn_refused(
 	struct worker *w, const char *listener, const struct ip_addr *client, const struct policy_answer *a);
 void wlog_flush(struct worker *w);
-void wlog_name(struct worker *w, const struct policy_answer *a, const char *from, const char *rcpt);
+void wlog_name(struct worker *w, const struct policy_answer *a, const char *from, uint32_t from_octets,
+	const char *rcpt, uint32_t rcpt_octets);
 
 #endif

@@ -61,10 +61,66 @@ test_smtp_helo_faults_row_by_row(void **state)
 	}
 }
 
+/* Label by label, as the grammar has it; an address literal is another matter. */
+static bool
+is_full(const char *name)
+{
+	unsigned labels = 0;
+	bool number = false;
+
+	while (*name != '\0') {
+		const size_t n = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_");
+
+		if (n == 0 || n > 63)
+			return false;
+		number = strspn(name, "0123456789") == n;
+		labels++;
+		name += n;
+		if (*name == '\0')
+			break;
+		if (*name++ != '.')
+			return false;
+	}
+	return labels >= 2 && !number;
+}
+
+/* Each octet at each place of short names and long ones. */
+static void
+test_smtp_helo_name_is_full_or_not(void **state)
+{
+	static const char *const names[] = { "a", "a.b", "a.b.", "mail.sender.example", "mail.example.7x1",
+		"192.0.2.11", "a123456789.b123456789.c123456789.d123456789.e123456789.f1234567",
+		"a123456789.b123456789.c123456789.d123456789.e123456789.f12345678",
+		"a123456789b123456789c123456789d123456789e123456789f1234567890123.x",
+		"a123456789b123456789c123456789d123456789e123456789f12345678901234.x" };
+	const struct ip_addr ours = addr("198.51.100.1"), client = addr("192.0.2.1");
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		for (size_t at = 0; at < strlen(names[i]); at++) {
+			for (unsigned c = 0; c < 256; c++) {
+				char name[80];
+				bool full;
+
+				strcpy(name, names[i]);
+				name[at] = (char)c;
+				if (name[0] == '\0' || name[0] == '[')
+					continue;
+				full = (smtp_helo_faults(name, &client, "gw.example", &ours) & MANNER_HELO_SYNTAX) == 0;
+				if (full != is_full(name))
+					CHECK_EQ(name, full, is_full(name));
+			}
+		}
+	}
+}
+
 int
 main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_smtp_helo_faults_row_by_row) };
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_smtp_helo_faults_row_by_row),
+		cmocka_unit_test(test_smtp_helo_name_is_full_or_not),
+	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
