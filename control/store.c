@@ -106,7 +106,26 @@ store_why_start(struct store *s, MDB_txn *txn)
 	return error == MDB_NOTFOUND ? 0 : error;
 }
 
-/* Opens databases, looks at the layout. A layout of another time is an error of LMDB's kind. */
+/* A layout of before: what means something else now goes, in the transaction that says so. */
+static int
+layout_renew(struct store *s, MDB_txn *txn, struct schema_meta *meta)
+{
+	const uint32_t from = meta->schema;
+	MDB_val key = val(SCHEMA_META_SCHEMA, strlen(SCHEMA_META_SCHEMA)), value;
+	uint8_t room[64];
+	int error = 0;
+
+	for (enum schema_db db = 0; db < SCHEMA_DB_N && error == 0; db++)
+		if (!schema_carries_over(from, db))
+			error = mdb_drop(txn, s->dbi[db], 0);
+	store_note(s, "layout %u became layout %u: records whose keys mean something else there were let go", from,
+		SCHEMA_VERSION);
+	meta->schema = SCHEMA_VERSION;
+	value = val(room, schema_meta_build(meta, room, sizeof(room)));
+	return error == 0 ? mdb_put(txn, s->dbi[SCHEMA_DB_META], &key, &value, 0) : error;
+}
+
+/* Opens databases, looks at the layout. A layout of a later time is an error of LMDB's kind. */
 static int
 databases_open(struct store *s)
 {
@@ -145,7 +164,14 @@ databases_open(struct store *s)
 			error = MDB_VERSION_MISMATCH;
 			break;
 		}
-		case SCHEMA_OLD: /* there is no layout before the first */
+		case SCHEMA_OLD: {
+			struct schema_meta meta;
+
+			error = schema_meta_parse(value.mv_data, value.mv_size, &meta) == 0
+			                ? layout_renew(s, txn, &meta)
+			                : MDB_VERSION_MISMATCH;
+			break;
+		}
 		case SCHEMA_DAMAGED:
 			error = MDB_VERSION_MISMATCH;
 			break;

@@ -6,7 +6,6 @@
 #include "lmdb-schema/migrate.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <string.h>
 
 enum schema_state
@@ -108,27 +107,10 @@ schema_record_check(enum schema_db db, const void *key, size_t key_octets, const
 	return -EBADMSG;
 }
 
-/*
- * Layout 1 is the first, so what is migrated today is a copy of what is sound. The next layout adds a case that reads
- * the old key and value and builds the new ones; layouts are stepped through one by one, so each step is written and
- * tested once.
- */
-int
-schema_migrate(uint32_t from, enum schema_db db, const void *key, size_t key_octets, const void *value, size_t octets,
-	struct schema_pair *out)
+bool
+schema_carries_over(uint32_t from, enum schema_db db)
 {
-	int rc;
-
-	if (from != SCHEMA_VERSION)
-		return -ENOTSUP;
-	rc = schema_record_check(db, key, key_octets, value, octets);
-	if (rc != 0)
-		return rc;
-	if (key_octets > sizeof(out->key) || octets > sizeof(out->value))
-		return -EBADMSG;
-	memcpy(out->key, key, key_octets);
-	memcpy(out->value, value, octets);
-	out->key_octets = key_octets;
-	out->octets = octets;
-	return 0;
+	if (from == 0 || from > SCHEMA_VERSION)
+		return false;
+	return from > 1 || (db != SCHEMA_DB_ENTRIES && db != SCHEMA_DB_NAMES);
 }

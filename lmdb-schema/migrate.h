@@ -1,7 +1,7 @@
 /*
  * migrate.h - what to do with a database another release wrote.
  *
- * Flow:   control/store at start: schema_judge() -> use, migrate or set aside;  `greylinectl db check` ->
+ * Flow:   control/store at start: schema_judge() -> use, carry over or set aside;  `greylinectl db check` ->
  *         schema_record_check()
  * Pure:   octets in, octets out. Libc alone.
  * Keeps:  a newer layout is never written to; a record that is damaged or of an unknown version is left out, not
@@ -14,19 +14,25 @@
 #ifndef GREYLINE_LMDB_SCHEMA_MIGRATE_H
 #define GREYLINE_LMDB_SCHEMA_MIGRATE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "lmdb-schema/key.h"
 #include "lmdb-schema/record.h"
 
-#define SCHEMA_VERSION 1
+/*
+ * 1  the first.
+ * 2  tags are other hashes of the same: entries and names of before stand under keys that nobody asks for, and cannot be
+ *    counted anew, for an entry does not hold what its tag is a hash of. They are let go, which costs one greylist delay.
+ */
+#define SCHEMA_VERSION 2
 
 enum schema_state {
 	SCHEMA_EMPTY, /* no meta record: new */
 	SCHEMA_CURRENT,
-	SCHEMA_OLD,     /* schema_migrate() every record in one transaction, then write the meta record */
-	SCHEMA_NEWER,   /* set aside: this release does not know it */
+	SCHEMA_OLD,   /* empty what schema_carries_over() says no of, then write the meta record, in one transaction */
+	SCHEMA_NEWER, /* set aside: this release does not know it */
 	SCHEMA_DAMAGED, /* set aside */
 };
 
@@ -37,13 +43,7 @@ const char *schema_state_name(enum schema_state s);
 /* Whether key and value belong into that table: 0, -EBADMSG damaged, -ENOTSUP a version this build does not know. */
 int schema_record_check(enum schema_db db, const void *key, size_t key_octets, const void *value, size_t octets);
 
-struct schema_pair {
-	uint8_t key[SCHEMA_KEY_MAX_OCTETS], value[SCHEMA_VALUE_MAX_OCTETS];
-	size_t key_octets, octets;
-};
-
-/* One record of layout `from` as this layout has it: 0; -EBADMSG and -ENOTSUP as above, the record is then left out. */
-int schema_migrate(uint32_t from, enum schema_db db, const void *key, size_t key_octets, const void *value,
-	size_t octets, struct schema_pair *out);
+/* Whether records of layout `from` mean in this layout what they meant there; false: the table begins empty. */
+bool schema_carries_over(uint32_t from, enum schema_db db);
 
 #endif

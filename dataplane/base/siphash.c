@@ -1,5 +1,5 @@
 /*
- * siphash.c - SipHash-2-4, whole or in pieces.
+ * siphash.c - SipHash-2-4, whole or in pieces, and SipHash-1-3 for tables.
  *
  * Pure:   see the header.
  * Source: the paper's section 2 for the rounds, its appendix A for the test vector.
@@ -185,20 +185,58 @@ siphash_7(const struct siphash_key *key, uint64_t word)
 }
 
 uint64_t
+siphash_20(const struct siphash_key *key, uint64_t first, uint64_t second, uint32_t last)
+{
+	struct siphash_state s = sip_start(key);
+
+	sip_block(&s, first);
+	sip_block(&s, second);
+	s.tail = last;
+	s.n_octets = 20;
+	return sip_finish(s);
+}
+
+static inline void
+sip13_block(struct siphash_state *s, uint64_t m)
+{
+	s->v3 ^= m;
+	sip_round(s);
+	s->v0 ^= m;
+}
+
+static inline uint64_t
+sip13_finish(struct siphash_state v, uint64_t last)
+{
+	sip13_block(&v, last);
+	v.v2 ^= 0xff;
+	sip_round(&v);
+	sip_round(&v);
+	sip_round(&v);
+	return v.v0 ^ v.v1 ^ v.v2 ^ v.v3;
+}
+
+uint64_t
+siphash13_word_and(const struct siphash_key *key, uint64_t word, const void *data, size_t len_octets)
+{
+	const uint64_t n_octets = sizeof(word) + len_octets;
+	struct siphash_state s = sip_start(key);
+	const uint8_t *p = data;
+
+	sip13_block(&s, word);
+	for (; len_octets >= 8; p += 8, len_octets -= 8) {
+		uint64_t m;
+
+		memcpy(&m, p, 8);
+		sip13_block(&s, m);
+	}
+	return sip13_finish(s, load_tail(p, len_octets) | n_octets << 56);
+}
+
+uint64_t
 siphash13_12(const struct siphash_key *key, uint64_t first, uint32_t last)
 {
 	struct siphash_state s = sip_start(key);
-	const uint64_t second = last | UINT64_C(12) << 56;
 
-	s.v3 ^= first;
-	sip_round(&s);
-	s.v0 ^= first;
-	s.v3 ^= second;
-	sip_round(&s);
-	s.v0 ^= second;
-	s.v2 ^= 0xff;
-	sip_round(&s);
-	sip_round(&s);
-	sip_round(&s);
-	return s.v0 ^ s.v1 ^ s.v2 ^ s.v3;
+	sip13_block(&s, first);
+	return sip13_finish(s, last | UINT64_C(12) << 56);
 }

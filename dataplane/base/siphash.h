@@ -23,12 +23,16 @@ uint64_t siphash_12(const struct siphash_key *key, uint64_t first, uint32_t last
 
 /* Of the 7 lower octets of word, as they lie in memory: one block alone. */
 uint64_t siphash_7(const struct siphash_key *key, uint64_t word);
+/* Of 20 octets: twice eight and four. */
+uint64_t siphash_20(const struct siphash_key *key, uint64_t first, uint64_t second, uint32_t last);
 
 /*
  * Of 12 octets as SipHash-1-3. For tables of this process alone, looked at with each segment, whose
  * hashes nobody is told: there fewer rounds are what its authors propose (and the kernel's and other tables use). Not for cookies and keys.
  */
 uint64_t siphash13_12(const struct siphash_key *key, uint64_t first, uint32_t last);
+/* siphash_word_and() likewise, for tags of the shared table that nobody is told. */
+uint64_t siphash13_word_and(const struct siphash_key *key, uint64_t word, const void *data, size_t len_octets);
 
 /* For input that comes in pieces. */
 struct siphash_state {

@@ -71,7 +71,7 @@ autoallow_refused(struct autoallow *a, uint32_t now_s)
 static uint64_t
 auto_tag(const struct verdict_table *t, const struct ip_addr *network)
 {
-	return policy_tag(&t->key, VT_AUTO, network->octet, sizeof(network->octet));
+	return policy_address_tag(&t->key, VT_AUTO, network);
 }
 
 bool

@@ -107,16 +107,15 @@ judge_prefetch(struct judge *j)
 		j->auto_tag = policy_auto_tag(t, &j->q->client);
 		verdict_table_prefetch(t, j->auto_tag);
 	}
-	triplet_key_make(&j->key, &j->network, j->from, j->from_octets, j->rcpt, j->rcpt_octets);
-	j->triplet_tag = triplet_key_tag(&t->key, &j->key);
-	verdict_table_prefetch(t, j->triplet_tag);
+	triplet_key_make(&j->key, &t->key, &j->network, j->from, j->from_octets, j->rcpt, j->rcpt_octets);
+	verdict_table_prefetch(t, j->key.tag);
 }
 
 uint64_t
 judge_network_hash(struct judge *j)
 {
 	if (j->network_hash == 0)
-		j->network_hash = siphash(&j->ctx->table->key, j->network.octet, sizeof(j->network.octet));
+		j->network_hash = policy_address_tag(&j->ctx->table->key, VT_FREE, &j->network);
 	return j->network_hash;
 }
 

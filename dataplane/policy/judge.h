@@ -31,7 +31,7 @@ struct judge {
 	struct client_judgement client;        /* of that */
 	bool has_traps;                        /* somebody is blocked, perhaps this client */
 	/* judge_prefetch(); traps: of the address, of its network; auto_tag 0: nobody has any */
-	uint64_t trap_tags[2], auto_tag, triplet_tag;
+	uint64_t trap_tags[2], auto_tag;
 	struct vt_entry trap; /* kind VT_FREE: none in force */
 	uint32_t trap_left_s;
 	uint64_t network_hash; /* judge_network_hash(); 0: not yet */
@@ -39,7 +39,7 @@ struct judge {
 	char from[TRIPLET_PATH_MAX_OCTETS + 1], rcpt[TRIPLET_PATH_MAX_OCTETS + 1]; /* canonical */
 	uint32_t from_octets, rcpt_octets;
 	const char *rcpt_domain; /* within rcpt */
-	struct triplet_key key;  /* of the triplet, and without the network of the pair; by judge_prefetch() */
+	struct triplet_key key;  /* of the triplet and of the pair; by judge_prefetch() */
 };
 
 /* The rules, in their order; each answers whether it decided. */

@@ -21,12 +21,6 @@ policy_client_network(const struct ip_addr *client)
 	return ip_addr_mask(client, ip_addr_is_v4(client) ? 96 + 24 : 64);
 }
 
-static uint64_t
-address_tag(const struct verdict_table *t, enum vt_kind kind, const struct ip_addr *a)
-{
-	return policy_tag(&t->key, kind, a->octet, sizeof(a->octet));
-}
-
 uint64_t
 policy_triplet_tag(const struct verdict_table *t, const struct ip_addr *client, const char *from, const char *rcpt)
 {
@@ -41,7 +35,7 @@ policy_triplet_tag(const struct verdict_table *t, const struct ip_addr *client, 
 uint64_t
 policy_client_tag(const struct verdict_table *t, const struct ip_addr *client)
 {
-	return address_tag(t, VT_CLIENT, client);
+	return policy_address_tag(&t->key, VT_CLIENT, client);
 }
 
 uint64_t
@@ -49,13 +43,13 @@ policy_auto_tag(const struct verdict_table *t, const struct ip_addr *client)
 {
 	const struct ip_addr network = policy_client_network(client);
 
-	return address_tag(t, VT_AUTO, &network);
+	return policy_address_tag(&t->key, VT_AUTO, &network);
 }
 
 uint64_t
 policy_trap_tag(const struct verdict_table *t, const struct ip_addr *client)
 {
-	return address_tag(t, VT_TRAP, client);
+	return policy_address_tag(&t->key, VT_TRAP, client);
 }
 
 /* A network and the address of the same octets (.0) are two keys: the scope is part of the material. */
@@ -73,7 +67,7 @@ policy_trap_network_tag(const struct verdict_table *t, const struct ip_addr *cli
 uint64_t
 policy_tls_tag(const struct verdict_table *t, const struct ip_addr *client)
 {
-	return address_tag(t, VT_TLS, client);
+	return policy_address_tag(&t->key, VT_TLS, client);
 }
 
 struct grey_conf

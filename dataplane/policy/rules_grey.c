@@ -75,7 +75,7 @@ pair_note(struct judge *j)
 	const struct grey_conf grey = policy_grey_conf(ctx->conf, j->doubt);
 	const struct vt_ages ages = policy_ages(ctx->conf, j->q->now_s);
 	const uint8_t mine = pair_fingerprint(judge_network_hash(j));
-	const uint64_t tag = triplet_key_pair_tag(&ctx->table->key, &j->key);
+	const uint64_t tag = j->key.pair_tag;
 
 	for (unsigned try = 0; try < POLICY_CAS_TRIES; try++) {
 		uint8_t seen[PAIR_NETWORKS] = { 0 };
@@ -285,7 +285,7 @@ rule_greylist(struct judge *j)
 
 	if (ctx->table == NULL)
 		return greylist_failed(j, "there is no table");
-	j->out->tag = j->triplet_tag;
+	j->out->tag = j->key.tag;
 	j->out->ref = policy_ref_of_tag(j->out->tag);
 
 	for (unsigned try = 0; try < POLICY_CAS_TRIES; try++) {

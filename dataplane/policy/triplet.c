@@ -10,9 +10,7 @@
  */
 #include "dataplane/policy/triplet.h"
 
-#include <assert.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,9 +18,6 @@
 
 #include "dataplane/base/bug.h"
 #include "dataplane/base/text.h"
-
-static_assert(offsetof(struct triplet_key, names) == offsetof(struct triplet_key, network) + sizeof(struct ip_addr),
-	"hashed in one");
 
 #define TOKEN_MIN_OCTETS   8 /* a run of letters and digits shorter than this is no unique token */
 #define TOKEN_MIN_SWITCHES 3 /* between letters and digits: "john1985" has one, "4f3a9c01" has five */
@@ -494,38 +489,46 @@ uint64_t
 policy_tag(const struct siphash_key *key, enum vt_kind kind, const void *material, uint32_t len_octets)
 {
 	/* the kind as a whole word, so that the material stays in step with SipHash's blocks */
-	const uint64_t tag = siphash_word_and(key, (uint64_t)kind, material, len_octets);
+	const uint64_t tag = siphash13_word_and(key, (uint64_t)kind, material, len_octets);
 
 	return tag != 0 ? tag : 1; /* 0 is a free slot */
 }
 
+uint64_t
+policy_address_tag(const struct siphash_key *key, enum vt_kind kind, const struct ip_addr *a)
+{
+	uint64_t tag, word;
+
+	if (!ip_addr_is_v4(a))
+		return policy_tag(key, kind, a->octet, sizeof(a->octet));
+	memcpy(&word, a->octet + 8, sizeof(word)); /* says as much, in one go; as 12 octets it is no other's material */
+	tag = siphash13_12(key, word, (uint32_t)kind);
+	return tag != 0 ? tag : 1;
+}
+
 /* k->names holds n octets of the sender's part; the recipient follows. A path holds no NUL, so the border is certain. */
 static void
-key_finish(struct triplet_key *k, const struct ip_addr *network, uint32_t n, const char *rcpt, uint32_t n_rcpt)
+key_finish(struct triplet_key *k, const struct siphash_key *key, const struct ip_addr *network, uint32_t n,
+	const char *rcpt, uint32_t n_rcpt)
 {
-	k->network = *network;
+	uint64_t words[3];
+
 	k->names[n] = '\0';
 	memcpy(k->names + n + 1, rcpt, n_rcpt);
-	k->len_octets = (uint32_t)sizeof(k->network) + n + 1 + n_rcpt;
+	k->pair_tag = policy_tag(key, VT_PAIR, k->names, n + 1 + n_rcpt);
+	memcpy(words, network->octet, sizeof(network->octet));
+	words[2] = k->pair_tag;
+	/* of an IPv4 network the second word says all; what is hashed of another is longer, so they never meet */
+	k->tag = ip_addr_is_v4(network) ? siphash_20(key, words[1], words[2], VT_TRIPLET)
+	                                : siphash_word_and(key, VT_TRIPLET, words, sizeof(words));
+	k->tag += k->tag == 0;
 }
 
 void
-triplet_key_make(struct triplet_key *k, const struct ip_addr *network, const char *sender, uint32_t n_sender,
-	const char *rcpt, uint32_t n_rcpt)
+triplet_key_make(struct triplet_key *k, const struct siphash_key *key, const struct ip_addr *network,
+	const char *sender, uint32_t n_sender, const char *rcpt, uint32_t n_rcpt)
 {
-	key_finish(k, network, triplet_sender_key(sender, n_sender, k->names), rcpt, n_rcpt);
-}
-
-uint64_t
-triplet_key_tag(const struct siphash_key *key, const struct triplet_key *k)
-{
-	return policy_tag(key, VT_TRIPLET, &k->network, k->len_octets);
-}
-
-uint64_t
-triplet_key_pair_tag(const struct siphash_key *key, const struct triplet_key *k)
-{
-	return policy_tag(key, VT_PAIR, k->names, k->len_octets - (uint32_t)sizeof(k->network));
+	key_finish(k, key, network, triplet_sender_key(sender, n_sender, k->names), rcpt, n_rcpt);
 }
 
 uint64_t
@@ -535,6 +538,6 @@ triplet_tag(const struct siphash_key *key, const struct ip_addr *network, const 
 	struct triplet_key k;
 
 	memcpy(k.names, sender, n_sender);
-	key_finish(&k, network, n_sender, rcpt, (uint32_t)strnlen(rcpt, TRIPLET_PATH_MAX_OCTETS));
-	return triplet_key_tag(key, &k);
+	key_finish(&k, key, network, n_sender, rcpt, (uint32_t)strnlen(rcpt, TRIPLET_PATH_MAX_OCTETS));
+	return k.tag;
 }

@@ -39,20 +39,23 @@ void triplet_normalise_domain(const char *domain, char *out);
 uint64_t triplet_tag(
 	const struct siphash_key *key, const struct ip_addr *network, const char *sender, const char *rcpt);
 
-/* What a triplet's tag is a hash of: the network, the sender's part, a NUL, the recipient. Behind the network it is what a pair's is. */
+/*
+ * The tags of a triplet and of its pair, and what they are hashes of: the sender's part, a NUL, the recipient give the pair's; that and the
+ * network the triplet's, so the names are hashed once. Both are of 64 bits: the detour makes no two triplets meet that would not anyway.
+ * The pair's is of SipHash-1-3, for nobody is told it; of the triplet's, clients may be told 40 bits as a reference.
+ */
 struct triplet_key {
-	uint32_t len_octets;
-	struct ip_addr network;
+	uint64_t tag, pair_tag;
 	char names[2 * (TRIPLET_PATH_MAX_OCTETS + 1)];
 };
 
 /* Of canonical paths. */
-void triplet_key_make(struct triplet_key *k, const struct ip_addr *network, const char *sender, uint32_t n_sender,
-	const char *rcpt, uint32_t n_rcpt);
-uint64_t triplet_key_tag(const struct siphash_key *key, const struct triplet_key *k);
-uint64_t triplet_key_pair_tag(const struct siphash_key *key, const struct triplet_key *k);
+void triplet_key_make(struct triplet_key *k, const struct siphash_key *key, const struct ip_addr *network,
+	const char *sender, uint32_t n_sender, const char *rcpt, uint32_t n_rcpt);
 
-/* Of any kind over its key material. Never 0. */
+/* Of any other kind over its key material. Never 0. */
 uint64_t policy_tag(const struct siphash_key *key, enum vt_kind kind, const void *material, uint32_t len_octets);
+/* Of a kind whose material is an address or a network. */
+uint64_t policy_address_tag(const struct siphash_key *key, enum vt_kind kind, const struct ip_addr *a);
 
 #endif

@@ -316,6 +316,32 @@ test_siphash_word_and_is_siphash_of_both(void **state)
 	}
 }
 
+/* Made by an implementation after the paper that gives its vectors of SipHash-2-4, and of SipHash-1-3 those that others publish. */
+static void
+test_siphash_of_words_is_that_of_their_octets(void **state)
+{
+	static const struct {
+		uint32_t n;
+		uint64_t want;
+	} rows[] = { { 8, UINT64_C(0x369095118d299a8e) }, { 12, UINT64_C(0x78a384b157b4d9a2) },
+		{ 15, UINT64_C(0xd320d86d2a519956) }, { 23, UINT64_C(0x525a0e7fdae6c123) },
+		{ 24, UINT64_C(0xf464aeb267349c8c) }, { 31, UINT64_C(0x2370dd1f8c21d1bc) } };
+	const struct siphash_key key = { 0x0706050403020100, 0x0f0e0d0c0b0a0908 };
+	uint64_t word, second;
+	uint32_t four;
+	uint8_t in[32];
+
+	(void)state;
+	for (uint8_t i = 0; i < sizeof(in); i++)
+		in[i] = i;
+	memcpy(&word, in, 8);
+	memcpy(&second, in + 8, 8);
+	memcpy(&four, in + 16, 4);
+	assert_true(siphash_20(&key, word, second, four) == siphash(&key, in, 20));
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		assert_true(siphash13_word_and(&key, word, in + 8, rows[i].n - 8) == rows[i].want);
+}
+
 int
 main(void)
 {
@@ -325,6 +351,7 @@ main(void)
 		cmocka_unit_test(test_text_looks_find_each_octet_at_each_place),
 		cmocka_unit_test(test_text_put_number_writes_decimals),
 		cmocka_unit_test(test_siphash_word_and_is_siphash_of_both),
+		cmocka_unit_test(test_siphash_of_words_is_that_of_their_octets),
 		cmocka_unit_test(test_siphash_vectors),
 		cmocka_unit_test(test_octets_failure_sticks),
 		cmocka_unit_test(test_octets_stores_are_big_endian),

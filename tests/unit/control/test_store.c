@@ -442,13 +442,11 @@ test_store_damaged_file_is_set_aside(void **state)
 	}
 }
 
-/* Back to an older release: what the newer one wrote is kept under its own name, and no later damage takes its place. */
+/* Makes the file say that it has this layout. */
 static void
-test_store_of_a_newer_release_is_kept_aside(void **state)
+layout_write(const struct folder *f, uint32_t layout)
 {
-	struct folder f = folder_make();
-	struct store *s = store_in(&f, 0, 100);
-	const struct schema_meta meta = { .schema = 7, .created_wall_s = 1 };
+	const struct schema_meta meta = { .schema = layout, .created_wall_s = 1 };
 	uint8_t room[64];
 	char path[128];
 	MDB_val k = { .mv_size = strlen(SCHEMA_META_SCHEMA), .mv_data = (void *)(uintptr_t)SCHEMA_META_SCHEMA },
@@ -457,10 +455,7 @@ test_store_of_a_newer_release_is_kept_aside(void **state)
 	MDB_txn *txn;
 	MDB_dbi dbi;
 
-	(void)state;
-	store_option_put(s, "mode", "soft", 1);
-	store_destroy(s);
-	snprintf(path, sizeof(path), "%s/greyline.mdb", f.path);
+	snprintf(path, sizeof(path), "%s/greyline.mdb", f->path);
 	v.mv_size = schema_meta_build(&meta, room, sizeof(room));
 	CHECK_EQ("env", mdb_env_create(&env), 0);
 	CHECK_EQ("dbs", mdb_env_set_maxdbs(env, 16), 0);
@@ -470,18 +465,80 @@ test_store_of_a_newer_release_is_kept_aside(void **state)
 	CHECK_EQ("put", mdb_put(txn, dbi, &k, &v, 0), 0);
 	CHECK_EQ("commit", mdb_txn_commit(txn), 0);
 	mdb_env_close(env);
+}
+
+/* Back to an older release: what the newer one wrote is kept under its own name, and no later damage takes its place. */
+static void
+test_store_of_a_newer_release_is_kept_aside(void **state)
+{
+	struct folder f = folder_make();
+	struct store *s = store_in(&f, 0, 100);
+	char path[128];
+
+	(void)state;
+	store_option_put(s, "mode", "soft", 1);
+	store_destroy(s);
+	layout_write(&f, 7);
 
 	s = store_in(&f, 0, 100);
 	CHECK_EQ("a new one begins", store_stats(s)->state, STORE_READY);
 	CHECK_EQ("set aside", store_stats(s)->set_aside, 1);
 	CHECK_TRUE("it is said why",
-		strstr(store_stats(s)->note, "a newer release wrote it (layout 7, known here is 1)") != NULL);
+		strstr(store_stats(s)->note, "a newer release wrote it (layout 7, known here is 2)") != NULL);
 	snprintf(path, sizeof(path), "%s/greyline.mdb.damaged", f.path);
 	CHECK_TRUE("not as a damaged one", access(path, F_OK) != 0);
 	snprintf(path, sizeof(path), "%s/greyline.mdb.layout-7", f.path);
 	CHECK_EQ("by its layout", access(path, F_OK), 0);
 	store_destroy(s);
 	unlink(path);
+	folder_remove(&f);
+}
+
+static void
+count_option(void *arg, const char *name, const char *text)
+{
+	(void)text;
+	*(unsigned *)arg += strcmp(name, "mode") == 0;
+}
+
+/* Of the first layout the tags were other hashes: what stands under them goes once, what the operator said stays. */
+static void
+test_store_of_the_first_layout_keeps_what_means_the_same(void **state)
+{
+	struct folder f = folder_make();
+	struct table a = table_make(false), b = table_make(false), c = table_make(false);
+	struct store *s = store_in(&f, 0, 100);
+	struct vt_counts n;
+	unsigned options = 0;
+
+	(void)state;
+	put(&a, 1, VT_TRIPLET, VT_WHITE, 99000);
+	commit_all(s, &a);
+	store_option_put(s, "mode", "soft", 1);
+	store_destroy(s);
+	layout_write(&f, 1);
+
+	s = store_in(&f, 0, 100);
+	CHECK_EQ("in use", store_stats(s)->state, STORE_READY);
+	CHECK_EQ("not set aside", store_stats(s)->set_aside, 0);
+	CHECK_TRUE("it is said", strstr(store_stats(s)->note, "layout 1 became layout 2") != NULL);
+	load_all(s, &b);
+	verdict_table_count(&b.t, &n);
+	CHECK_EQ("entries are gone", n.used, 0);
+	store_options(s, count_option, &options);
+	CHECK_EQ("the option is there", options, 1);
+	put(&b, 2, VT_TRIPLET, VT_WHITE, 99000);
+	commit_all(s, &b);
+	store_destroy(s);
+
+	s = store_in(&f, 0, 100); /* and only once */
+	load_all(s, &c);
+	verdict_table_count(&c.t, &n);
+	CHECK_EQ("what was written since stays", n.white, 1);
+	store_destroy(s);
+	table_free(&a);
+	table_free(&b);
+	table_free(&c);
 	folder_remove(&f);
 }
 
@@ -840,6 +897,7 @@ main(void)
 		cmocka_unit_test(test_store_unusable_folder_is_off_and_comes_back),
 		cmocka_unit_test(test_store_damaged_file_is_set_aside),
 		cmocka_unit_test(test_store_of_a_newer_release_is_kept_aside),
+		cmocka_unit_test(test_store_of_the_first_layout_keeps_what_means_the_same),
 		cmocka_unit_test(test_store_sound_file_after_a_crash_is_kept),
 		cmocka_unit_test(test_store_killed_in_the_middle),
 		cmocka_unit_test(test_store_names),
