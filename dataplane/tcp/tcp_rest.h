@@ -6,7 +6,7 @@
  * Keeps:  only a connection of ESTABLISHED rests, accepted from a peer, that has nothing queued, nothing unacknowledged, nothing unread, nothing
  *         beyond a gap and no timer; an ACK that was owed goes out first. It is in the table all the while, under the record's index behind
  *         those of the blocks, and its window stays charged to the budget. What is not in the record is what every such connection
- *         has, or a guess about the path that begins anew.
+ *         has, or a guess about the path that begins anew. Keepalive ends with rest: who asked for it asks again when he waits for others.
  */
 #ifndef GREYLINE_TCP_TCP_REST_H
 #define GREYLINE_TCP_TCP_REST_H
