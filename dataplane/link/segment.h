@@ -48,9 +48,9 @@ struct turn_times {
 static inline uint32_t
 turn_bucket(uint64_t cycles)
 {
-	const uint32_t top = 63u - (uint32_t)__builtin_clzll(cycles | 1);
-	const uint32_t at =
-		top < TURN_BUCKET_0_LOG2 ? 0 : (top - TURN_BUCKET_0_LOG2) * 2 + (uint32_t)(cycles >> (top - 1) & 1);
+	const uint64_t least = UINT64_C(1) << TURN_BUCKET_0_LOG2, counted = cycles > least ? cycles : least;
+	const uint32_t top = 63u - (uint32_t)__builtin_clzll(counted);
+	const uint32_t at = (top - TURN_BUCKET_0_LOG2) * 2 + (uint32_t)(counted >> (top - 1) & 1);
 
 	return at < TURN_BUCKETS ? at : TURN_BUCKETS - 1;
 }

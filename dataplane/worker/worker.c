@@ -707,13 +707,16 @@ drain_some(struct worker *w)
 
 /* ---- the turn ---- */
 
-/* For the share of long turns: those that worked are ours, those that did nothing were the machine's. */
+/*
+ * For the share of long turns: those that worked are ours, those that did nothing were the machine's. No branch depends on the clock, so that
+ * training (train.py) counts the same in each run.
+ */
 static void
 note_turn(struct worker *w, bool worked, uint64_t cycles)
 {
 	struct turn_times *t = &w->segment->live->turns[w->conf.index];
-	uint64_t *of = !worked ? t->empty : w->paused ? t->paused : t->busy;
-	uint64_t *n = &of[turn_bucket(cycles)];
+	uint64_t *const of[2][2] = { { t->empty, t->empty }, { t->busy, t->paused } };
+	uint64_t *n = &of[worked][w->paused][turn_bucket(cycles)];
 
 	__atomic_store_n(n, *n + 1, __ATOMIC_RELAXED);
 	if (!worked)
