@@ -714,7 +714,7 @@ main(int argc, char **argv)
 			usage(stdout);
 			return EXIT_SUCCESS;
 		case 'V':
-			puts("greyline-dataplane " GREYLINE_VERSION);
+			puts("greyline-dataplane " GREYLINE_VERSION " (" GREYLINE_LAYOUT ")");
 			return EXIT_SUCCESS;
 		default:
 			usage(stderr);

@@ -19,7 +19,8 @@
 static void
 usage(void)
 {
-	fputs("usage: instructions [--sessions N] [--slots N] [--idle N] [--flood N] [--first-syns] [--template T] "
+	fputs("usage: instructions --layout | [--sessions N] [--slots N] [--idle N] [--flood N] [--first-syns] "
+	      "[--template T] "
 	      "[--message OCTETS] "
 	      "[--dns cached|asked|dead] "
 	      "[--no-timestamps]\n",
@@ -34,7 +35,8 @@ main(int argc, char **argv)
 		{ "slots", required_argument, NULL, 's' }, { "template", required_argument, NULL, 't' },
 		{ "dns", required_argument, NULL, 'd' }, { "message", required_argument, NULL, 'm' },
 		{ "no-timestamps", no_argument, NULL, 'p' }, { "idle", required_argument, NULL, 'i' },
-		{ "flood", required_argument, NULL, 'f' }, { "first-syns", no_argument, NULL, 'r' }, { 0 } };
+		{ "flood", required_argument, NULL, 'f' }, { "first-syns", no_argument, NULL, 'r' },
+		{ "layout", no_argument, NULL, 'l' }, { 0 } };
 	static struct bench b;
 	char dir[] = "/tmp/greyline-bench-XXXXXX";
 	struct gen_conf gc = { .template = GEN_greylist,
@@ -81,6 +83,9 @@ main(int argc, char **argv)
 		case 'p':
 			gc.timestamps = false;
 			break;
+		case 'l': /* how the worker was laid out: dataplane/train.py */
+			puts(GREYLINE_LAYOUT);
+			return 0;
 		default:
 			usage();
 		}
