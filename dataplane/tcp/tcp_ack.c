@@ -244,6 +244,30 @@ is_dupack(const struct tcp_conn *c, const struct tcp_seg_in *s, uint32_t sacked,
 	return s->h.payload_octets == 0 && !s->fin && wnd == c->snd_wnd && wnd != 0;
 }
 
+/*
+ * Whether what was sent again has been lost as well: of what was sent after it more than two segments' worth came through. RFC 6675 leaves
+ * that to the time-out, which then sends all of the flight once more, however much of it has arrived; this is RFC 8985's "sent later,
+ * delivered earlier" with IsLost()'s threshold in the place of time.
+ */
+static bool
+is_retransmission_lost(const struct tcp_conn *c)
+{
+	return seq_gt(c->high_rxt, c->snd_una) &&
+	       tcp_scoreboard_octets(c->sb, c->rxt_mark, c->snd_max) > (TCP_DUP_THRESH - 1) * c->mss;
+}
+
+/* All holes are to be sent again, the first at once. RFC 5681 section 4.3: a second indication of congestion. */
+static void
+recover_anew(struct tcp_conn *c)
+{
+	counter_inc(c->tcp->counters, CTR_tcp_retransmit_lost);
+	c->recover = c->snd_max;
+	c->high_rxt = c->snd_una;
+	c->ssthresh = MAX(c->ssthresh / 2, 2 * c->mss);
+	c->cwnd = c->ssthresh;
+	c->rtx_due = true;
+}
+
 static void
 on_dupack(struct tcp_conn *c)
 {
@@ -252,6 +276,8 @@ on_dupack(struct tcp_conn *c)
 	if (c->in_recovery) {
 		if (!has_sacked(c))
 			c->cwnd = MIN(c->cwnd + c->mss, TCP_CWND_MAX_OCTETS); /* RFC 6582 section 3.2 step 2 */
+		else if (is_retransmission_lost(c))
+			recover_anew(c);
 		return;
 	}
 	/* not again for octets of a recovery or time-out that is not over (RFC 6582 section 4, RFC 6675 section 5.1) */

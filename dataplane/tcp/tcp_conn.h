@@ -199,6 +199,7 @@ struct tcp_conn {
 	uint32_t own_mss;   /* what we may receive, by our MTU */
 	uint32_t cwnd, ssthresh, cwnd_acked;
 	uint32_t recover, high_rxt;
+	uint32_t rxt_mark; /* in a recovery with SACK: SND.MAX when the last octets were sent again */
 	uint32_t srtt_us, rttvar_us, rto_us;
 	uint32_t rtt_seq;
 	uint64_t rtt_start_us;
@@ -348,6 +349,7 @@ tcp_want_output(struct tcp_conn *c)
 void tcp_timer_set(struct tcp_conn *c, enum tcp_timer kind, uint64_t due_us);
 void tcp_timer_stop(struct tcp_conn *c);
 void tcp_timer_arm_rto(struct tcp_conn *c);
+void tcp_timer_sent(struct tcp_conn *c);
 void tcp_timer_arm_persist(struct tcp_conn *c);
 void tcp_delack_set(struct tcp_conn *c, uint64_t due_us);
 void tcp_timers_run(struct tcp *tcp, uint64_t now_us);

@@ -319,8 +319,7 @@ sent_next(struct tcp_conn *c, uint32_t len, bool fin)
 	if (seq_geq(c->snd_nxt, c->snd_max))
 		c->probe_out = false;
 	c->snd_max = seq_max(c->snd_max, c->snd_nxt);
-	if (c->timer_kind != TCP_TIMER_RTO)
-		tcp_timer_arm_rto(c);
+	tcp_timer_sent(c);
 }
 
 /* Sends up to len octets again from seq; a FIN that was sent goes with the last of them. Returns the octets of payload. */
@@ -365,6 +364,7 @@ recover_sack(struct tcp_conn *c, struct tcp_seg_out *out)
 	c->rtx_due = false;
 	end = seq_min(end, c->snd_end);
 	c->high_rxt = start + resend(c, out, start, MIN(c->mss, end - start));
+	c->rxt_mark = c->snd_max;
 	if (c->timer_kind == TCP_TIMER_NONE)
 		tcp_timer_arm_rto(c);
 	return true;

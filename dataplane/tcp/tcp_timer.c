@@ -92,6 +92,15 @@ tcp_timer_arm_rto(struct tcp_conn *c)
 		tcp_timer_set(c, TCP_TIMER_RTO, now_us + rto_us);
 }
 
+/* New octets are on their way. A tail of one segment has the time-out alone, for its ACK may be delayed; with the next one behind it the probe
+ * comes first. */
+void
+tcp_timer_sent(struct tcp_conn *c)
+{
+	if (c->timer_kind != TCP_TIMER_RTO || (may_tail_probe(c) && tail_probe_us(c) < tcp_rto_us(c)))
+		tcp_timer_arm_rto(c);
+}
+
 void
 tcp_timer_arm_persist(struct tcp_conn *c)
 {
