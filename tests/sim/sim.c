@@ -278,6 +278,23 @@ sim_bufs_in_use(const struct sim *sim)
 	return buf_malloc_in_use(sim->pool);
 }
 
+void
+sim_set_pace(struct sim *sim, const struct sim_pace *pace)
+{
+	BUG_ON(pace->rx_room > ARRAY_LEN(sim->io[0].rx.frame));
+	sim->pace = *pace;
+}
+
+uint64_t
+sim_missed(const struct sim *sim)
+{
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i < sim->n_workers; i++)
+		n += sim->io[i].missed;
+	return n;
+}
+
 uint64_t
 sim_frames(const struct sim *sim)
 {
@@ -324,7 +341,8 @@ sim_step(struct sim *sim, uint64_t max_us)
 	for (uint32_t i = 0; i < sim->n_taps; i++)
 		due = MIN(due, sim->tap[i]->turn(sim->tap[i]->arg, sim->now_us));
 	for (uint32_t i = 0; i < sim->n_workers; i++)
-		busy |= worker_turn(sim->worker[i], sim->now_us);
+		if (sim->io[i].busy_until_us <= sim->now_us)
+			busy |= worker_turn(sim->worker[i], sim->now_us);
 	for (uint32_t i = 0; i < sim->n_hosts; i++)
 		sim_host_turn(sim->host[i]);
 	if (sim->on_step != NULL)
@@ -335,7 +353,8 @@ sim_step(struct sim *sim, uint64_t max_us)
 	}
 	due = MIN(due, wire_deadline_us(&sim->wire));
 	for (uint32_t i = 0; i < sim->n_workers; i++)
-		due = MIN(due, worker_deadline_us(sim->worker[i]));
+		due = MIN(due,
+			MAX(sim->io[i].rx.n > 0 ? 0 : worker_deadline_us(sim->worker[i]), sim->io[i].busy_until_us));
 	for (uint32_t i = 0; i < sim->n_hosts; i++)
 		due = MIN(due, sim_host_deadline_us(sim->host[i]));
 	sim->now_us = MAX(due, sim->now_us + SIM_STEP_MIN_US);

@@ -53,6 +53,12 @@ struct sim_conn {
 	void *user;
 };
 
+/* What a worker's turn costs in virtual time; all zero: nothing, and its queue has room for what is on the wire. */
+struct sim_pace {
+	uint32_t rx_us, tx_us; /* each frame it takes in, each it sends */
+	uint32_t rx_room;      /* frames of its receive queue, at most 1024; 0: that */
+};
+
 struct sim_conf {
 	uint64_t seed;
 	uint32_t n_workers;
@@ -113,6 +119,10 @@ void sim_trunk_rx(struct sim *sim, uint32_t port, const uint8_t *frame, uint32_t
 /* Steps since the start: many in little virtual time means that somebody's deadline does not move. */
 uint64_t sim_steps(const struct sim *sim);
 
+/* From now on. */
+void sim_set_pace(struct sim *sim, const struct sim_pace *pace);
+/* Frames lost at the workers' receive queues. */
+uint64_t sim_missed(const struct sim *sim);
 uint32_t sim_bufs_in_use(const struct sim *sim); /* of gateway and hosts together */
 uint64_t sim_frames(const struct sim *sim);
 

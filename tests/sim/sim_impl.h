@@ -25,6 +25,8 @@ struct sim_io {
 	struct net_neighbour news[64];
 	uint32_t n_news;
 	uint32_t n_short; /* frames received that are shorter than an answer's room */
+	uint64_t busy_until_us; /* the worker is at its last turn for so long */
+	uint64_t missed;        /* frames for which its queue had no room */
 };
 
 struct sim_host {
@@ -41,6 +43,7 @@ struct sim_host {
 
 struct sim {
 	uint64_t now_us, random[2];
+	struct sim_pace pace;
 	struct buf_pool *pool;
 	struct wire wire;
 	struct segment segment;

@@ -101,8 +101,10 @@ sim_io_arrive(struct sim *sim, const struct wire_frame *w)
 	uint8_t *data;
 	struct buf *buf;
 
-	if (io->rx.n == ARRAY_LEN(io->rx.frame))
+	if (io->rx.n == (sim->pace.rx_room != 0 ? sim->pace.rx_room : ARRAY_LEN(io->rx.frame))) {
+		io->missed++;
 		return;
+	}
 	/* as large as the frame where an answer would fit, that whoever reads or writes beyond is seen; of the short ones each other is larger */
 	room_octets = w->octets + (vlan != 0 ? VLAN_TAG_OCTETS : 0);
 	if (room_octets < FRAME_HEADER_MAX_OCTETS && (io->n_short++ & 1) != 0)
@@ -123,16 +125,31 @@ take(struct sim_queue *q, struct port_frame *out, uint32_t n)
 	return got;
 }
 
+/* The worker's turn takes so much longer. */
+static void
+spend(struct sim_io *io, uint64_t us)
+{
+	io->busy_until_us = MAX(io->busy_until_us, io->sim->now_us) + us;
+}
+
 static uint32_t
 io_rx(struct port_io *io, struct port_frame *out, uint32_t n)
 {
-	return take(&((struct sim_io *)io)->rx, out, n);
+	struct sim_io *s = (struct sim_io *)io;
+	const uint32_t got = take(&s->rx, out, n);
+
+	spend(s, (uint64_t)got * s->sim->pace.rx_us);
+	return got;
 }
 
 static uint32_t
 io_redirected(struct port_io *io, struct port_frame *out, uint32_t n)
 {
-	return take(&((struct sim_io *)io)->redirected, out, n);
+	struct sim_io *s = (struct sim_io *)io;
+	const uint32_t got = take(&s->redirected, out, n);
+
+	spend(s, (uint64_t)got * s->sim->pace.rx_us);
+	return got;
 }
 
 /* A frame of the gateway behind the switch. */
@@ -156,6 +173,7 @@ io_tx(struct port_io *io, const struct frame *frames, uint32_t n)
 {
 	struct sim_io *s = (struct sim_io *)io;
 
+	spend(s, (uint64_t)n * s->sim->pace.tx_us);
 	for (uint32_t i = 0; i < n; i++) {
 		struct wire_frame *w = gateway_frame(&frames[i], vlan_of(s->sim, frames[i].port_index));
 
