@@ -27,8 +27,11 @@ enum mark_resource {
 	MARK_CONNS,   /* blocks of connections, both directions */
 	MARK_BLOCKS,  /* blocks of sessions that are not at rest, where there are fewer than slots */
 	MARK_SLOTS,   /* session slots that strangers may use */
+	MARK_TURNS,   /* time: of the last second, what has passed since SYNs were dropped for want of it */
 	MARK_RESOURCES
 };
+
+#define MARK_TURNS_MS UINT64_C(1000)
 
 #define MARK_WHOLE   64               /* on and off are parts of it */
 #define MARK_OFF_MAX (MARK_WHOLE / 2) /* of any: with as much free and nothing on there is nothing to judge */

@@ -102,15 +102,16 @@ policy_in_good_standing(const struct policy_ctx *ctx, const struct ip_addr *clie
 static bool
 is_trapped(const struct policy_ctx *ctx, const struct ip_addr *client, uint32_t now_s)
 {
-	const uint64_t tags[] = { policy_trap_tag(ctx->table, client), policy_trap_network_tag(ctx->table, client) };
 	struct vt_entry e;
 	uint32_t left_s;
 	bool found;
 
 	if (!verdict_table_may_hold(ctx->table, VT_TRAP))
 		return false;
-	for (unsigned i = 0; i < ARRAY_LEN(tags); i++)
-		if (policy_record(ctx->table, tags[i], VT_TRAP, &e, &found) &&
+	for (unsigned i = 0; i < 2; i++)
+		if (policy_record(ctx->table,
+			    i == 0 ? policy_trap_tag(ctx->table, client) : policy_trap_network_tag(ctx->table, client),
+			    VT_TRAP, &e, &found) &&
 			policy_trap_is_active(ctx->conf, &e, now_s, &left_s))
 			return true;
 	return false;

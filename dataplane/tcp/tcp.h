@@ -82,6 +82,12 @@ tcp_is_syn(const struct net_seg *seg)
 uint32_t tcp_input_syn(
 	struct tcp *tcp, const struct net_seg *seg, const struct net_frame *frame, uint8_t *answer, uint64_t now_us);
 void tcp_refuse(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *frame, uint64_t now_us);
+/* While on, handshakes of proven addresses are counted although the ring has room: what tcp_is_proven() answers is of use then. */
+void tcp_count_proven(struct tcp *tcp, bool on);
+/* Whether that address has completed a handshake with this worker of late, and has no more of them under way than one client may. */
+bool tcp_is_proven(const struct tcp *tcp, const struct ip_addr *addr);
+/* Such an address is remembered before those that nobody vouches for. */
+void tcp_vouch(struct tcp *tcp, const struct ip_addr *addr);
 /*
  * Of a burst: asks for the lines that tcp_input() of each of its segments will look at, so that their misses overlap. First the buckets (and
  * writes seg->hash), then, once the first step was done for the burst, what they point to (and writes seg->at). May be left out.

@@ -284,11 +284,10 @@ entry_get(struct tcp *tcp, const struct flow *flow, uint64_t hash)
 	bool proven = false;
 	uint32_t i;
 
-	if (crowded) {
+	if (crowded || l->counts_proven)
 		proven = l->free != TCP_INDEX_NONE && tcp_proven_enter(&l->proven, &flow->remote);
-		if (!proven && !give_up_a_stranger(tcp))
-			return NULL;
-	}
+	if (crowded && !proven && !give_up_a_stranger(tcp))
+		return NULL;
 	i = l->free;
 	if (i == TCP_INDEX_NONE || !tcp_table_insert(&l->table, hash, i)) {
 		if (proven)
@@ -633,6 +632,24 @@ tcp_refuse(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *f
 		counter_inc(tcp->counters, CTR_tcp_drop_checksum);
 	else
 		tcp_reply_rst(tcp, &seg->flow, &h, frame);
+}
+
+void
+tcp_count_proven(struct tcp *tcp, bool on)
+{
+	tcp->listen.counts_proven = on;
+}
+
+void
+tcp_vouch(struct tcp *tcp, const struct ip_addr *addr)
+{
+	tcp_proven_vouch(&tcp->listen.proven, addr);
+}
+
+bool
+tcp_is_proven(const struct tcp *tcp, const struct ip_addr *addr)
+{
+	return tcp_proven_may_enter(&tcp->listen.proven, addr);
 }
 
 /* --- time --- */

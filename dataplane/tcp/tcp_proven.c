@@ -13,6 +13,7 @@
 #define HANDSHAKES_SHIFT 16
 #define HANDSHAKE_ONE    (UINT64_C(1) << HANDSHAKES_SHIFT)
 #define TAG_SHIFT        24
+#define VOUCHED          (UINT64_C(1) << 23)
 
 bool
 tcp_proven_create(struct tcp_proven *p, const struct siphash_key *secret)
@@ -54,7 +55,7 @@ hash_of(const struct tcp_proven *p, const struct ip_addr *addr)
 static uint32_t
 handshakes(uint64_t slot)
 {
-	return slot >> HANDSHAKES_SHIFT & 0xff;
+	return slot >> HANDSHAKES_SHIFT & 0x7f;
 }
 
 /* The address's slot, NULL where there is none. The tag is never 0: the lowest of its bits is set. */
@@ -68,6 +69,15 @@ find(const struct tcp_proven *p, uint64_t hash)
 		if (b->slot[i] >> TAG_SHIFT == tag)
 			return &b->slot[i];
 	return NULL;
+}
+
+/* Of two that are taken, whether a gives way before b: who is not vouched for, else who was proven longer ago. */
+static bool
+gives_way(uint64_t a, uint64_t b, uint16_t now)
+{
+	if ((a & VOUCHED) != (b & VOUCHED))
+		return (a & VOUCHED) == 0;
+	return (uint16_t)(now - a) > (uint16_t)(now - b);
 }
 
 void
@@ -84,9 +94,26 @@ tcp_proven_note(struct tcp_proven *p, const struct ip_addr *addr, uint64_t now_u
 	}
 	slot = &b->slot[0];
 	for (uint32_t i = 0; i < TCP_PROVEN_WAYS && *slot != 0; i++)
-		if (b->slot[i] == 0 || (uint16_t)(now - b->slot[i]) > (uint16_t)(now - *slot))
+		if (b->slot[i] == 0 || gives_way(b->slot[i], *slot, now))
 			slot = &b->slot[i];
 	*slot = (hash >> TAG_SHIFT | 1) << TAG_SHIFT | now;
+}
+
+void
+tcp_proven_vouch(struct tcp_proven *p, const struct ip_addr *addr)
+{
+	uint64_t *slot = find(p, hash_of(p, addr));
+
+	if (slot != NULL)
+		*slot |= VOUCHED;
+}
+
+bool
+tcp_proven_may_enter(const struct tcp_proven *p, const struct ip_addr *addr)
+{
+	const uint64_t *slot = find(p, hash_of(p, addr));
+
+	return slot != NULL && handshakes(*slot) < TCP_PROVEN_HANDSHAKES_MAX;
 }
 
 bool

@@ -49,6 +49,15 @@ admission_mark(const struct worker *w, enum mark m)
 	return marks_on(w->admission.marks, m);
 }
 
+/* Of the last second, what has passed since a SYN was dropped unread; some 2 % of error is nothing here. */
+static uint32_t
+unshed_ms(const struct worker *w)
+{
+	const uint64_t ms = w->admission.shed_us != 0 ? (w->now_us - w->admission.shed_us) >> 10 : MARK_TURNS_MS;
+
+	return (uint32_t)MIN(ms, MARK_TURNS_MS);
+}
+
 /* Blocks are a matter of their own only where there are fewer than slots; what segments of this turn have woken has its block promised. */
 static void
 look_marks(struct worker *w)
@@ -59,6 +68,7 @@ look_marks(struct worker *w)
 	uint32_t set = a->own_marks;
 
 	set = marks_look(set, MARK_BLOCKS, n_free > woken ? n_free - woken : 0, blocks);
+	set = marks_look(set, MARK_TURNS, unshed_ms(w), MARK_TURNS_MS);
 	if (w->snapshot->conf->limits_reserve_percent != 0)
 		set = marks_look(set, MARK_SLOTS, left_to_strangers(w), share_of_strangers(w));
 	else
@@ -280,6 +290,21 @@ admission_syn(struct worker *w, const struct flow *f)
 	refused(w, &f->remote, &from, why);
 	counter_inc(w->counters, CTR_worker_syn_ignored);
 	return false;
+}
+
+/*
+ * Who has completed a handshake of late is served, and whose mail was taken is remembered longest; of the rest there is no time for all. To ask
+ * the verdict table as well would cost as much as an answer: a SYN dropped here costs a quarter of that.
+ */
+bool
+admission_sheds(struct worker *w, const struct flow *f)
+{
+	if (tcp_is_proven(w->tcp, &f->remote))
+		return false;
+	counter_inc(w->counters, CTR_worker_syn_shed);
+	w->admission.taken.syns++;
+	w->admission.shed_us = w->now_us;
+	return true;
 }
 
 /* Why s has to give way, as the counter of it; COUNTER_N: it stays. Nobody who is known has to. */

@@ -463,6 +463,8 @@ session_message_done(struct worker *w, struct session *s, bool delivered)
 	                   : delivered                                                     ? s->kept_rcpts->n
 	                                                                                   : MIN(s->kept_rcpts->n, 1u);
 
+	if (delivered)
+		tcp_vouch(w->tcp, &s->flow.remote);
 	for (uint32_t i = 0; i < n; i++) {
 		const struct policy_question q = question_of(w, s, s->message_from, s->kept_rcpts->rcpt[i]);
 

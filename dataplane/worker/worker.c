@@ -396,6 +396,7 @@ input_syn(struct worker *w, const struct port_frame *f, const struct net_frame *
 	uint8_t *answer = f->room != NULL ? f->room : apart->hdr;
 	uint32_t octets;
 
+	w->admission.taken.syns++;
 	if (w->admission.watch_syns && !admission_syn(w, &seg->flow))
 		return false;
 	octets = tcp_input_syn(w->tcp, seg, frame, answer + frame_tcp_offset(&seg->flow), w->now_us);
@@ -433,6 +434,7 @@ input_result(struct worker *w, struct port_frame *f, const struct net_frame *fra
 		break;
 	case NET_REDIRECT:
 		counter_inc(w->counters, CTR_port_redirect_out);
+		w->admission.taken.others++;
 		if (out->whole.buf == NULL) {
 			w->io->ops->redirect(w->io, out->owner, f); /* takes our reference */
 			return;
@@ -455,7 +457,7 @@ input_burst(struct worker *w, uint32_t n, bool redirected)
 {
 	struct net_frame frame[RX_BURST_MAX_SEGS];
 	enum net_result result[RX_BURST_MAX_SEGS];
-	const bool refuses_syns = w->snapshot->conf->reject_at == REJECT_AT_SYN;
+	const bool refuses_syns = w->snapshot->conf->reject_at == REJECT_AT_SYN, sheds = w->admission.backlog.behind;
 
 	tcp_wakes_max(w->tcp, pool_n_free(&w->sessions));
 	for (uint32_t i = 0; i < n; i++) {
@@ -466,10 +468,13 @@ input_burst(struct worker *w, uint32_t n, bool redirected)
 		if (i % STEP_SEGS == 0)
 			step_done(w);
 		result[i] = net_input(w->net, &frame[i], &w->net_out[i], w->now_us);
-		if (result[i] == NET_SEGMENT && refuses_syns && tcp_is_syn(&w->net_out[i].seg) &&
-			session_syn_refused(w, &w->net_out[i].seg)) {
-			tcp_refuse(w->tcp, &w->net_out[i].seg, &frame[i], w->now_us);
-			result[i] = NET_NONE;
+		if (result[i] == NET_SEGMENT && (refuses_syns || sheds) && tcp_is_syn(&w->net_out[i].seg)) {
+			if (sheds && admission_sheds(w, &w->net_out[i].seg.flow)) {
+				result[i] = NET_NONE;
+			} else if (refuses_syns && session_syn_refused(w, &w->net_out[i].seg)) {
+				tcp_refuse(w->tcp, &w->net_out[i].seg, &frame[i], w->now_us);
+				result[i] = NET_NONE;
+			}
 		}
 		if (result[i] == NET_SEGMENT)
 			tcp_prefetch(w->tcp, &w->net_out[i].seg);
@@ -487,20 +492,24 @@ input_burst(struct worker *w, uint32_t n, bool redirected)
 static bool
 input_frames(struct worker *w)
 {
-	bool worked = false;
+	struct backlog_taken *taken = &w->admission.taken;
 	uint32_t n;
 
-	for (uint32_t burst = 0; burst < RX_BURSTS_PER_TURN; burst++) {
+	*taken = (struct backlog_taken){ .emptied = false };
+	for (uint32_t burst = 0; burst < RX_BURSTS_PER_TURN && !taken->emptied; burst++) {
 		n = w->io->ops->rx(w->io, w->rx, RX_BURST_MAX_SEGS);
 		input_burst(w, n, false);
-		worked |= n > 0;
-		if (n < RX_BURST_MAX_SEGS)
-			break;
+		taken->frames += n;
+		taken->emptied = n < RX_BURST_MAX_SEGS;
 	}
 	n = w->io->ops->redirected(w->io, w->rx, RX_BURST_MAX_SEGS);
 	counter_add(w->counters, CTR_port_redirect_in, n);
 	input_burst(w, n, true);
-	return worked || n > 0;
+	taken->frames += n;
+	taken->emptied &= n < RX_BURST_MAX_SEGS;
+	backlog_turn(&w->admission.backlog, taken);
+	tcp_count_proven(w->tcp, w->admission.backlog.behind);
+	return taken->frames > 0;
 }
 
 static void

@@ -7,6 +7,7 @@
 #ifndef GREYLINE_WORKER_WORKER_IMPL_H
 #define GREYLINE_WORKER_WORKER_IMPL_H
 
+#include "dataplane/base/backlog.h"
 #include "dataplane/base/bug.h"
 #include "dataplane/base/marks.h"
 #include "dataplane/base/pool.h"
@@ -218,6 +219,9 @@ struct admission {
 	uint32_t own_marks;            /* of slots and blocks; those of buffers and connections are tcp's */
 	uint32_t marks;                /* all, as the segment has them */
 	bool watch_syns;               /* some SYNs are not to be answered */
+	struct backlog backlog;        /* of this worker's queue */
+	struct backlog_taken taken;    /* in this turn */
+	uint64_t shed_us;              /* when a SYN was last dropped for that; 0: never */
 	/* refusals since the last line in the log */
 	struct ip_addr last;
 	enum counter last_why;
@@ -306,6 +310,8 @@ enum counter admission_enter(struct worker *w, struct session *s);
 void admission_leave(struct worker *w, struct session *s);
 /* It is no stranger any more. */
 void admission_passed(struct worker *w, struct session *s);
+/* Asked while admission.backlog.behind, of a SYN that was not looked at further: whether it is dropped. */
+bool admission_sheds(struct worker *w, const struct flow *f);
 /* Asked while admission.watch_syns: whether a SYN is to be answered at all. */
 bool admission_syn(struct worker *w, const struct flow *f);
 /* Whether a water mark is reached, of whatever resource. */

@@ -22,6 +22,7 @@ static const struct {
 	{ "silent", MARK_BLOCKS, 8, 10 },
 	{ "blocks", MARK_BLOCKS, 4, 6 },
 	{ "slots", MARK_SLOTS, 16, 20 },
+	{ "syns", MARK_TURNS, 8, 32 },
 };
 
 static void

@@ -387,6 +387,48 @@ test_proven_addresses_give_way_by_age(void **state)
 	tcp_proven_destroy(&proven);
 }
 
+/* A crowd of newcomers, time after time: of those whose mail was taken some may go, of the others nobody stays. */
+static void
+test_proven_addresses_that_are_vouched_for_give_way_last(void **state)
+{
+	const struct siphash_key secret = { 1, 2 };
+	const struct ip_addr stranger = ip_addr_v4(0x0d000001), one = ip_addr_v4(0x0d000002);
+	struct tcp_proven proven;
+	uint32_t vouched = 0, others = 0;
+
+	(void)state;
+	assert_true(tcp_proven_create(&proven, &secret));
+	tcp_proven_vouch(&proven, &stranger);
+	CHECK_TRUE("nobody is proven by that", !is_proven(&proven, stranger));
+	for (uint32_t i = 0; i < 4000; i++) {
+		const struct ip_addr good = ip_addr_v4(0x0a000000 + i), other = ip_addr_v4(0x0c000000 + i);
+
+		tcp_proven_note(&proven, &good, 0);
+		tcp_proven_vouch(&proven, &good);
+		tcp_proven_note(&proven, &other, 0);
+	}
+	for (uint32_t i = 0; i < 200000; i++) {
+		const struct ip_addr new = ip_addr_v4(0x0b000000 + i);
+
+		tcp_proven_note(&proven, &new, i * UINT64_C(640000));
+	}
+	for (uint32_t i = 0; i < 4000; i++) {
+		vouched += is_proven(&proven, ip_addr_v4(0x0a000000 + i));
+		others += is_proven(&proven, ip_addr_v4(0x0c000000 + i));
+	}
+	CHECK_TRUE("who is vouched for", vouched > 3800);
+	CHECK_TRUE("who is not", others == 0);
+	tcp_proven_note(&proven, &one, UINT64_C(200000) * 640000);
+	for (uint32_t i = 0; i < TCP_PROVEN_HANDSHAKES_MAX - 1; i++)
+		is_proven(&proven, one);
+	CHECK_TRUE("as many handshakes as others have", tcp_proven_may_enter(&proven, &one));
+	CHECK_TRUE("one more", is_proven(&proven, one));
+	CHECK_TRUE("and no more", !tcp_proven_may_enter(&proven, &one) && !is_proven(&proven, one));
+	tcp_proven_leave(&proven, &one);
+	CHECK_TRUE("until one is over", tcp_proven_may_enter(&proven, &one));
+	tcp_proven_destroy(&proven);
+}
+
 /* The usual orders of options are read in whole words, all others octet by octet: both must mean the same. Padding in front makes the second
  * of the first. */
 static void
@@ -496,6 +538,7 @@ main(void)
 		cmocka_unit_test(test_table_holds_what_it_promises),
 		cmocka_unit_test(test_filter_never_denies_what_a_table_has),
 		cmocka_unit_test(test_proven_addresses_give_way_by_age),
+		cmocka_unit_test(test_proven_addresses_that_are_vouched_for_give_way_last),
 		cmocka_unit_test(test_memory_lists_all_that_is_taken),
 	};
 

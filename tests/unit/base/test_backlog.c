@@ -1,0 +1,71 @@
+/*
+ * test_backlog.c - when a worker is behind, by what its turns took in.
+ */
+#include "tests/check.h"
+
+#include "dataplane/base/backlog.h"
+
+#define TURN 128u /* frames of a turn that did not empty its queue */
+
+static bool
+turn(struct backlog *b, uint32_t frames, uint32_t syns, uint32_t others, bool emptied)
+{
+	backlog_turn(b, &(struct backlog_taken){ frames, syns, others, emptied });
+	return b->behind;
+}
+
+static void
+test_backlog_is_a_queue_that_stands_and_is_full_of_syns(void **state)
+{
+	static const struct {
+		const char *label;
+		uint32_t frames, syns, others; /* of each of the turns */
+		uint32_t turns;
+		bool want;
+	} rows[] = {
+		{ "SYNs alone, for one turn", TURN, TURN, 0, 1, false },
+		{ "for two", TURN, TURN, 0, 2, true },
+		{ "one in three", TURN, 43, 0, 2, true },
+		{ "fewer: sessions", TURN, 42, 0, 2, false },
+		{ "no SYN at all", TURN, 0, 0, 20, false },
+		{ "one in three of what is ours", TURN, 22, 64, 2, true },
+		{ "fewer of that", TURN, 20, 64, 2, false },
+		{ "all of it for others", TURN, 0, TURN, 20, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct backlog b = { 0 };
+
+		for (uint32_t n = 0; n < rows[i].turns; n++)
+			turn(&b, rows[i].frames, rows[i].syns, rows[i].others, false);
+		CHECK_EQ(rows[i].label, b.behind, rows[i].want);
+	}
+}
+
+static void
+test_backlog_is_over_when_the_queue_is_empty(void **state)
+{
+	struct backlog b = { 0 };
+
+	(void)state;
+	turn(&b, TURN, TURN, 0, false);
+	CHECK_TRUE("begins", turn(&b, TURN, TURN, 0, false));
+	CHECK_TRUE("goes on while it stands", turn(&b, TURN, TURN, 0, false));
+	CHECK_TRUE("is over", !turn(&b, TURN, TURN, 0, true));
+	CHECK_TRUE("and begins from the start", !turn(&b, TURN, TURN, 0, false));
+	CHECK_TRUE("not before", turn(&b, TURN, TURN, 0, false));
+	turn(&b, TURN, 0, 0, false);
+	CHECK_TRUE("what stands is no flood any more", !turn(&b, TURN, 0, 0, false));
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_backlog_is_a_queue_that_stands_and_is_full_of_syns),
+		cmocka_unit_test(test_backlog_is_over_when_the_queue_is_empty),
+	};
+
+	return cmocka_run_group_tests_name("backlog", tests, NULL, NULL);
+}
