@@ -570,6 +570,234 @@ test_a_kill_forgets_sessions_and_keeps_rates(void **state)
 	end();
 }
 
+/* --- each clause of who is let in --- */
+
+/* As many as one source gets with so many workers of SLOTS each; sessions and network_sessions as configured, 0: no limit. */
+static uint32_t
+one_source_gets(uint32_t workers, uint32_t client_sessions)
+{
+	uint32_t n;
+
+	conf();
+	s.config.conf.sessions = SLOTS;
+	s.config.conf.workers = workers;
+	s.config.conf.limits_reserve_percent = 50;
+	s.config.conf.client_sessions_max = client_sessions;
+	s.config.conf.client_network_sessions_max = 0;
+	start(workers);
+	crowd_join(1);
+	crowd_connects(40);
+	sim_run(s.sim, SECOND);
+	n = sessions();
+	return n;
+}
+
+/* A quarter of what is left: k sessions of 32 slots until k is a quarter of 32 - k. */
+static void
+test_a_source_of_strangers_has_its_share(void **state)
+{
+	uint32_t n;
+
+	(void)state;
+	CHECK_EQ("a quarter of what is left, without another limit", one_source_gets(1, 0), 6);
+	CHECK_TRUE("refused by its share", count_of(CTR_worker_over_share) > 20);
+	CHECK_EQ("not by what nobody configured", count_of(CTR_worker_over_client_sessions), 0);
+	end();
+	CHECK_EQ("the same below a limit that is larger", one_source_gets(1, 30), 6);
+	CHECK_TRUE("still its share", count_of(CTR_worker_over_share) > 20);
+	CHECK_EQ("and not the limit", count_of(CTR_worker_over_client_sessions), 0);
+	end();
+	CHECK_EQ("a limit that is smaller", one_source_gets(1, 3), 3);
+	CHECK_TRUE("by its name", count_of(CTR_worker_over_client_sessions) > 20);
+	CHECK_EQ("and not as a share", count_of(CTR_worker_over_share), 0);
+	end();
+	n = one_source_gets(3, 0);
+	CHECK_TRUE("of all workers together", n >= 18 && n <= 21);
+	end();
+}
+
+/* The last slot of strangers is for one who has none, and none is for those beyond. */
+static void
+test_beyond_their_share_strangers_find_no_room(void **state)
+{
+	struct sim_conn *c;
+
+	(void)state;
+	conf();
+	s.config.conf.sessions = 32;
+	s.config.conf.limits_reserve_percent = 50;
+	s.config.client_allow = CLIENT_NETWORK;
+	start(1);
+	crowd_join(14);
+	crowd_connects(1);
+	CHECK_EQ("one each", sessions(), 14);
+	crowd_connects(1);
+	CHECK_EQ("of two that are left nobody has a second one", sessions(), 14);
+	crowd_join(CROWD);
+	crowd_connects(1);
+	CHECK_EQ("two more, and no more", sessions(), 16);
+	CHECK_TRUE("counted", count_of(CTR_worker_strangers_full) >= CROWD - 16);
+	CHECK_EQ("who is known is greeted", greeting(&c), 220);
+	scene_quit(&s, c);
+	end();
+}
+
+/* Slots that known clients have are left to nobody: a stranger's share is of those that are free. */
+static void
+test_known_clients_slots_are_nobodys_share(void **state)
+{
+	struct sim_conn *known[58];
+
+	(void)state;
+	conf();
+	s.config.conf.sessions = SLOTS;
+	s.config.conf.limits_reserve_percent = 50;
+	s.config.client_allow = CLIENT_NETWORK;
+	start(1);
+	for (uint32_t i = 0; i < ARRAY_LEN(known); i++)
+		CHECK_EQ("known", greeting(&known[i]), 220);
+	crowd_join(1);
+	crowd_connects(6);
+	CHECK_EQ("one of the six that are free", sessions(), ARRAY_LEN(known) + 1);
+	CHECK_TRUE("his share", count_of(CTR_worker_over_share) >= 5);
+	end();
+}
+
+/* Who came first was not asked who he is, and counts as a stranger until somebody asks; from an eighth of the slots on each is asked. */
+static void
+test_who_is_known_is_asked_from_an_eighth_on(void **state)
+{
+	(void)state;
+	conf();
+	s.config.conf.sessions = SLOTS;
+	s.config.conf.limits_reserve_percent = 50;
+	s.config.client_allow = "198.19.0.0/16";
+	start(1);
+	crowd_join(CROWD);
+	crowd_connects(1);
+	CHECK_EQ("all are here", sessions(), CROWD);
+	CHECK_EQ("and no more count as strangers", sim_worker(s.sim, 0)->admission.n_strangers, SLOTS / 8);
+	end();
+}
+
+/* Who ends gives back what was counted for his address and his network, also when he rested meanwhile. */
+static void
+test_what_ends_is_given_back(void **state)
+{
+	struct sim_conn *c, *other;
+
+	(void)state;
+	conf();
+	s.config.conf.client_sessions_max = 1;
+	start(1);
+	for (uint32_t i = 0; i < 3; i++) {
+		const uint64_t rested = count_of(CTR_tcp_rested);
+
+		CHECK_EQ("one", greeting(&c), 220);
+		CHECK_EQ("no second", greeting(&other), 421);
+		sim_close(other);
+		sim_run(s.sim, 5 * SECOND);
+		CHECK_TRUE("at rest", count_of(CTR_tcp_rested) > rested);
+		scene_quit(&s, c);
+		sim_run(s.sim, 5 * SECOND);
+	}
+	end();
+	conf();
+	s.config.conf.client_network_sessions_max = 1;
+	start(1);
+	for (uint32_t i = 0; i < 3; i++) {
+		CHECK_EQ("one of the network", greeting(&c), 220);
+		CHECK_EQ("no second", greeting(&other), 421);
+		CHECK_EQ("by its name", count_of(CTR_worker_over_network_sessions), i + 1);
+		sim_close(other);
+		scene_quit(&s, c);
+		sim_run(s.sim, 5 * SECOND);
+	}
+	end();
+}
+
+/* For explain: the refusals of an address and of its network. */
+static void
+test_refusals_are_noted_with_the_source(void **state)
+{
+	const struct ip_addr client = ip_addr_v4(0xc612000a), network = ip_addr_v4(0xc6120000);
+	const struct source_table *t;
+	struct sim_conn *a, *c;
+
+	(void)state;
+	conf();
+	s.config.conf.client_sessions_max = 1;
+	start(1);
+	t = &sim_segment(s.sim)->sources;
+	CHECK_EQ("one", greeting(&a), 220);
+	for (uint32_t i = 0; i < 3; i++) {
+		CHECK_EQ("no second", greeting(&c), 421);
+		sim_close(c);
+	}
+	CHECK_EQ(
+		"of the address", source_table_look(t, source_key_of(t, &client, false), sim_now_us(s.sim)).refused, 3);
+	CHECK_EQ(
+		"of the network", source_table_look(t, source_key_of(t, &network, true), sim_now_us(s.sim)).refused, 3);
+	scene_quit(&s, a);
+	end();
+}
+
+/* A source for which the table has no cell is let in and not counted, and leaves nothing of others'. */
+static void
+test_who_finds_no_cell_is_let_in(void **state)
+{
+	struct source_table *t;
+	struct sim_conn *c;
+
+	(void)state;
+	conf();
+	s.config.conf.client_sessions_max = 1;
+	start(1);
+	t = &sim_segment(s.sim)->sources;
+	for (uint32_t i = 0; i < t->n_cells; i++)
+		t->cells[i] = (struct source_cell){ .tag = UINT32_MAX, .sessions = 1 };
+	for (uint32_t i = 0; i < 3; i++) {
+		CHECK_EQ("in", greeting(&c), 220);
+		CHECK_EQ("counted as not counted", count_of(CTR_worker_sources_full), i + 1);
+	}
+	scene_quit(&s, c);
+	sim_run(s.sim, 5 * SECOND);
+	for (uint32_t i = 0; i < t->n_cells; i++)
+		if (t->cells[i].sessions != 1)
+			CHECK_EQ("cells of others", t->cells[i].sessions, 1);
+	end();
+}
+
+/* Of a trusted proxy's SYN nothing can be said before its header: with silence as the answer it is answered all the same. */
+static void
+test_a_proxys_syn_is_not_judged(void **state)
+{
+	struct sim_conn *c[3];
+	struct conf_listener *l;
+
+	(void)state;
+	conf();
+	s.config.conf.client_sessions_max = 1;
+	s.config.conf.limits_answer = LIMITS_ANSWER_SILENCE;
+	l = &s.config.listener[0];
+	l->n_trusted = 1;
+	assert_int_equal(ip_addr_parse("198.18.0.8", &l->trusted[0].addr), 0);
+	l->trusted[0].prefix_bits = 96 + 29;
+	start(1);
+	for (uint32_t i = 0; i < 2; i++) { /* whom it speaks for has as many as he may */
+		static const char header[] = "PROXY TCP4 198.18.0.10 198.18.0.2 4711 25\r\n";
+
+		c[i] = sim_connect(s.client, CLIENT4, GATEWAY4, 25);
+		scene_send_all(&s, c[i], header, sizeof(header) - 1);
+		CHECK_EQ("told in words", scene_reply_within(&s, c[i], 5 * SECOND), i == 0 ? 220 : 421);
+	}
+	c[2] = sim_connect(s.client, CLIENT4, GATEWAY4, 25);
+	sim_run(s.sim, SECOND);
+	CHECK_TRUE("its next connection is taken", c[2]->connected);
+	CHECK_EQ("no SYN was ignored", count_of(CTR_worker_syn_ignored), 0);
+	end();
+}
+
 int
 main(void)
 {
@@ -590,6 +818,14 @@ main(void)
 		cmocka_unit_test(test_short_of_buffers_strangers_are_not_answered),
 		cmocka_unit_test(test_who_passes_is_no_stranger_any_more),
 		cmocka_unit_test(test_a_kill_forgets_sessions_and_keeps_rates),
+		cmocka_unit_test(test_a_source_of_strangers_has_its_share),
+		cmocka_unit_test(test_beyond_their_share_strangers_find_no_room),
+		cmocka_unit_test(test_known_clients_slots_are_nobodys_share),
+		cmocka_unit_test(test_who_is_known_is_asked_from_an_eighth_on),
+		cmocka_unit_test(test_what_ends_is_given_back),
+		cmocka_unit_test(test_refusals_are_noted_with_the_source),
+		cmocka_unit_test(test_who_finds_no_cell_is_let_in),
+		cmocka_unit_test(test_a_proxys_syn_is_not_judged),
 	};
 
 	return cmocka_run_group_tests_name("limits", tests, NULL, NULL);

@@ -196,6 +196,101 @@ test_a_new_life_has_no_sessions_and_remembers_the_pace(void **state)
 	free(t.cells);
 }
 
+/* Two workers that met a new source at the same moment gave it a cell each: it is what both say, and each session is left once. */
+static void
+test_a_source_with_two_cells_is_what_both_say(void **state)
+{
+	struct source_table t;
+	struct source_key a;
+	struct source_cell *one, *other;
+
+	(void)state;
+	table_init(&t, SOURCE_BUCKET_CELLS);
+	a = address(&t, 5);
+	CHECK_EQ("in", connect_at(&t, a, 0, 60, NOW_US), SOURCE_OK);
+	source_table_refused(&t, a);
+	one = &t.cells[0];
+	other = &t.cells[3];
+	CHECK_TRUE("the first cell", one->tag != 0);
+	*other = *one;
+	other->sessions = 2;
+	CHECK_EQ("sessions of both", source_table_look(&t, a, NOW_US).sessions, 3);
+	CHECK_EQ("refusals of both", source_table_look(&t, a, NOW_US).refused, 2);
+	CHECK_EQ("what both owe", source_table_look(&t, a, NOW_US).owed_us, 2 * MINUTE / 60);
+	for (uint32_t left = 3; left-- > 0;) {
+		source_table_leave(&t, a);
+		CHECK_EQ("one less", source_table_look(&t, a, NOW_US).sessions, left);
+	}
+	free(t.cells);
+}
+
+/* Who is exempt pays and is not judged: what he owes is bounded, so that it is neither forgotten nor taken for an earlier round. */
+static void
+test_what_an_exempt_flood_owes_is_bounded(void **state)
+{
+	struct source_table t;
+	struct source_key a;
+
+	(void)state;
+	table_init(&t, 64);
+	a = address(&t, 6);
+	for (uint32_t i = 0; i < 1000; i++)
+		CHECK_TRUE("counted", source_table_enter(&t, a, 60, NOW_US));
+	CHECK_EQ("two minutes and no more", source_table_look(&t, a, NOW_US).owed_us, 2 * MINUTE);
+	CHECK_EQ("which is over the rate", connect_at(&t, a, 0, 60, NOW_US), SOURCE_OVER_RATE);
+	CHECK_EQ("and is paid off", connect_at(&t, a, 0, 60, NOW_US + 2 * MINUTE), SOURCE_OK);
+	free(t.cells);
+}
+
+static void
+test_numbers_at_their_ends(void **state)
+{
+	const struct source_state new = { 0 };
+	struct source_table t;
+	struct source_key a;
+
+	(void)state;
+	table_init(&t, SOURCE_BUCKET_CELLS);
+	a = address(&t, 8);
+	CHECK_EQ("in", connect_at(&t, a, 0, 0, NOW_US), SOURCE_OK);
+	CHECK_EQ("without a rate nothing is paid", source_table_look(&t, a, NOW_US).owed_us, 0);
+	for (uint32_t i = 0; i < 70000; i++)
+		source_table_refused(&t, a);
+	CHECK_EQ("refusals stop at the top", source_table_look(&t, a, NOW_US).refused, 65535);
+	t.cells[0].sessions = UINT32_MAX;
+	CHECK_TRUE("a number that would come round is left alone", !source_table_enter(&t, a, 0, NOW_US));
+	CHECK_EQ("as it was", t.cells[0].sessions, UINT32_MAX);
+	CHECK_EQ("a rate beyond a microsecond's", source_judge(&new, &(struct source_limits){ 0, UINT32_MAX }),
+		SOURCE_OK);
+	source_table_refused(&t, address(&t, 9));
+	CHECK_EQ("a refusal alone makes no cell", source_table_look(&t, address(&t, 9), NOW_US).refused, 0);
+	free(t.cells);
+}
+
+/* Of both families, an address and its network are two; so are two addresses that differ in any half. */
+static void
+test_keys_tell_sources_apart(void **state)
+{
+	static const char *const texts[] = { "192.0.2.0", "192.0.2.1", "2001:db8::", "2001:db8::1", "2001:db8:0:1::" };
+	uint64_t seen[2 * ARRAY_LEN(texts)];
+	struct source_table t;
+	uint32_t n = 0;
+
+	(void)state;
+	table_init(&t, 64);
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+		for (uint32_t network = 0; network < 2; network++) {
+			struct ip_addr a;
+
+			assert_int_equal(ip_addr_parse(texts[i], &a), 0);
+			seen[n] = source_key_of(&t, &a, network).hash;
+			for (uint32_t k = 0; k < n; k++)
+				CHECK_TRUE(texts[i], seen[k] != seen[n]);
+			n++;
+		}
+	free(t.cells);
+}
+
 #define MODEL_SLOTS 200
 
 static void
@@ -284,6 +379,10 @@ main(void)
 		cmocka_unit_test(test_what_nobody_can_owe_is_not_owed),
 		cmocka_unit_test(test_full_buckets_keep_sessions_and_the_fastest),
 		cmocka_unit_test(test_a_new_life_has_no_sessions_and_remembers_the_pace),
+		cmocka_unit_test(test_a_source_with_two_cells_is_what_both_say),
+		cmocka_unit_test(test_what_an_exempt_flood_owes_is_bounded),
+		cmocka_unit_test(test_numbers_at_their_ends),
+		cmocka_unit_test(test_keys_tell_sources_apart),
 		cmocka_unit_test(test_sessions_agree_with_a_model),
 		cmocka_unit_test(test_threads_count_in_one_place),
 	};
