@@ -343,7 +343,12 @@ probes_fini(struct worker *w)
 			w->probe[i].stream->ops->destroy(w->probe[i].stream);
 }
 
-/* The backend said 220 to STARTTLS. A handshake with a backend is a client's, and one in half a minute: it is not queued. */
+/*
+ * The backend said 220 to STARTTLS. Its steps are not queued with those of sessions: there are at most PROBES_AT_ONCE under way, one for a backend in half a
+ * minute unless an operator asks, nobody outside begins one, and of a handshake it is the client's part (some 0.2 ms, a verification with it).
+ * And what a probe finds decides whether a backend is in service: behind a flood of clients' handshakes it would time out, and take a
+ * backend out of service that is well.
+ */
 static void
 start_tls(struct worker *w, struct probe *p)
 {

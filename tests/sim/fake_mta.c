@@ -420,6 +420,8 @@ command(struct fake_conn *f, const char *line)
 		if (fails(f, m->at_starttls))
 			return;
 		say(f, "220 2.0.0 Ready to start TLS\r\n");
+		if (m->leaves_at_starttls && fails(f, FAKE_CLOSE))
+			return;
 		f->tls_next = true;
 	} else if (too_early && strncasecmp(line, "QUIT", 4) != 0) {
 		say(f, "530 5.7.0 Must issue a STARTTLS command first\r\n");

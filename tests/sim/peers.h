@@ -37,8 +37,9 @@ struct fake_mta {
 	struct stream *(*tls_create)(void *arg); /* offers STARTTLS, and this is the stream then */
 	void *tls_arg;
 	enum fake_fail at_starttls;
-	bool tls_only;  /* demands TLS: before it 530, and its extensions are said under TLS alone */
-	uint32_t n_tls; /* connections that said STARTTLS */
+	bool leaves_at_starttls; /* closes in one breath with its 220 */
+	bool tls_only;           /* demands TLS: before it 530, and its extensions are said under TLS alone */
+	uint32_t n_tls;          /* connections that said STARTTLS */
 	struct sim *sim;
 	struct sim_host *host;
 	enum conf_client_address client_address;

@@ -587,6 +587,35 @@ test_handshakes_with_backends_wait_for_their_turn(void **state)
 	scene_end(&s);
 }
 
+/* It says 220 and is gone: what waits for its turn then is a session that has no backend any more. */
+static void
+test_a_backend_that_leaves_before_its_turn(void **state)
+{
+	uint64_t queued;
+
+	(void)state;
+	backend_tls(BACKEND_TLS_REQUIRE);
+	offer_tls(&s.mta);
+	start(1);
+	make_white("a@sender.example", "u@example.org");
+	s.mta.leaves_at_starttls = true;
+	queued = counted(CTR_tls_backend_queued);
+	for (uint32_t i = 0; i < 3; i++) {
+		struct sim_conn *c = scene_open(&s, CLIENT4, GATEWAY4);
+
+		CHECK_EQ("our failure", scene_rcpt(&s, c, "a@sender.example", "u@example.org"), 451);
+		CHECK_STR("as any other", s.reply,
+			"451 4.3.0 Mail server temporarily unavailable, please try again later\r\n");
+		scene_quit(&s, c);
+		CHECK_EQ("it stood in the queue", counted(CTR_tls_backend_queued), queued + i + 1);
+	}
+	s.mta.leaves_at_starttls = false;
+	sim_run(s.sim, 60000000);
+	CHECK_EQ("and serves again when it stays",
+		scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", "x\r\n"), 250);
+	scene_end(&s);
+}
+
 static void
 test_a_backend_that_may_use_tls(void **state)
 {
@@ -675,6 +704,7 @@ main(void)
 		cmocka_unit_test(test_a_client_without_close_notify_is_counted_and_half_a_message_is_none),
 		cmocka_unit_test(test_a_backend_that_requires_tls),
 		cmocka_unit_test(test_handshakes_with_backends_wait_for_their_turn),
+		cmocka_unit_test(test_a_backend_that_leaves_before_its_turn),
 		cmocka_unit_test(test_a_backend_that_may_use_tls),
 		cmocka_unit_test(test_a_backend_is_not_believed_without_its_fingerprint),
 		cmocka_unit_test(test_xclient_comes_after_tls),
