@@ -250,9 +250,8 @@ tcp_look_marks(struct tcp *tcp)
 }
 
 uint32_t
-tcp_marks(struct tcp *tcp)
+tcp_marks(const struct tcp *tcp)
 {
-	tcp_look_marks(tcp);
 	return tcp->marks;
 }
 

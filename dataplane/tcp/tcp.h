@@ -196,7 +196,7 @@ void tcp_conn_set_user(struct tcp_conn *c, void *user);
 bool tcp_probe_orphan(struct tcp *tcp, const struct tcp_mark *m, uint64_t now_us);
 
 uint32_t tcp_n_conns(const struct tcp *tcp); /* blocks in use, for tests and status */
-/* The water marks of buffers and blocks that are reached now, as base/marks.h has them. */
-uint32_t tcp_marks(struct tcp *tcp);
+/* The water marks of buffers and blocks that are reached, as judged when this turn began; base/marks.h has them. */
+uint32_t tcp_marks(const struct tcp *tcp);
 
 #endif

@@ -25,6 +25,7 @@ static const char *daemon_program; /* set by main() */
 struct daemon {
 	char dir[64], config[96], segment[256];
 	unsigned entries; /* state.entries */
+	char metrics[32]; /* metrics.listen */
 	pid_t pid;
 	int fd;
 	char buffer[1 << 22];
@@ -44,8 +45,8 @@ write_config(const struct daemon *d, const char *more)
 		"client_address = \"proxy_v2\"; } ); } );\n"
 		"listeners = ( { name = \"mx\"; role = \"mx\"; addresses = [ \"198.18.0.2\" ]; domains = [ "
 		"\"example.org\" ]; pools = [ \"default\" ]; } );\n"
-		"state = { entries = %u; }; log = { file = \"%s/mail.log\"; }; metrics = { listen = \"\"; };\n%s\n",
-		d->dir, d->dir, d->entries, d->dir, more);
+		"state = { entries = %u; }; log = { file = \"%s/mail.log\"; }; metrics = { listen = \"%s\"; };\n%s\n",
+		d->dir, d->dir, d->entries, d->dir, d->metrics, more);
 	fclose(f);
 }
 
@@ -88,16 +89,23 @@ run(const struct daemon *d)
 }
 
 static void
-daemon_start(struct daemon *d, const char *more)
+daemon_start_at(struct daemon *d, const char *more, const char *metrics)
 {
 	memset(d, 0, sizeof(*d));
 	d->entries = 4096;
+	snprintf(d->metrics, sizeof(d->metrics), "%s", metrics);
 	strcpy(d->dir, "/tmp/greyline-api-XXXXXX");
 	assert_non_null(mkdtemp(d->dir));
 	snprintf(d->config, sizeof(d->config), "%s/greyline.conf", d->dir);
 	write_config(d, more);
 	d->pid = run(d);
 	connect_to(d);
+}
+
+static void
+daemon_start(struct daemon *d, const char *more)
+{
+	daemon_start_at(d, more, "");
 }
 
 /* Takes a reference away: the answer lives until json_decref(). */

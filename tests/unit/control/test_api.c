@@ -6,8 +6,11 @@
  */
 #include "tests/unit/control/daemon_play.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <time.h>
 
+#include "dataplane/base/marks.h"
 #include "dataplane/link/log_record.h"
 #include "dataplane/link/segment.h"
 #include "dataplane/link/snapshot.h"
@@ -447,6 +450,99 @@ test_api_zone_is_switched(void **state)
 }
 
 /* Certificates as a data plane tells of them, also one that lies: whatever stands in the segment, answers are bounded, printable and whole. */
+/* A port of loopback that is free now. */
+static struct sockaddr_in
+free_port(void)
+{
+	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t octets = sizeof(at);
+	const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &octets), 0);
+	close(fd);
+	return at;
+}
+
+/* The value of a line of /metrics; -1: there is no such line. */
+static int
+metric(const struct sockaddr_in *at, const char *name)
+{
+	static const char request[] = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+	static char page[1 << 20];
+	const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	size_t n = 0;
+	ssize_t got;
+	const char *line;
+
+	assert_int_equal(connect(fd, (const struct sockaddr *)at, sizeof(*at)), 0);
+	assert_int_equal(write(fd, request, sizeof(request) - 1), (ssize_t)sizeof(request) - 1);
+	while ((got = read(fd, page + n, sizeof(page) - 1 - n)) > 0)
+		n += (size_t)got;
+	close(fd);
+	page[n] = '\0';
+	for (line = page; (line = strstr(line, name)) != NULL; line += strlen(name))
+		if (line[-1] == '\n' && line[strlen(name)] == ' ')
+			return atoi(line + strlen(name));
+	return -1;
+}
+
+static bool
+has_alarm(struct daemon *d, const char *words)
+{
+	json_t *answer = ask_line(d, "{\"cmd\":\"status\"}"), *alarm;
+	bool found = false;
+	size_t i;
+
+	json_array_foreach(json_object_get(json_object_get(answer, "result"), "alarms"), i, alarm) found |=
+		strcmp(json_string_value(alarm), words) == 0;
+	json_decref(answer);
+	return found;
+}
+
+/* Each water mark that some worker has reached: a name in status, an alarm with what is done, a line of /metrics; gone when it is over, and of
+ * no meaning when nobody serves. */
+static void
+test_api_water_marks(void **state)
+{
+	const struct sockaddr_in at = free_port();
+	char why[256], path[160], listen_at[32], line[64], words[256];
+	struct daemon d;
+	struct segment s;
+	json_t *j;
+
+	(void)state;
+	snprintf(listen_at, sizeof(listen_at), "127.0.0.1:%u", ntohs(at.sin_port));
+	daemon_start_at(&d, "", listen_at);
+	j = ask_line(&d, "{\"cmd\":\"status\"}");
+	snprintf(path, sizeof(path), "%s", value_at(j, "result/segment"));
+	json_decref(j);
+	assert_int_equal(segment_open_dataplane(&s, path, why, sizeof(why)), 0);
+	for (uint32_t m = 0; m < MARK_N; m++) {
+		const struct mark_row *row = &mark_rows[m];
+
+		snprintf(line, sizeof(line), "greyline_short_of{mark=\"%s\"}", row->name);
+		snprintf(words, sizeof(words), "short of %s", row->help);
+		__atomic_store_n(&s.live->dataplane_state, 2, __ATOMIC_RELAXED); /* it serves, and lives */
+		__atomic_store_n(&s.live->heartbeat_us[SEGMENT_DATAPLANE], segment_boot_us(), __ATOMIC_RELAXED);
+		check(&d, "{\"cmd\":\"status\"}", "result/dataplane/short_of", "0 elements");
+		CHECK_TRUE("no alarm", !has_alarm(&d, words));
+		CHECK_EQ(line, metric(&at, line), 0);
+		s.live->marks[m % 2] = UINT32_C(1) << m; /* of whichever worker */
+		check(&d, "{\"cmd\":\"status\"}", "result/dataplane/short_of/0", row->name);
+		check(&d, "{\"cmd\":\"status\"}", "result/dataplane/short_of", "1 elements");
+		CHECK_TRUE(words, has_alarm(&d, words));
+		CHECK_EQ(line, metric(&at, line), 1);
+		__atomic_store_n(&s.live->dataplane_state, 1, __ATOMIC_RELAXED);
+		check(&d, "{\"cmd\":\"status\"}", "result/dataplane/short_of", "0 elements");
+		CHECK_TRUE("not while it starts", !has_alarm(&d, words));
+		CHECK_EQ("nor in the metrics", metric(&at, line), 0);
+		s.live->marks[m % 2] = 0;
+	}
+	segment_close(&s, false);
+	daemon_end(&d);
+}
+
 static void
 test_api_certificates(void **state)
 {
@@ -547,6 +643,7 @@ main(int argc, char **argv)
 		cmocka_unit_test(test_api_what_was_set_survives),
 		cmocka_unit_test(test_api_reload_takes_good_files_alone),
 		cmocka_unit_test(test_api_zone_is_switched),
+		cmocka_unit_test(test_api_water_marks),
 		cmocka_unit_test(test_api_certificates),
 		cmocka_unit_test(test_api_second_instance_is_refused),
 		cmocka_unit_test(test_events_through_the_rings),

@@ -60,9 +60,11 @@ connect_from(struct peer *p, uint16_t port)
 	peer_reach(p, PEER_ESTABLISHED);
 }
 
+/* Marks are judged once a turn, when time has moved on. */
 static bool
-is_on(const struct peer *p, enum mark m)
+is_on(struct peer *p, enum mark m)
 {
+	tcp_clock(p->e.tcp, ++p->e.now_us);
 	return marks_on(tcp_marks(p->e.tcp), m);
 }
 
@@ -271,6 +273,7 @@ test_at_the_bottom_who_is_read_goes_on(void **state)
 	peer_init(&p, &usual, &conf);
 	connect_from(&p, 50000);
 	leave(&p, 3);
+	CHECK_TRUE("the first of them", is_on(&p, MARK_windows));
 	CHECK_EQ("all marks of buffers", tcp_marks(p.e.tcp), of_buffers);
 	for (uint32_t i = 0; i < 100; i++) {
 		SAY(&p, .len = 1000, .seq = 2000, .keep = true);
@@ -282,6 +285,7 @@ test_at_the_bottom_who_is_read_goes_on(void **state)
 		CHECK_EQ("nothing is held", buf_available(p.e.pool), 3);
 	}
 	leave(&p, BUFS / 2);
+	CHECK_TRUE("over", !is_on(&p, MARK_windows));
 	CHECK_EQ("none is left", tcp_marks(p.e.tcp), 0);
 	end(&p);
 }
