@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Of a queue that was never empty meanwhile: a quarter of the 1,024 that most devices have by default, two turns. */
+/* Of a queue that was never empty meanwhile: a quarter of the 1,024 that most devices have by default, four turns. */
 #define BACKLOG_FRAMES 256u
 /* One in so many of them at least is a SYN: no dialogue has as many, the shortest, connect and close, has one in four. */
 #define BACKLOG_SYN_SHARE 3u

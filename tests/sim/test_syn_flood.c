@@ -280,8 +280,6 @@ test_a_flood_in_a_proven_name_is_shed_as_well(void **state)
 	scene_quit(&s, c);
 	c = scene_open(&s, CLIENT6, GATEWAY6);
 	scene_quit(&s, c);
-	flood_begin(20000); /* the ring is full, and he is not alone */
-	sim_run(s.sim, SECOND);
 	sim_set_pace(s.sim, &pace);
 	flood_as = CLIENT4;
 	flood_begin(25000);
