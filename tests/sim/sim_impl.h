@@ -24,7 +24,7 @@ struct sim_io {
 	struct wire_frame *held; /* sent and not flushed, last first: as a driver's batch, it waits for flush() */
 	struct net_neighbour news[64];
 	uint32_t n_news;
-	uint32_t n_short; /* frames received that are shorter than an answer's room */
+	uint32_t n_short;       /* frames received that are shorter than an answer's room */
 	uint64_t busy_until_us; /* the worker is at its last turn for so long */
 	uint64_t missed;        /* frames for which its queue had no room */
 };
