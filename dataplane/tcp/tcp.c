@@ -139,6 +139,15 @@ drop_queues(struct tcp_conn *c)
 	c->sb = NULL;
 }
 
+static void
+drop_unread(struct tcp_conn *c)
+{
+	buf_unref(c->tcp->pool, c->rcv_view.buf);
+	c->rcv_view = (struct buf_view){ 0 };
+	tcp_queue_clear(&c->tcp->pieces, &c->rcv_queue);
+	c->rcv_readable = 0;
+}
+
 void
 tcp_destroy(struct tcp *tcp)
 {
@@ -150,7 +159,7 @@ tcp_destroy(struct tcp *tcp)
 		if (c->tcp == NULL)
 			continue;
 		drop_queues(c);
-		tcp_queue_clear(&tcp->pieces, &c->rcv_queue);
+		drop_unread(c);
 	}
 	tcp_replies_destroy(tcp);
 	tcp_pieces_destroy(&tcp->pieces);
@@ -553,8 +562,7 @@ tcp_conn_reap(struct tcp_conn *c)
 	BUG_ON(c->in_table || c->fifo != TCP_FIFO_NONE || wheel_is_filed(&c->timer));
 	for (enum tcp_list_id id = 0; id < TCP_LIST_N; id++)
 		tcp_list_del(tcp, id, c);
-	tcp_queue_clear(&tcp->pieces, &c->rcv_queue);
-	c->rcv_readable = 0;
+	drop_unread(c);
 	tcp_rcv_charge(c);
 	tcp_conn_free(c);
 }
@@ -698,6 +706,8 @@ tcp_peek(const struct tcp_conn *c, struct buf_view *out, uint32_t n)
 {
 	uint32_t have = 0;
 
+	if (c->rcv_view.len_octets > 0 && n > 0)
+		out[have++] = c->rcv_view;
 	for (const struct tcp_piece *p = c->rcv_queue.head; p != NULL && have < n; p = p->next)
 		out[have++] = (struct buf_view){ .ptr = p->ptr, .len_octets = p->len_octets, .buf = p->buf };
 	return have;
@@ -725,11 +735,42 @@ after_reading(struct tcp_conn *c)
 void
 tcp_consume(struct tcp_conn *c, uint32_t octets)
 {
+	struct buf_view *v = &c->rcv_view;
+	const uint32_t of_view = MIN(octets, v->len_octets);
+
 	octets = MIN(octets, c->rcv_readable);
-	tcp_queue_drop(&c->tcp->pieces, &c->rcv_queue, octets);
+	v->ptr += of_view;
+	v->len_octets -= of_view;
+	if (v->len_octets == 0 && v->buf != NULL) {
+		buf_unref(c->tcp->pool, v->buf);
+		v->buf = NULL;
+	}
+	if (octets > of_view)
+		tcp_queue_drop(&c->tcp->pieces, &c->rcv_queue, octets - of_view);
 	c->rcv_readable -= octets;
 	tcp_rcv_charge(c);
 	after_reading(c);
+}
+
+/* A small part of a large buffer is copied now, where nobody has read it: only so long may it hold the buffer. Without memory for that, it
+ * stays where it is and is asked again. */
+void
+tcp_settle_views(struct tcp *tcp)
+{
+	uint32_t left = 0;
+
+	for (uint32_t i = 0; i < tcp->n_views; i++) {
+		struct tcp_conn *c = &tcp->conns[tcp->view[i]];
+
+		if (c->rcv_view.len_octets == 0)
+			continue;
+		if (tcp_queue_put_back(
+			    &tcp->pieces, &c->rcv_queue, c->rcv_nxt - c->rcv_readable - c->fin_in, &c->rcv_view))
+			c->rcv_view = (struct buf_view){ 0 };
+		else
+			tcp->view[left++] = c->index;
+	}
+	tcp->n_views = left;
 }
 
 void
@@ -857,10 +898,9 @@ tcp_release(struct tcp_conn *c)
 	c->user = NULL;
 	c->events = 0;
 	tcp_list_del(tcp, TCP_LIST_READY, c);
-	tcp_queue_clear(&tcp->pieces, &c->rcv_queue);
 	tcp_ooo_clear(c);
 	c->discarded = c->rcv_readable;
-	c->rcv_readable = 0;
+	drop_unread(c);
 	tcp_rcv_charge(c);
 	if (c->state != TCP_STATE_CLOSED) {
 		shed_orphan(tcp);

@@ -137,7 +137,7 @@ const void *tcp_ready_user(const struct tcp *tcp);
 struct tcp_conn *tcp_connect(struct tcp *tcp, const struct ip_addr *local, const struct ip_addr *remote,
 	uint16_t remote_port, void *user, uint64_t now_us, int *err);
 
-/* Readable octets in order as views, lent until tcp_consume() or the next tcp_input(). Returns the number of views. */
+/* Readable octets in order as views, lent until tcp_consume(), the next tcp_input() or tcp_output(). Returns the number of views. */
 uint32_t tcp_peek(const struct tcp_conn *c, struct buf_view *out, uint32_t n);
 uint32_t tcp_readable_octets(const struct tcp_conn *c);
 /* Drops the first octets of what is readable and so opens the window. */

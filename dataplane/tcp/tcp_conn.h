@@ -113,6 +113,8 @@ const char *tcp_state_name(enum tcp_state state);
 #define TCP_NEVER                  UINT64_MAX
 #define TCP_STARVED_PER_TURN       16
 #define TCP_STARVED_RETRY_US       20000u
+/* Connections whose octets wait in the buffer they came in, until the turn ends; beyond it they are queued at once. Two full bursts. */
+#define TCP_VIEWS_MAX 128u
 
 enum tcp_timer {
 	TCP_TIMER_NONE,
@@ -218,6 +220,8 @@ struct tcp_conn {
 	uint32_t discarded;   /* octets dropped after tcp_release() */
 	uint64_t ts_recent_us;
 	uint64_t challenged_us;
+	struct buf_view
+		rcv_view; /* what came this turn and was not read yet, where it came in; the rest is in rcv_queue */
 	struct tcp_queue rcv_queue;
 	struct tcp_piece *ooo;
 	uint32_t n_ooo;
@@ -246,6 +250,8 @@ struct tcp {
 	struct tcp_list list[TCP_LIST_N];
 	struct tcp_list fifo[TCP_FIFO_N];
 	struct tcp_pieces pieces;
+	uint32_t view[TCP_VIEWS_MAX]; /* indexes of connections that have, or had, a rcv_view */
+	uint32_t n_views;
 	struct tcp_scoreboard *scoreboards, *sb_free;
 	uint64_t rcv_offered_octets; /* held and offered, over all connections */
 	uint64_t starved_retry_us;
@@ -296,6 +302,8 @@ void tcp_conn_reset(struct tcp_conn *c, uint32_t event);
 /* Both sides are closed and the peer may still repeat its FIN: leaves a TIME-WAIT record behind. */
 void tcp_conn_time_wait(struct tcp_conn *c);
 void tcp_event(struct tcp_conn *c, uint32_t events);
+/* Puts what is left in views into queues; at the end of a turn. */
+void tcp_settle_views(struct tcp *tcp);
 void tcp_list_add(struct tcp *tcp, enum tcp_list_id id, struct tcp_conn *c);
 void tcp_list_del(struct tcp *tcp, enum tcp_list_id id, struct tcp_conn *c);
 void tcp_fifo_put(struct tcp_conn *c, enum tcp_fifo fifo);

@@ -231,6 +231,20 @@ discard_text(struct tcp_conn *c, struct tcp_seg_in *s)
 	return true;
 }
 
+/* Octets in order, c having nothing unread: most are read in the same turn, and need no place in a queue. */
+static bool
+take_view(struct tcp_conn *c, const struct buf_view *v)
+{
+	struct tcp *tcp = c->tcp;
+
+	if (c->rcv_readable != 0 || v->buf == NULL || tcp->n_views == TCP_VIEWS_MAX)
+		return false;
+	buf_ref(tcp->pool, v->buf);
+	c->rcv_view = *v;
+	tcp->view[tcp->n_views++] = c->index;
+	return true;
+}
+
 /* Seventh: process the segment text. False: the connection was reset. */
 static bool
 step_text(struct tcp_conn *c, struct tcp_seg_in *s)
@@ -261,7 +275,7 @@ step_text(struct tcp_conn *c, struct tcp_seg_in *s)
 			s->fin = false;
 		return true;
 	}
-	taken = tcp_queue_append(&c->tcp->pieces, &c->rcv_queue, s->seq, &v);
+	taken = take_view(c, &v) ? s->len : tcp_queue_append(&c->tcp->pieces, &c->rcv_queue, s->seq, &v);
 	if (taken < s->len) {
 		counter_inc(c->tcp->counters, CTR_tcp_no_buffer);
 		s->fin = false; /* the peer sends the rest again */

@@ -600,6 +600,8 @@ tcp_output(struct tcp *tcp, struct tcp_seg_out *out, uint32_t n, uint64_t now_us
 
 	tcp_clock(tcp, now_us);
 	tcp_reply_release(tcp);
+	if (tcp->n_views > 0)
+		tcp_settle_views(tcp);
 	tcp_timers_run(tcp, now_us);
 	feed_starved(tcp);
 	if (tcp->marks != 0)

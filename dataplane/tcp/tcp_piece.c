@@ -114,6 +114,44 @@ tcp_piece_drop(struct tcp_pieces *p, struct tcp_piece *piece)
 	p->compact_left_octets = 0;
 }
 
+/* A copy of v in one piece, whose reference is the caller's. False: there is no buffer for it. */
+static bool
+copy_whole(struct tcp_pieces *p, const struct buf_view *v, struct buf_view *out)
+{
+	if (p->compact_left_octets < v->len_octets)
+		p->compact_left_octets = 0; /* the rest of the buffer is let go */
+	if (!compact_ready(p))
+		return false;
+	*out = (struct buf_view){ .ptr = p->compact_at, .len_octets = v->len_octets, .buf = p->compact };
+	compact_copy(p, v->ptr, v->len_octets);
+	buf_ref(p->pool, p->compact);
+	return true;
+}
+
+bool
+tcp_queue_put_back(struct tcp_pieces *p, struct tcp_queue *q, uint32_t seq, const struct buf_view *v)
+{
+	struct tcp_piece *piece = p->free;
+	struct buf_view kept = *v;
+
+	if (piece == NULL)
+		return false;
+	if (tcp_piece_is_compact(v)) {
+		if (!copy_whole(p, v, &kept))
+			return false;
+		buf_unref(p->pool, v->buf);
+	}
+	p->free = piece->next;
+	p->n_free--;
+	*piece = (struct tcp_piece){
+		.next = q->head, .ptr = kept.ptr, .buf = kept.buf, .seq = seq, .len_octets = kept.len_octets
+	};
+	q->head = piece;
+	if (q->tail == NULL)
+		q->tail = piece;
+	return true;
+}
+
 uint32_t
 tcp_queue_append(struct tcp_pieces *p, struct tcp_queue *q, uint32_t seq, const struct buf_view *v)
 {

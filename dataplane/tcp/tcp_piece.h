@@ -63,6 +63,11 @@ void tcp_piece_drop(struct tcp_pieces *p, struct tcp_piece *piece);
 
 /* Appends octets of v, the first of which is seq. Returns how many were taken: fewer where memory is short. */
 uint32_t tcp_queue_append(struct tcp_pieces *p, struct tcp_queue *q, uint32_t seq, const struct buf_view *v);
+/*
+ * Puts v before what q holds: copied where tcp_piece_is_compact() says so, and its reference dropped; else the piece takes it. False: no piece
+ * or buffer is left, and nothing has changed.
+ */
+bool tcp_queue_put_back(struct tcp_pieces *p, struct tcp_queue *q, uint32_t seq, const struct buf_view *v);
 /* Takes piece as the last of q. */
 void tcp_queue_push(struct tcp_queue *q, struct tcp_piece *piece);
 /* Drops the first octets of q; at most what is there. */

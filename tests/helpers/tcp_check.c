@@ -54,7 +54,8 @@ check_receive(const struct tcp_conn *c)
 	uint32_t n = 0, at = c->rcv_nxt;
 
 	BUG_ON(!seq_leq(c->rcv_nxt, c->rcv_adv));
-	BUG_ON(queue_octets(&c->rcv_queue, &last) != c->rcv_readable);
+	BUG_ON(queue_octets(&c->rcv_queue, &last) + c->rcv_view.len_octets != c->rcv_readable);
+	BUG_ON((c->rcv_view.len_octets == 0) != (c->rcv_view.buf == NULL));
 	for (p = c->ooo; p != NULL; p = p->next, n++) {
 		BUG_ON(!seq_leq(at, p->seq) || (n == 0 && at == p->seq));
 		at = p->seq + p->len_octets;
