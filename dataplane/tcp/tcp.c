@@ -63,9 +63,11 @@ create_conns(struct tcp *tcp)
 {
 	const struct tcp_conf *conf = &tcp->conf;
 
-	tcp->conns = calloc(conf->conns_max, sizeof(tcp->conns[0])); /* pages are touched as blocks are first needed */
+	/* pages are touched as blocks are first needed */
+	tcp->conns_memory = calloc((size_t)conf->conns_max + 1, sizeof(tcp->conns[0]));
+	tcp->conns = (struct tcp_conn *)(((uintptr_t)tcp->conns_memory + 63) & ~(uintptr_t)63);
 	tcp->free_head = TCP_INDEX_NONE;
-	return tcp->conns != NULL && tcp_rests_create(&tcp->rests, conf->rests_max, conf->rest_user_octets) &&
+	return tcp->conns_memory != NULL && tcp_rests_create(&tcp->rests, conf->rests_max, conf->rest_user_octets) &&
 	       tcp_table_create(&tcp->table, conf->conns_max + conf->rests_max, &tcp->filter);
 }
 
@@ -169,7 +171,7 @@ tcp_destroy(struct tcp *tcp)
 	tcp_filter_destroy(&tcp->filter);
 	tcp_rests_destroy(&tcp->rests);
 	free(tcp->scoreboards);
-	free(tcp->conns);
+	free(tcp->conns_memory);
 	free(tcp);
 }
 
@@ -224,6 +226,22 @@ tcp_list_del(struct tcp *tcp, enum tcp_list_id id, struct tcp_conn *c)
 		return;
 	c->on_list &= (uint8_t) ~(1u << id);
 	list_remove(tcp, &tcp->list[id], &c->link[id], link_offset_of(id));
+}
+
+struct tcp_conn *
+tcp_list_pop(struct tcp *tcp, enum tcp_list_id id)
+{
+	struct tcp_list *l = &tcp->list[id];
+	struct tcp_conn *c = &tcp->conns[l->head];
+
+	c->on_list &= (uint8_t) ~(1u << id);
+	l->n--;
+	l->head = c->link[id].next;
+	if (l->head != TCP_INDEX_NONE)
+		tcp->conns[l->head].link[id].prev = TCP_INDEX_NONE;
+	else
+		l->tail = TCP_INDEX_NONE;
+	return c;
 }
 
 /* Moves c to the end of fifo, from whichever it was on, with a fresh start; TCP_FIFO_NONE: to none. */
@@ -425,6 +443,7 @@ tcp_conn_take(struct tcp *tcp, const struct flow *flow, uint64_t hash)
 		.mss = TCP_MSS_DEFAULT_V4,
 		.ssthresh = TCP_CWND_MAX_OCTETS,
 		.in_table = true,
+		.not_established = true,
 	};
 	return c;
 }
@@ -456,6 +475,7 @@ void
 tcp_set_state(struct tcp_conn *c, enum tcp_state state)
 {
 	c->state = (uint8_t)state;
+	c->not_established = state != TCP_STATE_ESTABLISHED;
 	if (c->released)
 		return; /* its one limit runs already */
 	if (state == TCP_STATE_FIN_WAIT_2)
@@ -486,6 +506,7 @@ tcp_conn_end(struct tcp_conn *c, uint32_t event)
 		return;
 	tcp_fifo_put(c, TCP_FIFO_NONE);
 	c->state = TCP_STATE_CLOSED;
+	c->not_established = true;
 	c->timer_kind = TCP_TIMER_NONE;
 	c->rtx_due_us = c->delack_due_us = TCP_NEVER;
 	wheel_cancel(&tcp->wheel, &c->timer);
@@ -553,11 +574,11 @@ tcp_conn_free(struct tcp_conn *c)
 }
 
 void
-tcp_conn_reap(struct tcp_conn *c)
+tcp_conn_reap_closed(struct tcp_conn *c)
 {
 	struct tcp *tcp = c->tcp;
 
-	if (c->state != TCP_STATE_CLOSED || !c->released || c->rst_due)
+	if (!c->released || c->rst_due)
 		return;
 	BUG_ON(c->in_table || c->fifo != TCP_FIFO_NONE || wheel_is_filed(&c->timer));
 	for (enum tcp_list_id id = 0; id < TCP_LIST_N; id++)
@@ -688,8 +709,7 @@ tcp_ready(struct tcp *tcp, uint32_t *events)
 
 	if (tcp->list[TCP_LIST_READY].n == 0)
 		return NULL;
-	c = &tcp->conns[tcp->list[TCP_LIST_READY].head];
-	tcp_list_del(tcp, TCP_LIST_READY, c);
+	c = tcp_list_pop(tcp, TCP_LIST_READY);
 	*events = c->events;
 	c->events = 0;
 	return c;
@@ -732,22 +752,32 @@ after_reading(struct tcp_conn *c)
 	}
 }
 
-void
-tcp_consume(struct tcp_conn *c, uint32_t octets)
+/* Of the view, if there is one. Returns how many. */
+static uint32_t
+consume_view(struct tcp_conn *c, uint32_t octets)
 {
 	struct buf_view *v = &c->rcv_view;
-	const uint32_t of_view = MIN(octets, v->len_octets);
 
-	octets = MIN(octets, c->rcv_readable);
-	v->ptr += of_view;
-	v->len_octets -= of_view;
-	if (v->len_octets == 0 && v->buf != NULL) {
+	octets = MIN(octets, v->len_octets);
+	v->ptr += octets;
+	v->len_octets -= octets;
+	if (v->len_octets == 0) {
 		buf_unref(c->tcp->pool, v->buf);
 		v->buf = NULL;
 	}
-	if (octets > of_view)
-		tcp_queue_drop(&c->tcp->pieces, &c->rcv_queue, octets - of_view);
-	c->rcv_readable -= octets;
+	return octets;
+}
+
+void
+tcp_consume(struct tcp_conn *c, uint32_t octets)
+{
+	uint32_t left = MIN(octets, c->rcv_readable);
+
+	c->rcv_readable -= left;
+	if (c->rcv_view.len_octets > 0)
+		left -= consume_view(c, left);
+	if (left > 0)
+		tcp_queue_drop(&c->tcp->pieces, &c->rcv_queue, left);
 	tcp_rcv_charge(c);
 	after_reading(c);
 }
@@ -783,9 +813,10 @@ tcp_set_rcv_limit(struct tcp_conn *c, uint32_t octets)
 uint32_t
 tcp_unacked_octets(const struct tcp_conn *c)
 {
-	const uint32_t first = seq_max(c->snd_una, c->iss + 1);
+	/* from SND.UNA, or from behind our SYN, to the end; of a FIN that was acknowledged nothing is left either */
+	const int32_t octets = (int32_t)(c->snd_end - c->snd_una - (c->snd_una == c->iss));
 
-	return seq_lt(first, c->snd_end) ? c->snd_end - first : 0;
+	return octets > 0 ? (uint32_t)octets : 0;
 }
 
 static bool
@@ -797,10 +828,18 @@ may_write(const struct tcp_conn *c)
 uint32_t
 tcp_send_room(const struct tcp_conn *c)
 {
-	const uint32_t queued = tcp_unacked_octets(c);
+	const uint32_t queued = tcp_unacked_octets(c), max = c->tcp->conf.snd_queue_max_octets;
 
-	return may_write(c) && queued < c->tcp->conf.snd_queue_max_octets ? c->tcp->conf.snd_queue_max_octets - queued
-	                                                                  : 0;
+	return may_write(c) && queued < max ? max - queued : 0;
+}
+
+/* Octets were queued. */
+static void
+queued(struct tcp_conn *c, uint32_t octets)
+{
+	c->snd_end += octets;
+	c->acked_all_due = true;
+	tcp_want_output(c);
 }
 
 uint32_t
@@ -808,17 +847,19 @@ tcp_send(struct tcp_conn *c, const struct buf_view *v)
 {
 	struct tcp *tcp = c->tcp;
 	struct buf_view part = *v;
+	const uint32_t room = tcp_send_room(c);
 	uint32_t n;
 
+	if (v->len_octets <= room && tcp_queue_begin(&tcp->pieces, &c->snd_queue, c->snd_end, v)) {
+		queued(c, v->len_octets);
+		return v->len_octets;
+	}
 	if (!may_write(c) || v->len_octets == 0)
 		return 0;
-	part.len_octets = MIN(part.len_octets, tcp_send_room(c));
+	part.len_octets = MIN(part.len_octets, room);
 	n = tcp_queue_append(&tcp->pieces, &c->snd_queue, c->snd_end, &part);
-	c->snd_end += n;
-	if (n > 0) {
-		c->acked_all_due = true;
-		tcp_want_output(c);
-	}
+	if (n > 0)
+		queued(c, n);
 	if (n < part.len_octets) {
 		counter_inc(tcp->counters, CTR_tcp_no_buffer);
 		tcp_list_add(tcp, TCP_LIST_STARVED, c);

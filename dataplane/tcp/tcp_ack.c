@@ -6,6 +6,8 @@
  * Keeps:  SND.UNA moves up to SND.MAX at most; the retransmission timer runs exactly while something is in flight.
  * Source: RFC 9293 section 3.10.7.4 (fifth), RFC 5961 section 5.2, RFC 5681, 6582, 6675 (what an ACK means), RFC 6298 (RTT).
  */
+#include <assert.h>
+
 #include "dataplane/base/bug.h"
 #include "dataplane/base/seq.h"
 #include "dataplane/tcp/tcp_conn.h"
@@ -14,18 +16,19 @@
 void
 tcp_rtt_sample(struct tcp_conn *c, uint32_t rtt_us)
 {
-	rtt_us = MAX(rtt_us, 1);
+	static_assert(UINT64_C(8) * TCP_RTT_MAX_US <= UINT32_MAX, "the sums below need no more than 32 bits");
+	rtt_us = MIN(MAX(rtt_us, 1), TCP_RTT_MAX_US);
 	if (c->srtt_us == 0) {
 		c->srtt_us = rtt_us;
 		c->rttvar_us = rtt_us / 2;
 	} else {
 		uint32_t err = c->srtt_us > rtt_us ? c->srtt_us - rtt_us : rtt_us - c->srtt_us;
 
-		c->rttvar_us = (uint32_t)((3 * (uint64_t)c->rttvar_us + err) / 4);
-		c->srtt_us = MAX(1, (uint32_t)((7 * (uint64_t)c->srtt_us + rtt_us) / 8));
+		c->rttvar_us = (3 * c->rttvar_us + err) / 4;
+		c->srtt_us = MAX(1, (7 * c->srtt_us + rtt_us) / 8);
 	}
-	c->rto_us = (uint32_t)MIN((uint64_t)c->srtt_us + MAX(4 * (uint64_t)c->rttvar_us, TCP_TICK_US), TCP_RTO_MAX_US);
-	c->rto_us = MAX(c->rto_us, TCP_RTO_MIN_US);
+	c->rto_us = c->srtt_us + MAX(4 * c->rttvar_us, TCP_TICK_US);
+	c->rto_us = MAX(MIN(c->rto_us, TCP_RTO_MAX_US), TCP_RTO_MIN_US);
 }
 
 /* A sample of what was just acknowledged: by timestamp, which tells retransmissions apart, or by the one segment timed. */
@@ -35,11 +38,11 @@ tcp_take_rtt(struct tcp_conn *c, const struct tcp_seg_in *s)
 	if (c->ts_ok && s->h.has_ts) {
 		const uint32_t age_ms = tcp_ts_now(c->tcp, s->now_us) - s->h.tsecr;
 
-		if (age_ms < TCP_RTO_MAX_US / 1000 * 2) /* else the peer echoes what we never sent */
+		if (age_ms < TCP_RTT_MAX_US / 1000) /* else the peer echoes what we never sent */
 			tcp_rtt_sample(c, age_ms * 1000);
 	} else if (c->rtt_timing && seq_gt(s->h.ack, c->rtt_seq)) {
 		c->rtt_timing = false;
-		tcp_rtt_sample(c, (uint32_t)MIN(s->now_us - c->rtt_start_us, UINT64_C(120000000)));
+		tcp_rtt_sample(c, (uint32_t)MIN(s->now_us - c->rtt_start_us, TCP_RTT_MAX_US));
 	}
 }
 
@@ -178,8 +181,8 @@ tell_writable(struct tcp_conn *c, bool was_short)
 }
 
 /* SND.UNA moves up to the ACK. */
-static void
-on_ack_advance(struct tcp_conn *c, const struct tcp_seg_in *s)
+static inline __attribute__((always_inline)) void
+on_ack_advance(struct tcp_conn *c, const struct tcp_seg_in *s, const bool plain)
 {
 	const uint32_t acked = s->h.ack - c->snd_una;
 	const uint32_t data_end = seq_min(s->h.ack, c->snd_end);
@@ -197,8 +200,9 @@ on_ack_advance(struct tcp_conn *c, const struct tcp_seg_in *s)
 	c->rtx_count = 0;
 	c->dupacks = 0;
 	c->tail_probed = false;
-	c->probe_out = c->probe_out && c->snd_una != c->snd_max;
-	if (c->sb != NULL) {
+	if (!plain)
+		c->probe_out = c->probe_out && c->snd_una != c->snd_max;
+	if (!plain && c->sb != NULL) {
 		tcp_scoreboard_prune(c->sb, c->snd_una);
 		/* The peer holds octets at SND.UNA and does not acknowledge them: it took its word back (RFC 2018 section 8). */
 		if (c->sb->n > 0 && c->sb->r[0].start == c->snd_una) {
@@ -210,7 +214,7 @@ on_ack_advance(struct tcp_conn *c, const struct tcp_seg_in *s)
 			c->sb = NULL;
 		}
 	}
-	if (c->in_recovery) {
+	if (!plain && c->in_recovery) {
 		if (seq_geq(c->snd_una, c->recover))
 			leave_recovery(c);
 		else
@@ -225,7 +229,7 @@ on_ack_advance(struct tcp_conn *c, const struct tcp_seg_in *s)
 		tcp_timer_stop(c);
 	else
 		tcp_timer_arm_rto(c);
-	if (was_short || c->send_refused)
+	if (was_short || (!plain && c->send_refused))
 		tell_writable(c, was_short);
 	if (c->acked_all_due && seq_geq(c->snd_una, c->snd_end)) {
 		c->acked_all_due = false;
@@ -309,6 +313,26 @@ on_window(struct tcp_conn *c, uint32_t wnd)
 	}
 }
 
+/* The window of the newest segment counts (RFC 9293 section 3.10.7.4). */
+static inline void
+take_window(struct tcp_conn *c, const struct tcp_seg_in *s, uint32_t wnd)
+{
+	if (seq_lt(c->snd_wl1, s->h.seq) || (c->snd_wl1 == s->h.seq && seq_leq(c->snd_wl2, s->h.ack))) {
+		on_window(c, wnd);
+		c->snd_wl1 = s->h.seq;
+		c->snd_wl2 = s->h.ack;
+	}
+}
+
+void
+tcp_step_ack_plain(struct tcp_conn *c, const struct tcp_seg_in *s)
+{
+	if (s->h.ack != c->snd_una)
+		on_ack_advance(c, s, true);
+	take_window(c, s, (uint32_t)s->h.wnd << c->snd_wscale);
+	tcp_want_output(c);
+}
+
 /*
  * Fifth: check the ACK field. False: the segment is done with.
  * RFC 5961 section 5.2 narrows what an old ACK may be; beyond SND.MAX (RFC 9293: SND.NXT, which moves back here) none is believed.
@@ -334,14 +358,10 @@ tcp_step_ack(struct tcp_conn *c, struct tcp_seg_in *s)
 		return true; /* an old ACK tells nothing; its text may be new */
 	sacked = take_sack(c, s);
 	if (s->h.ack != c->snd_una)
-		on_ack_advance(c, s);
+		on_ack_advance(c, s, false);
 	else if (is_dupack(c, s, sacked, wnd))
 		on_dupack(c);
-	if (seq_lt(c->snd_wl1, s->h.seq) || (c->snd_wl1 == s->h.seq && seq_leq(c->snd_wl2, s->h.ack))) {
-		on_window(c, wnd);
-		c->snd_wl1 = s->h.seq;
-		c->snd_wl2 = s->h.ack;
-	}
+	take_window(c, s, wnd);
 	tcp_want_output(c);
 	return true;
 }

@@ -11,9 +11,12 @@
 #ifndef GREYLINE_TCP_TCP_CONN_H
 #define GREYLINE_TCP_TCP_CONN_H
 
+#include <assert.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
+#include "dataplane/base/bug.h"
 #include "dataplane/base/marks.h"
 #include "dataplane/base/wheel.h"
 #include "dataplane/tcp/tcp.h"
@@ -60,8 +63,9 @@ const char *tcp_state_name(enum tcp_state state);
 /* RFC 6298 (2.4) wants at least 1 s. 300 ms lies above every delayed ACK timer in use (200 ms), and a mail session of
  * twenty segments that loses one should not cost a second each time. Linux has 200 ms. */
 #define TCP_RTO_MIN_US       300000u
-#define TCP_RTO_MAX_US       60000000u /* (2.5) */
-#define TCP_RTO_AFTER_SYN_US 3000000u  /* (5.7) where the SYN was retransmitted */
+#define TCP_RTO_MAX_US       60000000u  /* (2.5) */
+#define TCP_RTT_MAX_US       120000000u /* no sample says more */
+#define TCP_RTO_AFTER_SYN_US 3000000u   /* (5.7) where the SYN was retransmitted */
 /* Give up after so many in a row: at least 150 s (RFC 1122 section 4.2.3.5 wants 100 s). A SYN: 127 s. */
 #define TCP_RTX_MAX     10
 #define TCP_SYN_RTX_MAX 6
@@ -149,24 +153,39 @@ enum tcp_list_id {
 	TCP_LIST_N
 };
 
+/*
+ * In the order of their use: a plain segment, in or out, touches the first TCP_CONN_HOT_LINES lines, each of which a burst asks for ahead; the
+ * rest is of beginning and end, of loss, and of segments out of order.
+ */
+#define TCP_CONN_HOT_LINES 5
+
 struct tcp_conn {
-	struct flow flow;
+	/* the first line: whose it is, and what is to be done */
+	_Alignas(64) struct flow flow;
 	uint32_t index;
 	struct tcp *tcp;
 	void *user;
-	uint32_t tag;
 	uint32_t events; /* enum tcp_event not yet told */
-	struct wheel_node timer;
-	struct tcp_link link[TCP_LIST_N];
-	struct tcp_link fifo_link;
-	uint64_t fifo_start_us;
-	uint64_t rtx_due_us; /* TCP_NEVER: not running */
-	uint64_t delack_due_us;
-	uint64_t hash;
-	struct net_path path;
+	/* What makes the next segment, in or out, more than plain: tcp_is_plain() looks at all of it at once. What else does is summed up
+	 * in not_established, by tcp_set_state() and its like, and in disordered, by tcp_judge_order(). */
+	union {
+		struct {
+			bool released : 1;
+			bool syn_due : 1; /* a SYN or SYN-ACK is to be sent */
+			bool rst_due : 1; /* an RST is to be sent, then the block may go */
+			bool fin_queued : 1, fin_in : 1 /* the peer's FIN is in order */;
+			bool fin_known : 1; /* out of order: rcv_fin_seq */
+			bool probe_due : 1, tail_probe_due : 1, keepalive_due : 1;
+			bool probe_out : 1; /* the last octet before snd_max was a window probe, most likely not taken */
+			bool in_recovery : 1, rtx_due : 1;
+			bool send_refused : 1;
+			bool not_established : 1, disordered : 1;
+		};
+		uint32_t not_plain;
+	};
 
+	/* the second: what we send, RFC 9293 section 3.3.1 */
 	uint8_t state;      /* enum tcp_state; written by tcp_set_state() alone */
-	uint8_t fifo;       /* enum tcp_fifo */
 	uint8_t timer_kind; /* enum tcp_timer */
 	uint8_t on_list;    /* bit for each enum tcp_list_id */
 	uint8_t snd_wscale, rcv_wscale;
@@ -174,59 +193,77 @@ struct tcp_conn {
 	uint8_t rtx_count; /* retransmissions or unanswered probes in a row */
 	uint8_t dupacks;
 	uint8_t dupacks_owed; /* of ours to the peer */
-	uint8_t keepalives;   /* unanswered */
-	uint8_t n_sack_recent;
-	bool ts_ok : 1, sack_ok : 1, is_client : 1, released : 1;
-	bool syn_due : 1; /* a SYN or SYN-ACK is to be sent */
-	bool rst_due : 1; /* an RST is to be sent, then the block may go */
-	bool rst_with_ack : 1;
-	bool fin_queued : 1, fin_in : 1 /* the peer's FIN is in order */, fin_known : 1 /* out of order: rcv_fin_seq */;
-	bool ack_now : 1, probe_due : 1, tail_probe_due : 1, tail_probed : 1;
-	bool probe_out : 1; /* the last octet before snd_max was a window probe, most likely not taken */
-	bool in_recovery : 1, rtx_due : 1, rtt_timing : 1, syn_retransmitted : 1;
-	bool send_refused : 1, eof_told : 1, wnd_withheld : 1, ts_seen : 1;
+	bool ts_ok, sack_ok;
+	bool ack_now, tail_probed;
+	bool heard;         /* an acceptable segment since keepalive looked last */
+	bool acked_all_due; /* something was written since TCP_EV_ACKED_ALL */
 	/* The last turn ended with octets that the congestion window held back. Judged when we send, not from the flight when an
 	 * ACK comes: a burst of ACKs empties the flight before anything is sent. */
-	bool cwnd_limited : 1;
-	bool in_table : 1;
-	bool acked_all_due : 1; /* something was written since TCP_EV_ACKED_ALL */
-	bool keepalive : 1, keepalive_due : 1;
-	bool heard : 1; /* an acceptable segment since keepalive looked last */
-
-	/* send side, RFC 9293 section 3.3.1 */
+	bool cwnd_limited;
 	uint32_t iss, snd_una, snd_nxt, snd_max, snd_end;
 	uint32_t snd_wnd, snd_wl1, snd_wl2, snd_wnd_max;
-	uint32_t mss;       /* octets of payload in a segment, options taken off */
-	uint32_t mss_limit; /* from the peer's option and the path, before options */
-	uint32_t own_mss;   /* what we may receive, by our MTU */
-	uint32_t cwnd, ssthresh, cwnd_acked;
-	uint32_t recover, high_rxt;
-	uint32_t rxt_mark; /* in a recovery with SACK: SND.MAX when the last octets were sent again */
-	uint32_t srtt_us, rttvar_us, rto_us;
-	uint32_t rtt_seq;
-	uint64_t rtt_start_us;
+	uint32_t mss; /* octets of payload in a segment, options taken off */
+	uint32_t cwnd;
+	uint32_t own_mss; /* what we may receive, by our MTU */
+
+	/* the third */
 	struct tcp_queue snd_queue;
 	struct tcp_piece *snd_cursor; /* a piece at or before what was sent last; NULL: start at the head */
 	struct tcp_scoreboard *sb;
+	struct tcp_piece *ooo;
+	uint32_t srtt_us, rttvar_us, rto_us;
+	uint32_t recover;
+	struct net_path path;
 
-	/* receive side */
-	uint32_t irs, rcv_nxt, rcv_adv, rcv_limit;
+	/* the fourth: what we receive */
+	uint32_t rcv_nxt, rcv_adv, rcv_limit;
 	uint32_t rcv_acked; /* rcv_nxt as of our last ACK */
 	uint32_t rcv_readable;
-	uint32_t rcv_fin_seq;
 	uint32_t rcv_mss; /* the largest segment seen: what "full" means for delayed ACKs */
 	uint32_t ts_recent;
 	uint32_t rcv_charged; /* of the budget over all connections */
-	uint32_t discarded;   /* octets dropped after tcp_release() */
 	uint64_t ts_recent_us;
-	uint64_t challenged_us;
 	struct buf_view
 		rcv_view; /* what came this turn and was not read yet, where it came in; the rest is in rcv_queue */
+
+	/* the fifth: timers, and the lists of what is to be sent and of news */
+	struct wheel_node timer;
+	uint64_t rtx_due_us; /* TCP_NEVER: not running */
+	uint64_t delack_due_us;
+	struct tcp_link link[TCP_LIST_N]; /* the third is not of every segment */
+
+	/* what not every segment touches */
+	struct tcp_link fifo_link;
+	uint64_t fifo_start_us;
+	uint64_t hash;
 	struct tcp_queue rcv_queue;
-	struct tcp_piece *ooo;
 	uint32_t n_ooo;
 	uint32_t sack_recent[TCP_SACK_RECENT];
+	uint8_t n_sack_recent;
+	uint8_t fifo;       /* enum tcp_fifo */
+	uint8_t keepalives; /* unanswered */
+	bool is_client : 1, rst_with_ack : 1;
+	bool rtt_timing : 1, syn_retransmitted : 1;
+	bool eof_told : 1, wnd_withheld : 1, ts_seen : 1;
+	bool in_table : 1;
+	bool keepalive : 1;
+	uint32_t tag;
+	uint32_t mss_limit; /* from the peer's option and the path, before options */
+	uint32_t ssthresh, cwnd_acked;
+	uint32_t high_rxt;
+	uint32_t rxt_mark; /* in a recovery with SACK: SND.MAX when the last octets were sent again */
+	uint32_t rtt_seq;
+	uint64_t rtt_start_us;
+	uint32_t irs;
+	uint32_t rcv_fin_seq;
+	uint32_t discarded; /* octets dropped after tcp_release() */
+	uint64_t challenged_us;
 };
+
+static_assert(offsetof(struct tcp_conn, state) == 64 && offsetof(struct tcp_conn, snd_queue) == 2 * 64 &&
+		      offsetof(struct tcp_conn, rcv_nxt) == 3 * 64 && offsetof(struct tcp_conn, timer) == 4 * 64 &&
+		      offsetof(struct tcp_conn, link[TCP_LIST_STARVED]) == TCP_CONN_HOT_LINES * 64,
+	"each part is a line");
 
 struct tcp {
 	struct tcp_conf conf;
@@ -239,7 +276,8 @@ struct tcp {
 	uint32_t marks; /* of buffers and of blocks: looked at once each time the clock moves */
 	uint32_t ooo_cursor;
 
-	struct tcp_conn *conns;
+	struct tcp_conn *conns; /* in conns_memory, where a line begins */
+	void *conns_memory;
 	uint32_t free_head; /* chain through link[0].next */
 	uint32_t n_fresh;   /* blocks before this one were used once */
 	uint32_t n_conns;
@@ -292,8 +330,15 @@ struct tcp_conn *tcp_conn_get(struct tcp *tcp, const struct flow *flow, uint64_t
 struct tcp_conn *tcp_conn_take(struct tcp *tcp, const struct flow *flow, uint64_t hash);
 /* Gives the block back, whatever it holds. */
 void tcp_conn_free(struct tcp_conn *c);
+/* Of one in TCP_CLOSED, for tcp_conn_reap(). */
+void tcp_conn_reap_closed(struct tcp_conn *c);
 /* Frees the block when nobody needs it: call at the end of every entry, never in the middle. */
-void tcp_conn_reap(struct tcp_conn *c);
+static inline void
+tcp_conn_reap(struct tcp_conn *c)
+{
+	if (c->state == TCP_STATE_CLOSED)
+		tcp_conn_reap_closed(c);
+}
 void tcp_set_state(struct tcp_conn *c, enum tcp_state state);
 /* Ends c: everything but readable octets is dropped. event: told to the user, 0 for none. */
 void tcp_conn_end(struct tcp_conn *c, uint32_t event);
@@ -306,6 +351,8 @@ void tcp_event(struct tcp_conn *c, uint32_t events);
 void tcp_settle_views(struct tcp *tcp);
 void tcp_list_add(struct tcp *tcp, enum tcp_list_id id, struct tcp_conn *c);
 void tcp_list_del(struct tcp *tcp, enum tcp_list_id id, struct tcp_conn *c);
+/* Takes the first of a list that has one. */
+struct tcp_conn *tcp_list_pop(struct tcp *tcp, enum tcp_list_id id);
 void tcp_fifo_put(struct tcp_conn *c, enum tcp_fifo fifo);
 uint32_t tcp_mss_of_mtu(const struct flow *flow, uint32_t mtu);
 void tcp_set_mss(struct tcp_conn *c, uint32_t mss_limit);
@@ -321,6 +368,7 @@ struct tcp_scoreboard *tcp_scoreboard_get(struct tcp *tcp);
 void tcp_scoreboard_put(struct tcp *tcp, struct tcp_scoreboard *sb);
 
 /* tcp_input.c */
+/* c is not valid after it where the segment ended it. */
 void tcp_conn_input(struct tcp_conn *c, struct tcp_seg_in *s);
 /* A segment as it arrives: s->h is the header as parsed. */
 /* Any segment. answer: as tcp_listen_input() has it. */
@@ -335,6 +383,8 @@ void tcp_answer_unacceptable(struct tcp_conn *c, const struct tcp_seg_in *s);
 /* tcp_ack.c */
 /* The fifth step. False: the segment is done with. */
 bool tcp_step_ack(struct tcp_conn *c, struct tcp_seg_in *s);
+/* The same, of a plain connection and an ACK that is new, or of nothing while nothing is in flight. */
+void tcp_step_ack_plain(struct tcp_conn *c, const struct tcp_seg_in *s);
 void tcp_rtt_sample(struct tcp_conn *c, uint32_t rtt_us);
 /* A sample of what the segment acknowledges, if it gives one. */
 void tcp_take_rtt(struct tcp_conn *c, const struct tcp_seg_in *s);
@@ -373,6 +423,31 @@ static inline uint32_t
 tcp_snd_front(const struct tcp_conn *c)
 {
 	return c->snd_max - c->probe_out;
+}
+
+/*
+ * Whether nothing but octets and their acknowledgement is under way: established, no FIN, nothing lost, probed, repeated or refused. Of such a
+ * connection the functions for each segment are told so (plain), and leave out the questions whose answer this is.
+ */
+static inline bool
+tcp_is_in_order(const struct tcp_conn *c)
+{
+	return c->sb == NULL && c->ooo == NULL && c->dupacks == 0 && c->dupacks_owed == 0 && c->snd_nxt == c->snd_max;
+}
+
+/* At the end of all that may have brought c out of order, or into it again; nothing that a plain connection is given to does. */
+static inline void
+tcp_judge_order(struct tcp_conn *c)
+{
+	c->disordered = !tcp_is_in_order(c);
+}
+
+static inline bool
+tcp_is_plain(const struct tcp_conn *c)
+{
+	HOT_BUG_ON(c->not_established != (c->state != TCP_STATE_ESTABLISHED));
+	HOT_BUG_ON(!c->disordered && !tcp_is_in_order(c));
+	return c->not_plain == 0;
 }
 
 static inline bool

@@ -66,5 +66,6 @@ tcp_icmp_error(struct tcp *tcp, const struct net_icmp_error *error, uint64_t now
 	case NET_ICMP_UNREACH_SOFT:
 		break;
 	}
+	tcp_judge_order(c);
 	tcp_conn_reap(c);
 }

@@ -204,11 +204,10 @@ static void
 schedule_ack(struct tcp_conn *c, uint32_t received)
 {
 	c->rcv_mss = MAX(c->rcv_mss, received);
-	/* every second full segment at once (RFC 9293 section 3.8.6.3), else within 40 ms */
+	/* every second full segment at once (RFC 9293 section 3.8.6.3), else within 40 ms: tcp_output() sets the clock, if nothing goes out */
 	if (c->rcv_nxt - c->rcv_acked >= 2 * c->rcv_mss)
-		tcp_ack_now(c);
-	else if (c->delack_due_us == TCP_NEVER)
-		tcp_delack_set(c, c->tcp->now_us + TCP_DELACK_US);
+		c->ack_now = true;
+	tcp_want_output(c);
 }
 
 /* Text after tcp_release(): acknowledged up to a limit and dropped. False: the connection was reset. */
@@ -245,17 +244,17 @@ take_view(struct tcp_conn *c, const struct buf_view *v)
 	return true;
 }
 
-/* Seventh: process the segment text. False: the connection was reset. */
-static bool
-step_text(struct tcp_conn *c, struct tcp_seg_in *s)
+/* Seventh: process the segment text. False: the connection was reset. plain: a plain connection, and text at RCV.NXT. */
+static inline __attribute__((always_inline)) bool
+step_text_of(struct tcp_conn *c, struct tcp_seg_in *s, const bool plain)
 {
 	const struct buf_view v = { .ptr = s->h.payload, .len_octets = s->len, .buf = s->buf };
-	const bool had_gap = c->ooo != NULL;
+	const bool had_gap = !plain && c->ooo != NULL;
 	uint32_t taken;
 
 	if (s->len == 0)
 		return true;
-	if (c->released)
+	if (!plain && c->released)
 		return discard_text(c, s);
 	if (c->tcp->pressure && c->rcv_readable >= TCP_PRESSURE_UNREAD_OCTETS) {
 		counter_inc(c->tcp->counters, CTR_tcp_rcv_shed);
@@ -263,7 +262,7 @@ step_text(struct tcp_conn *c, struct tcp_seg_in *s)
 		tcp_ack_now(c);
 		return true; /* the peer sends it again */
 	}
-	if (s->seq != c->rcv_nxt) {
+	if (!plain && s->seq != c->rcv_nxt) {
 		enum tcp_ooo_result r = tcp_ooo_insert(c, s->seq, &v);
 
 		counter_inc(c->tcp->counters, r == TCP_OOO_DUPLICATE ? CTR_tcp_duplicate : CTR_tcp_out_of_order);
@@ -296,6 +295,12 @@ step_text(struct tcp_conn *c, struct tcp_seg_in *s)
 	else
 		schedule_ack(c, s->len);
 	return true;
+}
+
+static bool
+step_text(struct tcp_conn *c, struct tcp_seg_in *s)
+{
+	return step_text_of(c, s, false);
 }
 
 /* Eighth: check the FIN bit. True: the peer's FIN is now in order, for the first time. */
@@ -512,8 +517,34 @@ tcp_in_last_ack(struct tcp_conn *c, struct tcp_seg_in *s)
 	tcp_conn_end(c, TCP_EV_CLOSED);
 }
 
-void
-tcp_conn_input(struct tcp_conn *c, struct tcp_seg_in *s)
+/*
+ * Whether of a plain connection this is a plain segment: no flag but ACK and PSH, what is expected next and fits the window, nothing to report,
+ * and an ACK that is new, or of nothing while nothing is in flight.
+ */
+static bool
+is_plain_segment(const struct tcp_conn *c, const struct tcp_seg_in *s)
+{
+	const struct tcp_hdr *h = &s->h;
+
+	return (h->flags & ~TCP_PSH) == TCP_ACK && h->seq == c->rcv_nxt &&
+	       h->payload_octets <= c->rcv_adv - c->rcv_nxt && h->n_sack == 0 &&
+	       h->ack - c->snd_una <= c->snd_max - c->snd_una && (h->ack != c->snd_una || c->snd_una == c->snd_max) &&
+	       c->timer_kind != TCP_TIMER_PERSIST && h->has_ts == c->ts_ok &&
+	       (!c->ts_ok || seq_geq(h->tsval, c->ts_recent));
+}
+
+/* The first to the seventh step of such a segment: what is left of them. There is no FIN. */
+static void
+plain_segment(struct tcp_conn *c, struct tcp_seg_in *s)
+{
+	c->heard = true;
+	update_ts_recent(c, s);
+	tcp_step_ack_plain(c, s);
+	step_text_of(c, s, true);
+}
+
+static void
+general_segment(struct tcp_conn *c, struct tcp_seg_in *s)
 {
 	const enum tcp_state state = c->state;
 
@@ -551,6 +582,24 @@ tcp_conn_input(struct tcp_conn *c, struct tcp_seg_in *s)
 	tcp_rcv_charge(c); /* a FIN, or octets dropped for nobody, use up what was offered */
 }
 
+static inline void
+conn_input(struct tcp_conn *c, struct tcp_seg_in *s)
+{
+	if (tcp_is_plain(c) && is_plain_segment(c, s)) {
+		plain_segment(c, s);
+		return;
+	}
+	general_segment(c, s);
+	tcp_judge_order(c);
+	tcp_conn_reap(c);
+}
+
+void
+tcp_conn_input(struct tcp_conn *c, struct tcp_seg_in *s)
+{
+	conn_input(c, s);
+}
+
 /* --- the entry --- */
 
 /* The index of a segment's connection, or record. Where it was seen when the burst was looked at is most often right; a table that took nothing
@@ -558,12 +607,12 @@ tcp_conn_input(struct tcp_conn *c, struct tcp_seg_in *s)
 static uint32_t
 index_of(const struct tcp *tcp, const struct net_seg *seg, uint64_t hash)
 {
-	if (seg->hash != 0 && seg->at_inserts == tcp->table.inserts) {
-		if (seg->at == TCP_TABLE_NONE)
-			return TCP_INDEX_NONE;
-		if (seg->at < tcp->conf.conns_max && tcp->conns[seg->at].in_table &&
+	if (seg->hash != 0) {
+		if (seg->at < tcp->conf.conns_max && tcp->conns[seg->at].state != TCP_STATE_CLOSED &&
 			tcp_flow_equal(&tcp->conns[seg->at].flow, &seg->flow))
 			return seg->at;
+		if (seg->at == TCP_TABLE_NONE && seg->at_inserts == tcp->table.inserts)
+			return TCP_INDEX_NONE;
 	}
 	return tcp_index_find(tcp, &seg->flow, hash);
 }
@@ -599,8 +648,7 @@ tcp_segment(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *
 		if (c == NULL)
 			return 0;
 		tcp_seg_start(&s, seg->tcp.buf, now_us);
-		tcp_conn_input(c, &s);
-		tcp_conn_reap(c);
+		conn_input(c, &s);
 		return 0;
 	}
 	tw = tcp_time_wait_find(&tcp->time_wait, &seg->flow, hash);
@@ -619,6 +667,7 @@ void
 tcp_prefetch(const struct tcp *tcp, struct net_seg *seg)
 {
 	seg->hash = tcp_flow_hash(tcp, &seg->flow);
+	seg->at = TCP_TABLE_NONE;
 	seg->at_inserts = tcp->table.inserts - 1; /* not seen yet */
 	if (tcp_is_syn(seg))
 		__builtin_prefetch(
@@ -630,11 +679,11 @@ tcp_prefetch(const struct tcp *tcp, struct net_seg *seg)
 void
 tcp_prefetch_conn(const struct tcp *tcp, struct net_seg *seg)
 {
-	uint32_t at = 0, i;
+	uint32_t i;
 
 	if (tcp_is_syn(seg))
 		return;
-	i = tcp_table_next(&tcp->table, seg->hash, &at);
+	i = tcp_table_guess(&tcp->table, seg->hash);
 	seg->at = i;
 	seg->at_inserts = tcp->table.inserts;
 	if (i == TCP_TABLE_NONE)
@@ -644,6 +693,6 @@ tcp_prefetch_conn(const struct tcp *tcp, struct net_seg *seg)
 			__builtin_prefetch((const char *)tcp_rest_at(&tcp->rests, i - tcp->conf.conns_max) + line);
 		return;
 	}
-	for (uint32_t line = 0; line < sizeof(tcp->conns[i]); line += 64)
+	for (uint32_t line = 0; line < TCP_CONN_HOT_LINES * 64; line += 64)
 		__builtin_prefetch((const char *)&tcp->conns[i] + line);
 }

@@ -66,7 +66,7 @@ least_grow(const struct tcp_conn *c)
 }
 
 /* Moves the right edge by up to grow octets: as far as budget and buffers go. */
-static void
+static __attribute__((noinline)) void
 grow_window(struct tcp_conn *c, uint32_t grow)
 {
 	const struct tcp *tcp = c->tcp;
@@ -83,53 +83,68 @@ grow_window(struct tcp_conn *c, uint32_t grow)
 		grow = MAX((uint32_t)left, least);
 	}
 	c->rcv_adv += grow;
-	tcp_rcv_charge(c);
+}
+
+static inline __attribute__((always_inline)) uint16_t
+rcv_window_of(struct tcp_conn *c, const bool plain)
+{
+	const uint32_t limit = rcv_limit(c), edge = wanted_edge(c), part = UINT32_C(1) << c->rcv_wscale;
+	const uint32_t before = c->rcv_adv;
+	const bool may_move = plain || (!c->fin_in && !c->released);
+	uint32_t beyond;
+
+	/* RFC 9293 section 3.8.6.2.2: move the edge by a segment or half of the buffer, or not at all */
+	if (may_move && seq_geq(edge, before + MAX(1, MIN(limit / 2, own_mss(c)))))
+		grow_window(c, edge - before);
+	/* Scaling drops low bits: up where we may offer that much, so that the edge does not seem to move back (RFC 7323 section
+	 * 2.4), else down: rounding up each time would creep beyond every limit. */
+	beyond = (c->rcv_adv - c->rcv_nxt) & (part - 1);
+	if (may_move && beyond != 0 && seq_leq(c->rcv_adv + part - beyond, edge))
+		c->rcv_adv += part - beyond;
+	if (c->rcv_adv != before)
+		tcp_rcv_charge(c);
+	return (uint16_t)MIN((c->rcv_adv - c->rcv_nxt) >> c->rcv_wscale, 65535u);
 }
 
 uint16_t
 tcp_rcv_window(struct tcp_conn *c)
 {
-	const uint32_t edge = wanted_edge(c), unit = UINT32_C(1) << c->rcv_wscale;
-	uint32_t wnd;
-
-	/* RFC 9293 section 3.8.6.2.2: move the edge by a segment or half of the buffer, or not at all */
-	if (!c->fin_in && !c->released && seq_gt(edge, c->rcv_adv) &&
-		edge - c->rcv_adv >= MAX(1, MIN(rcv_limit(c) / 2, own_mss(c))))
-		grow_window(c, edge - c->rcv_adv);
-	wnd = c->rcv_adv - c->rcv_nxt;
-	/* Scaling drops low bits: up where we may offer that much, so that the edge does not seem to move back (RFC 7323 section
-	 * 2.4), else down: rounding up each time would creep beyond every limit. */
-	if (wnd % unit != 0 && seq_leq(c->rcv_nxt + (wnd / unit + 1) * unit, edge) && !c->fin_in && !c->released) {
-		wnd = (wnd / unit + 1) * unit;
-		c->rcv_adv = c->rcv_nxt + wnd;
-		tcp_rcv_charge(c);
-	}
-	return (uint16_t)MIN(wnd >> c->rcv_wscale, 65535u);
+	return rcv_window_of(c, false);
 }
 
 bool
 tcp_window_update_due(const struct tcp_conn *c)
 {
-	const uint32_t edge = wanted_edge(c), half = rcv_limit(c) / 2;
-	uint32_t grow;
+	const uint32_t limit = rcv_limit(c), half = limit / 2, have = c->rcv_adv - c->rcv_nxt;
+	uint32_t edge, grow;
 
-	if (c->fin_in || c->released || !seq_gt(edge, c->rcv_adv))
-		return false;
+	if (have > limit - half)
+		return false; /* more than half is offered, so that there is less than half to add: mostly */
+	edge = wanted_edge(c);
 	grow = edge - c->rcv_adv;
-	return grow >= MAX(1, MIN(half, 2 * own_mss(c))) && (c->rcv_adv - c->rcv_nxt <= half || grow >= half);
+	return !c->fin_in && !c->released && seq_gt(edge, c->rcv_adv) && grow >= MAX(1, MIN(half, 2 * own_mss(c))) &&
+	       (have <= half || grow >= half);
 }
 
 /* --- building a segment --- */
 
-static void
-header(struct tcp_conn *c, struct tcp_seg_out *out, struct tcp_hdr *h)
+static inline void
+header_of(struct tcp_conn *c, struct tcp_seg_out *out, const struct tcp_hdr *h, const bool plain)
 {
+	uint8_t *at = out->frame.hdr + frame_tcp_offset(&c->flow);
+
 	out->flow = c->flow;
 	out->path = &c->path;
 	out->reply_to = NULL;
 	out->frame.hdr_len_octets = 0;
-	out->tcp_header_octets = tcp_hdr_build(out->frame.hdr + frame_tcp_offset(&c->flow), &c->flow, h);
+	out->tcp_header_octets = plain ? tcp_hdr_put(at, &c->flow, h) : tcp_hdr_build(at, &c->flow, h);
 	counter_inc(c->tcp->counters, CTR_tcp_out_segs);
+}
+
+static void
+header(struct tcp_conn *c, struct tcp_seg_out *out, const struct tcp_hdr *h)
+{
+	header_of(c, out, h, false);
 }
 
 /* The piece that holds seq. The cursor makes a walk from the head rare. */
@@ -152,6 +167,11 @@ attach(struct tcp_conn *c, struct frame *frame, uint32_t seq, uint32_t len)
 	const struct tcp_piece *p = len > 0 ? find_piece(c, seq) : NULL;
 	uint32_t n = 0;
 
+	if (p != NULL && p->seq == seq && p->len_octets >= len) { /* nearly always */
+		frame->n_views = 1;
+		frame->view[0] = (struct buf_view){ .ptr = p->ptr, .len_octets = len, .buf = p->buf };
+		return len;
+	}
 	frame->n_views = 0;
 	for (; p != NULL && n < len && frame->n_views < FRAME_VIEWS_MAX; p = p->next) {
 		const uint32_t skip = seq + n - p->seq;
@@ -169,31 +189,37 @@ attach(struct tcp_conn *c, struct frame *frame, uint32_t seq, uint32_t len)
  * A segment with ACK and up to len octets from seq, FIN behind them where fin and all of them fit. Returns the octets of
  * payload. Whatever ACK was owed is paid.
  */
-static uint32_t
-emit(struct tcp_conn *c, struct tcp_seg_out *out, uint32_t seq, uint32_t len, bool fin)
+static inline __attribute__((always_inline)) uint32_t
+emit_of(struct tcp_conn *c, struct tcp_seg_out *out, uint32_t seq, uint32_t len, bool fin, const bool plain)
 {
 	struct tcp *tcp = c->tcp;
 	struct tcp_hdr h = { .seq = seq, .ack = c->rcv_nxt, .flags = TCP_ACK, .wscale = TCP_WSCALE_NONE };
 	const uint32_t n = attach(c, &out->frame, seq, len);
 
-	if (n == len && fin)
+	if (!plain && n == len && fin)
 		h.flags |= TCP_FIN;
 	if (n > 0 && seq + n == c->snd_end)
 		h.flags |= TCP_PSH;
-	h.wnd = tcp_rcv_window(c);
+	h.wnd = rcv_window_of(c, plain);
 	if (c->ts_ok) {
 		h.has_ts = true;
 		h.tsval = tcp_ts_now(tcp, tcp->now_us);
 		h.tsecr = c->ts_recent;
 	}
-	if (n == 0 && c->sack_ok && c->ooo != NULL) /* beside text they would make the segment too long */
+	if (!plain && n == 0 && c->sack_ok && c->ooo != NULL) /* beside text they would make the segment too long */
 		h.n_sack = (uint8_t)tcp_ooo_blocks(c, h.sack, c->ts_ok ? 3 : 4);
-	header(c, out, &h);
+	header_of(c, out, &h, plain);
 	counter_add(tcp->counters, CTR_tcp_out_octets, n);
 	c->ack_now = false;
 	c->rcv_acked = c->rcv_nxt;
 	tcp_delack_set(c, TCP_NEVER);
 	return n;
+}
+
+static uint32_t
+emit(struct tcp_conn *c, struct tcp_seg_out *out, uint32_t seq, uint32_t len, bool fin)
+{
+	return emit_of(c, out, seq, len, fin, false);
 }
 
 static bool
@@ -303,22 +329,22 @@ may_send_new(const struct tcp_conn *c)
 }
 
 /* After a segment that occupies sequence space was emitted at snd_nxt. */
-static void
-sent_next(struct tcp_conn *c, uint32_t len, bool fin)
+static inline __attribute__((always_inline)) void
+sent_next(struct tcp_conn *c, uint32_t len, bool fin, const bool plain)
 {
 	const uint32_t seq = c->snd_nxt;
 
-	if (seq_lt(seq, c->snd_max)) {
+	if (!plain && seq_lt(seq, c->snd_max)) {
 		counter_inc(c->tcp->counters, CTR_tcp_retransmit);
-	} else if (!c->rtt_timing && !c->ts_ok) {
+	} else if (!c->ts_ok && !c->rtt_timing) {
 		c->rtt_timing = true;
 		c->rtt_seq = seq;
 		c->rtt_start_us = c->tcp->now_us;
 	}
 	c->snd_nxt += len + fin;
-	if (seq_geq(c->snd_nxt, c->snd_max))
+	if (!plain && seq_geq(c->snd_nxt, c->snd_max))
 		c->probe_out = false;
-	c->snd_max = seq_max(c->snd_max, c->snd_nxt);
+	c->snd_max = plain ? c->snd_nxt : seq_max(c->snd_max, c->snd_nxt);
 	tcp_timer_sent(c);
 }
 
@@ -394,7 +420,7 @@ send_tail_probe(struct tcp_conn *c, struct tcp_seg_out *out)
 	c->tail_probed = true;
 	if (may_send_new(c) && c->snd_nxt == c->snd_max) {
 		len = MIN(unsent_octets(c), c->mss);
-		sent_next(c, emit(c, out, c->snd_nxt, len, false), false);
+		sent_next(c, emit(c, out, c->snd_nxt, len, false), false, false);
 	} else {
 		len = seq_lt(c->snd_una, end) ? MIN(end - c->snd_una, c->mss) : 0;
 		resend(c, out, end - len, len);
@@ -416,7 +442,7 @@ send_window_probe(struct tcp_conn *c, struct tcp_seg_out *out)
 		return false;
 	counter_inc(c->tcp->counters, CTR_tcp_window_probe);
 	if (wnd > 0) {
-		sent_next(c, emit(c, out, c->snd_nxt, MIN(MIN(unsent_octets(c), wnd), c->mss), false), false);
+		sent_next(c, emit(c, out, c->snd_nxt, MIN(MIN(unsent_octets(c), wnd), c->mss), false), false, false);
 		return true;
 	}
 	/* One octet beyond the window. SND.NXT stays: the octet counts as sent only if it is acknowledged. */
@@ -456,18 +482,19 @@ is_silly(const struct tcp_conn *c, uint32_t len, uint32_t wish)
 	return len < wish && len < c->snd_wnd_max / 2 && c->snd_nxt == c->snd_max;
 }
 
-static bool
-send_next(struct tcp_conn *c, struct tcp_seg_out *out)
+static inline __attribute__((always_inline)) bool
+send_next_of(struct tcp_conn *c, struct tcp_seg_out *out, const bool plain)
 {
-	const uint32_t until_sacked = skip_sacked(c);
+	const uint32_t until_sacked = plain ? UINT32_MAX : skip_sacked(c);
 	const uint32_t wish = MIN(MIN(unsent_octets(c), c->mss), until_sacked);
 	const uint32_t len = MIN(wish, usable_window(c));
-	const bool fin_next = c->fin_queued && seq_leq(c->snd_nxt, c->snd_end) && c->snd_nxt + len == c->snd_end;
+	const bool fin_next =
+		!plain && c->fin_queued && seq_leq(c->snd_nxt, c->snd_end) && c->snd_nxt + len == c->snd_end;
 
 	c->cwnd_limited = false;
 	if (wish == 0 && !fin_next)
 		return false;
-	c->cwnd_limited = len > 0 && cwnd_room(c) < len && c->snd_nxt != c->snd_una;
+	c->cwnd_limited = len > 0 && c->snd_nxt != c->snd_una && cwnd_room(c) < len;
 	if (wish > 0 && (len == 0 || is_silly(c, len, wish))) {
 		if (c->timer_kind == TCP_TIMER_NONE)
 			tcp_timer_arm_persist(c);
@@ -477,11 +504,17 @@ send_next(struct tcp_conn *c, struct tcp_seg_out *out)
 		return false;
 	{
 		/* emit() may take fewer octets than asked where they lie in many pieces; the FIN then waits */
-		uint32_t n = emit(c, out, c->snd_nxt, len, fin_next);
+		uint32_t n = emit_of(c, out, c->snd_nxt, len, fin_next, plain);
 
-		sent_next(c, n, fin_next && n == len);
+		sent_next(c, n, fin_next && n == len, plain);
 	}
 	return true;
+}
+
+static bool
+send_next(struct tcp_conn *c, struct tcp_seg_out *out)
+{
+	return send_next_of(c, out, false);
 }
 
 /* From an octet the peer has: outside of its window, so that it answers. */
@@ -513,6 +546,13 @@ send_ack(struct tcp_conn *c, struct tcp_seg_out *out)
 	return true;
 }
 
+/* Of a plain connection: new text, or the ACK that is owed. */
+static bool
+output_plain(struct tcp_conn *c, struct tcp_seg_out *out)
+{
+	return send_next_of(c, out, true) || send_ack(c, out);
+}
+
 static bool
 output_synchronised(struct tcp_conn *c, struct tcp_seg_out *out)
 {
@@ -523,8 +563,8 @@ output_synchronised(struct tcp_conn *c, struct tcp_seg_out *out)
 	       (c->keepalive_due && send_keepalive(c, out)) || send_ack(c, out);
 }
 
-bool
-tcp_conn_output(struct tcp_conn *c, struct tcp_seg_out *out)
+static bool
+output_general(struct tcp_conn *c, struct tcp_seg_out *out)
 {
 	switch ((enum tcp_state)c->state) {
 	case TCP_STATE_CLOSED:
@@ -547,12 +587,31 @@ tcp_conn_output(struct tcp_conn *c, struct tcp_seg_out *out)
 	return false;
 }
 
+bool
+tcp_conn_output(struct tcp_conn *c, struct tcp_seg_out *out)
+{
+	bool sent;
+
+	if (tcp_is_plain(c))
+		return output_plain(c, out);
+	sent = output_general(c, out);
+	tcp_judge_order(c);
+	return sent;
+}
+
 /* After a segment went out: false where nothing is left that tcp_conn_output() would send, as after a reply and its only segment. */
 static bool
 may_have_more(const struct tcp_conn *c)
 {
-	return c->state != TCP_STATE_ESTABLISHED || c->snd_nxt != c->snd_end || c->ack_now || c->fin_queued ||
-	       c->in_recovery || c->tail_probe_due || c->probe_due || c->rst_due;
+	return c->snd_nxt != c->snd_end || c->ack_now || c->not_plain != 0;
+}
+
+/* All has gone out that will now: an ACK that is owed still may wait for something it can go with. */
+static void
+delay_ack(struct tcp_conn *c)
+{
+	if (c->rcv_acked != c->rcv_nxt && c->delack_due_us == TCP_NEVER)
+		tcp_delack_set(c, c->tcp->now_us + TCP_DELACK_US);
 }
 
 static void
@@ -609,10 +668,9 @@ tcp_output(struct tcp *tcp, struct tcp_seg_out *out, uint32_t n, uint64_t now_us
 	while (have < n && tcp_reply_output(tcp, &out[have]))
 		have++;
 	while (have < n && todo->n > 0) {
-		struct tcp_conn *c = &tcp->conns[todo->head];
+		struct tcp_conn *c = tcp_list_pop(tcp, TCP_LIST_OUT);
 		uint32_t k = 0;
 
-		tcp_list_del(tcp, TCP_LIST_OUT, c);
 		while (have < n && k < OUTPUT_BURST_SEGS && (k == 0 || may_have_more(c)) &&
 			tcp_conn_output(c, &out[have])) {
 			have++;
@@ -620,6 +678,8 @@ tcp_output(struct tcp *tcp, struct tcp_seg_out *out, uint32_t n, uint64_t now_us
 		}
 		if ((have == n || k == OUTPUT_BURST_SEGS) && c->state != TCP_STATE_CLOSED)
 			tcp_want_output(c); /* it may have more: behind the others */
+		else if (c->state != TCP_STATE_CLOSED)
+			delay_ack(c);
 		else
 			tcp_conn_reap(c);
 	}

@@ -189,6 +189,13 @@ tcp_queue_push(struct tcp_queue *q, struct tcp_piece *piece)
 void
 tcp_queue_drop(struct tcp_pieces *p, struct tcp_queue *q, uint32_t octets)
 {
+	struct tcp_piece *only = q->head;
+
+	if (only != NULL && only == q->tail && octets >= only->len_octets) {
+		q->head = q->tail = NULL;
+		tcp_piece_drop(p, only);
+		return;
+	}
 	while (octets > 0 && q->head != NULL) {
 		struct tcp_piece *piece = q->head;
 

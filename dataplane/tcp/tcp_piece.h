@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "dataplane/base/buf.h"
 
@@ -60,6 +61,27 @@ struct tcp_piece *tcp_piece_make(struct tcp_pieces *p, uint32_t seq, const struc
 uint32_t tcp_piece_extend(struct tcp_pieces *p, struct tcp_piece *last, const struct buf_view *v);
 
 void tcp_piece_drop(struct tcp_pieces *p, struct tcp_piece *piece);
+
+/* As tcp_queue_append(), for what is nearly always queued: few octets, where nothing is, copied where there is room for them. False: it takes
+ * more than that, and nothing has changed. */
+static inline bool
+tcp_queue_begin(struct tcp_pieces *p, struct tcp_queue *q, uint32_t seq, const struct buf_view *v)
+{
+	struct tcp_piece *piece = p->free;
+	const uint32_t n = v->len_octets;
+
+	if (q->tail != NULL || piece == NULL || n == 0 || n > p->compact_left_octets || !tcp_piece_is_compact(v))
+		return false;
+	p->free = piece->next;
+	p->n_free--;
+	*piece = (struct tcp_piece){ .ptr = p->compact_at, .buf = p->compact, .seq = seq, .len_octets = n };
+	memcpy(p->compact_at, v->ptr, n);
+	p->compact_at += n;
+	p->compact_left_octets -= n;
+	buf_ref(p->pool, p->compact);
+	q->head = q->tail = piece;
+	return true;
+}
 
 /* Appends octets of v, the first of which is seq. Returns how many were taken: fewer where memory is short. */
 uint32_t tcp_queue_append(struct tcp_pieces *p, struct tcp_queue *q, uint32_t seq, const struct buf_view *v);

@@ -34,7 +34,7 @@ tcp_rest_octets(uint32_t user_octets)
 static bool
 owes_ack(const struct tcp_conn *c)
 {
-	return c->ack_now || c->delack_due_us != TCP_NEVER;
+	return c->ack_now || c->rcv_acked != c->rcv_nxt;
 }
 
 /* The peer may send two segments at least, so that it never waits for a window update that nobody would send. */
@@ -157,6 +157,7 @@ wake(struct tcp *tcp, uint32_t record, uint64_t hash)
 	tcp_table_replace(&tcp->table, hash, tcp->conf.conns_max + record, c->index);
 	tcp_mark_move(tcp, tcp->conf.conns_max + record, c->index);
 	c->state = TCP_STATE_ESTABLISHED;
+	c->not_established = false;
 	c->tag = r->tag;
 	c->iss = r->iss;
 	c->irs = r->irs;

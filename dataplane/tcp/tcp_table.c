@@ -204,6 +204,18 @@ tcp_table_next(const struct tcp_table *t, uint64_t hash, uint32_t *at)
 	return TCP_TABLE_NONE;
 }
 
+uint32_t
+tcp_table_guess(const struct tcp_table *t, uint64_t hash)
+{
+	const struct tcp_table_bucket *first = bucket_of(t, hash, 0);
+	const uint32_t hits = hits_of(first, tag_of(hash));
+	uint32_t at = 0;
+
+	if (hits != 0 && first->index_plus_1[__builtin_ctz(hits)] != 0)
+		return first->index_plus_1[__builtin_ctz(hits)] - 1;
+	return tcp_table_next(t, hash, &at);
+}
+
 void
 tcp_table_prefetch(const struct tcp_table *t, uint64_t hash)
 {

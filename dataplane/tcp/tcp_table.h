@@ -70,6 +70,9 @@ void tcp_table_remove(struct tcp_table *t, uint64_t hash, uint32_t index);
 /* What was inserted with hash as index has another one from now on. */
 void tcp_table_replace(struct tcp_table *t, uint64_t hash, uint32_t index, uint32_t by);
 
+/* The first candidate for hash, in either bucket; where the first bucket has one, the second is not looked at. */
+uint32_t tcp_table_guess(const struct tcp_table *t, uint64_t hash);
+
 /* Asks for the lines of both buckets. */
 void tcp_table_prefetch(const struct tcp_table *t, uint64_t hash);
 

@@ -59,6 +59,8 @@ tcp_rto_us(const struct tcp_conn *c)
 {
 	const uint64_t rto_us = (uint64_t)c->rto_us << MIN(c->backoff, 16);
 
+	if (c->backoff == 0)
+		return c->rto_us;
 	return (uint32_t)MIN(rto_us, TCP_RTO_MAX_US);
 }
 
@@ -77,17 +79,17 @@ static bool
 may_tail_probe(const struct tcp_conn *c)
 {
 	return c->sack_ok && !c->in_recovery && !c->tail_probed && c->rtx_count == 0 && c->srtt_us != 0 &&
-	       c->snd_nxt == c->snd_max && (c->sb == NULL || c->sb->n == 0) && c->state != TCP_STATE_SYN_SENT &&
-	       c->state != TCP_STATE_SYN_RECEIVED;
+	       c->snd_nxt == c->snd_max && (c->sb == NULL || c->sb->n == 0) && c->state >= TCP_STATE_ESTABLISHED;
 }
 
 void
 tcp_timer_arm_rto(struct tcp_conn *c)
 {
 	const uint64_t now_us = c->tcp->now_us, rto_us = tcp_rto_us(c);
+	const uint64_t probe_us = may_tail_probe(c) ? tail_probe_us(c) : TCP_NEVER;
 
-	if (may_tail_probe(c) && tail_probe_us(c) < rto_us)
-		tcp_timer_set(c, TCP_TIMER_PROBE, now_us + tail_probe_us(c));
+	if (probe_us < rto_us)
+		tcp_timer_set(c, TCP_TIMER_PROBE, now_us + probe_us);
 	else
 		tcp_timer_set(c, TCP_TIMER_RTO, now_us + rto_us);
 }
@@ -272,6 +274,7 @@ tcp_timers_run(struct tcp *tcp, uint64_t now_us)
 
 		tcp->turn_expiries++;
 		conn_timer_due(c, now_us);
+		tcp_judge_order(c);
 		tcp_conn_reap(c);
 	}
 	for (enum tcp_fifo f = TCP_FIFO_NONE + 1; f < TCP_FIFO_N; f++) {

@@ -14,9 +14,6 @@
 
 #define TIMESTAMPS_ALONE_OCTETS 12
 
-/* Timestamps, padded as RFC 7323 appendix A has them. */
-static const uint32_t timestamps_head = TCP_OPT_NOP << 24 | TCP_OPT_NOP << 16 | TCP_OPT_TIMESTAMP << 8 | 10;
-
 /* Of a SYN, as the heads in tcp_wire.h. */
 static const uint32_t sack_head = TCP_OPT_NOP << 24 | TCP_OPT_NOP << 16 | TCP_OPT_SACK_PERMITTED << 8 | 2;
 
@@ -56,7 +53,7 @@ parse_option(struct tcp_hdr *h, uint8_t kind, struct octets body)
 static bool
 parse_timestamps_alone(struct tcp_hdr *h, const uint8_t *p)
 {
-	if (get_u32(p) != timestamps_head)
+	if (get_u32(p) != tcp_timestamps_head)
 		return false;
 	h->has_ts = true;
 	h->tsval = get_u32(p + 4);
@@ -169,7 +166,7 @@ build_syn_options(uint8_t *p, const struct tcp_hdr *h)
 {
 	p = put_u32(p, tcp_mss_head << 16 | h->mss);
 	if (h->has_ts) {
-		p = put_u32(p, h->sack_permitted ? tcp_sack_and_timestamps_head : timestamps_head);
+		p = put_u32(p, h->sack_permitted ? tcp_sack_and_timestamps_head : tcp_timestamps_head);
 		p = put_u32(p, h->tsval);
 		p = put_u32(p, h->tsecr);
 	} else if (h->sack_permitted) {
@@ -204,21 +201,15 @@ tcp_hdr_build(uint8_t *out, const struct flow *flow, const struct tcp_hdr *h)
 	uint8_t *p = out + TCP_HEADER_MIN_OCTETS;
 	uint32_t n;
 
-	if (h->has_ts && (h->flags & TCP_SYN) == 0 && h->n_sack == 0) {
-		/* nearly every segment: in words, of which net reads each whole for the checksum */
-		p = put_u64(out, ports | h->seq);
-		p = put_u64(p, (uint64_t)h->ack << 32 | UINT32_C(8) << 28 | (uint32_t)h->flags << 16 | h->wnd);
-		p = put_u64(p, timestamps_head); /* checksum and urgent pointer are zero */
-		put_u64(p, (uint64_t)h->tsval << 32 | h->tsecr);
-		return TCP_HEADER_MIN_OCTETS + TIMESTAMPS_ALONE_OCTETS;
-	}
+	if ((h->flags & TCP_SYN) == 0 && h->n_sack == 0)
+		return tcp_hdr_put(out, flow, h);
 	if ((h->flags & TCP_SYN) != 0 && tcp_hdr_has_syn_options(h))
 		return tcp_syn_put(out, flow, h);
 	if ((h->flags & TCP_SYN) != 0) {
 		p = build_syn_options(p, h);
 	} else {
 		if (h->has_ts) {
-			p = put_u32(p, timestamps_head);
+			p = put_u32(p, tcp_timestamps_head);
 			p = put_u32(p, h->tsval);
 			p = put_u32(p, h->tsecr);
 		}

@@ -56,9 +56,9 @@ struct tcp_hdr {
 	bool has_ts;
 	bool options_broken;
 	uint32_t tsval, tsecr;
-	struct tcp_sack_block sack[TCP_SACK_BLOCKS_MAX];
-	const uint8_t *payload; /* borrowed from the segment */
 	uint32_t payload_octets;
+	const uint8_t *payload; /* borrowed from the segment */
+	struct tcp_sack_block sack[TCP_SACK_BLOCKS_MAX];
 };
 
 /* What a SYN told: exact in the ring, rounded in a cookie. */
@@ -102,6 +102,9 @@ tcp_syn_of(const struct tcp_hdr *h)
  */
 uint32_t tcp_hdr_build(uint8_t *out, const struct flow *flow, const struct tcp_hdr *h);
 
+/* Timestamps, padded as RFC 7323 appendix A has them. */
+static const uint32_t tcp_timestamps_head = TCP_OPT_NOP << 24 | TCP_OPT_NOP << 16 | TCP_OPT_TIMESTAMP << 8 | 10;
+
 /* Heads of a SYN's options: each begins a word of four octets. */
 static const uint32_t tcp_mss_head = TCP_OPT_MSS << 8 | 4,
 		      tcp_wscale_head = TCP_OPT_NOP << 16 | TCP_OPT_WSCALE << 8 | 3;
@@ -129,6 +132,24 @@ tcp_syn_put(uint8_t *out, const struct flow *flow, const struct tcp_hdr *h)
 	out = put_u64(out, (uint64_t)tcp_sack_and_timestamps_head << 32 | h->tsval);
 	put_u64(out, (uint64_t)h->tsecr << 32 | tcp_wscale_head << 8 | h->wscale);
 	return octets;
+}
+
+/* The same, of a segment with timestamps alone, or without any option; what nearly all are. In words, each of which net reads whole for the sum. */
+static inline uint32_t
+tcp_hdr_put(uint8_t *out, const struct flow *flow, const struct tcp_hdr *h)
+{
+	const uint64_t ports = (uint64_t)flow->local_port << 48 | (uint64_t)flow->remote_port << 32;
+	const uint32_t words = h->has_ts ? 8 : 5;
+	uint8_t *p = put_u64(out, ports | h->seq);
+
+	p = put_u64(p, (uint64_t)h->ack << 32 | words << 28 | (uint32_t)h->flags << 16 | h->wnd);
+	if (!h->has_ts) {
+		put_u32(p, 0); /* checksum and urgent pointer */
+	} else {
+		p = put_u64(p, tcp_timestamps_head);
+		put_u64(p, (uint64_t)h->tsval << 32 | h->tsecr);
+	}
+	return 4 * words;
 }
 
 #endif

@@ -67,7 +67,7 @@ ALLOWED = (
     ("dataplane/tcp/tcp_piece.c", "tcp_piece_drop", "buf_unref(", "read, acknowledged, or of a connection that ended"),
     ("dataplane/tcp/tcp_piece.c", "tcp_queue_put_back", "buf_unref(", "its octets were copied into another"),
     ("dataplane/tcp/tcp.c", "drop_unread", "buf_unref(", "the layer above has released the connection, or the process ends"),
-    ("dataplane/tcp/tcp.c", "tcp_consume", "buf_unref(", "read"),
+    ("dataplane/tcp/tcp.c", "consume_view", "buf_unref(", "read"),
     ("dataplane/tcp/tcp_reply.c", "drop_refs", "buf_unref(", "the reply was sent"),
     ("dataplane/tcp/tcp_reply.c", "tcp_reply_rst", "if ((h->flags & TCP_RST) != 0) return;", "an RST is never answered; its drop is counted by who asks"),
     ("dataplane/tcp/tcp_time_wait.c", "tcp_time_wait_input", "return false;", "answered by an ACK"),
