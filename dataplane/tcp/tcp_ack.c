@@ -330,7 +330,8 @@ tcp_step_ack_plain(struct tcp_conn *c, const struct tcp_seg_in *s)
 	if (s->h.ack != c->snd_una)
 		on_ack_advance(c, s, true);
 	take_window(c, s, (uint32_t)s->h.wnd << c->snd_wscale);
-	tcp_want_output(c);
+	if (c->snd_nxt != c->snd_end)
+		tcp_want_output(c); /* else it made room for nothing */
 }
 
 /*

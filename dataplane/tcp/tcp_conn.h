@@ -368,7 +368,6 @@ struct tcp_scoreboard *tcp_scoreboard_get(struct tcp *tcp);
 void tcp_scoreboard_put(struct tcp *tcp, struct tcp_scoreboard *sb);
 
 /* tcp_input.c */
-/* c is not valid after it where the segment ended it. */
 void tcp_conn_input(struct tcp_conn *c, struct tcp_seg_in *s);
 /* A segment as it arrives: s->h is the header as parsed. */
 /* Any segment. answer: as tcp_listen_input() has it. */

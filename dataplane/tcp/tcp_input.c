@@ -591,7 +591,6 @@ conn_input(struct tcp_conn *c, struct tcp_seg_in *s)
 	}
 	general_segment(c, s);
 	tcp_judge_order(c);
-	tcp_conn_reap(c);
 }
 
 void
@@ -602,53 +601,67 @@ tcp_conn_input(struct tcp_conn *c, struct tcp_seg_in *s)
 
 /* --- the entry --- */
 
-/* The index of a segment's connection, or record. Where it was seen when the burst was looked at is most often right; a table that took nothing
- * in since then still has none where it had none. */
+/* The connection of a segment where it was seen when the burst was looked at; NULL: not there, or not any more. */
+static inline struct tcp_conn *
+burst_find(const struct tcp *tcp, const struct net_seg *seg)
+{
+	struct tcp_conn *c;
+
+	if (seg->hash == 0 || seg->at >= tcp->conf.conns_max)
+		return NULL;
+	c = &tcp->conns[seg->at];
+	return c->state != TCP_STATE_CLOSED && tcp_flow_equal(&c->flow, &seg->flow) ? c : NULL;
+}
+
+/* The index of its connection, or record. A table that took nothing in since the burst was looked at still has none where it had none. */
 static uint32_t
 index_of(const struct tcp *tcp, const struct net_seg *seg, uint64_t hash)
 {
-	if (seg->hash != 0) {
-		if (seg->at < tcp->conf.conns_max && tcp->conns[seg->at].state != TCP_STATE_CLOSED &&
-			tcp_flow_equal(&tcp->conns[seg->at].flow, &seg->flow))
-			return seg->at;
-		if (seg->at == TCP_TABLE_NONE && seg->at_inserts == tcp->table.inserts)
-			return TCP_INDEX_NONE;
-	}
+	if (seg->hash != 0 && seg->at == TCP_TABLE_NONE && seg->at_inserts == tcp->table.inserts)
+		return TCP_INDEX_NONE;
 	return tcp_index_find(tcp, &seg->flow, hash);
 }
 
-uint32_t
-tcp_segment(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *frame, uint8_t *answer, uint64_t now_us)
+/* The header of a segment that is whole. False: it is counted and done with. */
+static inline bool
+receive(struct tcp *tcp, const struct net_seg *seg, struct tcp_hdr *h, uint64_t now_us)
 {
-	struct tcp_seg_in s;
-	const struct tcp_hdr *h = &s.h;
-	struct tcp_tw_record *tw;
-	struct tcp_conn *c;
-	uint64_t hash;
-	uint32_t i;
-
 	tcp_clock(tcp, now_us);
 	tcp_reply_release(tcp);
 	counter_inc(tcp->counters, CTR_tcp_in_segs);
-	if (!tcp_hdr_parse(&s.h, seg->tcp.ptr, seg->tcp.len_octets)) {
+	if (!tcp_hdr_parse(h, seg->tcp.ptr, seg->tcp.len_octets)) {
 		counter_inc(tcp->counters, CTR_tcp_drop_header);
-		return 0;
+		return false;
 	}
 	if (!seg->checksum_good &&
 		!csum_is_good(&seg->flow.remote, &seg->flow.local, CSUM_PROTO_TCP, seg->tcp.ptr, seg->tcp.len_octets)) {
 		counter_inc(tcp->counters, CTR_tcp_drop_checksum);
-		return 0;
+		return false;
 	}
 	if (h->options_broken)
 		counter_inc(tcp->counters, CTR_tcp_bad_option);
-	hash = seg->hash != 0 ? seg->hash : tcp_flow_hash(tcp, &seg->flow);
+	return true;
+}
+
+/* A segment whose connection was not seen ahead: of a connection all the same, of a record, or of none. answer: as tcp_listen_input() has it. */
+static uint32_t
+input_unseen(struct tcp *tcp, const struct net_seg *seg, struct tcp_seg_in *s, const struct net_frame *frame,
+	uint8_t *answer)
+{
+	const uint64_t hash = seg->hash != 0 ? seg->hash : tcp_flow_hash(tcp, &seg->flow);
+	const struct tcp_hdr *h = &s->h;
+	struct tcp_tw_record *tw;
+	struct tcp_conn *c;
+	uint32_t i;
+
 	i = index_of(tcp, seg, hash);
 	if (i != TCP_INDEX_NONE) {
 		c = i < tcp->conf.conns_max ? &tcp->conns[i] : tcp_rest_segment(tcp, i - tcp->conf.conns_max, hash);
 		if (c == NULL)
 			return 0;
-		tcp_seg_start(&s, seg->tcp.buf, now_us);
-		conn_input(c, &s);
+		tcp_seg_start(s, seg->tcp.buf, tcp->now_us);
+		tcp_conn_input(c, s);
+		tcp_conn_reap(c);
 		return 0;
 	}
 	tw = tcp_time_wait_find(&tcp->time_wait, &seg->flow, hash);
@@ -660,7 +673,27 @@ tcp_segment(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *
 void
 tcp_input(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *frame, uint64_t now_us)
 {
-	tcp_segment(tcp, seg, frame, NULL, now_us);
+	struct tcp_seg_in s;
+	struct tcp_conn *c;
+
+	if (!receive(tcp, seg, &s.h, now_us))
+		return;
+	c = burst_find(tcp, seg);
+	if (c == NULL) {
+		input_unseen(tcp, seg, &s, frame, NULL);
+		return;
+	}
+	tcp_seg_start(&s, seg->tcp.buf, tcp->now_us);
+	conn_input(c, &s);
+	tcp_conn_reap(c);
+}
+
+uint32_t
+tcp_segment(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *frame, uint8_t *answer, uint64_t now_us)
+{
+	struct tcp_seg_in s;
+
+	return receive(tcp, seg, &s.h, now_us) ? input_unseen(tcp, seg, &s, frame, answer) : 0;
 }
 
 void

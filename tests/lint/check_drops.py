@@ -22,7 +22,7 @@ GIVEN_BACK = re.compile(r"\b(?:rte_pktmbuf_free(?:_bulk)?|buf_unref|net_frame_dr
 COUNTED = re.compile(r"\bCTR_(\w+)")
 REASON = re.compile(r"^(drop_\w+|\w*_(full|limited|shed|refused|drop|none)|no_buffer)$")
 PURE = re.compile(r"^(is|has|may|owes|parse|walk)_|_(is|has|may|find|parse|build|prefetch)_|_(find|parse|build|prefetch|equal)$|^l4_checksum_of$")
-FUNCTION = re.compile(r"^(?:static )?(?:inline )?[a-z][\w ]*[\w*]\n(\w+)\(([^{};]*)\)\n\{\n(.*?)^\}", re.M | re.S)
+FUNCTION = re.compile(r"^(?:static )?(?:inline )?(?:__attribute__\(\(\w+\)\) )?[a-z][\w ]*[\w*]\n(\w+)\(([^{};]*)\)\n\{\n(.*?)^\}", re.M | re.S)
 
 # file, function, how the way out begins, why nothing is counted there
 ALLOWED = (
@@ -58,7 +58,7 @@ ALLOWED = (
     ("dataplane/tcp/tcp_input.c", "tcp_in_syn_sent", "return;", "taken: a simultaneous open"),
     ("dataplane/tcp/tcp_input.c", "tcp_in_last_ack", "if (!tcp_fin_acked(c)) return;", "taken: its ACK moved what it could"),
     ("dataplane/port/port_mbuf.c", "port_room_of_mbuf", "if (dev->vlan != 0", "an answer goes out in a buffer of its own"),
-    ("dataplane/tcp/tcp_input.c", "tcp_segment", "if (c == NULL) return 0;", "tcp_rest_segment() counts wake_refused"),
+    ("dataplane/tcp/tcp_input.c", "input_unseen", "if (c == NULL) return 0;", "tcp_rest_segment() counts wake_refused"),
     ("dataplane/tcp/tcp_listen.c", "tcp_listen_syn", "if (!may_accept(tcp)) return 0;", "may_accept() counts syn_refused"),
     ("dataplane/tcp/tcp_listen.c", "complete", "if (c == NULL) return false;", "establish() counts accept_no_block"),
     ("dataplane/tcp/tcp_listen.c", "on_ack", "if (h->payload_octets > 0) return;", "cookie_bad is counted just before"),

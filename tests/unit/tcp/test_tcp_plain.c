@@ -21,7 +21,7 @@ struct twins {
 	uint64_t seed;
 };
 
-/* What both must agree on: without what is their own place in memory. */
+/* What both must agree on: without what is their own place in memory, and whether it is asked what there is to send. */
 static struct tcp_conn
 comparable(const struct tcp_conn *c)
 {
@@ -38,6 +38,8 @@ comparable(const struct tcp_conn *c)
 	r.sb = NULL;
 	r.ooo = NULL;
 	r.not_plain &= ~NEVER_PLAIN;
+	r.on_list &= (uint8_t) ~(1u << TCP_LIST_OUT);
+	memset(r.link, 0, sizeof(r.link));
 	return r;
 }
 
