@@ -262,6 +262,9 @@ test_numbers_at_their_ends(void **state)
 	CHECK_EQ("as it was", t.cells[0].sessions, UINT32_MAX);
 	CHECK_EQ("a rate beyond a microsecond's", source_judge(&new, &(struct source_limits){ 0, UINT32_MAX }),
 		SOURCE_OK);
+	CHECK_EQ("has a burst as any other",
+		source_judge(&(struct source_state){ .owed_us = MINUTE / 2 }, &(struct source_limits){ 0, UINT32_MAX }),
+		SOURCE_OK);
 	source_table_refused(&t, address(&t, 9));
 	CHECK_EQ("a refusal alone makes no cell", source_table_look(&t, address(&t, 9), NOW_US).refused, 0);
 	free(t.cells);
