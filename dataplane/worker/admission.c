@@ -307,6 +307,19 @@ admission_sheds(struct worker *w, const struct flow *f)
 	return true;
 }
 
+/* Since when the client keeps s waiting; UINT64_MAX: it does not. */
+static uint64_t
+silent_since_us(const struct worker *w, const struct session *s)
+{
+	const struct smtp_env *env = worker_env(w, LISTENER_NONE);
+	uint64_t due_us;
+
+	if (s->is_submission || s->wait != SESSION_WAIT_NONE || s->client.conn == NULL)
+		return UINT64_MAX;
+	due_us = smtp_session_deadline_us(s->smtp, env);
+	return due_us != UINT64_MAX ? due_us - env->conf->command_timeout_s * UINT64_C(1000000) : UINT64_MAX;
+}
+
 /* Why s has to give way, as the counter of it; COUNTER_N: it stays. Nobody who is known has to. */
 static enum counter
 must_give_way(struct worker *w, struct session *s)
@@ -318,7 +331,7 @@ must_give_way(struct worker *w, struct session *s)
 		return COUNTER_N;
 	if (admission_mark(w, MARK_slots) && w->now_us - s->accepted_us >= STRANGER_SHORT_US)
 		why = CTR_worker_gave_way;
-	else if (admission_mark(w, MARK_silent) && (since_us = session_silent_since_us(w, s)) != UINT64_MAX &&
+	else if (admission_mark(w, MARK_silent) && (since_us = silent_since_us(w, s)) != UINT64_MAX &&
 		 w->now_us >= since_us + STRANGER_SILENT_US)
 		why = CTR_worker_silent_shed;
 	if (why != COUNTER_N && !session_is_stranger(w, &s->flow.remote)) {

@@ -58,34 +58,6 @@ waits_for_verdict(const struct session *s)
 }
 
 uint64_t
-session_silent_since_us(const struct worker *w, const struct session *s)
-{
-	const struct smtp_env *env = worker_env(w, LISTENER_NONE);
-	uint64_t due_us;
-
-	if (s->is_submission || s->wait != SESSION_WAIT_NONE || s->client.conn == NULL)
-		return UINT64_MAX;
-	due_us = smtp_session_deadline_us(s->smtp, env);
-	return due_us != UINT64_MAX ? due_us - env->conf->command_timeout_s * UINT64_C(1000000) : UINT64_MAX;
-}
-
-/*
- * When the backend is let go whose client is silent between two transactions (the next opens one anew, unseen); UINT64_MAX: it is not. Not
- * one that knows who the client is by AUTH.
- */
-static uint64_t
-backend_idle_due_us(const struct worker *w, const struct session *s)
-{
-	uint64_t since_us;
-
-	if (s->relay == NULL || s->relay->quitting || smtp_session_state(s->smtp) != SMTP_ST_READY ||
-		smtp_session_is_authenticated(s->smtp))
-		return UINT64_MAX;
-	since_us = session_silent_since_us(w, s);
-	return since_us != UINT64_MAX ? since_us + BACKEND_IDLE_US : UINT64_MAX;
-}
-
-uint64_t
 session_due_us(const struct worker *w, const struct session *s)
 {
 	uint64_t due = UINT64_MAX;
@@ -114,7 +86,7 @@ session_due_us(const struct worker *w, const struct session *s)
 			}
 		}
 		if (s->relay != NULL)
-			due = MIN(MIN(due, relay_deadline_us(s->relay->relay)), backend_idle_due_us(w, s));
+			due = MIN(due, relay_deadline_us(s->relay->relay));
 		if (s->backend_stream != NULL)
 			due = MIN(due, s->backend_stream->ops->deadline_us(s->backend_stream));
 	}
@@ -850,10 +822,6 @@ session_timer(struct worker *w, struct session *s)
 		session_tls_gone(w, s, CTR_tls_failed_timeout, "tls-timeout");
 	} else if (s->client.conn != NULL && s->wait == SESSION_WAIT_NONE) {
 		env = session_env(w, s, &env_room);
-		if (w->now_us >= backend_idle_due_us(w, s)) {
-			counter_inc(w->counters, CTR_worker_backends_let_go);
-			session_relay_quit(w, s);
-		}
 		if (env->conf->session_max_s != 0 &&
 			w->now_us >= s->accepted_us + env->conf->session_max_s * UINT64_C(1000000) &&
 			smtp_session_shut(s->smtp, env, "Session time limit reached", w->now_us)) {

@@ -31,7 +31,6 @@
 #define SESSION_PUMP_MAX        64 /* steps one session may take in a turn */
 #define OVER_LIMIT_POLITE_SHARE 4  /* of the slots in use beyond one in so many: no 421 for who is over his limit */
 #define CLOSE_LINGER_US         1000000 /* after 221: who closes first keeps TIME-WAIT, so the client gets a second */
-#define BACKEND_IDLE_US         10000000 /* between two transactions: a silent client need not hold a process of the MTA's */
 #define BACKEND_LINGER_US       5000000 /* after QUIT: the backend closes first */
 #define KEPT_RCPTS_SHARE        8       /* one such memory for so many sessions: most have no transaction open */
 #define KEPT_RCPTS_MAX          100     /* accepted recipients remembered; the null sender's beyond: 452 */
@@ -362,8 +361,6 @@ uint32_t session_rest_octets_each(void); /* in all: record, slot, places in tabl
 /* session.c: a client's session */
 /* When something is due of it that no segment brings; UINT64_MAX: never. */
 uint64_t session_due_us(const struct worker *w, const struct session *s);
-/* Since when the client keeps s waiting; UINT64_MAX: it does not. */
-uint64_t session_silent_since_us(const struct worker *w, const struct session *s);
 void session_accept(struct worker *w, struct tcp_conn *conn);
 void session_begin(struct worker *w, struct session *s);
 void session_greet(struct worker *w, struct session *s);
