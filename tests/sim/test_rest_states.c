@@ -535,7 +535,7 @@ test_ends_under_tls_at_rest(void **state)
 
 /* ---- nobody can tell ---- */
 
-/* What a client says, and how long it is silent then. "!" is an octet of a line, "@" waits for one more reply. */
+/* What a client says, and how long it is silent then. "!" is an octet of a line, "@" waits for one more reply; "^": the MTA hangs up. */
 struct step {
 	const char *say;
 	uint32_t then_s;
@@ -563,6 +563,7 @@ static const struct step life[] = {
 	{ "RCPT TO:<u@example.org>", 0 },
 	{ "DATA", 0 },
 	{ "Subject: two\r\n\r\ntwo\r\n.", 3 },
+	{ "^", 3 },
 	{ "MAIL FROM:<bad", 2 },
 	{ "RSET\r\nNOOP\r\nMAIL FROM:<c@sender.example>\r\nRCPT TO:<u@example.org>", 3 },
 	{ "@", 0 },
@@ -575,6 +576,7 @@ static const struct step life[] = {
 	{ "BDAT 7\r\n12345", 0 },
 	{ "BDAT 8 LAST\r\n6789\r\n", 4 },
 	{ "BDAT 6 LAST\r\n123\n", 4 },
+	{ "^", 3 },
 	{ "VRFY u@example.org", 200 },
 	{ "NOOP", 400 }, /* longer than it may be silent */
 	{ "@", 2 },
@@ -607,9 +609,11 @@ live(struct told *t, bool rests)
 			scene_reply_within(&s, c, 2 * SECOND_US);
 		else if (life[i].say[0] == '!')
 			sim_send(c, life[i].say + 1, strlen(life[i].say) - 1);
+		else if (life[i].say[0] == '^')
+			fake_mta_shout(&s.mta, "421 4.4.2 mta.example Error: timeout exceeded\r\n");
 		else
 			scene_chat(&s, c, life[i].say);
-		if (life[i].say[0] != '!')
+		if (life[i].say[0] != '!' && life[i].say[0] != '^')
 			n += (size_t)snprintf(t->replies + n, sizeof(t->replies) - n, "%s", s.reply);
 		sim_run(s.sim, life[i].then_s * SECOND_US);
 	}
