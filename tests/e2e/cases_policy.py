@@ -412,9 +412,13 @@ def half_close(t):
 
 @case("the same sender and recipient from a fourth network is let through")
 def fourth_network(t):
-    sender, recipient, word = t.sender(), "alice@example.org", t.word("pool")
-    for n in range(3):
-        attempt = t.deliver(t.stranger(), sender, recipient, b"")
-        t.check(attempt.last is not None and attempt.last.seconds, "network %d is greylisted: %s" % (n + 1, attempt))
-    attempt = t.deliver(t.stranger(), sender, recipient, t.content(word))
-    t.check(attempt.accepted, "the fourth: %s" % attempt)
+    """A record has one octet for each network, so once in 43 times two of four look the same and the fifth passes: then others are taken."""
+    for _ in range(3):
+        sender, recipient, word = t.sender(), "alice@example.org", t.word("pool")
+        for n in range(3):
+            attempt = t.deliver(t.stranger(), sender, recipient, b"")
+            t.check(attempt.last is not None and attempt.last.seconds, "network %d is greylisted: %s" % (n + 1, attempt))
+        attempt = t.deliver(t.stranger(), sender, recipient, t.content(word))
+        if attempt.accepted:
+            return
+    t.check(False, "the fourth, three times: %s" % attempt)
