@@ -5,7 +5,7 @@
 
 #include "dataplane/base/backlog.h"
 
-#define TURN 128u /* frames of a turn that did not empty its queue */
+#define TURN (BACKLOG_FRAMES / 2) /* frames of a turn that did not empty its queue */
 
 static bool
 turn(struct backlog *b, uint32_t frames, uint32_t syns, uint32_t others, bool emptied)
@@ -25,11 +25,11 @@ test_backlog_is_a_queue_that_stands_and_is_full_of_syns(void **state)
 	} rows[] = {
 		{ "SYNs alone, for one turn", TURN, TURN, 0, 1, false },
 		{ "for two", TURN, TURN, 0, 2, true },
-		{ "one in three", TURN, 43, 0, 2, true },
-		{ "fewer: sessions", TURN, 42, 0, 2, false },
+		{ "one in three", TURN, TURN / 3, 0, 2, true },
+		{ "fewer: sessions", TURN, TURN / 3 - 1, 0, 2, false },
 		{ "no SYN at all", TURN, 0, 0, 20, false },
-		{ "one in three of what is ours", TURN, 22, 64, 2, true },
-		{ "fewer of that", TURN, 20, 64, 2, false },
+		{ "one in three of what is ours", TURN, TURN / 6, TURN / 2, 2, true },
+		{ "fewer of that", TURN, TURN / 6 - 1, TURN / 2, 2, false },
 		{ "all of it for others", TURN, 0, TURN, 20, false },
 	};
 
