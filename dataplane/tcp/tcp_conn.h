@@ -320,6 +320,15 @@ tcp_flow_equal(const struct flow *a, const struct flow *b)
 
 /* tcp.c */
 uint64_t tcp_flow_hash(const struct tcp *tcp, const struct flow *flow);
+uint32_t tcp_mss_of_mtu(const struct flow *flow, uint32_t mtu);
+void tcp_set_mss(struct tcp_conn *c, uint32_t mss_limit);
+uint32_t tcp_initial_window(const struct tcp *tcp);
+uint32_t tcp_ts_now(const struct tcp *tcp, uint64_t now_us);
+void tcp_clock(struct tcp *tcp, uint64_t now_us);
+/* Judges the water marks anew. */
+void tcp_look_marks(struct tcp *tcp);
+
+/* tcp_conn.c */
 /* The index of a block, or conf.conns_max and more: of a record at rest; TCP_INDEX_NONE: there is none. */
 uint32_t tcp_index_find(const struct tcp *tcp, const struct flow *flow, uint64_t hash);
 /* Among the blocks. */
@@ -328,6 +337,9 @@ struct tcp_conn *tcp_conn_find(const struct tcp *tcp, const struct flow *flow, u
 struct tcp_conn *tcp_conn_get(struct tcp *tcp, const struct flow *flow, uint64_t hash);
 /* The same, for a flow that is in the table already; the caller changes its index there. */
 struct tcp_conn *tcp_conn_take(struct tcp *tcp, const struct flow *flow, uint64_t hash);
+void tcp_conn_init_send(struct tcp_conn *c, uint32_t iss);
+void tcp_conn_init_rcv(struct tcp_conn *c, uint32_t irs, uint32_t wnd);
+void tcp_init_cwnd(struct tcp_conn *c);
 /* Gives the block back, whatever it holds. */
 void tcp_conn_free(struct tcp_conn *c);
 /* Of one in TCP_CLOSED, for tcp_conn_reap(). */
@@ -347,32 +359,28 @@ void tcp_conn_reset(struct tcp_conn *c, uint32_t event);
 /* Both sides are closed and the peer may still repeat its FIN: leaves a TIME-WAIT record behind. */
 void tcp_conn_time_wait(struct tcp_conn *c);
 void tcp_event(struct tcp_conn *c, uint32_t events);
-/* Puts what is left in views into queues; at the end of a turn. */
-void tcp_settle_views(struct tcp *tcp);
+/* Gives back what is queued to be sent, what came out of order, and the scoreboard. */
+void tcp_drop_queues(struct tcp_conn *c);
+/* Gives back what came and was not read. */
+void tcp_drop_unread(struct tcp_conn *c);
 void tcp_list_add(struct tcp *tcp, enum tcp_list_id id, struct tcp_conn *c);
 void tcp_list_del(struct tcp *tcp, enum tcp_list_id id, struct tcp_conn *c);
 /* Takes the first of a list that has one. */
 struct tcp_conn *tcp_list_pop(struct tcp *tcp, enum tcp_list_id id);
 void tcp_fifo_put(struct tcp_conn *c, enum tcp_fifo fifo);
-uint32_t tcp_mss_of_mtu(const struct flow *flow, uint32_t mtu);
-void tcp_set_mss(struct tcp_conn *c, uint32_t mss_limit);
-uint32_t tcp_initial_window(const struct tcp *tcp);
-void tcp_conn_init_send(struct tcp_conn *c, uint32_t iss);
-void tcp_conn_init_rcv(struct tcp_conn *c, uint32_t irs, uint32_t wnd);
-void tcp_init_cwnd(struct tcp_conn *c);
-uint32_t tcp_ts_now(const struct tcp *tcp, uint64_t now_us);
-void tcp_clock(struct tcp *tcp, uint64_t now_us);
-/* Judges the water marks anew. */
-void tcp_look_marks(struct tcp *tcp);
 struct tcp_scoreboard *tcp_scoreboard_get(struct tcp *tcp);
 void tcp_scoreboard_put(struct tcp *tcp, struct tcp_scoreboard *sb);
 
+/* tcp_user.c */
+/* Puts what is left in views into queues; at the end of a turn. */
+void tcp_settle_views(struct tcp *tcp);
+
 /* tcp_input.c */
 void tcp_conn_input(struct tcp_conn *c, struct tcp_seg_in *s);
-/* A segment as it arrives: s->h is the header as parsed. */
 /* Any segment. answer: as tcp_listen_input() has it. */
 uint32_t tcp_segment(
 	struct tcp *tcp, const struct net_seg *seg, const struct net_frame *frame, uint8_t *answer, uint64_t now_us);
+/* A segment as it arrives: s->h is the header as parsed. */
 void tcp_seg_start(struct tcp_seg_in *s, struct buf *buf, uint64_t now_us);
 void tcp_challenge_ack(struct tcp_conn *c);
 void tcp_ack_now(struct tcp_conn *c);
