@@ -19,7 +19,8 @@
 static void
 usage(void)
 {
-	fputs("usage: instructions --layout | [--sessions N] [--slots N] [--idle N] [--flood N] [--first-syns] "
+	fputs("usage: instructions --layout | [--sessions N] [--slots N] [--entries N] [--idle N] [--flood N] "
+	      "[--first-syns] "
 	      "[--template T] "
 	      "[--message OCTETS] "
 	      "[--dns cached|asked|dead] "
@@ -36,9 +37,9 @@ main(int argc, char **argv)
 		{ "dns", required_argument, NULL, 'd' }, { "message", required_argument, NULL, 'm' },
 		{ "no-timestamps", no_argument, NULL, 'p' }, { "idle", required_argument, NULL, 'i' },
 		{ "flood", required_argument, NULL, 'f' }, { "first-syns", no_argument, NULL, 'r' },
-		{ "layout", no_argument, NULL, 'l' }, { 0 } };
+		{ "layout", no_argument, NULL, 'l' }, { "entries", required_argument, NULL, 'e' }, { 0 } };
 	static struct bench b;
-	char dir[] = "/tmp/greyline-bench-XXXXXX";
+	char dir[] = "/dev/shm/greyline-bench-XXXXXX"; /* memory, as the data plane's segment is */
 	struct gen_conf gc = { .template = GEN_greylist,
 		.slots = 32,
 		.clients = 1024,
@@ -58,6 +59,9 @@ main(int argc, char **argv)
 			break;
 		case 's':
 			gc.slots = (uint32_t)strtoul(optarg, NULL, 10);
+			break;
+		case 'e': /* of the verdict table: in the caches by default, in memory where millions of senders are known */
+			b.entries = strtoull(optarg, NULL, 10);
 			break;
 		case 'f':
 			flood = (uint32_t)strtoul(optarg, NULL, 10);
@@ -90,7 +94,7 @@ main(int argc, char **argv)
 			usage();
 		}
 	}
-	warm = stage_relays(gc.template) ? MIN(sessions, WARM_SESSIONS) : WARM_SESSIONS;
+	warm = stage_relays(gc.template) ? MIN(sessions, WARM_SESSIONS) : MAX(WARM_SESSIONS, gc.slots * UINT64_C(2));
 	BUG_ON(mkdtemp(dir) == NULL);
 	b.verdict = (struct client_verdict){ .known = CLIENT_KNOWN, .ptr_state = PTR_CONFIRMED, .zone = ZONE_NONE };
 	if (gc.template == GEN_listed) {

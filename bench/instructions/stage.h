@@ -12,7 +12,7 @@
 #include "bench/load/gen.h"
 #include "dataplane/worker/worker.h"
 
-#define QUEUE_FRAMES 8192
+#define QUEUE_FRAMES 16384
 
 enum dns { DNS_CACHED, DNS_ASKED, DNS_DEAD };
 
@@ -41,6 +41,7 @@ struct bench {
 	uint64_t cpu_ns;
 	bool marked; /* set before stage_start(): connections are marked for a next life, as those of the data plane are */
 	uint32_t greet_pause_ms; /* likewise: what strangers wait for the banner */
+	uint64_t entries;        /* likewise: of the verdict table; 0: few, so that it lies in the caches */
 	void *marks;
 	size_t marks_octets;
 };

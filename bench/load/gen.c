@@ -177,6 +177,12 @@ gen_open(const struct gen *g)
 	return g->conf.slots - g->n_free;
 }
 
+uint32_t
+gen_slots(const struct gen *g)
+{
+	return g->conf.slots;
+}
+
 const struct gen_stats *
 gen_stats(const struct gen *g)
 {

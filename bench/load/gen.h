@@ -106,6 +106,8 @@ bool gen_is_ready(const struct gen *g);
 /* Whether a frame of the wire is for one of this gen's clients. */
 bool gen_owns(const struct gen *g, const uint8_t *frame, uint32_t octets);
 uint32_t gen_open(const struct gen *g);
+/* How many may be. */
+uint32_t gen_slots(const struct gen *g);
 /* An octet of a line that never ends from each of the next n slots whose sessions are idle. */
 void gen_drip(struct gen *g, uint32_t n, uint64_t now_ns);
 /* Sessions that reached silence (idle, between, paused). */
