@@ -11,9 +11,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
 
 #include "dataplane/base/bug.h"
+#include "dataplane/base/large.h"
 #include "dataplane/base/memory_list.h"
 
 #define POOL_ALIGN_OCTETS 64u
@@ -21,7 +21,6 @@
 
 struct pool {
 	uint8_t *blocks;
-	void *memory;
 	size_t stride;
 	uint32_t n, n_used;
 	uint32_t n_fresh;     /* blocks before this one were used once */
@@ -40,11 +39,8 @@ static inline bool
 pool_create(struct pool *p, uint32_t n, size_t octets)
 {
 	*p = (struct pool){ .n = n, .stride = pool_stride(octets) };
-	p->memory = calloc((size_t)n * p->stride + POOL_ALIGN_OCTETS, 1);
-	if (p->memory == NULL)
-		return false;
-	p->blocks = (uint8_t *)(((uintptr_t)p->memory + POOL_ALIGN_OCTETS - 1) & ~(uintptr_t)(POOL_ALIGN_OCTETS - 1));
-	return true;
+	p->blocks = large_alloc((size_t)n * p->stride);
+	return p->blocks != NULL;
 }
 
 /* Nothing where it was not created. */
@@ -57,7 +53,7 @@ pool_memory(const struct pool *p, const char *name, struct memory_list *l)
 static inline void
 pool_destroy(struct pool *p)
 {
-	free(p->memory);
+	large_free(p->blocks, (size_t)p->n * p->stride);
 	*p = (struct pool){ 0 };
 }
 

@@ -27,12 +27,13 @@
 #include <unistd.h>
 
 #include "dataplane/base/bug.h"
+#include "dataplane/base/large.h"
 
 #define SEGMENT_MODE           0660 /* the two service users share a group */
 #define SEGMENT_FOLDER_MODE    0770
 #define SEGMENT_ALIGN_OCTETS   4096
 #define SEGMENT_HEAD_OCTETS    4096
-#define SEGMENT_HUGE_OCTETS    (UINT64_C(2) << 20)
+#define SEGMENT_HUGE_OCTETS    ((uint64_t)LARGE_PAGE_OCTETS)
 #define SEGMENT_OPEN_TRIES_MAX 8   /* the path changed between open and lock */
 #define SEGMENT_LOCK_TRIES_MAX 100 /* another control is just opening: 20 ms each */
 #define SEGMENT_LOCK_WAIT_NS   20000000
@@ -342,11 +343,10 @@ bind(struct segment *s, const struct segment_head *h)
 static int
 map_file(struct segment *s, uint64_t octets)
 {
-	void *base = mmap(NULL, octets, s->read_only ? PROT_READ : PROT_READ | PROT_WRITE, MAP_SHARED, s->fd, 0);
+	void *base = large_map_file(s->fd, octets, s->read_only ? PROT_READ : PROT_READ | PROT_WRITE);
 
 	if (base == MAP_FAILED)
 		return -errno;
-	(void)madvise(base, octets, MADV_HUGEPAGE); /* where tmpfs may: fewer TLB misses; else nothing */
 	s->base = base;
 	s->octets = octets;
 	return 0;
@@ -425,14 +425,39 @@ drop(struct segment *s)
 	*s = (struct segment){ .fd = -1 };
 }
 
-static int
-allocate(int fd, const char *path, uint64_t octets, char *why, uint32_t why_octets)
+/*
+ * In pages of 2 MiB where the kernel has them: a look at the table touches lines all over it. posix_fallocate() alone would fill a tmpfs with pages of
+ * 4 KiB, unless it is mounted with huge=always or within_size: so each 2 MiB get one octet, which is enough for a collapse into a huge page, and
+ * posix_fallocate() comes after it for whatever stayed empty.
+ */
+static void
+allocate_huge(struct segment *s)
 {
-	const int rc = posix_fallocate(fd, 0, (off_t)octets);
+	const char zero = 0;
+
+	for (uint64_t at = 0; at < s->octets; at += SEGMENT_HUGE_OCTETS)
+		if (pwrite(s->fd, &zero, 1, (off_t)at) != 1)
+			return; /* no room; or hugetlbfs, which has no other pages and no write() */
+	large_collapse(s->base, s->octets);
+}
+
+/* Room for octets in the file that s->fd is, all of it, and its mapping. 0 or -errno with what is missing in why. */
+static int
+allocate(struct segment *s, const char *path, uint64_t octets, bool plain_pages, char *why, uint32_t why_octets)
+{
+	const int fd = s->fd;
+	int rc = ftruncate(fd, (off_t)octets) == 0 ? 0 : errno;
 	struct statvfs fs;
 
 	if (rc == 0)
+		rc = -map_file(s, octets);
+	if (rc == 0 && !plain_pages)
+		allocate_huge(s);
+	if (rc == 0)
+		rc = posix_fallocate(fd, 0, (off_t)octets);
+	if (rc == 0)
 		return 0;
+	(void)ftruncate(fd, 0); /* what it has is free again, and counted so */
 	if (fstatvfs(fd, &fs) == 0)
 		say(why, why_octets, "%s: needs %llu MiB, its file system has %llu MiB free: %s", path,
 			(unsigned long long)(octets >> 20), (unsigned long long)fs.f_bavail * fs.f_frsize >> 20,
@@ -444,13 +469,12 @@ allocate(int fd, const char *path, uint64_t octets, char *why, uint32_t why_octe
 
 /* Fills the file that s->fd is, under its temporary name. The magic comes last. */
 static int
-fill(struct segment *s, const struct segment_head *head, const char *path, char *why, uint32_t why_octets)
+fill(struct segment *s, const struct segment_head *head, const char *path, bool plain_pages, char *why,
+	uint32_t why_octets)
 {
 	struct segment_head *in_place;
-	int rc = allocate(s->fd, path, head->octets, why, why_octets);
+	const int rc = allocate(s, path, head->octets, plain_pages, why, why_octets);
 
-	if (rc == 0)
-		rc = map_file(s, head->octets);
 	if (rc != 0)
 		return rc;
 	/* posix_fallocate() reserves pages, their first touch zeroes them: before the data plane is told, not in its first seconds of service.
@@ -482,7 +506,7 @@ create(struct segment *s, const char *path, const struct segment_params *params,
 	(void)fchmod(s->fd, SEGMENT_MODE); /* whatever the umask: the data plane's user is in the group */
 	rc = lock_octet(s->fd, SEGMENT_CONTROL);
 	if (rc == 0)
-		rc = fill(s, &head, path, why, why_octets);
+		rc = fill(s, &head, path, params->plain_pages, why, why_octets);
 	if (rc == 0 && rename(temporary, path) != 0)
 		rc = -errno;
 	if (rc != 0) {

@@ -113,6 +113,8 @@ struct segment_params {
 	struct siphash_key table_key;
 	/* rings for so many; 0: CONF_WORKERS_MAX. A segment with fewer is set aside, with more is fine */
 	uint32_t workers;
+	/* a new one gets the pages its file system gives by itself, not huge ones */
+	bool plain_pages;
 };
 
 /* Octets of the file these params make. */

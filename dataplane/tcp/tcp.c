@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "dataplane/base/bug.h"
+#include "dataplane/base/large.h"
 #include "dataplane/base/seq.h"
 #include "dataplane/tcp/tcp_conn.h"
 #include "dataplane/tcp/tcp_ooo.h"
@@ -45,10 +46,9 @@ create_conns(struct tcp *tcp)
 	const struct tcp_conf *conf = &tcp->conf;
 
 	/* pages are touched as blocks are first needed */
-	tcp->conns_memory = calloc((size_t)conf->conns_max + 1, sizeof(tcp->conns[0]));
-	tcp->conns = (struct tcp_conn *)(((uintptr_t)tcp->conns_memory + 63) & ~(uintptr_t)63);
+	tcp->conns = large_alloc(conf->conns_max * sizeof(tcp->conns[0]));
 	tcp->free_head = TCP_INDEX_NONE;
-	return tcp->conns_memory != NULL && tcp_rests_create(&tcp->rests, conf->rests_max, conf->rest_user_octets) &&
+	return tcp->conns != NULL && tcp_rests_create(&tcp->rests, conf->rests_max, conf->rest_user_octets) &&
 	       tcp_table_create(&tcp->table, conf->conns_max + conf->rests_max, &tcp->filter);
 }
 
@@ -133,7 +133,7 @@ tcp_destroy(struct tcp *tcp)
 	tcp_filter_destroy(&tcp->filter);
 	tcp_rests_destroy(&tcp->rests);
 	free(tcp->scoreboards);
-	free(tcp->conns_memory);
+	large_free(tcp->conns, tcp->conf.conns_max * sizeof(tcp->conns[0]));
 	free(tcp);
 }
 

@@ -276,10 +276,9 @@ struct tcp {
 	uint32_t marks; /* of buffers and of blocks: looked at once each time the clock moves */
 	uint32_t ooo_cursor;
 
-	struct tcp_conn *conns; /* in conns_memory, where a line begins */
-	void *conns_memory;
-	uint32_t free_head; /* chain through link[0].next */
-	uint32_t n_fresh;   /* blocks before this one were used once */
+	struct tcp_conn *conns; /* each begins where a line does */
+	uint32_t free_head;     /* chain through link[0].next */
+	uint32_t n_fresh;       /* blocks before this one were used once */
 	uint32_t n_conns;
 	struct tcp_rests rests;
 	struct tcp_table table;   /* of blocks by index, and of records behind them */

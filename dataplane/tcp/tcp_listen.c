@@ -11,9 +11,9 @@
 #include "dataplane/tcp/tcp_listen.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 #include "dataplane/base/bug.h"
+#include "dataplane/base/large.h"
 #include "dataplane/base/octets.h"
 #include "dataplane/base/seq.h"
 #include "dataplane/net/csum.h"
@@ -34,7 +34,7 @@ tcp_listen_create(struct tcp_listen *l, uint32_t entries, const struct siphash_k
 		.cookie_key_from = now_us / TCP_COOKIE_SLOT_US };
 	for (uint32_t i = 0; i < TCP_SYN_STAGES; i++)
 		l->stage[i] = (struct tcp_syn_list){ TCP_INDEX_NONE, TCP_INDEX_NONE };
-	l->entry = calloc(entries > 0 ? entries : 1, sizeof(l->entry[0]));
+	l->entry = large_alloc(entries * sizeof(l->entry[0]));
 	if (l->entry == NULL || !tcp_table_create(&l->table, entries, filter) ||
 		!tcp_proven_create(&l->proven, cookie_key))
 		return false;
@@ -48,7 +48,7 @@ tcp_listen_create(struct tcp_listen *l, uint32_t entries, const struct siphash_k
 void
 tcp_listen_destroy(struct tcp_listen *l)
 {
-	free(l->entry);
+	large_free(l->entry, l->max * sizeof(l->entry[0]));
 	tcp_table_destroy(&l->table);
 	tcp_proven_destroy(&l->proven);
 }

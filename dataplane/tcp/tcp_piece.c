@@ -6,16 +6,16 @@
  */
 #include "dataplane/tcp/tcp_piece.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "dataplane/base/bug.h"
+#include "dataplane/base/large.h"
 
 bool
 tcp_pieces_create(struct tcp_pieces *p, struct buf_pool *pool, uint32_t n)
 {
 	*p = (struct tcp_pieces){ .pool = pool, .n = n, .n_free = n };
-	p->all = calloc(n, sizeof(p->all[0]));
+	p->all = large_alloc(n * sizeof(p->all[0]));
 	if (p->all == NULL)
 		return false;
 	for (uint32_t i = 0; i < n; i++) {
@@ -32,7 +32,7 @@ tcp_pieces_destroy(struct tcp_pieces *p)
 		return;
 	BUG_ON(p->n_free != p->n);
 	buf_unref(p->pool, p->compact);
-	free(p->all);
+	large_free(p->all, p->n * sizeof(p->all[0]));
 	p->all = NULL;
 }
 

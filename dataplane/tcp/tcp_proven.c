@@ -5,8 +5,9 @@
  */
 #include "dataplane/tcp/tcp_proven.h"
 
-#include <stdlib.h>
 #include <string.h>
+
+#include "dataplane/base/large.h"
 
 /* 16 bits of it come round after 48 days; who was silent for so long only looks younger. */
 #define TIME_UNIT_US     (UINT64_C(64) * 1000000)
@@ -20,17 +21,14 @@ tcp_proven_create(struct tcp_proven *p, const struct siphash_key *secret)
 {
 	p->key[0] = siphash(secret, "proven 0", 8) | 1;
 	p->key[1] = siphash(secret, "proven 1", 8) | 1;
-	p->bucket = aligned_alloc(sizeof(p->bucket[0]), TCP_PROVEN_BUCKETS * sizeof(p->bucket[0]));
-	if (p->bucket == NULL)
-		return false;
-	memset(p->bucket, 0, TCP_PROVEN_BUCKETS * sizeof(p->bucket[0]));
-	return true;
+	p->bucket = large_alloc_touched(TCP_PROVEN_BUCKETS * sizeof(p->bucket[0]));
+	return p->bucket != NULL;
 }
 
 void
 tcp_proven_destroy(struct tcp_proven *p)
 {
-	free(p->bucket);
+	large_free(p->bucket, TCP_PROVEN_BUCKETS * sizeof(p->bucket[0]));
 }
 
 /* Both halves of a product. */

@@ -7,13 +7,13 @@
 #include "dataplane/tcp/tcp_table.h"
 
 #include <assert.h>
-#include <stdlib.h>
 #include <string.h>
 #ifdef __SSE2__
 #include <emmintrin.h>
 #endif
 
 #include "dataplane/base/bug.h"
+#include "dataplane/base/large.h"
 
 #define FILTER_CELLS_MIN 64u
 #define FILTER_CELLS_MAX (UINT32_C(1) << 28)
@@ -27,7 +27,7 @@ tcp_filter_create(struct tcp_filter *f, uint32_t entries_max)
 
 	while (n < FILTER_CELLS_MAX && n < entries_max)
 		n *= 2;
-	*f = (struct tcp_filter){ .count = calloc(n, 1), .mask = n - 1 };
+	*f = (struct tcp_filter){ .count = large_alloc_touched(n), .mask = n - 1 };
 	return f->count != NULL;
 }
 
@@ -40,7 +40,7 @@ tcp_filter_memory(const struct tcp_filter *f, const char *name, struct memory_li
 void
 tcp_filter_destroy(struct tcp_filter *f)
 {
-	free(f->count);
+	large_free(f->count, (size_t)f->mask + 1);
 	f->count = NULL;
 }
 
@@ -69,11 +69,8 @@ tcp_table_create(struct tcp_table *t, uint32_t entries_max, struct tcp_filter *f
 	while (n < UINT32_C(1) << 28 && (uint64_t)n * TCP_TABLE_BUCKET_SLOTS < (uint64_t)entries_max * 2)
 		n *= 2;
 	*t = (struct tcp_table){ .mask = n - 1, .filter = filter };
-	t->bucket = aligned_alloc(64, (size_t)n * sizeof(t->bucket[0]));
-	if (t->bucket == NULL)
-		return false;
-	memset(t->bucket, 0, (size_t)n * sizeof(t->bucket[0]));
-	return true;
+	t->bucket = large_alloc_touched((size_t)n * sizeof(t->bucket[0]));
+	return t->bucket != NULL;
 }
 
 void
@@ -85,7 +82,7 @@ tcp_table_memory(const struct tcp_table *t, const char *name, struct memory_list
 void
 tcp_table_destroy(struct tcp_table *t)
 {
-	free(t->bucket);
+	large_free(t->bucket, ((size_t)t->mask + 1) * sizeof(t->bucket[0]));
 	t->bucket = NULL;
 }
 

@@ -5,9 +5,8 @@
  */
 #include "dataplane/tcp/tcp_time_wait.h"
 
-#include <stdlib.h>
-
 #include "dataplane/base/bug.h"
+#include "dataplane/base/large.h"
 #include "dataplane/base/seq.h"
 #include "dataplane/tcp/tcp_conn.h"
 #include "dataplane/tcp/tcp_reply.h"
@@ -18,7 +17,7 @@ tcp_time_wait_create(struct tcp_time_wait *tw, uint32_t max, struct tcp_filter *
 	*tw = (struct tcp_time_wait){
 		.max = max, .head = TCP_INDEX_NONE, .tail = TCP_INDEX_NONE, .free = TCP_INDEX_NONE
 	};
-	tw->rec = calloc(max, sizeof(tw->rec[0]));
+	tw->rec = large_alloc(max * sizeof(tw->rec[0]));
 	if (tw->rec == NULL || !tcp_table_create(&tw->table, max, filter))
 		return false;
 	for (uint32_t i = 0; i < max; i++) {
@@ -31,7 +30,7 @@ tcp_time_wait_create(struct tcp_time_wait *tw, uint32_t max, struct tcp_filter *
 void
 tcp_time_wait_destroy(struct tcp_time_wait *tw)
 {
-	free(tw->rec);
+	large_free(tw->rec, tw->max * sizeof(tw->rec[0]));
 	tcp_table_destroy(&tw->table);
 }
 

@@ -10,9 +10,9 @@
 #include "dataplane/worker/worker_impl.h"
 
 #include <assert.h>
-#include <stdlib.h>
 
 #include "dataplane/base/bug.h"
+#include "dataplane/base/large.h"
 
 /* place[slot]: a session's index in its pool, its record where it rests, or of a free slot the next free one, counted from 1. */
 #define PLACE_FREE  (UINT32_C(1) << 31)
@@ -82,7 +82,7 @@ session_store_create(struct worker *w, const struct conf *conf)
 
 	BUG_ON(sessions > SESSION_SLOT_MASK + 1);
 	w->n_slots = sessions;
-	w->place = calloc(sessions, sizeof(w->place[0]));
+	w->place = large_alloc(sessions * sizeof(w->place[0]));
 	return w->place != NULL && pool_create(&w->sessions, blocks, session_octets()) &&
 	       pool_create(&w->relays, blocks, relay_block_octets()) &&
 	       pool_create(&w->kepts, n_kept_of(blocks), sizeof(struct kept_rcpts)) &&
@@ -96,7 +96,7 @@ session_store_destroy(struct worker *w)
 	pool_destroy(&w->relays);
 	pool_destroy(&w->kepts);
 	pool_destroy(&w->texts);
-	free(w->place);
+	large_free(w->place, w->n_slots * sizeof(w->place[0]));
 }
 
 void
