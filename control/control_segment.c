@@ -107,10 +107,10 @@ load_end(struct control *c, enum store_load how)
 }
 
 static void
-load_begin(struct control *c)
+load_begin(struct control *c, bool is_first)
 {
 	c->load_began_us = control_mono_us();
-	store_load_begin(c->store, c->load_began_us);
+	store_load_begin(c->store, is_first, c->load_began_us);
 	loading_say(c);
 	if (!control_is_loading(c))
 		load_end(c, STORE_LOAD_CUT);
@@ -141,7 +141,7 @@ control_load_again(struct control *c)
 	if (__atomic_load_n(&c->segment.live->loading, __ATOMIC_RELAXED) == SEGMENT_LOAD_AGAIN &&
 		!control_is_loading(c) && store_stats(c->store)->state == STORE_READY &&
 		control_mono_us() >= c->load_again_us)
-		load_begin(c);
+		load_begin(c, false);
 }
 
 /* The key of the tags: the database's; else that of a segment that is there; else a new one. */
@@ -197,7 +197,7 @@ control_attach(struct control *c)
 		verdict_table_dirty_all(&c->segment.table);
 	if (__atomic_load_n(&c->segment.live->loading, __ATOMIC_RELAXED) != SEGMENT_LOADED) {
 		loading_set(c, SEGMENT_LOADING);
-		load_begin(c);
+		load_begin(c, created);
 		control_load_until(c, control_mono_us() + LOAD_FIRST_US);
 	}
 	fprintf(stderr, "greyline-control: segment %s %s, %" PRIu64 " entries\n", c->segment_path,

@@ -67,7 +67,10 @@ int store_table_key_put(struct store *s, const struct siphash_key *key);
 int store_policy_time(struct store *s, struct schema_policy_time *out);
 int store_policy_time_put(struct store *s, const struct schema_policy_time *p);
 
-/* Loading into a cold segment: WHITE and automatic allows first, then the rest. Step by step, about n_records each. */
+/*
+ * Loading into a cold segment: WHITE and automatic allows first, then the rest. Step by step, about n_records each. is_first: the table was
+ * made empty since, and no load of another store or life put anything into it.
+ */
 enum store_load {
 	STORE_LOAD_MORE,
 	STORE_LOAD_WHOLE, /* every record was read: what is not in the table now is gone */
@@ -80,7 +83,7 @@ struct store_progress {
 	double left_s;
 };
 
-void store_load_begin(struct store *s, uint64_t now_us);
+void store_load_begin(struct store *s, bool is_first, uint64_t now_us);
 enum store_load store_load_step(
 	struct store *s, const struct verdict_table *t, const struct vt_ages *ages, uint32_t n_records);
 struct store_progress store_load_progress(const struct store *s, uint64_t now_us);

@@ -39,7 +39,8 @@ struct queued_why {
 struct load {
 	unsigned pass; /* 0: not loading; 1: WHITE, automatic allows, traps; 2: the rest */
 	uint8_t key[SCHEMA_ENTRY_KEY_OCTETS];
-	bool started; /* key is where the pass goes on */
+	bool started;         /* key is where the pass goes on */
+	uint32_t known_kinds; /* kinds of which the table may have a record that is still to come */
 	uint64_t began_us, ahead_octets, units /* of work done */;
 	struct store_progress progress;
 };
@@ -107,6 +108,9 @@ bool store_is_cut(MDB_env *env, const char *path);
 void store_running_path(const struct store *s, char *out, size_t room);
 
 /* --- store_load.c */
+
+/* A record is written while others are still being loaded. */
+void store_load_written(struct store *s, uint8_t kind, const struct schema_entry *e);
 
 /* How long an entry of this kind and state is worth keeping. */
 uint32_t store_age_limit_s(const struct vt_ages *ages, uint8_t kind, uint8_t state);

@@ -7,6 +7,10 @@
  *         records are left out and counted. Buckets are not marked dirty: the database has what it gives. Only a load that read every
  *         record says so (STORE_LOAD_WHOLE); after another one nobody may take "not in memory" for "gone".
  *
+ *         A tag comes once: of a segment that was made empty, records are put without being looked for, as long as nobody else puts
+ *         any of their kind (verdict_table_load()). That does not hold for a load after another one, nor for what the second pass may
+ *         find although the first had it.
+ *
  * What it costs: a record is two lines of a table that fits no cache, so entries go in batches whose lines are asked for together
  * (verdict_table_load()); one after another, waiting for memory was two thirds of it. The keys are in the order of the tags, which is that
  * of one of the two buckets. Reading twice costs a fifth of the whole and no memory; keeping the second pass's records aside would cost as
@@ -24,12 +28,12 @@
 #define LOAD_AHEAD_OCTETS (UINT64_C(64) << 20) /* of the file, asked for a step */
 
 void
-store_load_begin(struct store *s, uint64_t now_us)
+store_load_begin(struct store *s, bool is_first, uint64_t now_us)
 {
 	MDB_stat st = { 0 };
 	MDB_txn *txn;
 
-	s->load = (struct load){ .pass = 1, .began_us = now_us };
+	s->load = (struct load){ .pass = 1, .known_kinds = is_first ? 0 : VT_KINDS_ALL, .began_us = now_us };
 	if (store_read_begin(s, &txn) != 0) {
 		s->load.pass = 0;
 		return;
@@ -44,6 +48,17 @@ static bool
 load_is_first(uint8_t kind, const struct schema_entry *e)
 {
 	return e->state == VT_WHITE || kind == VT_AUTO || kind == VT_TRAP;
+}
+
+/*
+ * The first pass may have loaded this record as it was (WHITE, and now set back), and the second would find it again: records of its kind are
+ * looked for from now on.
+ */
+void
+store_load_written(struct store *s, uint8_t kind, const struct schema_entry *e)
+{
+	if (s->load.pass != 0 && !load_is_first(kind, e))
+		s->load.known_kinds |= UINT32_C(1) << kind;
 }
 
 uint32_t
@@ -77,15 +92,15 @@ struct batch {
 };
 
 static void
-batch_put(struct batch *b, const struct verdict_table *t, const struct vt_ages *ages)
+batch_put(struct batch *b, const struct verdict_table *t, const struct vt_ages *ages, uint32_t known_kinds)
 {
-	verdict_table_load(t, b->e, b->n, ages, &b->out);
+	verdict_table_load(t, b->e, b->n, ages, known_kinds, &b->out);
 	b->n = 0;
 }
 
 static void
-batch_add(struct batch *b, const struct verdict_table *t, const struct vt_ages *ages, uint8_t kind, uint64_t tag,
-	const struct schema_entry *e)
+batch_add(struct batch *b, const struct verdict_table *t, const struct vt_ages *ages, uint32_t known_kinds,
+	uint8_t kind, uint64_t tag, const struct schema_entry *e)
 {
 	/* POLICY section 3: a time in the future is set to now */
 	const uint32_t time_s = MIN(e->time_s, ages->now_s);
@@ -98,7 +113,7 @@ batch_add(struct batch *b, const struct verdict_table *t, const struct vt_ages *
 		.flags = e->flags,
 		.kind_state = vt_kind_state((enum vt_kind)kind, (enum vt_state)e->state) };
 	if (b->n == VT_LOAD_MAX)
-		batch_put(b, t, ages);
+		batch_put(b, t, ages, known_kinds);
 }
 
 /*
@@ -144,7 +159,7 @@ load_records(struct store *s, MDB_cursor *cursor, struct batch *b, const struct 
 				l->progress.done++;
 			}
 		} else if (load_is_first(kind, &e) == (l->pass == 1)) {
-			batch_add(b, t, ages, kind, tag, &e);
+			batch_add(b, t, ages, l->known_kinds, kind, tag, &e);
 			l->progress.done++;
 			l->units += LOAD_PUT_UNITS;
 		}
@@ -171,7 +186,7 @@ store_load_step(struct store *s, const struct verdict_table *t, const struct vt_
 		mdb_cursor_close(cursor);
 	}
 	mdb_txn_abort(txn);
-	batch_put(&b, t, ages); /* what was read stays, whatever came then */
+	batch_put(&b, t, ages, s->load.known_kinds); /* what was read stays, whatever came then */
 	s->stats.loaded += b.out.put + b.out.raised;
 	s->stats.load_refused += b.out.refused;
 	if (error == MDB_NOTFOUND) {

@@ -61,6 +61,7 @@ entry_write(struct store *s, MDB_txn *txn, struct batch *b, const struct vt_entr
 		b->tokens -= 1;
 	}
 	b->written++;
+	store_load_written(s, (uint8_t)vt_kind(e), &record);
 	return mdb_put(txn, s->dbi[SCHEMA_DB_ENTRIES], &key, &value, 0);
 }
 

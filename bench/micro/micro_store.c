@@ -87,7 +87,7 @@ bench_store(void)
 		committed[r] = STORE_ENTRIES / commit_all(s, &t, &now_us);
 		table_make(&cold, 2 * STORE_ENTRIES);
 		loaded[r] = now_s();
-		store_load_begin(s, 0);
+		store_load_begin(s, true, 0);
 		while (store_load_step(s, &cold, &micro_ages, LOAD_RECORDS) == STORE_LOAD_MORE)
 			continue;
 		loaded[r] = STORE_ENTRIES / (now_s() - loaded[r]);

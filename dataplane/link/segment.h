@@ -22,7 +22,8 @@
 #include "dataplane/table/verdict_table.h"
 
 #define SEGMENT_MAGIC UINT64_C(0x0031656e696c7967) /* "gyline1" */
-#define SEGMENT_ABI   2 /* raised where what lies there means something else: tags of 1 were other hashes */
+#define SEGMENT_ABI                                                                                                    \
+	3 /* raised where what lies there means something else: tags of 1 were other hashes, in 2 a put of a kind was not told from a load */
 
 #define SEGMENT_BOOT_ID_OCTETS 40 /* /proc/sys/kernel/random/boot_id: 36 characters */
 #define SEGMENT_PATH_OCTETS    256

@@ -68,8 +68,10 @@ vt_kind_state(enum vt_kind kind, enum vt_state state)
 struct verdict_table {
 	struct vt_entry *bucket;     /* 4 * n_buckets entries, aligned to 64 */
 	uint64_t *dirty, *in_flight; /* a bit for each bucket */
-	uint64_t *kinds;    /* a bit for each kind that was ever put; on a cache line of its own, written that once */
-	uint32_t n_buckets; /* a power of two is not required */
+	uint64_t *
+		kinds; /* a bit for each kind that was ever put, and one 32 higher for each that was put but by a load; on a cache line of
+	                       its own, written when one is set */
+	uint32_t n_buckets;     /* a power of two is not required */
 	struct siphash_key key; /* of the tags; from the segment, kept in LMDB */
 };
 
@@ -126,10 +128,14 @@ struct vt_load {
  * Buckets are not marked dirty, for the database has these entries; but those where another one had to go are. An entry that is there
  * already stays, unless its state is lower: a GREY one becomes WHITE, a lower count of automatic allow the higher. Others may write the
  * table meanwhile.
+ *
+ * known_kinds: a bit (1 << kind) for each kind of which a tag may come that a load put before. Of the others, as long as nobody else puts one
+ * (the table knows), an entry is put without being looked for: the caller answers for each of their tags coming once.
  */
-#define VT_LOAD_MAX 64
+#define VT_LOAD_MAX  64
+#define VT_KINDS_ALL UINT32_MAX
 void verdict_table_load(const struct verdict_table *t, const struct vt_entry *entries, uint32_t n,
-	const struct vt_ages *ages, struct vt_load *out);
+	const struct vt_ages *ages, uint32_t known_kinds, struct vt_load *out);
 /* Removes the entry if it still equals old. */
 bool verdict_table_remove(const struct verdict_table *t, const struct vt_entry *old);
 

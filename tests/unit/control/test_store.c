@@ -131,7 +131,10 @@ commit_all(struct store *s, const struct table *t)
 static void
 load_all(struct store *s, const struct table *t)
 {
-	store_load_begin(s, 0);
+	struct vt_counts n;
+
+	verdict_table_count(&t->t, &n);
+	store_load_begin(s, n.used == 0, 0);
 	for (int i = 0; i < 10000; i++)
 		if (store_load_step(s, &t->t, &ages, 100) != STORE_LOAD_MORE)
 			return;

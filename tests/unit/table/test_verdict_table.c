@@ -423,6 +423,74 @@ test_verdict_table_merge_joins_what_damage_doubled(void **state)
 	table_free(&t);
 }
 
+/* What lets a load put without looking, and what takes that away. */
+static void
+test_verdict_table_load_looks_where_somebody_put(void **state)
+{
+	static const struct {
+		const char *label;
+		bool put_first, same_kind; /* by somebody, an entry of the tag or of another kind */
+		uint32_t known_kinds;
+		uint64_t want_put, want_known, want_wrong;
+	} rows[] = {
+		{ "nobody put any: the caller answers for the tags", false, false, 0, 1, 0, 1 },
+		{ "a load had the kind", false, false, 1u << VT_TRIPLET, 0, 1, 0 },
+		{ "a load had all kinds", false, false, VT_KINDS_ALL, 0, 1, 0 },
+		{ "somebody put the kind", true, true, 0, 0, 1, 0 },
+		{ "somebody put another kind", true, false, 0, 1, 0, 1 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct verdict_table t = table_of(50);
+		const struct vt_entry e = entry(tag_for(&t, 3, 30), VT_TRIPLET, VT_WHITE, 5);
+		struct vt_load out = { 0 };
+
+		if (rows[i].put_first)
+			CHECK_EQ(rows[i].label,
+				add(&t, entry(77, rows[i].same_kind ? VT_TRIPLET : VT_CLIENT, VT_GREY, 5), NULL),
+				VT_PUT_DONE);
+		verdict_table_load(&t, &e, 1, &ages, VT_KINDS_ALL, &out);
+		CHECK_EQ(rows[i].label, out.put, 1);
+		CHECK_TRUE(rows[i].label, verdict_table_may_hold(&t, VT_TRIPLET));
+		out = (struct vt_load){ 0 };
+		verdict_table_load(&t, &e, 1, &ages, rows[i].known_kinds, &out);
+		CHECK_EQ(rows[i].label, out.put, rows[i].want_put);
+		CHECK_EQ(rows[i].label, out.known, rows[i].want_known);
+		check_sound(rows[i].label, &t, (uint32_t)rows[i].want_wrong);
+		table_free(&t);
+	}
+}
+
+/* As many as fit, and the buckets no fuller than where both are always looked at: nearly none has to go at a load of 0.6. */
+static void
+test_verdict_table_load_spreads_over_both_buckets(void **state)
+{
+	enum { BUCKETS = 4096, N = BUCKETS * 4 * 6 / 10 };
+	static struct vt_entry e[N];
+	struct verdict_table t = table_of(BUCKETS);
+	struct vt_load out = { 0 };
+	uint32_t full = 0;
+
+	(void)state;
+	for (uint32_t i = 0; i < N; i++) /* in the order of the tags, as a database gives them */
+		e[i] = entry(UINT64_MAX / N * i + (random64() >> 20) + 1, VT_TRIPLET, VT_GREY, 5);
+	for (uint32_t i = 0; i < N; i += VT_LOAD_MAX)
+		verdict_table_load(&t, e + i, MIN(N - i, (uint32_t)VT_LOAD_MAX), &ages, 0, &out);
+	CHECK_EQ("all were put", out.put + out.refused, N);
+	for (uint32_t b = 0; b < BUCKETS; b++) {
+		struct vt_entry in[4];
+
+		verdict_table_read_bucket(&t, b, in);
+		full += vt_kind(&in[0]) != VT_FREE && vt_kind(&in[1]) != VT_FREE && vt_kind(&in[2]) != VT_FREE &&
+		        vt_kind(&in[3]) != VT_FREE;
+	}
+	if (full > BUCKETS / 8)
+		fail_msg("%u of %u buckets are full", full, BUCKETS);
+	check_sound("spread", &t, 0);
+	table_free(&t);
+}
+
 static uint32_t
 take_all(const struct verdict_table *t, uint32_t *buckets, uint32_t room, uint32_t step)
 {
@@ -592,6 +660,8 @@ main(void)
 		cmocka_unit_test(test_verdict_table_a_foreign_claim_of_the_same_tag_is_taken_away),
 		cmocka_unit_test(test_verdict_table_check_finds_what_is_wrong),
 		cmocka_unit_test(test_verdict_table_merge_joins_what_damage_doubled),
+		cmocka_unit_test(test_verdict_table_load_looks_where_somebody_put),
+		cmocka_unit_test(test_verdict_table_load_spreads_over_both_buckets),
 		cmocka_unit_test(test_verdict_table_dirty_follows_every_write),
 		cmocka_unit_test(test_verdict_table_take_dirty_gives_all_in_steps_and_survives_a_killed_taker),
 		cmocka_unit_test(test_verdict_table_take_dirty_drops_bits_beyond_the_end),

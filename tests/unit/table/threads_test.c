@@ -7,12 +7,14 @@
  *         kill_test.c.
  *         Then, one writer against one who stores, without a kill and with a rest after each few writes: what was
  *         stored is exactly what is there. That is what the order of swap and dirty bit is for.
+ *         Then, a load into an empty table against one who puts the very same tags, from the same moment: no tag is there twice.
  * Touches: anonymous memory, a folder of its own in /dev/shm (or TMPDIR). About 4 s. Suite tsan: run in every build,
  *          meant for -Db_sanitize=thread.
  */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -26,6 +28,9 @@
 #define TAKE          32
 #define ORDER_S       1
 #define ORDER_BUCKETS 3
+#define LOAD_ROUNDS   4000
+#define LOAD_TAGS     32
+#define LOAD_BUCKETS  64
 
 struct world {
 	struct verdict_table table;
@@ -335,6 +340,92 @@ judge(void)
 	return 0;
 }
 
+/* --- a load without claims, and a put of the same tags */
+
+struct load_world {
+	struct verdict_table t;
+	uint32_t round[2]; /* each side's; it begins one when both have ended the one before */
+	uint64_t met;      /* tags the one who puts found loaded */
+};
+
+static const struct vt_ages load_ages = { .now_s = 100000, .grey_s = 50000, .white_s = 90000 };
+
+static struct vt_entry
+load_entry(uint32_t round, uint32_t i, enum vt_state state)
+{
+	const uint32_t n[2] = { round, i };
+
+	return (struct vt_entry){
+		.tag = siphash(&ops_key, n, sizeof(n)), .time_s = 99000, .kind_state = vt_kind_state(VT_TRIPLET, state)
+	};
+}
+
+static void
+load_meet(struct load_world *w, unsigned me, uint32_t round)
+{
+	__atomic_store_n(&w->round[me], round, __ATOMIC_RELEASE);
+	while (__atomic_load_n(&w->round[!me], __ATOMIC_ACQUIRE) < round)
+		;
+}
+
+static void *
+load_put(void *arg)
+{
+	struct load_world *w = arg;
+
+	for (uint32_t round = 1; round <= LOAD_ROUNDS; round++) {
+		load_meet(w, 1, 2 * round - 1);
+		for (uint32_t i = 0; i < LOAD_TAGS; i++) {
+			const struct vt_entry e = load_entry(round, (i + round) % LOAD_TAGS, VT_GREY);
+
+			w->met += verdict_table_put(&w->t, NULL, &e, &load_ages, NULL) == VT_PUT_RACED;
+		}
+		load_meet(w, 1, 2 * round);
+	}
+	return NULL;
+}
+
+static void
+test_load(void)
+{
+	const uint64_t octets = verdict_table_octets(LOAD_BUCKETS);
+	void *memory = aligned_alloc(64, octets);
+	static struct load_world w;
+	pthread_t thread;
+	char why[128];
+
+	BUG_ON(memory == NULL);
+	verdict_table_bind(&w.t, memory, LOAD_BUCKETS, &ops_key);
+	memset(memory, 0, octets);
+	BUG_ON(pthread_create(&thread, NULL, load_put, &w) != 0);
+	for (uint32_t round = 1; round <= LOAD_ROUNDS; round++) {
+		struct vt_entry e[LOAD_TAGS];
+		struct vt_load out = { 0 };
+
+		for (uint32_t i = 0; i < LOAD_TAGS; i++)
+			e[i] = load_entry(round, i, VT_WHITE);
+		load_meet(&w, 0, 2 * round - 1);
+		for (uint32_t i = 0; i < LOAD_TAGS; i += 4)
+			verdict_table_load(&w.t, e + i, 4, &load_ages, 0, &out);
+		load_meet(&w, 0, 2 * round);
+		if (verdict_table_check(&w.t, why, sizeof(why)) != 0)
+			fail(why);
+		for (uint32_t i = 0; i < LOAD_TAGS; i++) {
+			struct vt_entry have;
+
+			if (!verdict_table_find(&w.t, e[i].tag, &have) || vt_state(&have) != VT_WHITE)
+				fail("a loaded entry is gone");
+		}
+		memset(memory, 0, octets);
+	}
+	pthread_join(thread, NULL);
+	if (w.met == 0 || w.met == (uint64_t)LOAD_ROUNDS * LOAD_TAGS)
+		fail("the two never met");
+	printf("loads against puts: %u rounds, %llu of %u tags were there\n", LOAD_ROUNDS, (unsigned long long)w.met,
+		LOAD_ROUNDS * LOAD_TAGS);
+	free(memory);
+}
+
 int
 main(void)
 {
@@ -350,5 +441,6 @@ main(void)
 	for (unsigned i = 0; i < 4; i++)
 		pthread_join(thread[i], NULL);
 	test_order();
+	test_load();
 	return judge();
 }
