@@ -358,21 +358,13 @@ void session_rest_drop(struct worker *w, uint32_t record);
 uint32_t session_rest_user_octets(void);
 uint32_t session_rest_octets_each(void); /* in all: record, slot, places in tables, mark */
 
-/* session.c: a client's session */
+/* session.c: a client's session: its time, its octets out, its end, what happens to it */
 /* When something is due of it that no segment brings; UINT64_MAX: never. */
 uint64_t session_due_us(const struct worker *w, const struct session *s);
-void session_accept(struct worker *w, struct tcp_conn *conn);
-void session_begin(struct worker *w, struct session *s);
-void session_greet(struct worker *w, struct session *s);
-void session_flush_client(struct worker *w, struct session *s);
-void session_take_held(struct worker *w, struct session *s, uint32_t octets);
-void session_client_event(struct worker *w, struct session *s, uint32_t events);
-void session_timer(struct worker *w, struct session *s);
 void session_arm(struct worker *w, struct session *s);
-/* Does what the dialogue asks for. */
-void session_act(struct worker *w, struct session *s, enum smtp_action action);
-void session_pump(struct worker *w, struct session *s);
-void session_drain(struct worker *w, struct session *s);
+void session_timer(struct worker *w, struct session *s);
+void session_client_event(struct worker *w, struct session *s, uint32_t events);
+void session_flush_client(struct worker *w, struct session *s);
 /* The session's listener in the snapshot in force; NULL and LISTENER_NONE: it is there no more. */
 const struct conf_listener *session_listener(struct worker *w, struct session *s, uint32_t *index);
 /* What its dialogue borrows; room for it where it is the session's own. */
@@ -385,8 +377,12 @@ session_env(struct worker *w, struct session *s, struct smtp_env *room)
 		return &w->env[s->listener];
 	return session_env_anew(w, s, room);
 }
-void session_answer_rcpt(struct worker *w, struct session *s, const struct smtp_reply *r);
-void session_answer_text(struct worker *w, struct session *s, uint16_t code, const char *enhanced, const char *text);
+/* Its stream changes nothing and holds nothing: where neither side has octets it need not be asked. */
+static inline bool
+session_in_clear(const struct session *s)
+{
+	return s->stream == stream_identity();
+}
 void session_client_lost(struct worker *w, struct session *s, const char *why);
 void session_maybe_free(struct worker *w, struct session *s);
 void session_kept_drop(struct worker *w, struct session *s);
@@ -394,6 +390,25 @@ void session_kept_drop(struct worker *w, struct session *s);
 void session_give_way(struct worker *w, struct session *s, enum counter why);
 /* The last reply is queued: it goes out, the client has a moment to close first. */
 void session_close(struct worker *w, struct session *s, const char *why);
+/* That moment is over: our side of the connection ends. */
+void session_finish_close(struct worker *w, struct session *s);
+void session_drain(struct worker *w, struct session *s);
+
+/* session_begin.c: a connection becomes a session */
+void session_accept(struct worker *w, struct tcp_conn *conn);
+void session_begin(struct worker *w, struct session *s);
+void session_greet(struct worker *w, struct session *s);
+
+/* session_dialogue.c: what the client says, and what is answered */
+void session_pump(struct worker *w, struct session *s);
+/* Does what the dialogue asks for. */
+void session_act(struct worker *w, struct session *s, enum smtp_action action);
+/* What the client sends now goes on to the backend, so far as there is room. */
+bool session_wants_body_room(const struct session *s);
+/* Octets of what is held were taken. */
+void session_take_held(struct worker *w, struct session *s, uint32_t octets);
+void session_answer_rcpt(struct worker *w, struct session *s, const struct smtp_reply *r);
+void session_answer_text(struct worker *w, struct session *s, uint16_t code, const char *enhanced, const char *text);
 
 /* session_plain.c: the short way of a session in clear and without a backend that waits for a command */
 /* Serves it, if that is what it is; false: it is not, and nothing was done. */
@@ -405,9 +420,9 @@ void session_plain_settle(struct worker *w, struct session *s);
 static inline bool
 session_is_plain(const struct session *s)
 {
-	return s->wait == SESSION_WAIT_NONE && s->stream == stream_identity() && s->client.conn != NULL &&
-	       s->relay == NULL && s->held.len_octets == 0 && !s->is_submission && !s->client_eof && !s->poke &&
-	       !s->unfinished && s->linger_due_us == 0;
+	return s->wait == SESSION_WAIT_NONE && session_in_clear(s) && s->client.conn != NULL && s->relay == NULL &&
+	       s->held.len_octets == 0 && !s->is_submission && !s->client_eof && !s->poke && !s->unfinished &&
+	       s->linger_due_us == 0;
 }
 
 /* session_judge.c: the client's verdict and the recipient's */
