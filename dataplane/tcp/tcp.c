@@ -72,6 +72,8 @@ tcp_create(const struct tcp_conf *conf, struct buf_pool *pool, struct counters *
 	tcp->now_us = now_us;
 	tcp->now_ms = (uint32_t)(now_us / 1000);
 	tcp->accepting = true;
+	block_hash_init(&tcp->flow_hash,
+		&(struct siphash_key){ siphash(&conf->secret, "flow of 4", 9), siphash(&conf->secret, "flow, 4", 7) });
 	tcp->kept = conf->kept;
 	if (tcp->kept == NULL) {
 		tcp->kept = &tcp->own_kept;
@@ -181,13 +183,13 @@ tcp_flow_hash(const struct tcp *tcp, const struct flow *flow)
 {
 	uint8_t key[36];
 
-	if (ip_addr_is_v4(&flow->local) &&
-		ip_addr_is_v4(&flow->remote)) { /* 12 octets say as much; the length tells the families apart */
+	HOT_BUG_ON(ip_addr_is_v4(&flow->local) != ip_addr_is_v4(&flow->remote));
+	if (ip_addr_is_v4(&flow->local)) { /* 12 octets say as much */
 		uint32_t local, remote;
 
 		memcpy(&local, flow->local.octet + 12, 4);
 		memcpy(&remote, flow->remote.octet + 12, 4);
-		return siphash13_12(&tcp->conf.secret, (uint64_t)remote << 32 | local,
+		return block_hash_12(&tcp->flow_hash, (uint64_t)remote << 32 | local,
 			(uint32_t)flow->remote_port << 16 | flow->local_port);
 	}
 	memcpy(key, flow->local.octet, 16);

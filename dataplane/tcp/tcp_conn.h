@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "dataplane/base/block_hash.h"
 #include "dataplane/base/bug.h"
 #include "dataplane/base/marks.h"
 #include "dataplane/base/wheel.h"
@@ -272,8 +273,9 @@ struct tcp {
 	uint64_t now_us;
 	uint32_t now_ms; /* the same, as timestamps tell it */
 	bool accepting;
-	bool pressure;  /* MARK_windows */
-	uint32_t marks; /* of buffers and of blocks: looked at once each time the clock moves */
+	bool pressure;               /* MARK_windows */
+	uint32_t marks;              /* of buffers and of blocks: looked at once each time the clock moves */
+	struct block_hash flow_hash; /* of IPv4 flows */
 	uint32_t ooo_cursor;
 
 	struct tcp_conn *conns; /* each begins where a line does */
