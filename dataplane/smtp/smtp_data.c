@@ -12,8 +12,10 @@
  */
 #include "dataplane/smtp/smtp_data.h"
 
+#include <string.h>
+
 #ifdef __SSSE3__
-#include <tmmintrin.h>
+#include <immintrin.h>
 #endif
 
 #include "dataplane/base/bug.h"
@@ -230,25 +232,88 @@ line_end(const uint8_t *p, const uint8_t *end)
 	return p;
 }
 
-/* Whether a line that begins with c is text whatever follows. */
-static inline bool
-is_plain_start(uint8_t c)
+/* Octets compared at a time, in registers of 32 octets where the machine has them, else in two of 16 each. */
+#define BLOCK_OCTETS 64
+
+typedef uint8_t octets __attribute__((vector_size(32)));
+
+static inline __attribute__((always_inline)) octets
+octets_at(const uint8_t *p)
 {
-	return c > '\r' ? c != '.' : c != '\r' && c != '\n' && c != '\0';
+	octets v;
+
+	memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+static inline __attribute__((always_inline)) bool
+is_zero(octets v)
+{
+#ifdef __AVX__
+	return _mm256_testz_si256((__m256i)v, (__m256i)v) != 0;
+#else
+	uint64_t word[4];
+
+	memcpy(word, &v, sizeof(word));
+	return (word[0] | word[1] | word[2] | word[3]) == 0;
+#endif
+}
+
+/* Not zero at each octet of p that is CR without LF behind it, or is before an LF without being CR, or is before an LF and two before a dot or NUL. */
+static inline __attribute__((always_inline)) octets
+odd_octets(const uint8_t *p)
+{
+	const octets after = octets_at(p + 2), lf = (octets)(octets_at(p + 1) == '\n');
+
+	return ((octets)(octets_at(p) == '\r') ^ lf) | (lf & (octets)((after == '.') | (after == 0)));
 }
 
 /*
- * Within a line from p on: the first CR or LF that is not CRLF with the plain start of another line behind it before end; end when there is
- * none. A line of 72 octets takes 60 instructions (callgrind, -O3, segments of 1448), with a state for each line start it took 176.
+ * Runs on from p, which is no LF, over whole blocks of lines that are text whatever stands around them: each CR has its LF, each LF its CR, and no
+ * line begins with a dot or NUL. Where a block ends within a CRLF, it ends before it; behind one, before no dot or NUL. A segment of 1,448 octets takes 430 instructions.
  */
+static inline __attribute__((always_inline)) const uint8_t *
+plain_blocks_of(const uint8_t *const p, const uint8_t *end)
+{
+	const uint8_t *at = p;
+
+	for (; end - at >= BLOCK_OCTETS + 2; at += BLOCK_OCTETS)
+		if (!is_zero(odd_octets(at) | odd_octets(at + BLOCK_OCTETS / 2)))
+			break;
+	return at > p && at[-1] == '\r' ? at - 1 : at;
+}
+
+#ifdef __x86_64__
+__attribute__((target("avx2"))) static const uint8_t *
+plain_blocks_avx2(const uint8_t *p, const uint8_t *end)
+{
+	return plain_blocks_of(p, end);
+}
+
+static const uint8_t *
+plain_blocks(const uint8_t *p, const uint8_t *end)
+{
+	return __builtin_cpu_supports("avx2") ? plain_blocks_avx2(p, end) : plain_blocks_of(p, end);
+}
+#else
+static const uint8_t *
+plain_blocks(const uint8_t *p, const uint8_t *end)
+{
+	return plain_blocks_of(p, end);
+}
+#endif
+
+/* Within a line from p on: the first CR or LF that is not CRLF with the plain start of another line behind it before end; end when there is none. */
 static const uint8_t *
 plain_end(const uint8_t *p, const uint8_t *end)
 {
+	if (p < end && *p != '\n')
+		p = plain_blocks(p, end);
 	for (;;) {
 		p = line_end(p, end);
-		if (end - p < 3 || p[0] != '\r' || p[1] != '\n' || !is_plain_start(p[2]))
+		if (end - p < 3 || p[0] != '\r' || p[1] != '\n' || p[2] == '.' || p[2] == '\0')
 			return p;
-		p += 3;
+		p += 2; /* a CR or LF there is the same at a line's start and within a line */
 	}
 }
 

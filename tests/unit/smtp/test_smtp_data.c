@@ -8,7 +8,7 @@
 #include "tests/check.h"
 #include "tests/helpers/smtp_naive.h"
 
-/* Feeds in in pieces that end at the bits of borders; room is what the backend takes at a time. */
+/* Feeds in in pieces that end at the bits of borders, which are of the first 32 octets; room is what the backend takes at a time. */
 static struct smtp_naive
 scan(const uint8_t *in, uint32_t n, enum conf_bare_lf mode, uint32_t borders, uint32_t room)
 {
@@ -20,7 +20,7 @@ scan(const uint8_t *in, uint32_t n, enum conf_bare_lf mode, uint32_t borders, ui
 	while (from < n && d.at != SMTP_DATA_END && !d.broken) {
 		uint32_t to = from + 1, used = 0;
 
-		while (to < n && (borders & 1u << (to - 1)) == 0)
+		while (to < n && (to > 32 || (borders & 1u << (to - 1)) == 0))
 			to++;
 		while (from < to && d.at != SMTP_DATA_END && !d.broken) {
 			struct buf_view view[SMTP_BODY_VIEWS_MAX];
@@ -292,6 +292,39 @@ test_smtp_data_agrees_with_the_naive_one_on_random_text(void **state)
 	}
 }
 
+/*
+ * Lines of all lengths, which are run over by blocks, with up to six octets of those that matter put in anywhere: each place of a block, and what
+ * lies across two of them. A cut and the room move the blocks.
+ */
+static void
+test_smtp_data_agrees_with_the_naive_one_on_long_text(void **state)
+{
+	static const uint8_t alphabet[] = { '\r', '\n', '.', '\0', 'a', 0xff };
+	const unsigned seed = 20261122;
+	uint8_t in[SMTP_NAIVE_MAX_OCTETS];
+
+	(void)state;
+	srandom(seed);
+	for (unsigned k = 0; k < 120000; k++) {
+		const uint32_t n = 60 + (uint32_t)random() % (SMTP_NAIVE_MAX_OCTETS - 60),
+			       line = 2 + (uint32_t)random() % 100;
+		const uint32_t n_odd = (uint32_t)random() % 7, at = (uint32_t)random() % (n - n_odd);
+		const enum conf_bare_lf mode = (enum conf_bare_lf)(random() % 3);
+		const uint32_t first = (uint32_t)random() % line; /* where in a line the text begins */
+		struct smtp_naive want;
+
+		for (uint32_t i = 0; i < n; i++)
+			in[i] = (i + first) % line == line - 2   ? '\r'
+			        : (i + first) % line == line - 1 ? '\n'
+			                                         : (uint8_t)('b' + i % 20);
+		for (uint32_t i = 0; i < n_odd; i++)
+			in[at + i] = alphabet[(size_t)random() % sizeof(alphabet)];
+		want = smtp_naive(in, n, mode);
+		compare(in, n, mode, random() % 2 == 0 ? 0 : 1u << random() % 31,
+			random() % 4 == 0 ? SMTP_BODY_ROOM_MIN_OCTETS + (uint32_t)random() % 200 : 2000, &want);
+	}
+}
+
 int
 main(void)
 {
@@ -303,6 +336,7 @@ main(void)
 		cmocka_unit_test(test_smtp_data_never_completes_what_was_not_sent),
 		cmocka_unit_test(test_smtp_data_points_into_the_input),
 		cmocka_unit_test(test_smtp_data_agrees_with_the_naive_one_on_random_text),
+		cmocka_unit_test(test_smtp_data_agrees_with_the_naive_one_on_long_text),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
