@@ -94,6 +94,7 @@ def run(names, options):
     seconds = max(1, options.seconds // ROUNDS)
     try:
         rounds = {name: [] for name in peers}
+        idle = {name: idle_memory(peer) for name, peer in peers.items()}  # first: later, processes and memory of the rounds would be used again
         stored = {name: peer.stored() for name, peer in peers.items()}
         memory = {name: peer.memory_octets() for name, peer in peers.items()}
         for i in range(ROUNDS):
@@ -112,7 +113,7 @@ def run(names, options):
                 result[name]["a_triplet"] = {"triplets": served, "stored_triplets": on_disk,
                                              "disk_octets": round((peer.stored() - (stored[name] or 0)) / on_disk, 1),
                                              "memory_octets": round(grown / served, 1)}
-            result[name]["idle"] = idle_memory(peer)
+            result[name]["idle"] = idle[name]
     finally:
         close_all(peers)
     compare(result)
