@@ -257,8 +257,8 @@ client_eof(struct worker *w, struct session *s)
 static bool
 has_more(const struct session *s)
 {
-	return s->poke || s->held.len_octets > 0 || s->relay != NULL || !session_in_clear(s) || s->client.conn == NULL ||
-	       tcp_readable_octets(s->client.conn) > 0;
+	return s->poke || s->held.len_octets > 0 || s->relay != NULL || !session_in_clear(s) ||
+	       s->client.conn == NULL || tcp_readable_octets(s->client.conn) > 0;
 }
 
 /* Whether the client's stream may have more to give since something went out: one of TLS reads nothing while too much of its own is unsent. */
