@@ -9,6 +9,7 @@
 
 #include "dataplane/base/bug.h"
 #include "dataplane/tls/stream_test.h"
+#include "dataplane/worker/worker_impl.h"
 
 static struct stream_test *framed[512]; /* of this scene; freed at its end */
 static uint32_t n_framed;
@@ -139,11 +140,33 @@ scene_settle(struct scene *s)
 }
 
 void
+scene_begin(struct scene *s)
+{
+	scene_start(s, 1, 1, (struct sim_wire){ .delay_us = 500 });
+	scene_settle(s);
+}
+
+void
 scene_usual(struct scene *s)
 {
 	scene_conf(s);
-	scene_start(s, 1, 1, (struct sim_wire){ .delay_us = 500 });
-	scene_settle(s);
+	scene_begin(s);
+}
+
+struct worker *
+scene_worker(struct scene *s)
+{
+	return sim_worker(s->sim, 0);
+}
+
+uint64_t
+scene_count(struct scene *s, enum counter which)
+{
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i < s->config.conf.workers; i++)
+		n += counter_read(&sim_segment(s->sim)->counters[i], which);
+	return n;
 }
 
 struct waiting {
@@ -322,6 +345,31 @@ scene_is_gone(void *conn)
 	struct sim_conn *c = conn;
 
 	return c->tcp == NULL || c->eof || c->reset;
+}
+
+void
+scene_check_resting(struct scene *s, const char *label, uint32_t n, uint32_t bufs_before)
+{
+	const struct worker *w = scene_worker(s);
+	const struct {
+		const char *what;
+		uint32_t got, want;
+	} rows[] = {
+		{ "sessions", worker_sessions(w), n },
+		{ "at rest", tcp_n_rests(w->tcp), n },
+		{ "session blocks", w->sessions.n_used, 0 },
+		{ "relays", w->relays.n_used, 0 },
+		{ "kept recipients", w->kepts.n_used, 0 },
+		{ "connections", tcp_n_conns(w->tcp), 0 },
+		{ "woken", tcp_n_woken(w->tcp), 0 },
+		{ "buffers", sim_bufs_in_use(s->sim), bufs_before },
+	};
+
+	for (uint32_t i = 0; i < ARRAY_LEN(rows); i++)
+		if (rows[i].got != rows[i].want) {
+			fprintf(stderr, "%s: %s: got %u, want %u\n", label, rows[i].what, rows[i].got, rows[i].want);
+			abort();
+		}
 }
 
 void

@@ -34,6 +34,8 @@ void scene_start_outside(struct scene *s, uint64_t seed, uint32_t n_workers);
 void scene_end(struct scene *s);
 /* Runs until every backend was probed. */
 void scene_settle(struct scene *s);
+/* Both that follow scene_conf(): one worker, and a wire that only takes half a millisecond. */
+void scene_begin(struct scene *s);
 /* All three, with what scene_conf() has, one worker and a wire that only takes half a millisecond. */
 void scene_usual(struct scene *s);
 
@@ -78,6 +80,12 @@ void scene_make_white(struct scene *s, const char *client, const char *from, con
 void scene_send_all(struct scene *s, struct sim_conn *c, const void *data, size_t octets);
 /* Of a struct sim_conn: for sim_until(). */
 bool scene_is_gone(void *conn);
+/* The only worker, or the first. */
+struct worker *scene_worker(struct scene *s);
+/* Over all workers. */
+uint64_t scene_count(struct scene *s, enum counter which);
+/* n sessions are at rest, and nothing is held besides their records; dies where it is not so. bufs_before: sim_bufs_in_use() before them. */
+void scene_check_resting(struct scene *s, const char *label, uint32_t n, uint32_t bufs_before);
 /* Every session ends, and with it all that it held; dies where it does not. bufs_before: sim_bufs_in_use() before the sessions. */
 void scene_check_nothing_left(struct scene *s, const char *label, uint32_t bufs_before);
 /* N of "try again in N seconds" of the last reply; -1 when there is none. */

@@ -13,22 +13,8 @@
 
 #include "dataplane/base/bug.h"
 
-static const struct sim_wire clean = { .delay_us = 500 };
 static struct scene s; /* one at a time */
 static const char body[] = "Subject: hello\r\n\r\nlast\r\n";
-
-static void
-start(void)
-{
-	scene_start(&s, 1, 1, clean);
-	scene_settle(&s);
-}
-
-static uint64_t
-count_of(enum counter which)
-{
-	return counter_read(&sim_segment(s.sim)->counters[0], which);
-}
 
 /* ---- drain and ready ---- */
 
@@ -42,7 +28,7 @@ test_a_drained_backend_gets_no_new_session_and_keeps_the_old(void **state)
 	(void)state;
 	scene_conf(&s);
 	s.config.pool[0].backends = 1 << 0 | 1 << 2; /* mta and mta-v1 */
-	start();
+	scene_begin(&s);
 	scene_make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
 	do { /* until a session has the first of the two */
 		c = scene_open(&s, CLIENT4, GATEWAY4);
@@ -95,10 +81,10 @@ test_a_refusal_inside_the_body_is_the_backends_word_and_no_failure(void **state)
 
 	(void)state;
 	scene_conf(&s);
-	start();
+	scene_begin(&s);
 	scene_make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		const uint64_t failures = count_of(CTR_worker_backend_failures);
+		const uint64_t failures = scene_count(&s, CTR_worker_backend_failures);
 		const uint32_t messages = s.mta.n_messages;
 		struct sim_conn *c = scene_open(&s, CLIENT4, GATEWAY4);
 		const char *line;
@@ -117,7 +103,7 @@ test_a_refusal_inside_the_body_is_the_backends_word_and_no_failure(void **state)
 		scene_quit(&s, c);
 		line = fake_control_find(&s.control, rows[i].result);
 		CHECK_TRUE("logged with its own result", strstr(line, "stage=BODY") != NULL);
-		CHECK_EQ("no failure", count_of(CTR_worker_backend_failures), failures);
+		CHECK_EQ("no failure", scene_count(&s, CTR_worker_backend_failures), failures);
 		CHECK_EQ("not suspected", atomic_load(&sim_shared(s.sim)->backend_suspect[0]), 0);
 		CHECK_EQ("nothing delivered", s.mta.n_messages, messages);
 	}
@@ -159,7 +145,7 @@ test_whatever_a_backend_says_the_client_gets_one_correct_reply(void **state)
 
 	(void)state;
 	scene_conf(&s);
-	start();
+	scene_begin(&s);
 	scene_make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
 		for (int at_dot = 0; at_dot < 2; at_dot++)
@@ -211,7 +197,7 @@ test_words_out_of_turn_never_answer_a_command(void **state)
 
 	(void)state;
 	scene_conf(&s);
-	start();
+	scene_begin(&s);
 	scene_make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
 	for (size_t i = 0; i < ARRAY_LEN(words); i++)
 		for (int place = 0; place < PLACES; place++) {
@@ -269,7 +255,7 @@ test_a_backend_that_answers_ahead_is_not_believed(void **state)
 
 	(void)state;
 	scene_conf(&s);
-	start();
+	scene_begin(&s);
 	scene_make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
 	s.mta.raw = "220 mta.example ESMTP\r\n250 mta.example\r\n250 ok\r\n250 ok\r\n354 go\r\n250 2.0.0 queued\r\n";
 	s.mta.at_banner = FAKE_RAW;
@@ -308,7 +294,7 @@ test_a_backend_that_never_reads_costs_a_bounded_queue(void **state)
 	(void)state;
 	scene_conf(&s);
 	s.config.conf.data_timeout_s = 1800;
-	start();
+	scene_begin(&s);
 	scene_make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
 	before = sim_bufs_in_use(s.sim);
 	s.mta.deaf_in_data = true;
@@ -353,7 +339,7 @@ burst(const char *label, uint64_t dns_us, uint64_t backend_us, bool backend_sile
 	scene_conf(&s);
 	s.config.conf.rcpts_max = 100;
 	s.config.rcpt_no_grey = "example.org";
-	start();
+	scene_begin(&s);
 	s.control.delay_us = dns_us;
 	s.mta.delay_us = backend_us;
 	n += (size_t)snprintf(text + n, sizeof(text) - n, "EHLO client.example\r\nMAIL FROM:<a@sender.example>\r\n");

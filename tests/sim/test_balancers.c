@@ -16,19 +16,6 @@ static const struct sim_wire clean = { .delay_us = 500 };
 static struct scene s; /* one at a time */
 static const char body[] = "Subject: hello\r\n\r\nlast\r\n";
 
-static void
-start(void)
-{
-	scene_start(&s, 1, 1, clean);
-	scene_settle(&s);
-}
-
-static uint64_t
-count_of(enum counter which)
-{
-	return counter_read(&sim_segment(s.sim)->counters[0], which);
-}
-
 /* ---- PROXY from load balancers in front of us ---- */
 
 #define HEADER_V1 "PROXY TCP4 203.0.113.7 198.51.100.25 4711 25\r\n"
@@ -95,7 +82,7 @@ test_a_trusted_proxys_header_names_the_client_in_everything(void **state)
 
 		scene_conf(&s);
 		trust_client(false);
-		start();
+		scene_begin(&s);
 		questions = s.control.n_questions;
 		c = open_with(rows[i].header, rows[i].octets, rows[i].slow);
 		CHECK_EQ(label, atoi(s.reply), 220);
@@ -113,7 +100,7 @@ test_a_trusted_proxys_header_names_the_client_in_everything(void **state)
 		CHECK_EQ(label, s.mta.n_messages, 1);
 		CHECK_STR(label, s.mta.message[0].client, rows[i].client);
 		CHECK_TRUE(label, strstr(fake_control_find(&s.control, "end=quit"), want) != NULL);
-		CHECK_EQ(label, count_of(CTR_worker_proxied), 2);
+		CHECK_EQ(label, scene_count(&s, CTR_worker_proxied), 2);
 		scene_check_nothing_left(&s, label, 16);
 		scene_end(&s);
 	}
@@ -129,7 +116,7 @@ test_limits_count_the_headers_client(void **state)
 	scene_conf(&s);
 	trust_client(false);
 	s.config.conf.client_sessions_max = 1;
-	start();
+	scene_begin(&s);
 	a = open_with(HEADER_V1, sizeof(HEADER_V1) - 1, false);
 	CHECK_EQ("first", atoi(s.reply), 220);
 	b = open_with(other, sizeof(other) - 1, false);
@@ -178,7 +165,7 @@ test_a_trusted_proxy_without_a_header_is_closed(void **state)
 	(void)state;
 	scene_conf(&s);
 	trust_client(false);
-	start();
+	scene_begin(&s);
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		struct sim_conn *c = sim_connect(s.client, CLIENT4, GATEWAY4, 25);
 
@@ -189,7 +176,7 @@ test_a_trusted_proxy_without_a_header_is_closed(void **state)
 			sim_close(c);
 		CHECK_TRUE(rows[i].label, sim_until(s.sim, 6000000, scene_is_gone, c));
 		CHECK_EQ(rows[i].label, c->in_octets, 0); /* not even a banner */
-		CHECK_EQ(rows[i].label, count_of(CTR_worker_proxy_refused), ++refused);
+		CHECK_EQ(rows[i].label, scene_count(&s, CTR_worker_proxy_refused), ++refused);
 		scene_check_nothing_left(&s, rows[i].label, 16);
 	}
 	CHECK_EQ("nobody was asked about", s.control.n_questions, 0);
@@ -206,7 +193,7 @@ test_a_header_of_anybody_else_is_never_believed(void **state)
 	scene_conf(&s);
 	trust_client(false);
 	s.config.listener[0].n_trusted = 1; /* the IPv6 network alone */
-	start();
+	scene_begin(&s);
 	c = scene_open(&s, CLIENT4, GATEWAY4);
 	CHECK_EQ("banner at once", atoi(s.reply), 220);
 	CHECK_EQ("PROXY is no command", scene_chat(&s, c, "PROXY TCP4 203.0.113.7 198.51.100.25 4711 25") / 100, 5);
@@ -217,7 +204,7 @@ test_a_header_of_anybody_else_is_never_believed(void **state)
 	scene_send_all(&s, c, HEADER_V2, sizeof(HEADER_V2) - 1);
 	CHECK_EQ("v2: the banner all the same", scene_reply(&s, c), 220);
 	sim_abort(c);
-	CHECK_EQ("none taken", count_of(CTR_worker_proxied), 0);
+	CHECK_EQ("none taken", scene_count(&s, CTR_worker_proxied), 0);
 	scene_end(&s);
 }
 
@@ -230,7 +217,7 @@ test_a_proxy_that_speaks_for_itself_is_the_client(void **state)
 	(void)state;
 	scene_conf(&s);
 	trust_client(false);
-	start();
+	scene_begin(&s);
 	c = open_with(local, sizeof(local) - 1, false);
 	CHECK_EQ("LOCAL", atoi(s.reply), 220);
 	CHECK_EQ("judged as itself", scene_rcpt(&s, c, "a@sender.example", "u@example.org"), 451);
@@ -252,7 +239,7 @@ test_what_follows_the_header_in_its_segment_is_the_clients(void **state)
 	(void)state;
 	scene_conf(&s);
 	trust_client(true);
-	start();
+	scene_begin(&s);
 	c = open_with(both, sizeof(both) - 1, false);
 	CHECK_EQ("banner", atoi(s.reply), 220);
 	CHECK_EQ("EHLO", scene_reply(&s, c), 250);
@@ -362,7 +349,7 @@ test_known_clients_are_spliced_where_every_condition_holds(void **state)
 		c = scene_open(&s, CLIENT4, GATEWAY4);
 		CHECK_EQ(rows[i].label, atoi(s.reply), 220);
 		CHECK_EQ(rows[i].label, strstr(s.reply, "mta.example") != NULL, row == SPLICED);
-		CHECK_EQ(rows[i].label, count_of(CTR_worker_known_spliced), row == SPLICED);
+		CHECK_EQ(rows[i].label, scene_count(&s, CTR_worker_known_spliced), row == SPLICED);
 		if (row == SPLICED) {
 			CHECK_EQ("EHLO", scene_chat(&s, c, "EHLO client.example"), 250);
 			CHECK_EQ("MAIL", scene_chat(&s, c, "MAIL FROM:<a@sender.example>"), 250);
@@ -390,7 +377,7 @@ test_limits_apply_before_a_splice(void **state)
 	s.config.conf.known_clients_relay = 0;
 	s.config.client_allow = "198.18.0.10";
 	s.config.conf.client_sessions_max = 1;
-	start();
+	scene_begin(&s);
 	store_verdict(0);
 	a = scene_open(&s, CLIENT4, GATEWAY4);
 	CHECK_TRUE("spliced", strstr(s.reply, "220 mta.example") == s.reply);
@@ -417,7 +404,7 @@ test_a_splice_never_renews_automatic_allow(void **state)
 	s.config.listener[0].pools = 1;
 	s.config.conf.known_clients_relay = 0;
 	s.config.conf.grey_auto_after = 1;
-	start();
+	scene_begin(&s);
 	scene_make_white(&s, CLIENT4, "a@one.example", "u@example.org");
 	sim_run(s.sim, UINT64_C(3700000000));
 	CHECK_EQ("counted", scene_deliver(&s, CLIENT4, "a@one.example", "u@example.org", body), 250);

@@ -10,19 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static const struct sim_wire clean = { .delay_us = 500 };
 static struct scene s; /* one at a time */
 static const char body[] = "Subject: hello\r\n\r\nlast\r\n";
 
 #define EXT_CHUNKS                                                                                                     \
 	"250-PIPELINING\r\n250-SIZE 50000000\r\n250-8BITMIME\r\n250-DSN\r\n250-CHUNKING\r\n250-BINARYMIME\r\n"
-
-static void
-start(void)
-{
-	scene_start(&s, 1, 1, clean);
-	scene_settle(&s);
-}
 
 /* ---- chunks (RFC 3030, POLICY section 6, PITFALLS 33) ---- */
 
@@ -31,7 +23,7 @@ start_chunks(void)
 {
 	scene_conf(&s);
 	s.mta.ext = s.mta_x.ext = s.mta_v1.ext = EXT_CHUNKS;
-	start();
+	scene_begin(&s);
 	scene_make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
 }
 
@@ -82,7 +74,7 @@ test_chunking_is_offered_only_if_all_backends_have_it(void **state)
 
 	scene_conf(&s);
 	s.mta.ext = EXT_CHUNKS; /* the other pool's has it not */
-	start();
+	scene_begin(&s);
 	c = scene_open(&s, CLIENT4, GATEWAY4);
 	CHECK_EQ("EHLO", scene_chat(&s, c, "EHLO client.example"), 250);
 	CHECK_TRUE("no CHUNKING", strstr(s.reply, "CHUNKING") == NULL);
@@ -302,7 +294,7 @@ test_a_huge_chunk_is_bounded_by_silence_alone(void **state)
 	scene_conf(&s);
 	s.config.conf.message_max_octets = 100000;
 	s.mta.ext = s.mta_x.ext = s.mta_v1.ext = EXT_CHUNKS;
-	start();
+	scene_begin(&s);
 	scene_make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
 	c = open_white();
 	send_raw(c, "BDAT 100001\r\n", 13);
@@ -345,7 +337,7 @@ test_ehlo_follows_the_backends_within_a_minute(void **state)
 
 	(void)state;
 	scene_conf(&s);
-	start();
+	scene_begin(&s);
 	s.mta.ext = s.mta_x.ext = s.mta_v1.ext = "250-SIZE 1000\r\n250-SMTPUTF8\r\n250-8BITMIME\r\n250-AUTH "
 						 "PLAIN\r\n250-XCLIENT NAME\r\n250-NEWTHING\r\n";
 	sim_run(s.sim, 60000000);
@@ -430,7 +422,7 @@ test_bad_manners_greylist_longer_each_by_its_switch(void **state)
 			start_manners();
 			if (!on)
 				*rows[i].weight = 0;
-			start();
+			scene_begin(&s);
 			snprintf(say, sizeof(say), "%s", rows[i].say);
 			if (greets && strchr(rows[i].say, '\r') != NULL) {
 				CHECK_EQ(rows[i].label, wait_after(say, rows[i].n_replies, rows[i].early),
@@ -457,7 +449,7 @@ test_good_manners_score_nothing(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(say); i++) {
 		start_manners();
-		start();
+		scene_begin(&s);
 		CHECK_EQ(say[i], wait_after(say[i], 1, false), 240);
 		scene_end(&s);
 	}
@@ -471,7 +463,7 @@ test_too_many_errors_greylist_longer(void **state)
 		struct sim_conn *c;
 
 		start_manners();
-		start();
+		scene_begin(&s);
 		c = scene_open(&s, CLIENT4, GATEWAY4);
 		for (int i = 0; i < n; i++)
 			CHECK_EQ("unknown", scene_chat(&s, c, "WHAT"), 500);
@@ -490,7 +482,7 @@ test_the_greet_pause_shows_a_teaser_to_strangers_alone(void **state)
 
 	(void)state;
 	start_manners();
-	start();
+	scene_begin(&s);
 	at_us = sim_now_us(s.sim);
 	c = sim_connect(s.client, CLIENT4, GATEWAY4, 25);
 	sim_run(s.sim, 1000000);
@@ -509,7 +501,7 @@ start_traps(void)
 {
 	scene_conf(&s);
 	s.config.trap = "trap@example.org";
-	start();
+	scene_begin(&s);
 }
 
 #define OTHER4 "198.18.0.11" /* of the same network */
@@ -559,7 +551,7 @@ test_a_trap_spares_bounces_and_allowed_clients(void **state)
 	scene_conf(&s);
 	s.config.trap = "trap@example.org";
 	s.config.client_allow = "198.18.0.0/24";
-	start();
+	scene_begin(&s);
 	CHECK_EQ("allowed", scene_deliver(&s, CLIENT4, "a@sender.example", "trap@example.org", body), 250);
 	CHECK_EQ("and stays so", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 250);
 	scene_end(&s);
@@ -610,7 +602,7 @@ test_trap_scope_network(void **state)
 	scene_conf(&s);
 	s.config.trap = "trap@example.org";
 	s.config.conf.trap_scope_network = 1;
-	start();
+	scene_begin(&s);
 	CHECK_TRUE("caught", is_trapped(CLIENT4, "a@sender.example", "trap@example.org"));
 	be_other();
 	CHECK_TRUE("with its network", is_trapped(OTHER4, "b@sender.example", "u@example.org"));

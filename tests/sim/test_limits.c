@@ -53,16 +53,6 @@ end(void)
 	scene_end(&s);
 }
 
-static uint64_t
-count_of(enum counter which)
-{
-	uint64_t n = 0;
-
-	for (uint32_t i = 0; i < s.config.conf.workers; i++)
-		n += counter_read(&sim_segment(s.sim)->counters[i], which);
-	return n;
-}
-
 static uint32_t
 sessions(void)
 {
@@ -134,8 +124,8 @@ test_rate_of_an_address(void **state)
 	CHECK_EQ("and no second", greeting(&c), 421);
 	sim_close(c);
 	sim_run(s.sim, 2 * SECOND);
-	CHECK_EQ("counted by reason", count_of(CTR_worker_over_client_rate), 2);
-	CHECK_EQ("and in sum", count_of(CTR_worker_over_limit), 2);
+	CHECK_EQ("counted by reason", scene_count(&s, CTR_worker_over_client_rate), 2);
+	CHECK_EQ("and in sum", scene_count(&s, CTR_worker_over_limit), 2);
 	CHECK_TRUE("a line names client and reason",
 		strstr(fake_control_find(&s.control, "connections refused by limits"), "client=" CLIENT4) != NULL &&
 			strstr(fake_control_find(&s.control, "connections refused by limits"),
@@ -159,7 +149,7 @@ test_rate_of_a_network(void **state)
 		sim_close(c);
 	}
 	CHECK_EQ("three too many", refused, 3);
-	CHECK_EQ("counted", count_of(CTR_worker_over_network_rate), 3);
+	CHECK_EQ("counted", scene_count(&s, CTR_worker_over_network_rate), 3);
 	end();
 }
 
@@ -181,7 +171,7 @@ test_refusals_are_a_line_a_second(void **state)
 		sim_run(s.sim, 20000);
 	}
 	sim_run(s.sim, 2 * SECOND);
-	CHECK_TRUE("most were refused", count_of(CTR_worker_over_client_rate) >= 195);
+	CHECK_TRUE("most were refused", scene_count(&s, CTR_worker_over_client_rate) >= 195);
 	CHECK_TRUE("lines of refusals and nothing more than those of sessions", s.control.n_log - before <= 200 + 8);
 	CHECK_TRUE(
 		"it counts", strstr(fake_control_find(&s.control, "connections refused by limits"), "count=") != NULL);
@@ -201,12 +191,12 @@ test_silence_answers_no_syn(void **state)
 	CHECK_EQ("first", greeting(&a), 220);
 	c = sim_connect(s.client, CLIENT4, GATEWAY4, 25);
 	sim_run(s.sim, 5 * SECOND);
-	CHECK_EQ("no SYN-ACK", count_of(CTR_tcp_accepted), 1);
-	CHECK_TRUE("ignored, and asked again", count_of(CTR_worker_syn_ignored) >= 2);
-	CHECK_EQ("no session", count_of(CTR_worker_sessions_begun), 1);
+	CHECK_EQ("no SYN-ACK", scene_count(&s, CTR_tcp_accepted), 1);
+	CHECK_TRUE("ignored, and asked again", scene_count(&s, CTR_worker_syn_ignored) >= 2);
+	CHECK_EQ("no session", scene_count(&s, CTR_worker_sessions_begun), 1);
 	scene_quit(&s, a);
 	sim_run(s.sim, 10 * SECOND);
-	CHECK_EQ("its next SYN finds room", count_of(CTR_tcp_accepted), 2);
+	CHECK_EQ("its next SYN finds room", scene_count(&s, CTR_tcp_accepted), 2);
 	sim_close(c);
 	end();
 }
@@ -231,7 +221,7 @@ test_forged_syns_shut_nobody_out(void **state)
 	}
 	CHECK_EQ("he gets in", greeting(&c), 220);
 	scene_quit(&s, c);
-	CHECK_EQ("nothing refused", count_of(CTR_worker_over_limit), 0);
+	CHECK_EQ("nothing refused", scene_count(&s, CTR_worker_over_limit), 0);
 	end();
 }
 
@@ -322,8 +312,8 @@ test_strangers_leave_room_for_known_clients(void **state)
 		if (i % 10 == 0)
 			crowd_connects(1);
 	}
-	CHECK_TRUE(
-		"strangers were refused", count_of(CTR_worker_over_share) + count_of(CTR_worker_strangers_full) > 50);
+	CHECK_TRUE("strangers were refused",
+		scene_count(&s, CTR_worker_over_share) + scene_count(&s, CTR_worker_strangers_full) > 50);
 	end();
 }
 
@@ -358,7 +348,7 @@ test_few_sources_leave_room_for_another_stranger(void **state)
 	start(1);
 	crowd_join(4);
 	crowd_connects(30);
-	CHECK_TRUE("they were stopped by their share", count_of(CTR_worker_over_share) > 50);
+	CHECK_TRUE("they were stopped by their share", scene_count(&s, CTR_worker_over_share) > 50);
 	CHECK_TRUE("half of the strangers' slots are left", sessions() <= SLOTS / 4 + 2);
 	for (uint32_t i = 0; i < 20; i++) {
 		CHECK_EQ("a stranger is greeted", greeting(&c), 220);
@@ -382,14 +372,14 @@ test_idle_strangers_give_way_when_slots_are_short(void **state)
 	CHECK_EQ("a quiet stranger", greeting(&alone), 220);
 	sim_run(s.sim, 100 * SECOND);
 	CHECK_EQ("is left alone", sessions(), 1);
-	CHECK_EQ("nobody gave way", count_of(CTR_worker_gave_way), 0);
+	CHECK_EQ("nobody gave way", scene_count(&s, CTR_worker_gave_way), 0);
 	crowd_join(CROWD);
 	crowd_connects(3);
 	CHECK_EQ("then slots are short", scene_reply(&s, alone), 421);
 	CHECK_TRUE("its words", strstr(s.reply, "Too busy") != NULL);
 	CHECK_TRUE("the crowd has slots", sessions() >= 16);
 	sim_run(s.sim, 40 * SECOND);
-	CHECK_TRUE("who stays silent gives way to those who still ask", count_of(CTR_worker_gave_way) >= 5);
+	CHECK_TRUE("who stays silent gives way to those who still ask", scene_count(&s, CTR_worker_gave_way) >= 5);
 	end();
 }
 
@@ -411,7 +401,7 @@ test_known_clients_do_not_give_way(void **state)
 	crowd_connects(3);
 	CHECK_TRUE("slots are short", admission_mark(sim_worker(s.sim, 0), MARK_slots));
 	sim_run(s.sim, 60 * SECOND);
-	CHECK_TRUE("strangers gave way", count_of(CTR_worker_gave_way) >= 5);
+	CHECK_TRUE("strangers gave way", scene_count(&s, CTR_worker_gave_way) >= 5);
 	CHECK_EQ("he was asked and stays", scene_chat(&s, known, "NOOP"), 250);
 	scene_quit(&s, known);
 	end();
@@ -442,7 +432,7 @@ test_short_of_slots_nobody_waits_for_the_banner(void **state)
 	CHECK_TRUE("at rest a stranger waits", !was_greeted(c));
 	sim_abort(c);
 	crowd_connects(4);
-	CHECK_EQ("reached once", count_of(CTR_mark_slots), 1);
+	CHECK_EQ("reached once", scene_count(&s, CTR_mark_slots), 1);
 	CHECK_TRUE("told", marks_on(sim_segment(s.sim)->live->marks[0], MARK_slots));
 	c = sim_connect(s.client, CLIENT4, GATEWAY4, 25);
 	for (uint32_t i = 0; i < 300 && !c->connected; i++) /* whoever gives way makes room for him */
@@ -501,13 +491,14 @@ test_short_of_buffers_strangers_are_not_answered(void **state)
 	leave(n * 4 / MARK_WHOLE + 8);
 	crowd_connects(1);
 	CHECK_EQ("at the edge they get in", sessions(), 4);
-	CHECK_EQ("nobody was refused", count_of(CTR_worker_strangers_no_buffers), 0);
+	CHECK_EQ("nobody was refused", scene_count(&s, CTR_worker_strangers_no_buffers), 0);
 	leave(n * 4 / MARK_WHOLE - 8);
 	CHECK_TRUE("told", marks_on(sim_segment(s.sim)->live->marks[0], MARK_strangers));
 	crowd_connects(1);
 	CHECK_EQ("below they do not", sessions(), 4);
-	CHECK_TRUE("refused, counted", count_of(CTR_worker_strangers_no_buffers) >= 4);
-	CHECK_EQ("by silence", count_of(CTR_worker_syn_ignored), count_of(CTR_worker_strangers_no_buffers));
+	CHECK_TRUE("refused, counted", scene_count(&s, CTR_worker_strangers_no_buffers) >= 4);
+	CHECK_EQ("by silence", scene_count(&s, CTR_worker_syn_ignored),
+		scene_count(&s, CTR_worker_strangers_no_buffers));
 	CHECK_EQ("who is known is greeted", greeting(&c), 220);
 	scene_quit(&s, c);
 	leave(n * 6 / MARK_WHOLE - 8);
@@ -516,7 +507,7 @@ test_short_of_buffers_strangers_are_not_answered(void **state)
 	CHECK_TRUE("over", !admission_mark(sim_worker(s.sim, 0), MARK_strangers));
 	sim_run(s.sim, 5 * SECOND);
 	CHECK_EQ("their next SYNs are answered", sessions(), 8);
-	CHECK_EQ("reached once", count_of(CTR_mark_strangers), 1);
+	CHECK_EQ("reached once", scene_count(&s, CTR_mark_strangers), 1);
 	leave(UINT32_MAX);
 	end();
 }
@@ -571,7 +562,7 @@ test_a_kill_forgets_sessions_and_keeps_rates(void **state)
 	CHECK_EQ("room for two", greeting(&c), 220);
 	CHECK_EQ("again", greeting(&c), 220);
 	CHECK_EQ("but four have come in this minute", greeting(&c), 421);
-	CHECK_TRUE("counted as the rate or the sessions", count_of(CTR_worker_over_limit) >= 2);
+	CHECK_TRUE("counted as the rate or the sessions", scene_count(&s, CTR_worker_over_limit) >= 2);
 	end();
 }
 
@@ -605,16 +596,16 @@ test_a_source_of_strangers_has_its_share(void **state)
 
 	(void)state;
 	CHECK_EQ("a quarter of what is left, without another limit", one_source_gets(1, 0), 6);
-	CHECK_TRUE("refused by its share", count_of(CTR_worker_over_share) > 20);
-	CHECK_EQ("not by what nobody configured", count_of(CTR_worker_over_client_sessions), 0);
+	CHECK_TRUE("refused by its share", scene_count(&s, CTR_worker_over_share) > 20);
+	CHECK_EQ("not by what nobody configured", scene_count(&s, CTR_worker_over_client_sessions), 0);
 	end();
 	CHECK_EQ("the same below a limit that is larger", one_source_gets(1, 30), 6);
-	CHECK_TRUE("still its share", count_of(CTR_worker_over_share) > 20);
-	CHECK_EQ("and not the limit", count_of(CTR_worker_over_client_sessions), 0);
+	CHECK_TRUE("still its share", scene_count(&s, CTR_worker_over_share) > 20);
+	CHECK_EQ("and not the limit", scene_count(&s, CTR_worker_over_client_sessions), 0);
 	end();
 	CHECK_EQ("a limit that is smaller", one_source_gets(1, 3), 3);
-	CHECK_TRUE("by its name", count_of(CTR_worker_over_client_sessions) > 20);
-	CHECK_EQ("and not as a share", count_of(CTR_worker_over_share), 0);
+	CHECK_TRUE("by its name", scene_count(&s, CTR_worker_over_client_sessions) > 20);
+	CHECK_EQ("and not as a share", scene_count(&s, CTR_worker_over_share), 0);
 	end();
 	n = one_source_gets(3, 0);
 	CHECK_TRUE("of all workers together", n >= 18 && n <= 21);
@@ -641,7 +632,7 @@ test_beyond_their_share_strangers_find_no_room(void **state)
 	crowd_join(CROWD);
 	crowd_connects(1);
 	CHECK_EQ("one more, and no more", sessions(), 16);
-	CHECK_TRUE("counted", count_of(CTR_worker_strangers_full) >= CROWD - 16);
+	CHECK_TRUE("counted", scene_count(&s, CTR_worker_strangers_full) >= CROWD - 16);
 	CHECK_EQ("who is known is greeted", greeting(&c), 220);
 	scene_quit(&s, c);
 	end();
@@ -664,7 +655,7 @@ test_known_clients_slots_are_nobodys_share(void **state)
 	crowd_join(1);
 	crowd_connects(6);
 	CHECK_EQ("one of the six that are free", sessions(), ARRAY_LEN(known) + 1);
-	CHECK_TRUE("his share", count_of(CTR_worker_over_share) >= 5);
+	CHECK_TRUE("his share", scene_count(&s, CTR_worker_over_share) >= 5);
 	end();
 }
 
@@ -696,13 +687,13 @@ test_what_ends_is_given_back(void **state)
 	s.config.conf.client_sessions_max = 1;
 	start(1);
 	for (uint32_t i = 0; i < 3; i++) {
-		const uint64_t rested = count_of(CTR_tcp_rested);
+		const uint64_t rested = scene_count(&s, CTR_tcp_rested);
 
 		CHECK_EQ("one", greeting(&c), 220);
 		CHECK_EQ("no second", greeting(&other), 421);
 		sim_close(other);
 		sim_run(s.sim, 5 * SECOND);
-		CHECK_TRUE("at rest", count_of(CTR_tcp_rested) > rested);
+		CHECK_TRUE("at rest", scene_count(&s, CTR_tcp_rested) > rested);
 		scene_quit(&s, c);
 		sim_run(s.sim, 5 * SECOND);
 	}
@@ -713,7 +704,7 @@ test_what_ends_is_given_back(void **state)
 	for (uint32_t i = 0; i < 3; i++) {
 		CHECK_EQ("one of the network", greeting(&c), 220);
 		CHECK_EQ("no second", greeting(&other), 421);
-		CHECK_EQ("by its name", count_of(CTR_worker_over_network_sessions), i + 1);
+		CHECK_EQ("by its name", scene_count(&s, CTR_worker_over_network_sessions), i + 1);
 		sim_close(other);
 		scene_quit(&s, c);
 		sim_run(s.sim, 5 * SECOND);
@@ -763,7 +754,7 @@ test_who_finds_no_cell_is_let_in(void **state)
 		t->cells[i] = (struct source_cell){ .tag = UINT32_MAX, .sessions = 1 };
 	for (uint32_t i = 0; i < 3; i++) {
 		CHECK_EQ("in", greeting(&c), 220);
-		CHECK_EQ("counted as not counted", count_of(CTR_worker_sources_full), i + 1);
+		CHECK_EQ("counted as not counted", scene_count(&s, CTR_worker_sources_full), i + 1);
 	}
 	scene_quit(&s, c);
 	sim_run(s.sim, 5 * SECOND);
@@ -799,7 +790,7 @@ test_a_proxys_syn_is_not_judged(void **state)
 	c[2] = sim_connect(s.client, CLIENT4, GATEWAY4, 25);
 	sim_run(s.sim, SECOND);
 	CHECK_TRUE("its next connection is taken", c[2]->connected);
-	CHECK_EQ("no SYN was ignored", count_of(CTR_worker_syn_ignored), 0);
+	CHECK_EQ("no SYN was ignored", scene_count(&s, CTR_worker_syn_ignored), 0);
 	end();
 }
 

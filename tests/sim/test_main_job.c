@@ -229,7 +229,7 @@ test_dead_dns_delays_by_the_deadline_and_refuses_nobody(void **state)
 	scene_quit(&s, c);
 	sim_run(s.sim, 241000000);
 	CHECK_EQ("passes", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 250);
-	CHECK_TRUE("counted", counter_read(&sim_segment(s.sim)->counters[0], CTR_worker_verdicts_late) > 0);
+	CHECK_TRUE("counted", scene_count(&s, CTR_worker_verdicts_late) > 0);
 	scene_end(&s);
 }
 
@@ -292,12 +292,11 @@ test_reject_at_syn_refuses_the_connection(void **state)
 	CHECK_TRUE("a denied address, at once", is_refused(CLIENT4, GATEWAY4));
 	CHECK_TRUE("a stranger is answered", !is_refused(CLIENT6, GATEWAY6));
 	sim_run(s.sim, 3000000); /* and judged, as connect does: control keeps what DNS said */
-	CHECK_EQ("refused at the SYN", counter_read(&sim_segment(s.sim)->counters[0], CTR_worker_refused_at_syn), 1);
-	CHECK_EQ("no connection was made of it", counter_read(&sim_segment(s.sim)->counters[0], CTR_tcp_syn_in), 1);
+	CHECK_EQ("refused at the SYN", scene_count(&s, CTR_worker_refused_at_syn), 1);
+	CHECK_EQ("no connection was made of it", scene_count(&s, CTR_tcp_syn_in), 1);
 	CHECK_TRUE("who, where and why", strstr(fake_control_find(&s.control, "connection refused at its SYN"),
 						 "listener=mx client=198.18.0.10 rule=6 reason=denied-client") != NULL);
-	CHECK_TRUE("the stranger by his banner",
-		counter_read(&sim_segment(s.sim)->counters[0], CTR_worker_refused_at_connect) > 0);
+	CHECK_TRUE("the stranger by his banner", scene_count(&s, CTR_worker_refused_at_connect) > 0);
 	s.config.conf.mode = MODE_SOFT;
 	sim_publish(s.sim, sim_conf_parts(&s.config));
 	CHECK_TRUE("soft answers, to defer", !is_refused(CLIENT4, GATEWAY4));
@@ -322,12 +321,12 @@ test_log_lines_of_refused_syns_are_bounded(void **state)
 	for (uint32_t i = 0; i < 50; i++)
 		sim_connect(s.client, CLIENT4, GATEWAY4, 25);
 	sim_run(s.sim, 2000000);
-	CHECK_EQ("refused", counter_read(&sim_segment(s.sim)->counters[0], CTR_worker_refused_at_syn), 51);
+	CHECK_EQ("refused", scene_count(&s, CTR_worker_refused_at_syn), 51);
 	CHECK_TRUE("the log's ring is long enough to look at", s.control.n_log - before < ARRAY_LEN(s.control.log));
 	for (uint32_t i = before; i < s.control.n_log; i++)
 		lines += strstr(s.control.log[i % ARRAY_LEN(s.control.log)], "connection refused at its SYN") != NULL;
 	CHECK_EQ("lines", lines, 20);
-	CHECK_EQ("without one", counter_read(&sim_segment(s.sim)->counters[0], CTR_worker_log_syn_capped), 30);
+	CHECK_EQ("without one", scene_count(&s, CTR_worker_log_syn_capped), 30);
 	CHECK_TRUE("summed up",
 		strstr(fake_control_find(&s.control, "connections refused at their SYN without"), "count=30") != NULL);
 	before = s.control.n_log;
@@ -442,11 +441,11 @@ test_a_dead_side_of_a_splice_is_noticed_by_asking(void **state)
 		CHECK_EQ("EHLO", scene_chat(&s, c, "EHLO client.example"), 250);
 		sim_run(s.sim, 200000000);
 		CHECK_EQ("who lives is left alone", worker_sessions(sim_worker(s.sim, 0)), 1);
-		CHECK_TRUE("both are asked", counter_read(&sim_segment(s.sim)->counters[0], CTR_tcp_keepalive) >= 2);
+		CHECK_TRUE("both are asked", scene_count(&s, CTR_tcp_keepalive) >= 2);
 		sim_host_pause(client_dies ? s.client : s.submit.host, true);
 		sim_run(s.sim, 400000000);
 		CHECK_EQ("the dead one is noticed", worker_sessions(sim_worker(s.sim, 0)), 0);
-		CHECK_EQ("by asking", counter_read(&sim_segment(s.sim)->counters[0], CTR_tcp_keepalive_limit), 1);
+		CHECK_EQ("by asking", scene_count(&s, CTR_tcp_keepalive_limit), 1);
 		scene_end(&s);
 	}
 }

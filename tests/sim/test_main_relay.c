@@ -100,8 +100,7 @@ test_backend_killed_inside_data_is_451_after_the_dot(void **state)
 		CHECK_EQ(rows[i].label, scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 250);
 		CHECK_EQ("delivered once", s.mta.n_messages, before + 1);
 	}
-	CHECK_TRUE("and in so long a time the key of cookies changed",
-		counter_read(&sim_segment(s.sim)->counters[0], CTR_tcp_cookie_rekeyed) > 0);
+	CHECK_TRUE("and in so long a time the key of cookies changed", scene_count(&s, CTR_tcp_cookie_rekeyed) > 0);
 	scene_end(&s);
 }
 

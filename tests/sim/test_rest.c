@@ -19,40 +19,7 @@
 #define SLOTS     65536 /* so many that one address is far from its share */
 #define BLOCKS    256   /* the least there are */
 
-static const struct sim_wire clean = { .delay_us = 500 };
 static struct scene s; /* one at a time */
-
-static void
-start(void)
-{
-	scene_start(&s, 1, 1, clean);
-	scene_settle(&s);
-}
-
-static struct worker *
-worker(void)
-{
-	return sim_worker(s.sim, 0);
-}
-
-static uint64_t
-count_of(enum counter which)
-{
-	return counter_read(&sim_segment(s.sim)->counters[0], which);
-}
-
-/* What n sessions at rest hold besides their records: nothing. */
-static void
-check_resting(const char *label, uint32_t n, uint32_t bufs_before)
-{
-	CHECK_EQ(label, worker_sessions(worker()), n);
-	CHECK_EQ(label, tcp_n_rests(worker()->tcp), n);
-	CHECK_EQ(label, worker()->sessions.n_used, 0);
-	CHECK_EQ(label, worker()->relays.n_used, 0);
-	CHECK_EQ(label, tcp_n_conns(worker()->tcp), 0);
-	CHECK_EQ(label, tcp_n_woken(worker()->tcp), 0);
-	CHECK_EQ(label, sim_bufs_in_use(s.sim), bufs_before);
-}
 
 static struct sim_conn *
 open_said(const char *ehlo)
@@ -76,19 +43,19 @@ test_idle_sessions_hold_no_block_and_no_buffer(void **state)
 	(void)state;
 	scene_conf(&s);
 	s.config.conf.sessions = SLOTS;
-	start();
+	scene_begin(&s);
 	s.control.ptr = "mx.client.example";
 	sim_run(s.sim, SECOND_US);
 	bufs = sim_bufs_in_use(s.sim);
 	for (uint32_t i = 0; i < MANY; i++)
 		c[i] = scene_open(&s, CLIENT4, GATEWAY4);
 	sim_run(s.sim, SECOND_US);
-	check_resting("after the banner", MANY, bufs);
+	scene_check_resting(&s, "after the banner", MANY, bufs);
 	for (uint32_t i = 0; i < MANY; i++)
 		CHECK_EQ("EHLO", scene_chat(&s, c[i], i % 2 ? "EHLO client.example" : "HELO client.example"), 250);
 	sim_run(s.sim, SECOND_US);
-	check_resting("after EHLO", MANY, bufs);
-	CHECK_EQ("no texts beyond their records", worker()->texts.n_used, 0);
+	scene_check_resting(&s, "after EHLO", MANY, bufs);
+	CHECK_EQ("no texts beyond their records", scene_worker(&s)->texts.n_used, 0);
 	for (uint32_t i = 0; i < MANY; i++) {
 		CHECK_EQ("MAIL", scene_chat(&s, c[i], "MAIL FROM:<a@sender.example>"), 250);
 		CHECK_EQ("RCPT", scene_chat(&s, c[i], "RCPT TO:<u@example.org>"), 451);
@@ -97,7 +64,7 @@ test_idle_sessions_hold_no_block_and_no_buffer(void **state)
 		scene_quit(&s, c[i]);
 	}
 	scene_check_nothing_left(&s, "all ended", bufs);
-	CHECK_EQ("no record is left", worker()->tcp != NULL ? tcp_n_rests(worker()->tcp) : 1, 0);
+	CHECK_EQ("no record is left", scene_worker(&s)->tcp != NULL ? tcp_n_rests(scene_worker(&s)->tcp) : 1, 0);
 	scene_end(&s);
 }
 
@@ -114,17 +81,17 @@ test_names_of_any_length_are_kept(void **state)
 		struct sim_conn *c;
 
 		scene_conf(&s);
-		start();
+		scene_begin(&s);
 		memset(name, 'h', n);
 		snprintf(name + n, sizeof(name) - n, "%s", zone);
 		s.control.ptr = name;
 		bufs = sim_bufs_in_use(s.sim);
 		snprintf(helo, sizeof(helo), "EHLO %s", name);
 		c = open_said(helo);
-		check_resting(helo, 1, bufs);
+		scene_check_resting(&s, helo, 1, bufs);
 		CHECK_EQ(helo, scene_chat(&s, c, "MAIL FROM:<a@sender.example>"), 250);
 		CHECK_EQ(helo, scene_chat(&s, c, "RCPT TO:<u@example.org>"), 451);
-		CHECK_EQ("units given back", worker()->texts.n_used, 0);
+		CHECK_EQ("units given back", scene_worker(&s)->texts.n_used, 0);
 		snprintf(want, sizeof(want), "helo=%s", name);
 		CHECK_TRUE(want, strstr(fake_control_find(&s.control, "rcpt=u@example.org"), want) != NULL);
 		snprintf(want, sizeof(want), "ptr=%s", name);
@@ -144,17 +111,17 @@ test_a_line_in_pieces_is_one_line(void **state)
 
 	(void)state;
 	scene_conf(&s);
-	start();
+	scene_begin(&s);
 	bufs = sim_bufs_in_use(s.sim);
 	c = open_said(NULL);
 	for (size_t i = 0; i + 1 < sizeof(line); i++) {
 		sim_send(c, line + i, 1);
 		sim_run(s.sim, SECOND_US);
-		check_resting("between two octets", 1, bufs);
+		scene_check_resting(&s, "between two octets", 1, bufs);
 	}
 	CHECK_EQ("its reply", scene_reply(&s, c), 250);
-	CHECK_EQ("rest for each octet", count_of(CTR_tcp_rested) >= sizeof(line) - 1, 1);
-	CHECK_EQ("nothing was sent twice", count_of(CTR_tcp_rto), 0);
+	CHECK_EQ("rest for each octet", scene_count(&s, CTR_tcp_rested) >= sizeof(line) - 1, 1);
+	CHECK_EQ("nothing was sent twice", scene_count(&s, CTR_tcp_rto), 0);
 	scene_quit(&s, c);
 	scene_end(&s);
 }
@@ -168,16 +135,16 @@ test_a_long_begun_line_keeps_its_block(void **state)
 
 	(void)state;
 	scene_conf(&s);
-	start();
+	scene_begin(&s);
 	memset(line, 'n', sizeof(line));
 	memcpy(line, "NOOP ", 5);
 	c = open_said("EHLO client.example");
 	scene_send_all(&s, c, line, sizeof(line));
 	sim_run(s.sim, SECOND_US);
-	CHECK_EQ("in its block", worker()->sessions.n_used, 1);
+	CHECK_EQ("in its block", scene_worker(&s)->sessions.n_used, 1);
 	CHECK_EQ("answered", scene_chat(&s, c, ""), 250);
 	sim_run(s.sim, SECOND_US);
-	CHECK_EQ("at rest again", worker()->sessions.n_used, 0);
+	CHECK_EQ("at rest again", scene_worker(&s)->sessions.n_used, 0);
 	scene_quit(&s, c);
 	scene_end(&s);
 }
@@ -200,7 +167,7 @@ test_silence_ends_it_in_time(void **state)
 
 		(void)state;
 		scene_conf(&s);
-		start();
+		scene_begin(&s);
 		c = scene_open(&s, CLIENT4, GATEWAY4);
 		CHECK_EQ("EHLO", scene_chat(&s, c, "EHLO client.example"), 250);
 		since_us = sim_now_us(s.sim);
@@ -226,18 +193,18 @@ test_ends_of_clients_at_rest(void **state)
 
 	(void)state;
 	scene_conf(&s);
-	start();
+	scene_begin(&s);
 	c = open_said("EHLO client.example");
 	sim_abort(c);
 	sim_run(s.sim, SECOND_US);
-	CHECK_EQ("reset", worker_sessions(worker()), 0);
+	CHECK_EQ("reset", worker_sessions(scene_worker(&s)), 0);
 	CHECK_TRUE("in the log", fake_control_find(&s.control, "end=client-reset")[0] != '\0');
 	c = open_said(NULL);
 	sim_close(c);
 	sim_run(s.sim, SECOND_US);
-	CHECK_EQ("closed", worker_sessions(worker()), 0);
+	CHECK_EQ("closed", worker_sessions(scene_worker(&s)), 0);
 	CHECK_TRUE("in the log", fake_control_find(&s.control, "end=client-closed")[0] != '\0');
-	CHECK_EQ("records", tcp_n_rests(worker()->tcp), 0);
+	CHECK_EQ("records", tcp_n_rests(scene_worker(&s)->tcp), 0);
 	scene_check_nothing_left(&s, "ended", 0);
 	scene_end(&s);
 }
@@ -255,15 +222,15 @@ test_a_drain_wakes_all(void **state)
 	s.config.conf.busy_sessions = BLOCKS;
 	s.config.conf.client_sessions_max = 0;
 	s.config.conf.client_network_sessions_max = 0;
-	start();
+	scene_begin(&s);
 	for (uint32_t i = 0; i < ARRAY_LEN(c); i++)
 		c[i] = scene_open(&s, CLIENT4, GATEWAY4);
 	sim_run(s.sim, SECOND_US);
-	CHECK_EQ("at rest", tcp_n_rests(worker()->tcp), ARRAY_LEN(c));
+	CHECK_EQ("at rest", tcp_n_rests(scene_worker(&s)->tcp), ARRAY_LEN(c));
 	atomic_store(&sim_shared(s.sim)->drain, 1);
-	for (uint32_t i = 0; i < 30 && worker_sessions(worker()) > 0; i++)
+	for (uint32_t i = 0; i < 30 && worker_sessions(scene_worker(&s)) > 0; i++)
 		sim_run(s.sim, SECOND_US);
-	CHECK_EQ("all ended", worker_sessions(worker()), 0);
+	CHECK_EQ("all ended", worker_sessions(scene_worker(&s)), 0);
 	for (uint32_t i = 0; i < ARRAY_LEN(c); i++)
 		told += scene_reply(&s, c[i]) == 421;
 	CHECK_EQ("told", told, ARRAY_LEN(c));
@@ -279,18 +246,18 @@ test_a_drain_meets_what_segments_have_woken(void **state)
 
 	(void)state;
 	scene_conf(&s);
-	start();
+	scene_begin(&s);
 	for (uint32_t i = 0; i < ARRAY_LEN(c); i++)
 		c[i] = scene_open(&s, CLIENT4, GATEWAY4);
 	sim_run(s.sim, SECOND_US);
-	CHECK_EQ("at rest", tcp_n_rests(worker()->tcp), ARRAY_LEN(c));
+	CHECK_EQ("at rest", tcp_n_rests(scene_worker(&s)->tcp), ARRAY_LEN(c));
 	for (uint32_t i = 0; i < ARRAY_LEN(c); i++)
 		sim_send(c[i], "NOOP\r\n", 6);
 	sim_step(s.sim, 1);
 	atomic_store(&sim_shared(s.sim)->drain, 1);
 	sim_run(s.sim, 5 * SECOND_US);
-	CHECK_EQ("none is left woken and not served", tcp_n_woken(worker()->tcp), 0);
-	CHECK_EQ("all ended", worker_sessions(worker()), 0);
+	CHECK_EQ("none is left woken and not served", tcp_n_woken(scene_worker(&s)->tcp), 0);
+	CHECK_EQ("all ended", worker_sessions(scene_worker(&s)), 0);
 	for (uint32_t i = 0; i < ARRAY_LEN(c); i++) {
 		const int first = scene_reply(&s, c[i]);
 
@@ -308,7 +275,7 @@ test_an_answer_finds_a_session_at_rest(void **state)
 
 	(void)state;
 	scene_conf(&s);
-	start();
+	scene_begin(&s);
 	s.control.delay_us = 1500000;
 	s.control.verdict.score = 10;
 	s.control.verdict.zone = 0;
@@ -316,10 +283,10 @@ test_an_answer_finds_a_session_at_rest(void **state)
 	c = scene_open(&s, CLIENT4, GATEWAY4);
 	CHECK_EQ("EHLO", scene_chat(&s, c, "EHLO client.example"), 250);
 	sim_run(s.sim, SECOND_US);
-	CHECK_EQ("at rest", tcp_n_rests(worker()->tcp), 1);
+	CHECK_EQ("at rest", tcp_n_rests(scene_worker(&s)->tcp), 1);
 	sim_run(s.sim, 3 * SECOND_US);
-	CHECK_EQ("at rest again", tcp_n_rests(worker()->tcp), 1);
-	CHECK_EQ("woken by it", count_of(CTR_tcp_woken), 1);
+	CHECK_EQ("at rest again", tcp_n_rests(scene_worker(&s)->tcp), 1);
+	CHECK_EQ("woken by it", scene_count(&s, CTR_tcp_woken), 1);
 	CHECK_EQ("MAIL", scene_chat(&s, c, "MAIL FROM:<a@sender.example>"), 250);
 	CHECK_EQ("RCPT", scene_chat(&s, c, "RCPT TO:<u@example.org>"), 554);
 	CHECK_TRUE(
@@ -342,13 +309,13 @@ test_a_proxied_client_stays_itself(void **state)
 	BUG_ON(ip_addr_parse("198.18.0.8", &s.config.listener[0].trusted[0].addr) != 0);
 	s.config.listener[0].trusted[0].prefix_bits = 96 + 29;
 	s.config.conf.client_sessions_max = 1;
-	start();
+	scene_begin(&s);
 	c = sim_connect(s.client, CLIENT4, GATEWAY4, 25);
 	scene_send_all(&s, c, header, sizeof(header) - 1);
 	CHECK_EQ("banner", scene_reply(&s, c), 220);
 	CHECK_EQ("EHLO", scene_chat(&s, c, "EHLO client.example"), 250);
 	sim_run(s.sim, SECOND_US);
-	CHECK_EQ("at rest", tcp_n_rests(worker()->tcp), 1);
+	CHECK_EQ("at rest", tcp_n_rests(scene_worker(&s)->tcp), 1);
 	CHECK_EQ("MAIL", scene_chat(&s, c, "MAIL FROM:<a@sender.example>"), 250);
 	CHECK_EQ("RCPT", scene_chat(&s, c, "RCPT TO:<u@example.org>"), 451);
 	CHECK_TRUE("its address",
@@ -367,10 +334,10 @@ test_peers_of_sessions_at_rest_are_told_of_a_kill(void **state)
 
 	(void)state;
 	scene_conf(&s);
-	start();
+	scene_begin(&s);
 	for (uint32_t i = 0; i < ARRAY_LEN(c); i++)
 		c[i] = open_said("EHLO client.example");
-	CHECK_EQ("at rest", tcp_n_rests(worker()->tcp), ARRAY_LEN(c));
+	CHECK_EQ("at rest", tcp_n_rests(scene_worker(&s)->tcp), ARRAY_LEN(c));
 	sim_kill_gateway(s.sim);
 	sim_run(s.sim, SECOND_US);
 	for (uint32_t i = 0; i < ARRAY_LEN(c); i++)
@@ -388,14 +355,14 @@ start_short(void)
 	s.config.conf.busy_sessions = BLOCKS;
 	s.config.conf.client_sessions_max = 0;
 	s.config.conf.client_network_sessions_max = 0;
-	start();
+	scene_begin(&s);
 }
 
 /* The network of client has the automatic allow, as five messages of five senders would have brought it. */
 static void
 make_known(const char *client)
 {
-	struct policy_ctx ctx = { .conf = worker()->snapshot->conf, .table = &sim_segment(s.sim)->table };
+	struct policy_ctx ctx = { .conf = scene_worker(&s)->snapshot->conf, .table = &sim_segment(s.sim)->table };
 	struct ip_addr addr, network;
 
 	BUG_ON(ip_addr_parse(client, &addr) != 0);
@@ -404,9 +371,10 @@ make_known(const char *client)
 		char domain[32];
 
 		snprintf(domain, sizeof(domain), "sender%u.example", i);
-		autoallow_message(&ctx, &network, domain, true, worker()->now_s + i * (AUTOALLOW_INTERVAL_S + 1));
+		autoallow_message(
+			&ctx, &network, domain, true, scene_worker(&s)->now_s + i * (AUTOALLOW_INTERVAL_S + 1));
 	}
-	CHECK_TRUE("in good standing", policy_in_good_standing(&ctx, &addr, worker()->now_s));
+	CHECK_TRUE("in good standing", policy_in_good_standing(&ctx, &addr, scene_worker(&s)->now_s));
 }
 
 /*
@@ -428,7 +396,7 @@ test_slow_clients_leave_the_blocks_to_others(void **state)
 		sim_run(s.sim, 2000);
 	}
 	sim_run(s.sim, SECOND_US);
-	check_resting("all are open", ARRAY_LEN(slow), bufs);
+	scene_check_resting(&s, "all are open", ARRAY_LEN(slow), bufs);
 	for (size_t o = 0; o + 1 < sizeof(line); o++) {
 		for (uint32_t i = 0; i < ARRAY_LEN(slow); i++) {
 			sim_send(slow[i], line + o, 1);
@@ -440,11 +408,12 @@ test_slow_clients_leave_the_blocks_to_others(void **state)
 		n++;
 	}
 	sim_run(s.sim, 10 * SECOND_US);
-	check_resting("all wait in the middle of a word", ARRAY_LEN(slow), bufs);
-	CHECK_EQ("nobody was refused", count_of(CTR_worker_sessions_full) + count_of(CTR_worker_blocks_for_known), 0);
-	CHECK_EQ("nor shed", count_of(CTR_worker_silent_shed), 0);
-	CHECK_EQ("nor dropped for want of a block", count_of(CTR_worker_wakes_refused) + count_of(CTR_tcp_wake_refused),
-		0);
+	scene_check_resting(&s, "all wait in the middle of a word", ARRAY_LEN(slow), bufs);
+	CHECK_EQ("nobody was refused",
+		scene_count(&s, CTR_worker_sessions_full) + scene_count(&s, CTR_worker_blocks_for_known), 0);
+	CHECK_EQ("nor shed", scene_count(&s, CTR_worker_silent_shed), 0);
+	CHECK_EQ("nor dropped for want of a block",
+		scene_count(&s, CTR_worker_wakes_refused) + scene_count(&s, CTR_tcp_wake_refused), 0);
 	for (uint32_t i = 0; i < ARRAY_LEN(slow); i++)
 		sim_abort(slow[i]);
 	scene_check_nothing_left(&s, "gone", bufs);
@@ -481,18 +450,18 @@ test_blocks_kept_by_the_silent_go_to_others(void **state)
 		CHECK_EQ("MAIL", scene_chat(&s, silent[i], "MAIL FROM:<a@sender.example>"), 250);
 	}
 	CHECK_TRUE("strangers were refused", refused > 0);
-	CHECK_EQ("counted", count_of(CTR_worker_blocks_for_known), refused);
-	CHECK_TRUE("before they cost anything", count_of(CTR_worker_syn_ignored) >= refused - 1);
-	CHECK_TRUE("blocks are left", worker()->sessions.n - worker()->sessions.n_used >= BLOCKS / 16);
+	CHECK_EQ("counted", scene_count(&s, CTR_worker_blocks_for_known), refused);
+	CHECK_TRUE("before they cost anything", scene_count(&s, CTR_worker_syn_ignored) >= refused - 1);
+	CHECK_TRUE("blocks are left", scene_worker(&s)->sessions.n - scene_worker(&s)->sessions.n_used >= BLOCKS / 16);
 	c = scene_open(&s, CLIENT6, GATEWAY6);
 	CHECK_EQ("who is known gets in", atoi(s.reply), 220);
 	scene_quit(&s, c);
 	sim_run(s.sim, 15 * SECOND_US);
-	CHECK_TRUE("the silent were told", count_of(CTR_worker_silent_shed) > 0);
+	CHECK_TRUE("the silent were told", scene_count(&s, CTR_worker_silent_shed) > 0);
 	for (uint32_t i = 0; i < ARRAY_LEN(silent); i++)
 		if (silent[i] != NULL && silent[i]->in_octets > silent[i]->in_seen)
 			told += scene_reply(&s, silent[i]) == 421;
-	CHECK_EQ("by 421", told, count_of(CTR_worker_silent_shed));
+	CHECK_EQ("by 421", told, scene_count(&s, CTR_worker_silent_shed));
 	c = scene_open(&s, CLIENT4, GATEWAY4);
 	CHECK_EQ("a stranger is served again", atoi(s.reply), 220);
 	scene_quit(&s, c);
@@ -516,12 +485,12 @@ test_a_wake_that_finds_no_block_is_late_not_lost(void **state)
 		CHECK_EQ("EHLO", scene_chat(&s, busy[i], "EHLO client.example"), 250);
 		CHECK_EQ("MAIL", scene_chat(&s, busy[i], "MAIL FROM:<a@sender.example>"), 250);
 	}
-	CHECK_EQ("all taken", worker()->sessions.n_used, BLOCKS);
+	CHECK_EQ("all taken", scene_worker(&s)->sessions.n_used, BLOCKS);
 	for (uint32_t i = 0; i < ARRAY_LEN(idle); i++)
 		sim_send(idle[i], "NOOP\r\n", 6);
 	sim_run(s.sim, SECOND_US / 2);
-	CHECK_TRUE("counted", count_of(CTR_tcp_wake_refused) >= ARRAY_LEN(idle));
-	CHECK_EQ("still there", tcp_n_rests(worker()->tcp), ARRAY_LEN(idle));
+	CHECK_TRUE("counted", scene_count(&s, CTR_tcp_wake_refused) >= ARRAY_LEN(idle));
+	CHECK_EQ("still there", tcp_n_rests(scene_worker(&s)->tcp), ARRAY_LEN(idle));
 	for (uint32_t i = 0; i < ARRAY_LEN(busy); i++)
 		scene_quit(&s, busy[i]);
 	sim_run(s.sim, 5 * SECOND_US);

@@ -19,37 +19,6 @@
 static const struct sim_wire clean = { .delay_us = 500 };
 static struct scene s; /* one at a time */
 
-static void
-start(void)
-{
-	scene_start(&s, 1, 1, clean);
-	scene_settle(&s);
-}
-
-static struct worker *
-worker(void)
-{
-	return sim_worker(s.sim, 0);
-}
-
-static uint64_t
-count_of(enum counter which)
-{
-	return counter_read(&sim_segment(s.sim)->counters[0], which);
-}
-
-static void
-check_resting(const char *label, uint32_t n, uint32_t bufs_before)
-{
-	CHECK_EQ(label, worker_sessions(worker()), n);
-	CHECK_EQ(label, tcp_n_rests(worker()->tcp), n);
-	CHECK_EQ(label, worker()->sessions.n_used, 0);
-	CHECK_EQ(label, worker()->relays.n_used, 0);
-	CHECK_EQ(label, worker()->kepts.n_used, 0);
-	CHECK_EQ(label, tcp_n_conns(worker()->tcp), 0);
-	CHECK_EQ(label, sim_bufs_in_use(s.sim), bufs_before);
-}
-
 /* ---- in the greet pause ---- */
 
 static void
@@ -65,7 +34,7 @@ conf_pause(uint32_t pause_ms)
 static void
 take_all_records(void)
 {
-	struct tcp *tcp = worker()->tcp;
+	struct tcp *tcp = scene_worker(&s)->tcp;
 
 	while (pool_get(&tcp->rests.records) != POOL_NONE)
 		continue;
@@ -75,7 +44,7 @@ take_all_records(void)
 static void
 give_all_records(void)
 {
-	struct tcp *tcp = worker()->tcp;
+	struct tcp *tcp = scene_worker(&s)->tcp;
 
 	for (uint32_t i = 0; i < tcp->rests.records.n; i++)
 		pool_put(&tcp->rests.records, i);
@@ -89,7 +58,7 @@ test_sessions_in_the_greet_pause_rest(void **state)
 
 	(void)state;
 	conf_pause(3000);
-	start();
+	scene_begin(&s);
 	sim_run(s.sim, SECOND_US);
 	bufs = sim_bufs_in_use(s.sim);
 	for (uint32_t i = 0; i < MANY; i++) {
@@ -97,14 +66,14 @@ test_sessions_in_the_greet_pause_rest(void **state)
 		sim_run(s.sim, 2000);
 	}
 	sim_run(s.sim, SECOND_US);
-	check_resting("in the pause", MANY, bufs);
+	scene_check_resting(&s, "in the pause", MANY, bufs);
 	for (uint32_t i = 0; i < MANY; i++) {
 		CHECK_EQ("banner", scene_reply(&s, c[i]), 220);
 		CHECK_STR("whole", s.reply, "220-gw.example ESMTP Greyline\r\n220 gw.example ESMTP Greyline\r\n");
 	}
-	CHECK_EQ("nobody was early", count_of(CTR_worker_early_talkers), 0);
+	CHECK_EQ("nobody was early", scene_count(&s, CTR_worker_early_talkers), 0);
 	sim_run(s.sim, SECOND_US);
-	check_resting("after the banner", MANY, bufs);
+	scene_check_resting(&s, "after the banner", MANY, bufs);
 	for (uint32_t i = 0; i < MANY; i++)
 		scene_quit(&s, c[i]);
 	scene_check_nothing_left(&s, "all ended", bufs);
@@ -119,17 +88,17 @@ pause_us(uint32_t pause_ms, const char *say, bool rests)
 	uint64_t at_us;
 
 	conf_pause(pause_ms);
-	start();
+	scene_begin(&s);
 	if (!rests)
 		take_all_records();
 	at_us = sim_now_us(s.sim);
 	c = sim_connect(s.client, CLIENT4, GATEWAY4, 25);
 	sim_run(s.sim, pause_ms * UINT64_C(1000) / 2);
-	CHECK_EQ("at rest", tcp_n_rests(worker()->tcp), rests ? 1 : worker()->tcp->rests.records.n);
+	CHECK_EQ("at rest", tcp_n_rests(scene_worker(&s)->tcp), rests ? 1 : scene_worker(&s)->tcp->rests.records.n);
 	sim_send(c, say, strlen(say));
 	CHECK_EQ("banner", scene_reply(&s, c), 220);
 	at_us = sim_now_us(s.sim) - at_us;
-	CHECK_EQ("it talked early", count_of(CTR_smtp_early_talkers), say[0] != '\0');
+	CHECK_EQ("it talked early", scene_count(&s, CTR_smtp_early_talkers), say[0] != '\0');
 	if (say[0] != '\0')
 		CHECK_EQ("and its EHLO is answered", scene_reply(&s, c), 250);
 	scene_quit(&s, c);
@@ -165,16 +134,16 @@ test_who_goes_in_the_pause_is_found_at_rest(void **state)
 
 	(void)state;
 	conf_pause(3000);
-	start();
+	scene_begin(&s);
 	c = sim_connect(s.client, CLIENT4, GATEWAY4, 25);
 	sim_run(s.sim, SECOND_US);
-	CHECK_EQ("at rest", tcp_n_rests(worker()->tcp), 1);
+	CHECK_EQ("at rest", tcp_n_rests(scene_worker(&s)->tcp), 1);
 	sim_abort(c);
 	sim_run(s.sim, SECOND_US);
 	CHECK_TRUE("reset", fake_control_find(&s.control, "end=client-reset")[0] != '\0');
 	c = sim_connect(s.client, CLIENT4, GATEWAY4, 25);
 	sim_run(s.sim, SECOND_US);
-	CHECK_EQ("at rest", tcp_n_rests(worker()->tcp), 1);
+	CHECK_EQ("at rest", tcp_n_rests(scene_worker(&s)->tcp), 1);
 	sim_close(c);
 	sim_run(s.sim, SECOND_US);
 	CHECK_TRUE("closed", fake_control_find(&s.control, "end=client-closed")[0] != '\0');
@@ -191,11 +160,11 @@ test_a_reload_in_the_pause_changes_the_next(void **state)
 
 	(void)state;
 	conf_pause(3000);
-	start();
+	scene_begin(&s);
 	at_us = sim_now_us(s.sim);
 	c = sim_connect(s.client, CLIENT4, GATEWAY4, 25);
 	sim_run(s.sim, SECOND_US);
-	CHECK_EQ("at rest", tcp_n_rests(worker()->tcp), 1);
+	CHECK_EQ("at rest", tcp_n_rests(scene_worker(&s)->tcp), 1);
 	s.config.conf.greet_pause_ms = 20000;
 	snprintf(s.config.conf.hostname, sizeof(s.config.conf.hostname), "renamed.example");
 	sim_publish(s.sim, sim_conf_parts(&s.config));
@@ -220,7 +189,7 @@ connect_verdict_us(uint64_t delay_us, int code, bool rests)
 
 	scene_conf(&s);
 	s.config.conf.reject_at = REJECT_AT_CONNECT;
-	start();
+	scene_begin(&s);
 	s.control.verdict.score = 10;
 	s.control.verdict.zone = 0;
 	s.control.delay_us = delay_us;
@@ -229,11 +198,11 @@ connect_verdict_us(uint64_t delay_us, int code, bool rests)
 	at_us = sim_now_us(s.sim);
 	c = sim_connect(s.client, CLIENT4, GATEWAY4, 25);
 	sim_run(s.sim, SECOND_US / 2);
-	CHECK_EQ("holds a block", worker()->sessions.n_used, !rests);
+	CHECK_EQ("holds a block", scene_worker(&s)->sessions.n_used, !rests);
 	CHECK_EQ("banner", scene_reply(&s, c), code);
 	at_us = sim_now_us(s.sim) - at_us;
 	sim_run(s.sim, SECOND_US);
-	CHECK_EQ("refused or greeted, it holds one", worker()->sessions.n_used, !rests);
+	CHECK_EQ("refused or greeted, it holds one", scene_worker(&s)->sessions.n_used, !rests);
 	if (code == 554)
 		CHECK_EQ("only QUIT then", scene_chat(&s, c, "EHLO client.example"), 503);
 	scene_quit(&s, c);
@@ -258,7 +227,7 @@ static bool
 is_soon_at_rest(void *arg)
 {
 	(void)arg;
-	return worker()->idle_first != NULL && tcp_may_rest(worker()->idle_first->client.conn);
+	return scene_worker(&s)->idle_first != NULL && tcp_may_rest(scene_worker(&s)->idle_first->client.conn);
 }
 
 /* Who acknowledges a reply by itself, and sends his next command at once, is not put to rest between the two; a moment later he is. */
@@ -269,26 +238,27 @@ test_a_command_behind_an_ack_finds_its_block(void **state)
 
 	(void)state;
 	scene_conf(&s);
-	start();
+	scene_begin(&s);
 	c = scene_open(&s, CLIENT4, GATEWAY4);
 	for (uint32_t i = 0; i < 5; i++) {
 		CHECK_TRUE("acknowledged", sim_until(s.sim, SECOND_US, is_soon_at_rest, NULL));
-		CHECK_EQ("its block is there still", worker()->sessions.n_used, 1);
+		CHECK_EQ("its block is there still", scene_worker(&s)->sessions.n_used, 1);
 		CHECK_EQ("served", scene_chat(&s, c, i == 0 ? "EHLO client.example" : "NOOP"), 250);
 	}
-	CHECK_EQ("it never rested", count_of(CTR_tcp_rested), 0);
+	CHECK_EQ("it never rested", scene_count(&s, CTR_tcp_rested), 0);
 	CHECK_TRUE("acknowledged", sim_until(s.sim, SECOND_US, is_soon_at_rest, NULL));
 	sim_run(s.sim, 5000);
-	CHECK_EQ("then it does", tcp_n_rests(worker()->tcp), 1);
-	CHECK_EQ("once", count_of(CTR_tcp_rested), 1);
-	CHECK_EQ("nobody is waited for", worker()->idle_first == NULL && worker()->idle_last == NULL, 1);
+	CHECK_EQ("then it does", tcp_n_rests(scene_worker(&s)->tcp), 1);
+	CHECK_EQ("once", scene_count(&s, CTR_tcp_rested), 1);
+	CHECK_EQ(
+		"nobody is waited for", scene_worker(&s)->idle_first == NULL && scene_worker(&s)->idle_last == NULL, 1);
 	/* it ends while it is about to rest */
 	CHECK_EQ("woken", scene_chat(&s, c, "NOOP"), 250);
 	CHECK_TRUE("acknowledged", sim_until(s.sim, SECOND_US, is_soon_at_rest, NULL));
 	sim_abort(c);
 	sim_run(s.sim, 3000);
-	CHECK_EQ("gone", worker_sessions(worker()), 0);
-	CHECK_EQ("from the list, too", worker()->idle_first == NULL && worker()->idle_last == NULL, 1);
+	CHECK_EQ("gone", worker_sessions(scene_worker(&s)), 0);
+	CHECK_EQ("from the list, too", scene_worker(&s)->idle_first == NULL && scene_worker(&s)->idle_last == NULL, 1);
 	scene_end(&s);
 }
 
@@ -304,7 +274,7 @@ test_sessions_between_transactions_rest(void **state)
 	scene_conf(&s);
 	s.config.conf.client_sessions_max = 0;
 	s.config.conf.client_network_sessions_max = 0;
-	start();
+	scene_begin(&s);
 	sim_run(s.sim, SECOND_US);
 	bufs = sim_bufs_in_use(s.sim);
 	for (uint32_t i = 0; i < MANY; i++) {
@@ -313,11 +283,11 @@ test_sessions_between_transactions_rest(void **state)
 		CHECK_EQ("relaying denied", scene_chat(&s, c[i], "RCPT TO:<u@elsewhere.example>"), 550);
 	}
 	sim_run(s.sim, SECOND_US);
-	CHECK_EQ("a transaction holds its block", worker()->sessions.n_used, MANY);
+	CHECK_EQ("a transaction holds its block", scene_worker(&s)->sessions.n_used, MANY);
 	for (uint32_t i = 0; i < MANY; i++)
 		CHECK_EQ("ended", scene_chat(&s, c[i], "RSET"), 250);
 	sim_run(s.sim, SECOND_US);
-	check_resting("between transactions", MANY, bufs);
+	scene_check_resting(&s, "between transactions", MANY, bufs);
 	for (uint32_t i = 0; i < MANY; i++) {
 		CHECK_EQ("the next", scene_chat(&s, c[i], "MAIL FROM:<b@sender.example>"), 250);
 		CHECK_EQ("is judged", scene_chat(&s, c[i], "RCPT TO:<v@example.org>"), 451);
@@ -339,17 +309,17 @@ test_late_answers_about_names_leave_it_at_rest(void **state)
 	(void)state;
 	scene_conf(&s);
 	s.config.conf.helo_weight_max = s.config.conf.sender_weight_max = 1;
-	start();
+	scene_begin(&s);
 	s.control.names_delay_us = 6 * SECOND_US; /* beyond the deadline of 2 s */
 	c = scene_open(&s, CLIENT4, GATEWAY4);
 	CHECK_EQ("greylisted", scene_rcpt(&s, c, "a@sender.example", "u@example.org"), 451);
 	CHECK_EQ("asked", s.control.n_name_questions, 1);
 	CHECK_EQ("ended", scene_chat(&s, c, "RSET"), 250);
 	sim_run(s.sim, SECOND_US);
-	CHECK_EQ("at rest", tcp_n_rests(worker()->tcp), 1);
+	CHECK_EQ("at rest", tcp_n_rests(scene_worker(&s)->tcp), 1);
 	sim_run(s.sim, 10 * SECOND_US);
-	CHECK_EQ("at rest after the answer", tcp_n_rests(worker()->tcp), 1);
-	CHECK_EQ("without a block", worker()->sessions.n_used, 0);
+	CHECK_EQ("at rest after the answer", tcp_n_rests(scene_worker(&s)->tcp), 1);
+	CHECK_EQ("without a block", scene_worker(&s)->sessions.n_used, 0);
 	CHECK_EQ("another transaction", scene_chat(&s, c, "MAIL FROM:<b@sender.example>"), 250);
 	CHECK_EQ("is judged without", scene_chat(&s, c, "RCPT TO:<u@example.org>"), 451);
 	CHECK_EQ("for its time for DNS is spent", s.control.n_name_questions, 1);
@@ -369,7 +339,7 @@ test_a_session_that_delivered_rests_without_its_backend(void **state)
 	s.config.conf.grey_block_s = 1;
 	s.config.conf.client_sessions_max = 0;
 	s.config.conf.client_network_sessions_max = 0;
-	start();
+	scene_begin(&s);
 	CHECK_EQ("first", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", "x\r\n"), 451);
 	sim_run(s.sim, 3 * SECOND_US);
 	bufs = sim_bufs_in_use(s.sim);
@@ -382,11 +352,11 @@ test_a_session_that_delivered_rests_without_its_backend(void **state)
 			CHECK_EQ("message", scene_chat(&s, c[i], "Subject: x\r\n\r\nx\r\n."), 250);
 		}
 		sim_run(s.sim, 5 * SECOND_US);
-		CHECK_EQ("a backend each", worker()->relays.n_used, ARRAY_LEN(c));
+		CHECK_EQ("a backend each", scene_worker(&s)->relays.n_used, ARRAY_LEN(c));
 		fake_mta_shout(&s.mta, "421 4.4.2 mta.example Error: timeout exceeded\r\n");
 		sim_run(s.sim, 8 * SECOND_US);
-		check_resting("without them", ARRAY_LEN(c), bufs);
-		CHECK_EQ("none was taken for a failure", count_of(CTR_worker_backend_failures), 0);
+		scene_check_resting(&s, "without them", ARRAY_LEN(c), bufs);
+		CHECK_EQ("none was taken for a failure", scene_count(&s, CTR_worker_backend_failures), 0);
 	}
 	CHECK_EQ("all arrived", s.mta.n_messages, 2 * ARRAY_LEN(c));
 	for (uint32_t i = 0; i < ARRAY_LEN(c); i++) {
@@ -410,7 +380,7 @@ test_limits_count_on_over_rest(void **state)
 	s.config.conf.messages_max = 2;
 	s.config.conf.errors_max = 5;
 	s.config.conf.grey_block_s = 1;
-	start();
+	scene_begin(&s);
 	CHECK_EQ("first", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", "x\r\n"), 451);
 	sim_run(s.sim, 3 * SECOND_US);
 	c = scene_open(&s, CLIENT4, GATEWAY4);
@@ -420,8 +390,8 @@ test_limits_count_on_over_rest(void **state)
 		CHECK_EQ("message", scene_chat(&s, c, "Subject: x\r\n\r\nx\r\n."), 250);
 		fake_mta_shout(&s.mta, "421 idle for too long\r\n"); /* it goes: nothing of the transaction is left */
 		sim_run(s.sim, 2 * SECOND_US);
-		CHECK_EQ("at rest", tcp_n_rests(worker()->tcp), 1);
-		CHECK_EQ("no relay", worker()->relays.n_used, 0);
+		CHECK_EQ("at rest", tcp_n_rests(scene_worker(&s)->tcp), 1);
+		CHECK_EQ("no relay", scene_worker(&s)->relays.n_used, 0);
 	}
 	CHECK_EQ("one too many", scene_chat(&s, c, "MAIL FROM:<a@sender.example>"), 421);
 	sim_close(c);
@@ -458,7 +428,7 @@ test_sessions_under_tls_rest(void **state)
 
 	(void)state;
 	conf_tls();
-	start();
+	scene_begin(&s);
 	sim_run(s.sim, SECOND_US);
 	bufs = sim_bufs_in_use(s.sim);
 	for (uint32_t i = 0; i < ARRAY_LEN(c); i++) {
@@ -467,7 +437,7 @@ test_sessions_under_tls_rest(void **state)
 			CHECK_EQ("EHLO", scene_chat(&s, c[i], "EHLO client.example"), 250);
 	}
 	sim_run(s.sim, SECOND_US);
-	check_resting("after the handshake, half of them after EHLO", ARRAY_LEN(c), bufs);
+	scene_check_resting(&s, "after the handshake, half of them after EHLO", ARRAY_LEN(c), bufs);
 	scene_tls_reload(&s, &scene_certs); /* those at rest keep what they began with */
 	sim_run(s.sim, SECOND_US);
 	for (uint32_t i = 0; i < ARRAY_LEN(c); i++) {
@@ -481,7 +451,7 @@ test_sessions_under_tls_rest(void **state)
 		CHECK_EQ("RSET", scene_chat(&s, c[i], "RSET"), 250);
 	}
 	sim_run(s.sim, 15 * SECOND_US);
-	CHECK_EQ("those that no backend holds rest again", tcp_n_rests(worker()->tcp) > 0, 1);
+	CHECK_EQ("those that no backend holds rest again", tcp_n_rests(scene_worker(&s)->tcp) > 0, 1);
 	for (uint32_t i = 0; i < ARRAY_LEN(c); i++)
 		scene_quit(&s, c[i]);
 	scene_check_nothing_left(&s, "all ended", bufs);
@@ -497,12 +467,12 @@ test_ends_under_tls_at_rest(void **state)
 
 	(void)state;
 	conf_tls();
-	start();
+	scene_begin(&s);
 	bufs = sim_bufs_in_use(s.sim);
 	for (uint32_t i = 0; i < ARRAY_LEN(c); i++)
 		c[i] = scene_open(&s, CLIENT4, GATEWAY4);
 	sim_run(s.sim, SECOND_US);
-	CHECK_EQ("at rest", tcp_n_rests(worker()->tcp), ARRAY_LEN(c));
+	CHECK_EQ("at rest", tcp_n_rests(scene_worker(&s)->tcp), ARRAY_LEN(c));
 	c[0]->stream->ops->shutdown(c[0]->stream);
 	sim_run(s.sim, SECOND_US);
 	sim_close(c[0]);
@@ -511,7 +481,7 @@ test_ends_under_tls_at_rest(void **state)
 	sim_run(s.sim, 2 * SECOND_US);
 	CHECK_TRUE("closed", fake_control_find(&s.control, "end=client-closed")[0] != '\0');
 	CHECK_TRUE("reset", fake_control_find(&s.control, "end=client-reset")[0] != '\0');
-	CHECK_EQ("two are left", tcp_n_rests(worker()->tcp), 2);
+	CHECK_EQ("two are left", tcp_n_rests(scene_worker(&s)->tcp), 2);
 	atomic_store(&sim_shared(s.sim)->drain, 1);
 	CHECK_EQ("told by 421 under TLS", scene_reply(&s, c[3]), 421);
 	CHECK_EQ("told by 421 under TLS", scene_reply(&s, c[4]), 421);
@@ -521,7 +491,7 @@ test_ends_under_tls_at_rest(void **state)
 	scene_end(&s);
 
 	conf_tls();
-	start();
+	scene_begin(&s);
 	c[0] = scene_open(&s, CLIENT4, GATEWAY4);
 	CHECK_EQ("EHLO", scene_chat(&s, c[0], "EHLO client.example"), 250);
 	CHECK_EQ("silent for too long", scene_reply_within(&s, c[0], 400 * SECOND_US), 421);
@@ -529,7 +499,7 @@ test_ends_under_tls_at_rest(void **state)
 	sim_run(s.sim, 2 * SECOND_US);
 	c[1] = scene_open(&s, CLIENT4, GATEWAY4);
 	sim_run(s.sim, SECOND_US);
-	CHECK_EQ("one at rest", tcp_n_rests(worker()->tcp), 1);
+	CHECK_EQ("one at rest", tcp_n_rests(scene_worker(&s)->tcp), 1);
 	scene_end(&s); /* what its stream holds is freed, or the sanitizer says so */
 }
 
@@ -594,7 +564,7 @@ live(struct told *t, bool rests)
 	size_t n = 0;
 	uint32_t from;
 
-	start();
+	scene_begin(&s);
 	s.mta.ext = s.mta_x.ext = s.mta_v1.ext = "250-SIZE 50000000\r\n250-8BITMIME\r\n250-CHUNKING\r\n";
 	s.control.ptr = "a-name-of-dns.client.example";
 	CHECK_EQ("first", scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", "x\r\n"), 451);
@@ -620,7 +590,7 @@ live(struct told *t, bool rests)
 	sim_close(c);
 	sim_run(s.sim, 20 * SECOND_US);
 	CHECK_TRUE("it ended", strstr(t->replies, "421 4.4.2") != NULL);
-	CHECK_TRUE(rests ? "it rested" : "it did not rest", (count_of(CTR_tcp_rested) > 8) == rests);
+	CHECK_TRUE(rests ? "it rested" : "it did not rest", (scene_count(&s, CTR_tcp_rested) > 8) == rests);
 	CHECK_TRUE("all its lines are there", s.control.n_log - from < ARRAY_LEN(s.control.log));
 	n = 0;
 	for (uint32_t i = from; i < s.control.n_log; i++)
@@ -702,7 +672,7 @@ test_segments_that_come_again_find_it_at_rest(void **state)
 			sim_run(s.sim, 2 * SECOND_US);
 			CHECK_EQ("NOOP", scene_chat(&s, c, "NOOP"), 250);
 		}
-		CHECK_TRUE("it rested", count_of(CTR_tcp_rested) >= 10);
+		CHECK_TRUE("it rested", scene_count(&s, CTR_tcp_rested) >= 10);
 		sim_abort(c);
 		*sim_wire_of(s.sim) = clean;
 		scene_check_nothing_left(&s, "ended", sim_bufs_in_use(s.sim));

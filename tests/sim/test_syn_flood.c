@@ -26,12 +26,6 @@ static uint64_t flood_every_us, flood_due_us, rng;
 static const char *flood_as; /* in whose name; NULL: an address of its own each */
 
 static uint64_t
-count_of(enum counter which)
-{
-	return counter_read(&sim_segment(s.sim)->counters[0], which);
-}
-
-static uint64_t
 flood_turn(void *arg, uint64_t now_us)
 {
 	static const uint8_t gateway[16] = { [10] = 0xff, [11] = 0xff, 198, 18, 0, 2 };
@@ -104,7 +98,7 @@ static struct sim_conn *
 connect_losing_the_ack(void)
 {
 	struct sim_conn *c = sim_connect(s.client, CLIENT4, GATEWAY4, 25);
-	const uint64_t began_us = sim_now_us(s.sim), accepted = count_of(CTR_tcp_accepted);
+	const uint64_t began_us = sim_now_us(s.sim), accepted = scene_count(&s, CTR_tcp_accepted);
 
 	while (sim_now_us(s.sim) < began_us + 800)
 		sim_step(s.sim, 50);
@@ -115,7 +109,7 @@ connect_losing_the_ack(void)
 	CHECK_TRUE("the client is connected", c->connected);
 	sim_wire_of(s.sim)->loss = 0;
 	sim_run(s.sim, 1000);
-	CHECK_EQ("the gateway does not know of it", count_of(CTR_tcp_accepted), accepted);
+	CHECK_EQ("the gateway does not know of it", scene_count(&s, CTR_tcp_accepted), accepted);
 	return c;
 }
 
@@ -132,10 +126,10 @@ test_cookies_out_a_lost_third_ack_of_a_proven_client_is_asked_for_again(void **s
 	scene_quit(&s, c);
 	flood_begin(20000);
 	sim_run(s.sim, 3 * SECOND);
-	CHECK_TRUE("cookies are out", count_of(CTR_tcp_cookie_sent) > 20000);
+	CHECK_TRUE("cookies are out", scene_count(&s, CTR_tcp_cookie_sent) > 20000);
 	for (uint32_t i = 0; i < 5; i++) {
 		c = connect_losing_the_ack();
-		CHECK_EQ("remembered all the same", count_of(CTR_tcp_syn_proven), i + 1);
+		CHECK_EQ("remembered all the same", scene_count(&s, CTR_tcp_syn_proven), i + 1);
 		CHECK_EQ("greeted after one repetition", scene_reply_within(&s, c, 3 * SECOND / 2), 220);
 		scene_quit(&s, c);
 	}
@@ -156,10 +150,11 @@ test_a_flood_that_the_ring_can_turn_over_costs_strangers_no_lost_third_ack(void 
 	sim_conn_forget(c);
 	flood_begin(2000);
 	sim_run(s.sim, 20 * SECOND);
-	CHECK_TRUE("more were forged than the ring could hold for all its time", count_of(CTR_tcp_syn_in) > 2 * RING);
-	CHECK_TRUE("some gave way", count_of(CTR_tcp_syn_given_up) > RING);
+	CHECK_TRUE("more were forged than the ring could hold for all its time",
+		scene_count(&s, CTR_tcp_syn_in) > 2 * RING);
+	CHECK_TRUE("some gave way", scene_count(&s, CTR_tcp_syn_given_up) > RING);
 	c = connect_losing_the_ack();
-	CHECK_EQ("not proven", count_of(CTR_tcp_syn_proven), 0);
+	CHECK_EQ("not proven", scene_count(&s, CTR_tcp_syn_proven), 0);
 	CHECK_EQ("greeted after one repetition", scene_reply_within(&s, c, 3 * SECOND / 2), 220);
 	scene_quit(&s, c);
 	end();
@@ -223,7 +218,7 @@ test_a_flood_beyond_what_can_be_answered_is_shed(void **state)
 		flood_begin(25000);
 		sim_run(s.sim, SECOND / 2);
 		missed = sim_missed(s.sim);
-		answered = count_of(CTR_tcp_syn_in);
+		answered = scene_count(&s, CTR_tcp_syn_in);
 		for (uint32_t i = 0; i < SESSIONS; i++) {
 			uint64_t began_us;
 
@@ -235,15 +230,15 @@ test_a_flood_beyond_what_can_be_answered_is_shed(void **state)
 		}
 		printf("seed %u: of %u sessions each %u by IPv4, %u by IPv6, of as many turns of an open one %u; "
 		       "%u SYNs shed, %u frames lost\n",
-			(unsigned)seed, SESSIONS, v4, v6, open, (unsigned)count_of(CTR_worker_syn_shed),
+			(unsigned)seed, SESSIONS, v4, v6, open, (unsigned)scene_count(&s, CTR_worker_syn_shed),
 			(unsigned)sim_missed(s.sim));
 		CHECK_EQ("proven clients are served", v4, SESSIONS);
 		CHECK_EQ("of both families", v6, SESSIONS);
 		CHECK_EQ("open sessions go on", open, SESSIONS);
 		CHECK_TRUE("next to nothing was lost at the queue", sim_missed(s.sim) - missed < 100);
-		CHECK_TRUE("strangers' SYNs were dropped", count_of(CTR_worker_syn_shed) > 10000);
+		CHECK_TRUE("strangers' SYNs were dropped", scene_count(&s, CTR_worker_syn_shed) > 10000);
 		CHECK_TRUE("told", marks_on(sim_segment(s.sim)->live->marks[0], MARK_syns));
-		CHECK_TRUE("and answered as far as there was time", count_of(CTR_tcp_syn_in) - answered > 10000);
+		CHECK_TRUE("and answered as far as there was time", scene_count(&s, CTR_tcp_syn_in) - answered > 10000);
 		flood_every_us = 0;
 		sim_run(s.sim, 2 * SECOND);
 		CHECK_TRUE("over", !marks_on(sim_segment(s.sim)->live->marks[0], MARK_syns));
@@ -261,8 +256,8 @@ test_a_flood_that_can_be_answered_is_not_shed(void **state)
 	sim_set_pace(s.sim, &pace);
 	flood_begin(11000);
 	sim_run(s.sim, 4 * SECOND);
-	CHECK_TRUE("all were answered", count_of(CTR_tcp_syn_in) > 40000);
-	CHECK_EQ("nothing was shed", count_of(CTR_worker_syn_shed), 0);
+	CHECK_TRUE("all were answered", scene_count(&s, CTR_tcp_syn_in) > 40000);
+	CHECK_EQ("nothing was shed", scene_count(&s, CTR_worker_syn_shed), 0);
 	CHECK_EQ("nothing was lost", sim_missed(s.sim), 0);
 	end();
 }
@@ -284,7 +279,7 @@ test_a_flood_in_a_proven_name_is_shed_as_well(void **state)
 	flood_as = CLIENT4;
 	flood_begin(25000);
 	sim_run(s.sim, SECOND);
-	CHECK_TRUE("shed", count_of(CTR_worker_syn_shed) > 5000);
+	CHECK_TRUE("shed", scene_count(&s, CTR_worker_syn_shed) > 5000);
 	for (uint32_t i = 0; i < SESSIONS; i++)
 		served += is_served(CLIENT6, GATEWAY6, SECOND / 2);
 	CHECK_EQ("another proven client is served", served, SESSIONS);
