@@ -36,6 +36,7 @@ from bench.control import run as control  # noqa: E402
 from bench.dns import run as dns  # noqa: E402
 from bench.idle import run as idle  # noqa: E402
 from bench.load import run as load  # noqa: E402
+from bench.load import where  # noqa: E402
 from bench.peers import run as peers  # noqa: E402
 from bench.tls import flood as tls_flood  # noqa: E402
 from bench.tls import run as tls  # noqa: E402
@@ -54,6 +55,7 @@ BENCHMARKS = {
                        micro_run.rows),
     "load": Benchmark("the gateway over memif next to a bare echo", {n: "%s; DNS %s" % (r[0], r[3]) for n, r in load.RUNS.items()},
                       lambda names, o: load.run(names, o.build, o.pairs, o.phase_ms), load.rows),
+    "where": Benchmark("where the worker's cycles go over memif, by layer and function (perf)", where.RUNS, where.run, where.rows, together=True),
     "idle": Benchmark("memory of idle sessions, up to a million, and what others pay for them", idle.RUNS, idle.run, idle.rows),
     "peers": Benchmark("Greyline next to what a user would pick instead, over veth", peers.RUNS, peers.run, peers.rows, root=True, together=True),
     "dns": Benchmark("control's resolver next to dnsperf, on one nsd", dns.RUNS, dns.run, dns.rows, root=True, together=True),
