@@ -27,6 +27,16 @@ n_scoreboards_of(const struct tcp_conf *conf)
 	return MIN(MAX(conf->conns_max / 16, SCOREBOARDS_MIN), SCOREBOARDS_MAX);
 }
 
+static uint32_t
+list_places(const struct tcp_conf *conf)
+{
+	uint32_t n = 1;
+
+	while (n < conf->conns_max)
+		n *= 2;
+	return n;
+}
+
 static bool
 create_scoreboards(struct tcp *tcp)
 {
@@ -50,6 +60,19 @@ create_conns(struct tcp *tcp)
 	tcp->free_head = TCP_INDEX_NONE;
 	return tcp->conns != NULL && tcp_rests_create(&tcp->rests, conf->rests_max, conf->rest_user_octets) &&
 	       tcp_table_create(&tcp->table, conf->conns_max + conf->rests_max, &tcp->filter);
+}
+
+static bool
+create_lists(struct tcp *tcp)
+{
+	const uint32_t n = list_places(&tcp->conf);
+
+	for (uint32_t i = 0; i < TCP_LIST_N; i++) {
+		tcp->list[i] = (struct tcp_todo){ .place = calloc(n, sizeof(tcp->list[i].place[0])), .mask = n - 1 };
+		if (tcp->list[i].place == NULL)
+			return false;
+	}
+	return true;
 }
 
 /* All that one tuple can be: a connection, one at rest, a remembered SYN, a TIME-WAIT record. */
@@ -80,14 +103,12 @@ tcp_create(const struct tcp_conf *conf, struct buf_pool *pool, struct counters *
 		tcp->own_kept.secret = conf->secret;
 		tcp->own_kept.timestamp_offset = (uint32_t)siphash(&conf->secret, "timestamps", 10);
 	}
-	for (uint32_t i = 0; i < TCP_LIST_N; i++)
-		tcp->list[i] = (struct tcp_list){ TCP_INDEX_NONE, TCP_INDEX_NONE, 0 };
 	for (uint32_t i = 0; i < TCP_FIFO_N; i++)
 		tcp->fifo[i] = (struct tcp_list){ TCP_INDEX_NONE, TCP_INDEX_NONE, 0 };
 	wheel_init(&tcp->wheel, TCP_TICK_US, now_us);
 	/* Two pieces for each buffer: one buffer may be read from one connection while it is sent on another. */
-	if (tcp_filter_create(&tcp->filter, known_flows_max(conf)) && create_conns(tcp) && create_scoreboards(tcp) &&
-		tcp_pieces_create(&tcp->pieces, pool, 2 * pool->n_bufs + 64) &&
+	if (tcp_filter_create(&tcp->filter, known_flows_max(conf)) && create_conns(tcp) && create_lists(tcp) &&
+		create_scoreboards(tcp) && tcp_pieces_create(&tcp->pieces, pool, 2 * pool->n_bufs + 64) &&
 		tcp_listen_create(&tcp->listen, conf->syn_ring_entries, &conf->secret, &tcp->filter, now_us) &&
 		tcp_time_wait_create(&tcp->time_wait, conf->time_wait_max, &tcp->filter) &&
 		tcp_replies_create(&tcp->replies))
@@ -101,6 +122,8 @@ tcp_memory(const struct tcp *tcp, struct memory_list *l)
 {
 	memory_list_add(l, "endpoint", 1, sizeof(*tcp));
 	memory_list_add(l, "connections", tcp->conf.conns_max, sizeof(tcp->conns[0]));
+	memory_list_add(l, "lists of connections", (uint64_t)TCP_LIST_N * list_places(&tcp->conf),
+		sizeof(tcp->list[0].place[0]));
 	pool_memory(&tcp->rests.records, "connections at rest", l);
 	tcp_table_memory(&tcp->table, "buckets of connections", l);
 	tcp_filter_memory(&tcp->filter, "filter of known flows", l);
@@ -135,6 +158,8 @@ tcp_destroy(struct tcp *tcp)
 	tcp_filter_destroy(&tcp->filter);
 	tcp_rests_destroy(&tcp->rests);
 	free(tcp->scoreboards);
+	for (uint32_t i = 0; i < TCP_LIST_N; i++)
+		free(tcp->list[i].place);
 	large_free(tcp->conns, tcp->conf.conns_max * sizeof(tcp->conns[0]));
 	free(tcp);
 }

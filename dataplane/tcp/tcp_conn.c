@@ -1,10 +1,10 @@
 /*
- * tcp_conn.c - the block of a connection: taken, found, its states and its end; and the lists it is on.
+ * tcp_conn.c - the block of a connection: taken, found, its states and its end; and the FIFOs it waits in.
  *
  * Flow:   tcp_input, tcp_listen, tcp_connect, tcp_timer -> tcp_conn_get(), tcp_set_state(), tcp_conn_end() -> tcp_conn_reap()
  * Pure:   no clock, no memory of its own.
  * Keeps:  a block is freed by tcp_conn_reap() when it is closed, released and has no RST left to send; until then its index is
- *         its own. Lists are by index, so that the blocks may be many and small.
+ *         its own. FIFOs are by index, so that the blocks may be many and small.
  */
 #include "dataplane/tcp/tcp_conn.h"
 
@@ -25,15 +25,14 @@ tcp_state_name(enum tcp_state state)
 	return name[MIN(state, TCP_STATE_N)];
 }
 
-/* --- lists --- */
+/* --- FIFOs --- */
 
 static void
-list_push(struct tcp *tcp, struct tcp_list *l, struct tcp_conn *c, struct tcp_link *link, size_t link_offset)
+list_push(struct tcp *tcp, struct tcp_list *l, struct tcp_conn *c)
 {
-	link->next = TCP_INDEX_NONE;
-	link->prev = l->tail;
+	c->fifo_link = (struct tcp_link){ .next = TCP_INDEX_NONE, .prev = l->tail };
 	if (l->tail != TCP_INDEX_NONE)
-		((struct tcp_link *)(void *)((char *)&tcp->conns[l->tail] + link_offset))->next = c->index;
+		tcp->conns[l->tail].fifo_link.next = c->index;
 	else
 		l->head = c->index;
 	l->tail = c->index;
@@ -41,57 +40,19 @@ list_push(struct tcp *tcp, struct tcp_list *l, struct tcp_conn *c, struct tcp_li
 }
 
 static void
-list_remove(struct tcp *tcp, struct tcp_list *l, const struct tcp_link *link, size_t link_offset)
+list_remove(struct tcp *tcp, struct tcp_list *l, const struct tcp_conn *c)
 {
+	const struct tcp_link *link = &c->fifo_link;
+
 	if (link->prev != TCP_INDEX_NONE)
-		((struct tcp_link *)(void *)((char *)&tcp->conns[link->prev] + link_offset))->next = link->next;
+		tcp->conns[link->prev].fifo_link.next = link->next;
 	else
 		l->head = link->next;
 	if (link->next != TCP_INDEX_NONE)
-		((struct tcp_link *)(void *)((char *)&tcp->conns[link->next] + link_offset))->prev = link->prev;
+		tcp->conns[link->next].fifo_link.prev = link->prev;
 	else
 		l->tail = link->prev;
 	l->n--;
-}
-
-static size_t
-link_offset_of(enum tcp_list_id id)
-{
-	return offsetof(struct tcp_conn, link) + (size_t)id * sizeof(struct tcp_link);
-}
-
-void
-tcp_list_add(struct tcp *tcp, enum tcp_list_id id, struct tcp_conn *c)
-{
-	if ((c->on_list & 1u << id) != 0)
-		return;
-	c->on_list |= (uint8_t)(1u << id);
-	list_push(tcp, &tcp->list[id], c, &c->link[id], link_offset_of(id));
-}
-
-void
-tcp_list_del(struct tcp *tcp, enum tcp_list_id id, struct tcp_conn *c)
-{
-	if ((c->on_list & 1u << id) == 0)
-		return;
-	c->on_list &= (uint8_t) ~(1u << id);
-	list_remove(tcp, &tcp->list[id], &c->link[id], link_offset_of(id));
-}
-
-struct tcp_conn *
-tcp_list_pop(struct tcp *tcp, enum tcp_list_id id)
-{
-	struct tcp_list *l = &tcp->list[id];
-	struct tcp_conn *c = &tcp->conns[l->head];
-
-	c->on_list &= (uint8_t) ~(1u << id);
-	l->n--;
-	l->head = c->link[id].next;
-	if (l->head != TCP_INDEX_NONE)
-		tcp->conns[l->head].link[id].prev = TCP_INDEX_NONE;
-	else
-		l->tail = TCP_INDEX_NONE;
-	return c;
 }
 
 /* Moves c to the end of fifo, from whichever it was on, with a fresh start; TCP_FIFO_NONE: to none. */
@@ -99,15 +60,14 @@ void
 tcp_fifo_put(struct tcp_conn *c, enum tcp_fifo fifo)
 {
 	struct tcp *tcp = c->tcp;
-	const size_t offset = offsetof(struct tcp_conn, fifo_link);
 
 	if (c->fifo != TCP_FIFO_NONE)
-		list_remove(tcp, &tcp->fifo[c->fifo], &c->fifo_link, offset);
+		list_remove(tcp, &tcp->fifo[c->fifo], c);
 	c->fifo = (uint8_t)fifo;
 	if (fifo == TCP_FIFO_NONE)
 		return;
 	c->fifo_start_us = tcp->now_us;
-	list_push(tcp, &tcp->fifo[fifo], c, &c->fifo_link, offset);
+	list_push(tcp, &tcp->fifo[fifo], c);
 }
 
 /* --- blocks --- */
@@ -189,13 +149,14 @@ tcp_conn_take(struct tcp *tcp, const struct flow *flow, uint64_t hash)
 	if (tcp->free_head == TCP_INDEX_NONE)
 		tcp->n_fresh++;
 	else
-		tcp->free_head = c->link[0].next;
+		tcp->free_head = c->fifo_link.next;
 	tcp->n_conns++;
 	*c = (struct tcp_conn){
 		.flow = *flow,
 		.hash = hash,
 		.index = i,
 		.tcp = tcp,
+		.on_list = c->on_list, /* places of the one before it, and no more */
 		.rtx_due_us = TCP_NEVER,
 		.delack_due_us = TCP_NEVER,
 		.rto_us = TCP_RTO_INITIAL_US,
@@ -349,7 +310,7 @@ tcp_conn_free(struct tcp_conn *c)
 
 	c->tcp = NULL; /* free */
 	c->in_table = false;
-	c->link[0].next = tcp->free_head;
+	c->fifo_link.next = tcp->free_head;
 	tcp->free_head = c->index;
 	tcp->n_conns--;
 }

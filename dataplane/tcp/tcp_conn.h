@@ -147,12 +147,29 @@ enum tcp_fifo {
 	TCP_FIFO_N
 };
 
+/*
+ * What is to be done, in the order it was asked for: places with a connection each. A connection has one place at most, and keeps it
+ * when it is taken off and put on again before its turn. So none of its neighbours in the list is touched, and a list that a turn empties begins
+ * anew where its lines are near.
+ */
+struct tcp_todo {
+	struct tcp_conn **place; /* as many as there are blocks, and up to a power of two */
+	uint32_t mask;
+	uint32_t head, tail; /* they never overtake each other; masked to be a place */
+	uint32_t n;          /* on the list: places of those taken off are passed over */
+};
+
 enum tcp_list_id {
 	TCP_LIST_OUT,     /* has something to send, or may have */
 	TCP_LIST_READY,   /* has news for the layer above */
 	TCP_LIST_STARVED, /* waits for memory: a refused tcp_send() or a window held back */
 	TCP_LIST_N
 };
+
+/* Bits of tcp_conn.on_list. */
+#define TCP_ON_LIST(id)   (1u << (id))
+#define TCP_HAS_PLACE(id) (1u << (TCP_LIST_N + (id)))
+static_assert(2 * TCP_LIST_N <= 8, "on_list has room for them");
 
 /*
  * In the order of their use: a plain segment, in or out, touches the first TCP_CONN_HOT_LINES lines, each of which a burst asks for ahead; the
@@ -188,7 +205,7 @@ struct tcp_conn {
 	/* the second: what we send, RFC 9293 section 3.3.1 */
 	uint8_t state;      /* enum tcp_state; written by tcp_set_state() alone */
 	uint8_t timer_kind; /* enum tcp_timer */
-	uint8_t on_list;    /* bit for each enum tcp_list_id */
+	uint8_t on_list;    /* TCP_ON_LIST(), TCP_HAS_PLACE() */
 	uint8_t snd_wscale, rcv_wscale;
 	uint8_t backoff;   /* RTO and persist: doublings */
 	uint8_t rtx_count; /* retransmissions or unanswered probes in a row */
@@ -227,14 +244,13 @@ struct tcp_conn {
 	struct buf_view
 		rcv_view; /* what came this turn and was not read yet, where it came in; the rest is in rcv_queue */
 
-	/* the fifth: timers, and the lists of what is to be sent and of news */
+	/* the fifth: timers */
 	struct wheel_node timer;
 	uint64_t rtx_due_us; /* TCP_NEVER: not running */
 	uint64_t delack_due_us;
-	struct tcp_link link[TCP_LIST_N]; /* the third is not of every segment */
 
 	/* what not every segment touches */
-	struct tcp_link fifo_link;
+	_Alignas(64) struct tcp_link fifo_link; /* of a free block: next alone, the next free one */
 	uint64_t fifo_start_us;
 	uint64_t hash;
 	struct tcp_queue rcv_queue;
@@ -263,7 +279,7 @@ struct tcp_conn {
 
 static_assert(offsetof(struct tcp_conn, state) == 64 && offsetof(struct tcp_conn, snd_queue) == 2 * 64 &&
 		      offsetof(struct tcp_conn, rcv_nxt) == 3 * 64 && offsetof(struct tcp_conn, timer) == 4 * 64 &&
-		      offsetof(struct tcp_conn, link[TCP_LIST_STARVED]) == TCP_CONN_HOT_LINES * 64,
+		      offsetof(struct tcp_conn, fifo_link) == TCP_CONN_HOT_LINES * 64,
 	"each part is a line");
 
 struct tcp {
@@ -279,14 +295,14 @@ struct tcp {
 	uint32_t ooo_cursor;
 
 	struct tcp_conn *conns; /* each begins where a line does */
-	uint32_t free_head;     /* chain through link[0].next */
+	uint32_t free_head;     /* chain through fifo_link.next */
 	uint32_t n_fresh;       /* blocks before this one were used once */
 	uint32_t n_conns;
 	struct tcp_rests rests;
 	struct tcp_table table;   /* of blocks by index, and of records behind them */
 	struct tcp_filter filter; /* of that table, and of those of remembered SYNs and TIME-WAIT records */
 	struct wheel wheel;
-	struct tcp_list list[TCP_LIST_N];
+	struct tcp_todo list[TCP_LIST_N];
 	struct tcp_list fifo[TCP_FIFO_N];
 	struct tcp_pieces pieces;
 	uint32_t view[TCP_VIEWS_MAX]; /* indexes of connections that have, or had, a rcv_view */
@@ -364,10 +380,57 @@ void tcp_event(struct tcp_conn *c, uint32_t events);
 void tcp_drop_queues(struct tcp_conn *c);
 /* Gives back what came and was not read. */
 void tcp_drop_unread(struct tcp_conn *c);
-void tcp_list_add(struct tcp *tcp, enum tcp_list_id id, struct tcp_conn *c);
-void tcp_list_del(struct tcp *tcp, enum tcp_list_id id, struct tcp_conn *c);
+static inline void
+tcp_list_add(struct tcp *tcp, enum tcp_list_id id, struct tcp_conn *c)
+{
+	struct tcp_todo *l = &tcp->list[id];
+	const uint32_t was = c->on_list;
+
+	if ((was & TCP_ON_LIST(id)) != 0)
+		return;
+	c->on_list = (uint8_t)(was | TCP_ON_LIST(id) | TCP_HAS_PLACE(id));
+	l->n++;
+	if ((was & TCP_HAS_PLACE(id)) == 0)
+		l->place[l->tail++ & l->mask] = c;
+}
+
+static inline void
+tcp_list_del(struct tcp *tcp, enum tcp_list_id id, struct tcp_conn *c)
+{
+	if ((c->on_list & TCP_ON_LIST(id)) == 0)
+		return;
+	c->on_list &= (uint8_t)~TCP_ON_LIST(id);
+	tcp->list[id].n--;
+}
+
 /* Takes the first of a list that has one. */
-struct tcp_conn *tcp_list_pop(struct tcp *tcp, enum tcp_list_id id);
+static inline struct tcp_conn *
+tcp_list_pop(struct tcp *tcp, enum tcp_list_id id)
+{
+	struct tcp_todo *l = &tcp->list[id];
+	struct tcp_conn *c;
+	uint32_t was;
+
+	HOT_BUG_ON(l->n == 0);
+	do {
+		c = l->place[l->head++ & l->mask];
+		was = c->on_list;
+		c->on_list = (uint8_t)(was & ~(TCP_ON_LIST(id) | TCP_HAS_PLACE(id)));
+	} while ((was & TCP_ON_LIST(id)) == 0);
+	l->n--;
+	if (l->head == l->tail)
+		l->head = l->tail = 0;
+	return c;
+}
+
+/* Whose turn it is next, or whose it would have been; of a list that is not empty. */
+static inline const struct tcp_conn *
+tcp_list_first(const struct tcp *tcp, enum tcp_list_id id)
+{
+	const struct tcp_todo *l = &tcp->list[id];
+
+	return l->place[l->head & l->mask];
+}
 void tcp_fifo_put(struct tcp_conn *c, enum tcp_fifo fifo);
 struct tcp_scoreboard *tcp_scoreboard_get(struct tcp *tcp);
 void tcp_scoreboard_put(struct tcp *tcp, struct tcp_scoreboard *sb);

@@ -640,10 +640,9 @@ feed_starved(struct tcp *tcp)
 		return;
 	tcp->starved_retry_us = tcp->now_us + TCP_STARVED_RETRY_US;
 	for (uint32_t i = 0; i < TCP_STARVED_PER_TURN && tcp->list[TCP_LIST_STARVED].n > 0; i++) {
-		struct tcp_conn *c = &tcp->conns[tcp->list[TCP_LIST_STARVED].head];
+		struct tcp_conn *c = tcp_list_pop(tcp, TCP_LIST_STARVED);
 		const bool budget = tcp->rcv_offered_octets + 2 * own_mss(c) <= tcp->conf.rcv_budget_octets;
 
-		tcp_list_del(tcp, TCP_LIST_STARVED, c);
 		if (tcp->pressure || (c->wnd_withheld && !budget))
 			tcp_list_add(tcp, TCP_LIST_STARVED, c);
 		else
@@ -654,7 +653,7 @@ feed_starved(struct tcp *tcp)
 uint32_t
 tcp_output(struct tcp *tcp, struct tcp_seg_out *out, uint32_t n, uint64_t now_us)
 {
-	struct tcp_list *todo = &tcp->list[TCP_LIST_OUT];
+	const struct tcp_todo *todo = &tcp->list[TCP_LIST_OUT];
 	uint32_t have = 0;
 
 	tcp_clock(tcp, now_us);

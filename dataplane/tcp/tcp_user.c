@@ -42,7 +42,7 @@ tcp_ready(struct tcp *tcp, uint32_t *events)
 const void *
 tcp_ready_user(const struct tcp *tcp)
 {
-	return tcp->list[TCP_LIST_READY].n > 0 ? tcp->conns[tcp->list[TCP_LIST_READY].head].user : NULL;
+	return tcp->list[TCP_LIST_READY].n > 0 ? tcp_list_first(tcp, TCP_LIST_READY)->user : NULL;
 }
 
 uint32_t

@@ -38,8 +38,7 @@ comparable(const struct tcp_conn *c)
 	r.sb = NULL;
 	r.ooo = NULL;
 	r.not_plain &= ~NEVER_PLAIN;
-	r.on_list &= (uint8_t) ~(1u << TCP_LIST_OUT);
-	memset(r.link, 0, sizeof(r.link));
+	r.on_list &= (uint8_t) ~(TCP_ON_LIST(TCP_LIST_OUT) | TCP_HAS_PLACE(TCP_LIST_OUT));
 	return r;
 }
 
