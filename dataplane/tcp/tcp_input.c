@@ -650,6 +650,7 @@ input_unseen(struct tcp *tcp, const struct net_seg *seg, struct tcp_seg_in *s, c
 {
 	const uint64_t hash = seg->hash != 0 ? seg->hash : tcp_flow_hash(tcp, &seg->flow);
 	const struct tcp_hdr *h = &s->h;
+	struct tcp_syn_entry *e;
 	struct tcp_tw_record *tw;
 	struct tcp_conn *c;
 	uint32_t i;
@@ -664,10 +665,14 @@ input_unseen(struct tcp *tcp, const struct net_seg *seg, struct tcp_seg_in *s, c
 		tcp_conn_reap(c);
 		return 0;
 	}
-	tw = tcp_time_wait_find(&tcp->time_wait, &seg->flow, hash);
-	if (tw != NULL && !tw->peer_holds && !tcp_time_wait_input(tcp, tw, h, frame))
-		return 0;
-	return tcp_listen_input(tcp, seg, h, hash, frame, answer);
+	e = tcp_syn_find(&tcp->listen, &seg->flow, hash);
+	/* the ACK of a handshake: its SYN is all that the filter counts, and two lines of a large table are not looked at */
+	if (tcp_filter_count(&tcp->filter, hash) > (e != NULL)) {
+		tw = tcp_time_wait_find(&tcp->time_wait, &seg->flow, hash);
+		if (tw != NULL && !tw->peer_holds && !tcp_time_wait_input(tcp, tw, h, frame))
+			return 0;
+	}
+	return tcp_listen_input(tcp, e, seg, h, hash, frame, answer);
 }
 
 void
@@ -719,8 +724,11 @@ tcp_prefetch_conn(const struct tcp *tcp, struct net_seg *seg)
 	i = tcp_table_guess(&tcp->table, seg->hash);
 	seg->at = i;
 	seg->at_inserts = tcp->table.inserts;
-	if (i == TCP_TABLE_NONE)
+	if (i == TCP_TABLE_NONE) { /* the ACK of a handshake, mostly */
+		__builtin_prefetch(tcp_filter_cell(&tcp->filter, seg->hash));
+		tcp_table_prefetch(&tcp->listen.table, seg->hash);
 		return;
+	}
 	if (i >= tcp->conf.conns_max) {
 		for (uint32_t line = 0; line < tcp->rests.records.stride; line += 64)
 			__builtin_prefetch((const char *)tcp_rest_at(&tcp->rests, i - tcp->conf.conns_max) + line);

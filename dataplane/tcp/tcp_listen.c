@@ -220,8 +220,8 @@ stage_del(struct tcp_listen *l, uint32_t i)
 		s->tail = e->prev;
 }
 
-static struct tcp_syn_entry *
-entry_find(const struct tcp_listen *l, const struct flow *flow, uint64_t hash)
+struct tcp_syn_entry *
+tcp_syn_find(const struct tcp_listen *l, const struct flow *flow, uint64_t hash)
 {
 	uint32_t at = 0, i;
 
@@ -567,10 +567,9 @@ on_ack(struct tcp *tcp, const struct tcp_listener *x, struct tcp_syn_entry *e, c
 }
 
 uint32_t
-tcp_listen_input(struct tcp *tcp, const struct net_seg *seg, const struct tcp_hdr *h, uint64_t hash,
-	const struct net_frame *frame, uint8_t *answer)
+tcp_listen_input(struct tcp *tcp, struct tcp_syn_entry *e, const struct net_seg *seg, const struct tcp_hdr *h,
+	uint64_t hash, const struct net_frame *frame, uint8_t *answer)
 {
-	struct tcp_syn_entry *e = entry_find(&tcp->listen, &seg->flow, hash);
 	const struct tcp_listener *x = tcp_listener_find(&tcp->listen, &seg->flow);
 
 	if (!tcp_is_possible_peer(&seg->flow)) {

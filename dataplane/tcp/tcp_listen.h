@@ -80,13 +80,16 @@ void tcp_listen_destroy(struct tcp_listen *l);
 /* Who listens there; NULL: nobody. */
 const struct tcp_listener *tcp_listener_find(const struct tcp_listen *l, const struct flow *flow);
 
+/* What is remembered of the SYN of a flow; NULL: nothing. */
+struct tcp_syn_entry *tcp_syn_find(const struct tcp_listen *l, const struct flow *flow, uint64_t hash);
+
 /*
- * A segment that belongs to no connection and no TIME-WAIT record. An answer, if any, is queued; an ACK that completes a handshake
+ * A segment that belongs to no connection and no TIME-WAIT record; e: what tcp_syn_find() has of its flow. An answer, if any, is queued; an ACK that completes a handshake
  * makes a connection and is processed there. answer: not NULL: a SYN-ACK is written there instead (tcp_input_syn() says how), and its octets
  * are returned; else 0.
  */
-uint32_t tcp_listen_input(struct tcp *tcp, const struct net_seg *seg, const struct tcp_hdr *h, uint64_t hash,
-	const struct net_frame *frame, uint8_t *answer);
+uint32_t tcp_listen_input(struct tcp *tcp, struct tcp_syn_entry *e, const struct net_seg *seg, const struct tcp_hdr *h,
+	uint64_t hash, const struct net_frame *frame, uint8_t *answer);
 
 /* The same of a SYN to x alone. e: what is remembered of its flow, NULL: nothing. */
 uint32_t tcp_listen_syn(struct tcp *tcp, const struct tcp_listener *x, struct tcp_syn_entry *e, const struct flow *flow,

@@ -50,11 +50,18 @@ tcp_filter_cell(const struct tcp_filter *f, uint64_t hash)
 	return &f->count[(uint32_t)(hash >> 32) & f->mask];
 }
 
+/* There are no more entries of this hash in the filter's tables, unless it is UINT8_MAX. */
+static inline uint8_t
+tcp_filter_count(const struct tcp_filter *f, uint64_t hash)
+{
+	return *tcp_filter_cell(f, hash);
+}
+
 /* False: none of the filter's tables has an entry of this hash. */
 static inline bool
 tcp_filter_may_have(const struct tcp_filter *f, uint64_t hash)
 {
-	return *tcp_filter_cell(f, hash) != 0;
+	return tcp_filter_count(f, hash) != 0;
 }
 
 /* Room for at least entries_max at a load of a half. Borrows filter for life. Allocates; false when memory is short. */
