@@ -54,7 +54,7 @@ BENCHMARKS = {
     "micro": Benchmark("parts alone: verdict table, hashes, parsers, lists, LMDB, snapshot; 1 to N threads", micro_run.RUNS, micro_run.run,
                        micro_run.rows),
     "load": Benchmark("the gateway over memif next to a bare echo", {n: "%s; DNS %s" % (r[0], r[3]) for n, r in load.RUNS.items()},
-                      lambda names, o: load.run(names, o.build, o.pairs, o.phase_ms), load.rows),
+                      lambda names, o: load.run(names, o.build, o.pairs, o.phase_ms, {"huge_pages": "false"} if o.plain_pages else None), load.rows),
     "where": Benchmark("where the worker's cycles go over memif, by layer and function (perf)", where.RUNS, where.run, where.rows, together=True),
     "idle": Benchmark("memory of idle sessions, up to a million, and what others pay for them", idle.RUNS, idle.run, idle.rows),
     "peers": Benchmark("Greyline next to what a user would pick instead, over veth", peers.RUNS, peers.run, peers.rows, root=True, together=True),
@@ -140,6 +140,7 @@ def main(argv):
     parser.add_argument("--rounds", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--entries", type=int, default=10000000, help=argparse.SUPPRESS)
     parser.add_argument("--build", default=os.path.join(common.TOP, "build"), help=argparse.SUPPRESS)
+    parser.add_argument("--plain-pages", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--pictures", help=argparse.SUPPRESS)
     parser.add_argument("names", nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)

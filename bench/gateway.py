@@ -18,7 +18,7 @@ DNS_PORT = 5399
 CONFIG = """
 run_dir = "%(dir)s/run"; state_dir = "%(dir)s/state"; hostname = "gw.bench"; mode = "enforce"; reject_at = "%(reject_at)s";
 dataplane = { workers = %(workers)d; lcores = "%(lcores)s"; memory_mb = %(memory_mb)d; sessions = %(sessions)d; idle = "%(idle)s";
-	eal = [ %(eal)s ]; };
+	huge_pages = %(huge_pages)s; eal = [ %(eal)s ]; };
 ports = ( %(ports)s );
 pools = ( { name = "default"; domains = [ ]; backends = ( %(backend)s ); } );
 listeners = ( { name = "mx"; role = "mx"; addresses = [ "%(address)s" ]; port = 25; domains = [ "example.org" ]; pools = [ "default" ]; } );
@@ -106,7 +106,7 @@ class Gateway(Processes):
         self.segment_path = None
         self.cpu_main, self.cpu_worker = common.cpus()
         self.conf = dict(dir=self.dir, memory_mb=512, sessions=16384, block="4m", resolvers="", deny="", allow="", zones="", entries=16777216,
-                         idle="nap", reject_at="rcpt", missing="nothing", workers=1, address="198.18.0.2", ports=MEMIF_PORT % {"dir": self.dir},
+                         idle="nap", huge_pages="true", reject_at="rcpt", missing="nothing", workers=1, address="198.18.0.2", ports=MEMIF_PORT % {"dir": self.dir},
                          tls="", backend='{ name = "mta"; address = "198.18.0.3"; port = 25; client_address = "proxy_v1"; }',
                          eal=", ".join('"%s"' % word for word in EAL))
         unknown = set(changes) - set(self.conf)
@@ -170,6 +170,12 @@ class Gateway(Processes):
             return json.loads(done.stdout) if done.returncode == 0 else None
         except ValueError:
             return None
+
+    def table_pages(self):
+        """Which pages are behind the segment and the data plane's other memory, as status has it: octets in all and in pages of 2 MiB."""
+        status = self.ctl("status") or {}
+        return {"%s_%s" % (name, "huge_octets" if huge else "octets"): status.get(part, {}).get("memory_huge_octets" if huge else "memory_octets")
+                for name, part in (("segment", "table"), ("memory", "dataplane")) for huge in (False, True)}
 
     def find_segment(self):
         """Path of the segment, from what control has mapped: it names it after its run directory."""

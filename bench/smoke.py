@@ -39,6 +39,8 @@ def check_load(build):
     if "error" not in f:
         well &= check("load/greylist: eight segments a session", 7.9 < f["segments_in"] < 8.6, f["segments_in"])
         well &= check("load/greylist: cycles were counted", f["worker_cycles_a_unit"]["median"] > 500 and f["echo_cycles_a_unit"]["median"] > 100, f)
+        pages = f["table_pages"]
+        well &= check("load/greylist: the pages behind the table are known", (pages["segment_octets"] or 0) >= pages["segment_huge_octets"] >= 0 < pages["memory_octets"], pages)
         well &= check("load/greylist: turns have their time", f["turn_us"]["n"] > 0, f["turn_us"])
     f = result["data"]
     if "error" not in f:

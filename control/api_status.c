@@ -65,6 +65,19 @@ waiting_add(void *arg, const char *path)
 	json_array_append_new(arg, json_string(path));
 }
 
+/* What is there of the segment or of the data plane's other memory, and what of that in huge pages: the data plane looked (dataplane/link/pages.h). */
+static void
+pages_json(json_t *o, const uint64_t *octets, const uint64_t *huge_octets)
+{
+	const uint64_t all = __atomic_load_n(octets, __ATOMIC_RELAXED),
+		       huge = __atomic_load_n(huge_octets, __ATOMIC_RELAXED);
+
+	if (all == 0)
+		return;
+	json_object_set_new(o, "memory_octets", json_integer((json_int_t)(all & INT64_MAX)));
+	json_object_set_new(o, "memory_huge_octets", json_integer((json_int_t)(huge & INT64_MAX)));
+}
+
 static json_t *
 status_dataplane(const struct control *c)
 {
@@ -72,15 +85,19 @@ status_dataplane(const struct control *c)
 	const uint32_t set = serves ? stats_marks(c) : 0;
 	json_t *marks = json_array();
 	uint64_t sessions = 0;
+	json_t *o;
 
 	for (unsigned w = 0; serves && w < CONF_WORKERS_MAX; w++)
 		sessions += __atomic_load_n(&c->segment.live->sessions_open[w], __ATOMIC_RELAXED);
 	for (uint32_t m = 0; m < MARK_N; m++)
 		if (marks_on(set, m))
 			json_array_append_new(marks, json_string(mark_rows[m].name));
-	return json_pack("{s:s, s:i, s:b, s:I, s:i, s:o}", "state", dataplane_state_name(c), "pid",
+	o = json_pack("{s:s, s:i, s:b, s:I, s:i, s:o}", "state", dataplane_state_name(c), "pid",
 		(int)__atomic_load_n(&c->segment.live->dataplane_pid, __ATOMIC_RELAXED), "alive", (int)serves,
 		"sessions", (json_int_t)sessions, "workers", (int)c->dataplane_start.conf.workers, "short_of", marks);
+	if (serves)
+		pages_json(o, &c->segment.live->memory_octets, &c->segment.live->memory_huge_octets);
+	return o;
 }
 
 #define COUNT_LONG_US 100000 /* of a table of some ten million entries */
@@ -115,6 +132,8 @@ status_table(struct control *c)
 		(json_int_t)n.used, "grey", (json_int_t)n.grey, "white", (json_int_t)n.white, "clients",
 		(json_int_t)n.by_kind[VT_CLIENT], "auto", (json_int_t)n.by_kind[VT_AUTO], "load",
 		room > 0 ? (double)n.used / room : 0.0, "loading", (int)(loading != SEGMENT_LOADED));
+	if (control_dataplane_serves(c))
+		pages_json(o, &c->segment.live->pages_octets, &c->segment.live->pages_huge_octets);
 	if (loading != SEGMENT_LOADED) {
 		json_object_set_new(o, "loading_records", json_integer((json_int_t)p.done));
 		json_object_set_new(o, "loading_of", json_integer((json_int_t)p.of));

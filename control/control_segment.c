@@ -170,7 +170,8 @@ control_attach(struct control *c)
 {
 	const struct segment_params params = { .entries = c->config->values.state_entries,
 		.table_key = c->table_key,
-		.workers = c->config->values.conf.workers };
+		.workers = c->config->values.conf.workers,
+		.plain_pages = !c->config->values.conf.huge_pages };
 	char why[256] = "";
 	bool created = false;
 	int error = segment_open_control(&c->segment, c->segment_path, &params, &created, why, sizeof(why));

@@ -121,6 +121,20 @@ stats_marks(const struct control *c)
 	return set;
 }
 
+/* Which pages are behind the shared table and the data plane's other memory: the data plane looks once a minute. */
+static void
+pages_metrics(const struct segment_live *l, struct evbuffer *out)
+{
+	gauge(out, "segment_octets", "octets of the segment the data plane has mapped",
+		(double)__atomic_load_n(&l->pages_octets, __ATOMIC_RELAXED));
+	gauge(out, "segment_huge_octets", "of greyline_segment_octets, in pages of 2 MiB",
+		(double)__atomic_load_n(&l->pages_huge_octets, __ATOMIC_RELAXED));
+	gauge(out, "memory_octets", "octets of other memory the data plane uses",
+		(double)__atomic_load_n(&l->memory_octets, __ATOMIC_RELAXED));
+	gauge(out, "memory_huge_octets", "of greyline_memory_octets, in pages of 2 MiB",
+		(double)__atomic_load_n(&l->memory_huge_octets, __ATOMIC_RELAXED));
+}
+
 static void
 dataplane_metrics(struct control *c, struct evbuffer *out)
 {
@@ -132,6 +146,8 @@ dataplane_metrics(struct control *c, struct evbuffer *out)
 		sessions += __atomic_load_n(&c->segment.live->sessions_open[w], __ATOMIC_RELAXED);
 	gauge(out, "sessions_open", "client sessions open now", (double)sessions);
 	gauge(out, "dataplane_up", "1 when the data plane serves", serves);
+	if (serves)
+		pages_metrics(c->segment.live, out);
 	evbuffer_add_printf(out, "# HELP greyline_short_of 1 while some worker has reached a water mark\n"
 				 "# TYPE greyline_short_of gauge\n");
 	for (uint32_t m = 0; m < MARK_N; m++)

@@ -30,8 +30,10 @@
 #include <unistd.h>
 
 #include "dataplane/base/bug.h"
+#include "dataplane/base/large.h"
 #include "dataplane/base/siphash.h"
 #include "dataplane/link/kept.h"
+#include "dataplane/link/pages.h"
 #include "dataplane/link/segment.h"
 #include "dataplane/link/snapshot.h"
 #include "dataplane/port/port_dpdk.h"
@@ -49,6 +51,7 @@
 #define WATCH_US         20000 /* between two looks of the main thread */
 #define HEARTBEAT_US     UINT64_C(250000)
 #define LINK_WATCH_US    UINT64_C(1000000)
+#define PAGES_WATCH_US   UINT64_C(60000000)
 #define SEGMENT_WATCH_US UINT64_C(500000) /* a deleted segment is noticed within a second */
 #define LINK_WAIT_MS     1000
 #define CONFIRM_MAX_US   UINT64_C(5000000) /* for a worker to take over a snapshot: more than any turn can last */
@@ -214,6 +217,8 @@ wait_for_control(struct process *p)
 		int rc = snapshot_map(p->snapshot, p->snapshot_path, why, sizeof(why));
 
 		if (rc == 0) {
+			if (!p->snapshot->conf->huge_pages)
+				large_forbid();
 			rc = segment_open_dataplane(&p->segment, p->snapshot->segment_path, why, sizeof(why));
 			if (rc == 0 && p->segment.n_workers >= p->snapshot->conf->workers)
 				return 0;
@@ -450,7 +455,8 @@ is_same_for_life(const struct snapshot *a, const struct snapshot *b)
 {
 	if (a->n_ports != b->n_ports || a->conf->workers != b->conf->workers ||
 		a->conf->memory_mb != b->conf->memory_mb || a->conf->tls_memory_mb != b->conf->tls_memory_mb ||
-		a->conf->sessions != b->conf->sessions || a->conf->busy_sessions != b->conf->busy_sessions)
+		a->conf->sessions != b->conf->sessions || a->conf->huge_pages != b->conf->huge_pages ||
+		a->conf->busy_sessions != b->conf->busy_sessions)
 		return false;
 	for (uint32_t i = 0; i < a->n_ports; i++)
 		if (strcmp(a->ports[i].device, b->ports[i].device) != 0 || a->ports[i].mtu != b->ports[i].mtu ||
@@ -558,6 +564,36 @@ heartbeat(struct process *p, uint64_t now_us)
 				__ATOMIC_RELAXED);
 }
 
+/* Which pages are behind our memory, for status: the kernel alone knows. Walks the page tables, so not often. */
+static bool
+look_at_pages(struct process *p)
+{
+	struct segment_live *live = p->segment.live;
+	struct pages of_segment = { 0 }, of_memory = { 0 };
+
+	if (pages_look(p->segment.base, p->segment.octets, &of_segment, &of_memory) != 0)
+		return false;
+	__atomic_store_n(&live->pages_octets, of_segment.octets, __ATOMIC_RELAXED);
+	__atomic_store_n(&live->pages_huge_octets, of_segment.huge_octets, __ATOMIC_RELAXED);
+	__atomic_store_n(&live->memory_octets, of_memory.octets, __ATOMIC_RELAXED);
+	__atomic_store_n(&live->memory_huge_octets, of_memory.huge_octets, __ATOMIC_RELAXED);
+	return true;
+}
+
+static void
+say_pages(struct process *p)
+{
+	const struct segment_live *live = p->segment.live;
+
+	if (!look_at_pages(p))
+		say("the kernel does not tell which pages are behind our memory");
+	else
+		say("in pages of 2 MiB: %" PRIu64 " of %" PRIu64 " MiB of the segment, %" PRIu64 " of %" PRIu64
+		    " MiB of other memory in use",
+			live->pages_huge_octets >> 20, live->pages_octets >> 20, live->memory_huge_octets >> 20,
+			live->memory_octets >> 20);
+}
+
 static void
 watch_links(struct process *p)
 {
@@ -573,7 +609,7 @@ watch_links(struct process *p)
 static int
 watch(struct process *p)
 {
-	uint64_t beat_us = 0, link_us = 0, segment_us = 0;
+	uint64_t beat_us = 0, link_us = 0, segment_us = 0, pages_us = boot_us();
 
 	while (!sleep_or_signal(p, WATCH_US)) {
 		const uint64_t now_us = boot_us();
@@ -594,6 +630,10 @@ watch(struct process *p)
 				return EXIT_SEGMENT;
 			}
 			segment_us = now_us;
+		}
+		if (now_us - pages_us >= PAGES_WATCH_US) {
+			look_at_pages(p);
+			pages_us = now_us;
 		}
 	}
 	return EXIT_SUCCESS;
@@ -671,6 +711,7 @@ run(struct process *p)
 	if (start_workers(p) != 0)
 		return EXIT_FAILURE;
 	prctl(PR_SET_NO_NEW_PRIVS, 1UL, 0UL, 0UL, 0UL); /* from here on nothing is executed */
+	say_pages(p);
 	set_state(p, DATAPLANE_SERVING);
 	say("ready");
 	status = watch(p);

@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "bench/instructions/stage.h"
 #include "dataplane/base/bug.h"
@@ -24,6 +25,7 @@ usage(void)
 	      "[--template T] "
 	      "[--message OCTETS] "
 	      "[--dns cached|asked|dead] "
+	      "[--pages huge|table|plain] "
 	      "[--no-timestamps]\n",
 		stderr);
 	exit(2);
@@ -37,7 +39,8 @@ main(int argc, char **argv)
 		{ "dns", required_argument, NULL, 'd' }, { "message", required_argument, NULL, 'm' },
 		{ "no-timestamps", no_argument, NULL, 'p' }, { "idle", required_argument, NULL, 'i' },
 		{ "flood", required_argument, NULL, 'f' }, { "first-syns", no_argument, NULL, 'r' },
-		{ "layout", no_argument, NULL, 'l' }, { "entries", required_argument, NULL, 'e' }, { 0 } };
+		{ "layout", no_argument, NULL, 'l' }, { "entries", required_argument, NULL, 'e' },
+		{ "pages", required_argument, NULL, 'g' }, { 0 } };
 	static struct bench b;
 	char dir[] = "/dev/shm/greyline-bench-XXXXXX"; /* memory, as the data plane's segment is */
 	struct gen_conf gc = { .template = GEN_greylist,
@@ -62,6 +65,12 @@ main(int argc, char **argv)
 			break;
 		case 'e': /* of the verdict table: in the caches by default, in memory where millions of senders are known */
 			b.entries = strtoull(optarg, NULL, 10);
+			break;
+		case 'g': /* of 2 MiB: for the table and the worker's own memory, for the table alone, for neither */
+			if (strcmp(optarg, "huge") != 0 && strcmp(optarg, "table") != 0 && strcmp(optarg, "plain") != 0)
+				usage();
+			b.plain_table = strcmp(optarg, "plain") == 0;
+			b.plain_worker = strcmp(optarg, "huge") != 0;
 			break;
 		case 'f':
 			flood = (uint32_t)strtoul(optarg, NULL, 10);

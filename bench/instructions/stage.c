@@ -15,6 +15,7 @@
 
 #include "bench/instructions/buf_slab.h"
 #include "dataplane/base/bug.h"
+#include "dataplane/base/large.h"
 #include "dataplane/link/message.h"
 #include "dataplane/policy/policy.h"
 #include "tests/sim/peers.h"
@@ -281,7 +282,8 @@ stage_start(struct bench *b, const char *dir, uint32_t sessions, enum gen_templa
 	static struct sim_config c;
 	static char segment_path[128], snapshot_path[128];
 	struct segment_params params = { .entries = b->entries != 0 ? b->entries : TABLE_ENTRIES,
-		.table_key = { 1, 2 } };
+		.table_key = { 1, 2 },
+		.plain_pages = b->plain_table };
 	struct worker_conf wc = { .shared = &b->shared, .io = &b->io, .segment = &b->segment };
 	uint8_t key[FLOW_KEY_OCTETS];
 	char why[256] = "";
@@ -333,6 +335,8 @@ stage_start(struct bench *b, const char *dir, uint32_t sessions, enum gen_templa
 		BUG_ON(b->marks == MAP_FAILED);
 		wc.marks = b->marks;
 	}
+	if (b->plain_worker)
+		large_forbid();
 	b->worker = worker_create(&wc, b->now_us, why, sizeof(why));
 	if (b->worker == NULL) {
 		fprintf(stderr, "instructions: %s\n", why);

@@ -115,6 +115,7 @@ def one(name, build, pairs, phase_ms, changes=None):
         figures = b.load(arguments, pairs, phase_ms)
         figures["control_cpu_share"] = round((b.cpu_s("control") - before) / (time.monotonic() - began), 3)
         figures["dns"] = dns
+        figures["table_pages"] = b.table_pages()
         figures["dns_questions"] = questions(b) - asked
         figures["what"] = text
         return figures

@@ -40,6 +40,8 @@ cmd_status(struct cli *cli, int argc, char **argv)
 		{ "dataplane.pid", "data plane pid", CLI_TEXT },
 		{ "dataplane.workers", "workers", CLI_TEXT },
 		{ "dataplane.sessions", "sessions", CLI_TEXT },
+		{ "dataplane.memory_octets", "memory in use", CLI_OCTETS },
+		{ "dataplane.memory_huge_octets", "in pages of 2 MiB", CLI_OCTETS },
 		{ "snapshot.generation", "configuration", CLI_TEXT },
 		{ "snapshot.in_force", "in force, by worker", CLI_TEXT },
 		{ "table.used", "records", CLI_TEXT },
@@ -47,6 +49,8 @@ cmd_status(struct cli *cli, int argc, char **argv)
 		{ "table.load", "load", CLI_SHARE },
 		{ "table.grey", "GREY", CLI_TEXT },
 		{ "table.white", "WHITE", CLI_TEXT },
+		{ "table.memory_octets", "segment", CLI_OCTETS },
+		{ "table.memory_huge_octets", "in pages of 2 MiB", CLI_OCTETS },
 		{ "table.loading", "loading", CLI_YES },
 		{ "table.loading_share", "loaded", CLI_SHARE },
 		{ "table.loading_left_s", "loaded in", CLI_DURATION },
@@ -62,7 +66,7 @@ cmd_status(struct cli *cli, int argc, char **argv)
 		{ "resolver.cached", "answers cached", CLI_TEXT },
 		{ "backends.up", "backends up", CLI_TEXT },
 		{ "backends.total", "backends", CLI_TEXT },
-		{ "segment", "segment", CLI_TEXT },
+		{ "segment", "segment at", CLI_TEXT },
 		{ "options_waiting_for_start", "waiting for start", CLI_TEXT },
 	};
 	json_t *result;

@@ -115,7 +115,8 @@ struct conf {
 	uint32_t limits_reserve_percent;      /* of the session slots, which strangers may not use */
 	uint8_t limits_answer;                /* enum conf_limits_answer */
 	uint8_t limits_known_clients;         /* enum conf_limits_known */
-	uint8_t reserved_limits[2];
+	uint8_t huge_pages;                   /* pages of 2 MiB for tables, where the kernel has them */
+	uint8_t reserved_limits;
 
 	uint32_t log_grey_per_s; /* 1000 */
 

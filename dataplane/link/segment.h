@@ -84,6 +84,8 @@ struct segment_live {
 	/* while SEGMENT_LOADING: how long it will take yet, and records settled of those there are; by control */
 	uint32_t loading_left_s;
 	uint64_t loading_done, loading_of;
+	/* by the data plane, once a minute: of this segment and of its other memory, what is there and what of it in huge pages. 0: not known */
+	uint64_t pages_octets, pages_huge_octets, memory_octets, memory_huge_octets;
 	struct turn_times turns[CONF_WORKERS_MAX]; /* written by the worker alone */
 };
 

@@ -543,6 +543,42 @@ test_api_water_marks(void **state)
 	daemon_end(&d);
 }
 
+/* The data plane says it, and only while it lives; a hostile number is a number. */
+static void
+test_api_pages_behind_the_memory(void **state)
+{
+	const struct sockaddr_in at = free_port();
+	char why[256], path[160], listen_at[32];
+	struct daemon d;
+	struct segment s;
+	json_t *j;
+
+	(void)state;
+	snprintf(listen_at, sizeof(listen_at), "127.0.0.1:%u", ntohs(at.sin_port));
+	daemon_start_at(&d, "", listen_at);
+	j = ask_line(&d, "{\"cmd\":\"status\"}");
+	snprintf(path, sizeof(path), "%s", value_at(j, "result/segment"));
+	CHECK_TRUE("not known yet", strcmp(value_at(j, "result/table/memory_octets"), "") == 0);
+	json_decref(j);
+	assert_int_equal(segment_open_dataplane(&s, path, why, sizeof(why)), 0);
+	s.live->pages_octets = 6 << 20;
+	s.live->pages_huge_octets = 4 << 20;
+	s.live->memory_octets = UINT64_MAX;
+	s.live->memory_huge_octets = 2 << 20;
+	CHECK_EQ("nor of one that does not live", metric(&at, "greyline_segment_octets"), -1);
+	__atomic_store_n(&s.live->dataplane_state, 2, __ATOMIC_RELAXED);
+	__atomic_store_n(&s.live->heartbeat_us[SEGMENT_DATAPLANE], segment_boot_us(), __ATOMIC_RELAXED);
+	check(&d, "{\"cmd\":\"status\"}", "result/table/memory_octets", "6291456");
+	check(&d, "{\"cmd\":\"status\"}", "result/table/memory_huge_octets", "4194304");
+	check(&d, "{\"cmd\":\"status\"}", "result/dataplane/memory_octets", "9223372036854775807");
+	check(&d, "{\"cmd\":\"status\"}", "result/dataplane/memory_huge_octets", "2097152");
+	CHECK_EQ("of the segment", metric(&at, "greyline_segment_octets"), 6 << 20);
+	CHECK_EQ("huge", metric(&at, "greyline_segment_huge_octets"), 4 << 20);
+	CHECK_EQ("of the rest", metric(&at, "greyline_memory_huge_octets"), 2 << 20);
+	segment_close(&s, false);
+	daemon_end(&d);
+}
+
 static void
 test_api_certificates(void **state)
 {
@@ -644,6 +680,7 @@ main(int argc, char **argv)
 		cmocka_unit_test(test_api_reload_takes_good_files_alone),
 		cmocka_unit_test(test_api_zone_is_switched),
 		cmocka_unit_test(test_api_water_marks),
+		cmocka_unit_test(test_api_pages_behind_the_memory),
 		cmocka_unit_test(test_api_certificates),
 		cmocka_unit_test(test_api_second_instance_is_refused),
 		cmocka_unit_test(test_events_through_the_rings),

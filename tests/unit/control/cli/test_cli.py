@@ -100,9 +100,11 @@ class Asked(unittest.TestCase):
 
 
 STATUS = {"version": "0.1.0", "hostname": "gw.example.org", "mode": "enforce", "uptime_s": 93784, "control_pid": 12,
-          "dataplane": {"state": "serving", "pid": 13, "alive": True, "sessions": 4, "workers": 2},
+          "dataplane": {"state": "serving", "pid": 13, "alive": True, "sessions": 4, "workers": 2, "memory_octets": 369098752,
+                        "memory_huge_octets": 23068672},
           "snapshot": {"generation": 7, "in_force": [7, 7]},
-          "table": {"entries_wanted": 1048576, "entries": 1048576, "used": 3, "grey": 2, "white": 1, "load": 0.25, "loading": False},
+          "table": {"entries_wanted": 1048576, "entries": 1048576, "used": 3, "grey": 2, "white": 1, "load": 0.25, "loading": False,
+                    "memory_octets": 373293056, "memory_huge_octets": 371195904},
           "store": {"state": "ready", "map_octets": 67108864, "used_octets": 1048576, "lag": 0},
           "resolver": {"state": "up", "servers": [], "in_flight": 0, "cached": 9}, "backends": {"up": 1, "total": 2},
           "options_waiting_for_start": ["dataplane.workers"]}
@@ -119,7 +121,7 @@ EXPLAIN = {"verdict": "pass", "would": "reject", "rule": 8, "rule_name": "client
 class Commands(Asked):
     def test_status(self):
         self.check(ok(STATUS), ["status"], {"cmd": "status"},
-                   shown=["hostname", "gw.example.org", "1d 2h", "25.0 %", "64.0 MiB", "dataplane.workers", "7 7"])
+                   shown=["hostname", "gw.example.org", "1d 2h", "25.0 %", "64.0 MiB", "dataplane.workers", "7 7", "in pages of 2 MiB    354.0 MiB", "in pages of 2 MiB    22.0 MiB"])
 
     def test_status_says_first_whether_all_is_well(self):
         done = self.check(ok(dict(STATUS, well=True, alarms=[])), ["status"], {"cmd": "status"}, shown=["all is well"])
