@@ -26,6 +26,8 @@
 
 #define BURST       32
 #define NAP_AFTER   4096
+#define NAP_MIN_NS  200000
+#define NAP_MAX_NS  10000000 /* who wakes up more often takes the CPU from the worker while that is measured */
 #define POOL_BUFS   16383
 #define QUEUE_DESCS 1024
 #define TX_RETRIES  2
@@ -90,6 +92,7 @@ int
 main(int argc, char **argv)
 {
 	uint32_t empty = 0;
+	long nap_ns = NAP_MIN_NS;
 	struct echo_shared *shared;
 	uint64_t began;
 	uint16_t n;
@@ -114,8 +117,10 @@ main(int argc, char **argv)
 			__atomic_store_n(&shared->busy_turns, shared->busy_turns + 1, __ATOMIC_RELAXED);
 			__atomic_store_n(&shared->frames, shared->frames + n, __ATOMIC_RELAXED);
 			empty = 0;
+			nap_ns = NAP_MIN_NS;
 		} else if (++empty > NAP_AFTER) {
-			nanosleep(&(struct timespec){ .tv_nsec = 200000 }, NULL);
+			nanosleep(&(struct timespec){ .tv_nsec = nap_ns }, NULL);
+			nap_ns = RTE_MIN(nap_ns * 2, NAP_MAX_NS);
 		}
 	}
 	rte_eth_dev_stop(0);

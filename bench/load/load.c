@@ -102,7 +102,7 @@ usage(void)
 {
 	fputs("usage: load --segment PATH [--echo COUNTERS] [--pairs N] [--phase-ms N] PART [--beside PART]...\n"
 	      "            [--flood SYNS_A_SECOND|max] [--flood-burst N] [--flood-net N] [--levels N,N,...]\n"
-	      "            [--overload FACTOR] [--rate-share S]\n"
+	      "            [--overload FACTOR] [--rate-share S] [--empty-phases]\n"
 	      "            -- EAL arguments (the gateway's port first, then the echo's)\n"
 	      "PART:       --template T [--slots N] [--clients N] [--net N] [--triplets N] [--rate N] [--message N] "
 	      "[--pause MS]\n"
@@ -200,12 +200,12 @@ parse(struct load *l, int argc, char **argv, const char **segment, const char **
 		{ "phase-ms", required_argument, NULL, 'd' }, { "beside", no_argument, NULL, 'b' },
 		{ "flood", required_argument, NULL, 'f' }, { "flood-net", required_argument, NULL, 'F' },
 		{ "flood-burst", required_argument, NULL, 'B' }, { "alternate", no_argument, NULL, 'A' },
-		{ "levels", required_argument, NULL, 'l' }, { "overload", required_argument, NULL, 'o' },
-		{ "rate-share", required_argument, NULL, 'R' }, { "template", required_argument, NULL, 't' },
-		{ "slots", required_argument, NULL, 'n' }, { "clients", required_argument, NULL, 'c' },
-		{ "triplets", required_argument, NULL, '3' }, { "rate", required_argument, NULL, 'r' },
-		{ "message", required_argument, NULL, 'm' }, { "net", required_argument, NULL, 'a' },
-		{ "pause", required_argument, NULL, 'w' }, { 0 } };
+		{ "empty-phases", no_argument, NULL, 'E' }, { "levels", required_argument, NULL, 'l' },
+		{ "overload", required_argument, NULL, 'o' }, { "rate-share", required_argument, NULL, 'R' },
+		{ "template", required_argument, NULL, 't' }, { "slots", required_argument, NULL, 'n' },
+		{ "clients", required_argument, NULL, 'c' }, { "triplets", required_argument, NULL, '3' },
+		{ "rate", required_argument, NULL, 'r' }, { "message", required_argument, NULL, 'm' },
+		{ "net", required_argument, NULL, 'a' }, { "pause", required_argument, NULL, 'w' }, { 0 } };
 	struct part *p = add_part(l);
 	int option;
 
@@ -228,6 +228,9 @@ parse(struct load *l, int argc, char **argv, const char **segment, const char **
 			break;
 		case 'A':
 			l->alternate = true;
+			break;
+		case 'E':
+			l->empty_phases = true;
 			break;
 		case 'f':
 			l->flood_rate = strcmp(optarg, "max") == 0 ? UINT64_MAX : number(optarg, UINT32_MAX);

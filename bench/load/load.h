@@ -1,7 +1,7 @@
 /*
  * load.h - a run of the load generator: its parts, a phase, what is known afterwards.
  *
- * Flow:   load.c (options) -> runs.c (which phases, what is printed) -> phase.c (one second of load)
+ * Flow:   load.c (options) -> runs.c (which phases, what is printed) -> phase.c (one second of load);  turns.c (how long the worker's passes were)
  */
 #ifndef GREYLINE_BENCH_LOAD_LOAD_H
 #define GREYLINE_BENCH_LOAD_LOAD_H
@@ -48,6 +48,8 @@ struct load {
 	bool alternate;    /* phases with the first part alone, and with all */
 	bool first_alone;  /* in this phase only the first part starts sessions */
 	double overload;   /* extra SYNs, as a multiple of the peak; 0: no such run */
+	bool empty_phases; /* after each phase one without load: its empty turns are the empty loop that the machine's pauses are known by */
+	struct turn_times turns_with_load, turns_without_load;
 };
 
 struct phase {
@@ -68,10 +70,16 @@ uint64_t now_ns(const struct load *l);
 /* One look at the gateway's wire. Whether something came. */
 bool gateway_turn(struct load *l);
 void gateway_phase(struct load *l, uint64_t flood_rate, struct phase *out);
+/* Nothing is sent, for as long as a phase: workers that spin find nothing to do. */
+void empty_phase(struct load *l);
 /* The same sizes of frames turned round by the echo. */
 void echo_phase(struct load *l, struct echo_phase *out);
 /* Opens idle sessions of a part until so many are open, at most seconds long; how many there are. */
 uint32_t idle_raise(struct load *l, struct part *p, uint32_t want, uint32_t seconds);
+
+/* Adds (sign 1) or takes away (-1) what the workers have counted of their passes until now: around a phase, what it adds. */
+void turns_add(const struct load *l, struct turn_times *sum, int sign);
+void turns_print(const struct load *l);
 
 /* All phases, and a JSON object on stdout. Whether nothing was wrong. */
 bool load_run(struct load *l);

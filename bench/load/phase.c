@@ -147,6 +147,7 @@ gateway_phase(struct load *l, uint64_t flood_rate, struct phase *out)
 		l->part[i].started = 0;
 	}
 	l->gateway.tape = &l->tape;
+	turns_add(l, &l->turns_with_load, -1);
 	while (!stopped) {
 		const uint64_t c = rte_rdtsc();
 		bool busy = gateway_turn(l);
@@ -173,6 +174,7 @@ gateway_phase(struct load *l, uint64_t flood_rate, struct phase *out)
 		wire_flush(&l->gateway);
 	}
 	usleep(2000);
+	turns_add(l, &l->turns_with_load, 1);
 	l->gateway.tape = NULL;
 	for (uint32_t i = 0; i < l->n_parts; i++) {
 		l->part[i].done += gen_stats(l->part[i].gen)->done - l->part[i].before.done;
@@ -194,6 +196,20 @@ gateway_phase(struct load *l, uint64_t flood_rate, struct phase *out)
 		.passed = s->passed - first->before.passed,
 		.octets = s->backend_octets - first->before.backend_octets,
 		.generator_busy = cpu.total > 0 ? (double)cpu.busy / (double)cpu.total : 0 };
+}
+
+void
+empty_phase(struct load *l)
+{
+	const uint64_t until = now_ns(l) + l->phase_ms * UINT64_C(1000000);
+
+	turns_add(l, &l->turns_without_load, -1);
+	while (!stopped && now_ns(l) < until) {
+		if (!gateway_turn(l))
+			sched_yield();
+		wire_flush(&l->gateway);
+	}
+	turns_add(l, &l->turns_without_load, 1);
 }
 
 void

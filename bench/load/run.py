@@ -32,7 +32,7 @@ RUNS = {
     "retry": ("4,096 triplets that come again and pass: the backend's 250", ["--template", "retry", "--slots", "256", "--triplets", "4096", "--clients", "4096"],
               {"block": "1s"}, "off"),
     "open": ("open loop at half of what a closed loop reaches: latencies, and the time from receive call to transmit call",
-             ["--template", "greylist", "--slots", "1024", "--rate-share", "0.5"], {"idle": "spin"}, "off"),
+             ["--template", "greylist", "--slots", "1024", "--rate-share", "0.5", "--empty-phases"], {"idle": "spin"}, "off"),
     "syn-spoofed": ("spoofed SYNs alone, each answered by a cookie", ["--template", "none", "--slots", "2", "--flood", "400000", "--flood-burst", "64"], {}, "off"),
     "syn-denied": ("SYNs of denied clients alone, refused at SYN", ["--template", "none", "--slots", "2", "--flood", "400000", "--flood-burst", "64"],
                    {"deny": '"100.0.0.0/8"', "reject_at": "syn"}, "off"),
@@ -61,13 +61,13 @@ DNS = {"resolvers": '"127.0.0.1:%d"' % DNS_PORT, "missing": "reject",
 class Load(Gateway):
     """The gateway, the echo and, where it is asked, a resolver."""
 
-    def __init__(self, build, changes, dns, listed=False):
+    def __init__(self, build, changes, dns, listed=False, with_echo=True):
         changes = dict(changes)
         key = changes.pop("key", None)      # of the gateway's certificate
         super().__init__(build, **dict(DNS if dns != "off" else {}, **changes))
         if key:
             self.conf["tls"] = self.certificate(key)
-        self.dns, self.listed = dns, listed
+        self.dns, self.listed, self.with_echo = dns, listed, with_echo
         self.silent = None
 
     def start(self):
@@ -78,17 +78,20 @@ class Load(Gateway):
             self.spawn("answer", [self.program("bench", "load", "answer"), str(DNS_PORT)] + (["--list", "10"] if self.listed else []), self.cpu_main)
             self.wait_for("answer", "ready")
         super().start()
+        if not self.with_echo:
+            return
         self.spawn("echo", [self.program("bench", "echo", "echo"), self.path("echo.counters"), "--"] + EAL + [
             "--log-level=warning", "-m128", "--lcores=0@%d" % self.cpu_worker,
             "--vdev=net_memif0,role=server,id=0,socket=%s,socket-abstract=no" % self.path("echo.sock")])
         self.wait_for("echo", "ready")
 
     def load(self, arguments, pairs, phase_ms=1000, quiet=False):
-        command = [self.program("bench", "load", "load"), "--segment", self.segment_path, "--echo", self.path("echo.counters"), "--pairs",
-                   str(pairs), "--phase-ms", str(phase_ms)] + arguments + ["--"] + EAL + [
-                       "--log-level=warning", "-m256", "--lcores=0@%d" % self.cpu_main,
-                       "--vdev=net_memif0,role=client,id=0,socket=%s,socket-abstract=no" % self.path("gateway.sock"),
-                       "--vdev=net_memif1,role=client,id=0,socket=%s,socket-abstract=no" % self.path("echo.sock")]
+        command = [self.program("bench", "load", "load"), "--segment", self.segment_path, "--pairs", str(pairs), "--phase-ms", str(phase_ms)] + arguments
+        command += ["--echo", self.path("echo.counters")] if self.with_echo else []
+        command += ["--"] + EAL + ["--log-level=warning", "-m256", "--lcores=0@%d" % self.cpu_main,
+                                   "--vdev=net_memif0,role=client,id=0,socket=%s,socket-abstract=no" % self.path("gateway.sock")]
+        if self.with_echo:
+            command.append("--vdev=net_memif1,role=client,id=0,socket=%s,socket-abstract=no" % self.path("echo.sock"))
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL if quiet else None, text=True)
         try:
             figures = json.loads(done.stdout)
@@ -107,7 +110,7 @@ class Load(Gateway):
 def one(name, build, pairs, phase_ms, changes=None):
     text, arguments, its_changes, dns = RUNS[name]
     common.say("%s: %s (DNS %s)" % (name, text, dns))
-    with Load(build, dict(its_changes, **(changes or {})), dns, name == "listed") as b:
+    with Load(build, dict(its_changes, **(changes or {})), dns, name == "listed", "--empty-phases" not in arguments) as b:
         b.start()
         if dns == "cached":
             know_clients(b, "listed" if name == "listed" else "greylist")

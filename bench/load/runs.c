@@ -92,139 +92,6 @@ print_latency(const char *name, const struct gen_histogram *h, const char *end)
 		(double)gen_percentile(h, 0.99) / 1e3, (double)gen_percentile(h, 0.999) / 1e3, end);
 }
 
-/* ---- turns: from the receive call to the end of the transmit call ---- */
-
-static struct turn_times
-turns_now(const struct load *l)
-{
-	struct turn_times sum = { 0 };
-
-	for (uint32_t w = 0; w < l->segment.n_workers; w++) {
-		const struct turn_times *t = &l->segment.live->turns[w];
-
-		for (uint32_t i = 0; i < TURN_BUCKETS; i++) {
-			sum.busy[i] += __atomic_load_n(&t->busy[i], __ATOMIC_RELAXED);
-			sum.paused[i] += __atomic_load_n(&t->paused[i], __ATOMIC_RELAXED);
-			sum.empty[i] += __atomic_load_n(&t->empty[i], __ATOMIC_RELAXED);
-		}
-		sum.empty_cycles += __atomic_load_n(&t->empty_cycles, __ATOMIC_RELAXED);
-	}
-	return sum;
-}
-
-/* Lower edge of a bucket in microseconds. */
-static double
-edge_us(const struct load *l, uint32_t bucket)
-{
-	const double cycles = bucket == 0 ? 0
-	                                  : (double)(UINT64_C(1) << (TURN_BUCKET_0_LOG2 + bucket / 2)) *
-	                                            (bucket % 2 != 0 ? 1.5 : 1.0);
-
-	return cycles * l->ns_a_cycle / 1e3;
-}
-
-/* Turns longer than that edge of the bucket. */
-static double
-tail(const uint64_t *bucket, uint32_t from)
-{
-	uint64_t n = 0;
-
-	for (uint32_t i = from; i < TURN_BUCKETS; i++)
-		n += bucket[i];
-	return (double)n;
-}
-
-#define EMPTY_SHARE_MIN  0.25 /* of the time of busy turns: too little else to know how often the machine pauses */
-#define PAUSED_SHARE_MAX 0.5  /* of the busy turns: beyond, what is left is what a busy machine happens to leave */
-#define PAUSES_EXPLAIN_MIN                                                                                             \
-	0.5 /* of the turns left out, by what the empty loop saw in the same run; else our own work may be among them */
-
-/* The smallest edge that at most 1 - share of the turns exceed. */
-static double
-turn_percentile(const struct load *l, const uint64_t *bucket, double share)
-{
-	const double n = tail(bucket, 0);
-
-	for (uint32_t i = 1; i < TURN_BUCKETS; i++)
-		if (tail(bucket, i) <= (1 - share) * n)
-			return edge_us(l, i);
-	return edge_us(l, TURN_BUCKETS - 1);
-}
-
-/* Pauses of the machine that busy turns must have met, by how often empty ones did: longer than a step of a turn takes. */
-static double
-pauses_expected(const struct turn_times *t, double busy_cycles)
-{
-	const uint32_t from = turn_bucket(TURN_STEP_MAX_CYCLES);
-
-	return t->empty_cycles > 0 ? tail(t->empty, from) / (double)t->empty_cycles * busy_cycles : 0;
-}
-
-/* Whether the turns without a pause may stand for the program: the empty loop ran long enough, and explains what was left out. */
-static bool
-pauses_are_known(const struct turn_times *t, double busy_cycles)
-{
-	const double paused = tail(t->paused, 0), worked = paused + tail(t->busy, 0);
-
-	return (double)t->empty_cycles >= EMPTY_SHARE_MIN * busy_cycles && t->empty_cycles > 0 &&
-	       paused <= PAUSED_SHARE_MAX * worked &&
-	       (paused <= 0.001 * worked || pauses_expected(t, busy_cycles) >= PAUSES_EXPLAIN_MIN * paused);
-}
-
-/* The counts of a histogram, or the buckets' lower edges. */
-static void
-print_histogram(const char *name, const struct load *l, const uint64_t *bucket)
-{
-	printf(", \"%s\": [", name);
-	for (uint32_t i = 0; i < TURN_BUCKETS; i++)
-		printf("%s%.6g", i > 0 ? ", " : "", bucket != NULL ? (double)bucket[i] : edge_us(l, i));
-	printf("]");
-}
-
-static void
-print_turns(const struct load *l, const struct turn_times *before, uint64_t busy_cycles)
-{
-	static const struct {
-		const char *name;
-		double share;
-	} shares[] = { { "p50", 0.5 }, { "p90", 0.9 }, { "p99", 0.99 }, { "p99.9", 0.999 } };
-	struct turn_times t = turns_now(l);
-	uint64_t all[TURN_BUCKETS];
-
-	for (uint32_t i = 0; i < TURN_BUCKETS; i++) {
-		t.busy[i] -= before->busy[i];
-		t.paused[i] -= before->paused[i];
-		t.empty[i] -= before->empty[i];
-		all[i] = t.busy[i] + t.paused[i];
-	}
-	t.empty_cycles -= before->empty_cycles;
-	printf("\"turn_us\": {\"n\": %.0f, \"n_paused\": %.0f, \"n_paused_by_the_empty_loop\": %.0f, \"empty_s\": "
-	       "%.3f, "
-	       "\"pauses_above_6us_a_s\": %.1f, \"pauses_above_50us_a_s\": %.1f",
-		tail(all, 0), tail(t.paused, 0), pauses_expected(&t, (double)busy_cycles),
-		(double)t.empty_cycles * l->ns_a_cycle / 1e9,
-		t.empty_cycles > 0 ? tail(t.empty, turn_bucket(TURN_STEP_MAX_CYCLES)) /
-					     ((double)t.empty_cycles * l->ns_a_cycle / 1e9)
-				   : 0,
-		t.empty_cycles > 0 ? tail(t.empty, 16) / ((double)t.empty_cycles * l->ns_a_cycle / 1e9) : 0);
-	for (uint32_t k = 0; k < 2; k++) {
-		if (k == 1 && !pauses_are_known(&t, (double)busy_cycles)) {
-			printf(", \"without_pauses\": null");
-			break;
-		}
-		printf(", \"%s\": {", k == 0 ? "raw" : "without_pauses");
-		for (uint32_t i = 0; i < 4; i++)
-			printf("%s\"%s\": %.1f", i > 0 ? ", " : "", shares[i].name,
-				turn_percentile(l, k == 0 ? all : t.busy, shares[i].share));
-		printf("}");
-	}
-	print_histogram("from_us", l, NULL);
-	print_histogram("busy", l, t.busy);
-	print_histogram("paused", l, t.paused);
-	print_histogram("empty", l, t.empty);
-	printf("},\n");
-}
-
 /* ---- pairs ---- */
 
 /* What the phase counts: sessions, or, where there are none, the SYNs that reached the gateway (what its ring had no room for did not). */
@@ -299,6 +166,8 @@ run_pairs(struct load *l, struct series *s, struct sums *sum)
 		gateway_phase(l, l->flood_rate, &p);
 		if (l->echo_shared != NULL)
 			echo_phase(l, &e);
+		else if (l->empty_phases)
+			empty_phase(l);
 		sum_up(sum, l, &p);
 		note_pair(l, &p, &e, s);
 		if (s->n > n)
@@ -512,8 +381,6 @@ load_run(struct load *l)
 	static struct series s;
 	struct sums sum = { 0 };
 	struct phase warm;
-	struct turn_times turns;
-	uint64_t busy_cycles = 0;
 	bool well = true;
 
 	gateway_phase(l, l->overload > 0 ? 0 : l->flood_rate, &warm);
@@ -524,9 +391,7 @@ load_run(struct load *l)
 	}
 	for (uint32_t i = 0; i < l->n_parts; i++)
 		l->part[i].done = l->part[i].failed = 0;
-	turns = turns_now(l);
-	for (uint32_t i = 0; i < l->segment.n_workers; i++)
-		busy_cycles -= counter_read(&l->segment.counters[i], CTR_worker_busy_cycles);
+	l->turns_with_load = (struct turn_times){ 0 };
 	printf("{\"template\": \"%s\", \"unit\": \"%s\", \"slots\": %u, \"rate\": %" PRIu64 ", \"flood_rate\": %" PRIu64
 	       ", \"phase_ms\": %u, \"message_octets\": %u,\n",
 		gen_template_name(l->part[0].conf.template),
@@ -541,12 +406,10 @@ load_run(struct load *l)
 		run_alternate(l, &sum);
 	else
 		run_pairs(l, &s, &sum);
-	for (uint32_t i = 0; i < l->segment.n_workers; i++)
-		busy_cycles += counter_read(&l->segment.counters[i], CTR_worker_busy_cycles);
 	print_sums(l, &sum);
 	print_latency("session_us", gen_latency(l->part[0].gen), ",");
 	print_latency("rcpt_reply_us", gen_reply(l->part[0].gen), ",");
-	print_turns(l, &turns, busy_cycles);
+	turns_print(l);
 	print_series(&s, "}");
 	for (uint32_t i = 0; i < l->n_parts; i++) {
 		const char *complaint = gen_complaint(l->part[i].gen);

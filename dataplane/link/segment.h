@@ -31,19 +31,20 @@
 enum segment_role { SEGMENT_CONTROL, SEGMENT_DATAPLANE };
 
 /*
- * How long turns of a worker took, from its receive call to the end of its transmit call: two buckets for each power of two of TSC cycles
- * from 512 on; the first holds all below, the last all above. Empty turns do nothing, so a long one is a pause of the machine. So is what lies
- * between two looks at the clock in a turn that worked, if it is longer than TURN_STEP_MAX_CYCLES: a session's step takes a tenth of that.
+ * How long passes of a worker took (worker_turn()), from the receive call to the end of the transmit call: TURN_BUCKETS_A_POWER buckets for each
+ * power of two of TSC cycles from 512 on; the first holds all below, the last all above. Turns that found nothing to do are counted apart: they are
+ * an empty loop, so a long one is a pause of the machine.
  */
-#define TURN_STEP_MAX_CYCLES 16384
-#define TURN_BUCKETS         32
-#define TURN_BUCKET_0_LOG2   9
+#define TURN_BUCKETS_A_POWER_LOG2 3
+#define TURN_BUCKETS_A_POWER      (1 << TURN_BUCKETS_A_POWER_LOG2)
+#define TURN_BUCKET_0_LOG2        9
+#define TURN_BUCKETS              (16 * TURN_BUCKETS_A_POWER)
 
 struct turn_times {
 	_Alignas(64) uint64_t busy[TURN_BUCKETS];
-	uint64_t paused[TURN_BUCKETS]; /* those that worked and held a pause: not in busy[] */
 	uint64_t empty[TURN_BUCKETS];
-	uint64_t empty_cycles; /* those of busy turns are the counter worker.busy_cycles */
+	uint64_t busy_cycles,
+		empty_cycles; /* of all of these; the counter worker.busy_cycles also has what a turn does before it receives */
 };
 
 static inline uint32_t
@@ -51,9 +52,19 @@ turn_bucket(uint64_t cycles)
 {
 	const uint64_t least = UINT64_C(1) << TURN_BUCKET_0_LOG2, counted = cycles > least ? cycles : least;
 	const uint32_t top = 63u - (uint32_t)__builtin_clzll(counted);
-	const uint32_t at = (top - TURN_BUCKET_0_LOG2) * 2 + (uint32_t)(counted >> (top - 1) & 1);
+	const uint32_t at = (top - TURN_BUCKET_0_LOG2) * TURN_BUCKETS_A_POWER +
+	                    (uint32_t)(counted >> (top - TURN_BUCKETS_A_POWER_LOG2) & (TURN_BUCKETS_A_POWER - 1));
 
 	return at < TURN_BUCKETS ? at : TURN_BUCKETS - 1;
+}
+
+/* The least number of cycles that is counted in a bucket beyond the first. */
+static inline uint64_t
+turn_bucket_from(uint32_t bucket)
+{
+	const uint32_t top = TURN_BUCKET_0_LOG2 + bucket / TURN_BUCKETS_A_POWER;
+
+	return (UINT64_C(1) << top) + ((uint64_t)(bucket % TURN_BUCKETS_A_POWER) << (top - TURN_BUCKETS_A_POWER_LOG2));
 }
 
 /* Whether the table holds what the database does. */

@@ -374,18 +374,6 @@ cycles_now(void)
 #endif
 }
 
-/* A look at the clock between two steps of a turn: some twenty cycles, so after a session's step and after several segments. */
-static void
-step_done(struct worker *w)
-{
-	const uint64_t now = cycles_now();
-
-	w->paused |= now - w->step_cycles > TURN_STEP_MAX_CYCLES;
-	w->step_cycles = now;
-}
-
-#define STEP_SEGS 8
-
 /* ---- in ---- */
 
 /* A SYN. True: answered in the buffer it came in, which is gone. */
@@ -465,8 +453,6 @@ input_burst(struct worker *w, uint32_t n, bool redirected)
 			.port_index = w->rx[i].port_index,
 			.l4_checksum = w->rx[i].l4_checksum,
 			.redirected = redirected };
-		if (i % STEP_SEGS == 0)
-			step_done(w);
 		result[i] = net_input(w->net, &frame[i], &w->net_out[i], w->now_us);
 		if (result[i] == NET_SEGMENT && (refuses_syns || sheds) && tcp_is_syn(&w->net_out[i].seg)) {
 			if (sheds && admission_sheds(w, &w->net_out[i].seg.flow)) {
@@ -482,34 +468,30 @@ input_burst(struct worker *w, uint32_t n, bool redirected)
 	for (uint32_t i = 0; n > 1 && i < n; i++)
 		if (result[i] == NET_SEGMENT)
 			tcp_prefetch_conn(w->tcp, &w->net_out[i].seg);
-	for (uint32_t i = 0; i < n; i++) {
-		if (i % STEP_SEGS == 0)
-			step_done(w);
+	for (uint32_t i = 0; i < n; i++)
 		input_result(w, &w->rx[i], &frame[i], &w->net_out[i], result[i]);
-	}
 }
 
-static bool
-input_frames(struct worker *w)
+/* What a pass takes in: at most max from the device's queue, and a burst of what others received for us. */
+static uint32_t
+input_frames(struct worker *w, uint32_t max)
 {
 	struct backlog_taken *taken = &w->admission.taken;
-	uint32_t n;
+	const uint32_t burst_max = MIN(max, (uint32_t)RX_BURST_MAX_SEGS);
+	uint32_t took = 0, n;
 
-	*taken = (struct backlog_taken){ .emptied = false };
-	for (uint32_t burst = 0; burst < RX_BURSTS_PER_TURN && !taken->emptied; burst++) {
-		n = w->io->ops->rx(w->io, w->rx, RX_BURST_MAX_SEGS);
+	do {
+		n = w->io->ops->rx(w->io, w->rx, burst_max);
 		input_burst(w, n, false);
-		taken->frames += n;
-		taken->emptied = n < RX_BURST_MAX_SEGS;
-	}
-	n = w->io->ops->redirected(w->io, w->rx, RX_BURST_MAX_SEGS);
+		took += n;
+	} while (n == burst_max && took < max);
+	taken->emptied = n < burst_max;
+	n = w->io->ops->redirected(w->io, w->rx, burst_max);
 	counter_add(w->counters, CTR_port_redirect_in, n);
 	input_burst(w, n, true);
-	taken->frames += n;
-	taken->emptied &= n < RX_BURST_MAX_SEGS;
-	backlog_turn(&w->admission.backlog, taken);
-	tcp_count_proven(w->tcp, w->admission.backlog.behind);
-	return taken->frames > 0;
+	taken->emptied &= n < burst_max;
+	taken->frames += took + n;
+	return took + n;
 }
 
 static void
@@ -615,7 +597,6 @@ serve_connections(struct worker *w)
 		}
 		if (events & TCP_EV_WOKEN)
 			session_woken(w, c);
-		step_done(w);
 		e = tcp_conn_user(c);
 		/* what session_accept() refused has no user and is released */
 		if (e == NULL || e->conn != c)
@@ -664,8 +645,6 @@ output_segments(struct worker *w)
 
 			if (rc == 0) /* from where it lies: the port collects a burst by itself */
 				w->io->ops->tx(w->io, &o->frame, 1);
-			if (i % STEP_SEGS == 0)
-				step_done(w);
 		}
 	}
 	return worked;
@@ -716,20 +695,16 @@ drain_some(struct worker *w)
 
 /* ---- the turn ---- */
 
-/*
- * For the share of long turns: those that worked are ours, those that did nothing were the machine's. No branch depends on the clock, so that
- * training (train.py) counts the same in each run.
- */
+/* For the share of long passes. No branch depends on the clock, so that training (train.py) counts the same in each run. */
 static void
-note_turn(struct worker *w, bool worked, uint64_t cycles)
+note_pass(struct worker *w, bool worked, uint64_t cycles)
 {
 	struct turn_times *t = &w->segment->live->turns[w->conf.index];
-	uint64_t *const of[2][2] = { { t->empty, t->empty }, { t->busy, t->paused } };
-	uint64_t *n = &of[worked][w->paused][turn_bucket(cycles)];
+	uint64_t *n = &(worked ? t->busy : t->empty)[turn_bucket(cycles)];
+	uint64_t *sum = worked ? &t->busy_cycles : &t->empty_cycles;
 
 	__atomic_store_n(n, *n + 1, __ATOMIC_RELAXED);
-	if (!worked)
-		__atomic_store_n(&t->empty_cycles, t->empty_cycles + cycles, __ATOMIC_RELAXED);
+	__atomic_store_n(sum, *sum + cycles, __ATOMIC_RELAXED);
 }
 
 /* Out of the way of segments: a system call. */
@@ -746,15 +721,55 @@ renew_cookie_key(struct worker *w)
 	w->cookie_key_due_us = w->now_us + TCP_COOKIE_SLOT_US;
 }
 
+/* What is not of any frame: once a turn, in its first pass. */
+static bool
+serve_due(struct worker *w)
+{
+	bool worked = drain_answers(w);
+
+	worked |= serve_timers(w);
+	if (w->conf.index == 0)
+		probes_run(w);
+	orphans_run(w);
+	drain_some(w);
+	admission_turn(w);
+	return worked;
+}
+
+static bool
+send_out(struct worker *w)
+{
+	bool worked = output_segments(w);
+
+	/* An ACK of this pass may have told the session that there is room again: the next serves it at once. */
+	worked |= output_own_frames(w);
+	w->io->ops->flush(w->io);
+	return worked;
+}
+
+/* Serves whoever has news, and sends out what came of it: the end of a pass. */
+static bool
+serve_and_send(struct worker *w)
+{
+	const bool served = serve_connections(w);
+
+	return send_out(w) || served;
+}
+
+/*
+ * A turn is what is looked at once, and passes: each takes frames in, serves them and sends the answers, so that nobody waits for more than
+ * the frames of his pass. It ends when the queue is empty, or after TURN_FRAMES. Where a queue stands, one pass is the turn: each finds the
+ * caches of instructions cold, and whoever is in the queue waits for all before him anyway.
+ */
 bool
 worker_turn(struct worker *w, uint64_t now_us)
 {
 	const uint64_t began_cycles = cycles_now();
-	uint64_t cycles;
+	const uint32_t pass_frames = backlog_stands(&w->admission.backlog) ? TURN_FRAMES : PASS_FRAMES;
+	struct backlog_taken *taken = &w->admission.taken;
+	uint64_t pass_cycles, cycles;
 	bool worked;
 
-	w->step_cycles = began_cycles;
-	w->paused = false;
 	w->now_us = now_us;
 	w->now_s = segment_policy_now_s(w->segment, now_us);
 	worked = take_snapshot(w);
@@ -763,32 +778,34 @@ worker_turn(struct worker *w, uint64_t now_us)
 		worked |= tls_context_take(w->conf.tls);
 	renew_offers(w);
 	exchange_neighbours(w);
-	worked |= input_frames(w);
-	worked |= drain_answers(w);
-	worked |= serve_timers(w);
-	if (w->conf.index == 0)
-		probes_run(w);
-	orphans_run(w);
-	drain_some(w);
-	admission_turn(w);
-	worked |= serve_connections(w);
-	worked |= output_segments(w);
+	*taken = (struct backlog_taken){ .emptied = false };
+	pass_cycles = cycles_now();
+	worked |= input_frames(w, pass_frames) > 0;
+	worked |= serve_due(w);
+	worked |= serve_and_send(w);
+	while (!taken->emptied && taken->frames < TURN_FRAMES) {
+		const uint64_t next_cycles = cycles_now();
+
+		if (input_frames(w, pass_frames) == 0)
+			break;
+		note_pass(w, true, next_cycles - pass_cycles);
+		pass_cycles = next_cycles;
+		serve_and_send(w);
+	}
+	backlog_turn(&w->admission.backlog, taken);
+	tcp_count_proven(w->tcp, w->admission.backlog.behind);
 	if (w->tls_first != NULL && session_tls_serve(w)) { /* what is slow comes after everybody else's answers */
 		worked = true;
-		output_segments(w);
+		send_out(w);
 	}
-	/* An ACK of this turn may have told the session that there is room again: the next turn serves it at once. */
-	worked |= output_own_frames(w);
-	w->io->ops->flush(w->io);
 	if (w->now_us >= w->cookie_key_due_us)
 		renew_cookie_key(w);
 	wlog_flush(w);
-	step_done(w);
-	cycles = cycles_now() - began_cycles;
-	note_turn(w, worked, cycles);
+	cycles = cycles_now();
+	note_pass(w, worked, cycles - pass_cycles);
 	if (worked) {
 		counter_inc(w->counters, CTR_worker_turns_busy);
-		counter_add(w->counters, CTR_worker_busy_cycles, cycles);
+		counter_add(w->counters, CTR_worker_busy_cycles, cycles - began_cycles);
 	}
 	return worked;
 }

@@ -24,7 +24,8 @@
 #include "dataplane/worker/worker.h"
 
 #define TX_BURST_FRAMES         32
-#define RX_BURSTS_PER_TURN      2   /* then everything is answered before more is taken */
+#define TURN_FRAMES             64 /* then what is looked at once a turn is looked at again */
+#define PASS_FRAMES             8 /* while no queue stands: some 1,800 cycles each, so that all are answered within 10 us */
 #define READY_PER_TURN          512 /* connections served in a turn */
 #define ANSWERS_PER_TURN        256
 #define TIMERS_PER_TURN         256
@@ -219,7 +220,7 @@ struct admission {
 	uint32_t marks;                /* all, as the segment has them */
 	bool watch_syns;               /* some SYNs are not to be answered */
 	struct backlog backlog;        /* of this worker's queue */
-	struct backlog_taken taken;    /* in this turn */
+	struct backlog_taken taken;    /* in this turn so far */
 	uint64_t shed_us;              /* when a SYN was last dropped for that; 0: never */
 	/* refusals since the last line in the log */
 	struct ip_addr last;
@@ -281,8 +282,6 @@ struct worker {
 	uint64_t grey_second; /* policy second and count of log lines for greylisted strangers */
 	uint32_t grey_lines, grey_dropped;
 	uint32_t syn_second, syn_lines, syn_dropped; /* the same of SYNs refused by their address */
-	uint64_t step_cycles;                        /* the clock at the last look within this turn */
-	bool paused; /* some step of it was longer than a step takes: the machine was elsewhere */
 	struct frame tx[TX_BURST_FRAMES];
 	struct port_frame rx[RX_BURST_MAX_SEGS];
 	struct net_out net_out[RX_BURST_MAX_SEGS]; /* of those */

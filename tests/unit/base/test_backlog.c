@@ -59,12 +59,34 @@ test_backlog_is_over_when_the_queue_is_empty(void **state)
 	CHECK_TRUE("what stands is no flood any more", !turn(&b, TURN, 0, 0, false));
 }
 
+static void
+test_backlog_stands_from_so_many_frames_until_the_queue_is_empty(void **state)
+{
+	struct backlog b = { 0 };
+
+	(void)state;
+	turn(&b, BACKLOG_STANDS_FRAMES - 1, 0, 0, false);
+	CHECK_TRUE("one less", !backlog_stands(&b));
+	turn(&b, 1, 0, 0, false);
+	CHECK_TRUE("as many", backlog_stands(&b));
+	for (uint32_t n = 0; n < 3; n++) /* it is judged meanwhile */
+		turn(&b, TURN, TURN, 0, false);
+	CHECK_TRUE("and on", backlog_stands(&b) && b.behind);
+	turn(&b, 1, 0, 0, true);
+	CHECK_TRUE("until it is empty", !backlog_stands(&b));
+	turn(&b, BACKLOG_STANDS_FRAMES - 1, 0, BACKLOG_STANDS_FRAMES - 1, false);
+	CHECK_TRUE("others' frames", !backlog_stands(&b));
+	turn(&b, 1, 0, 1, false);
+	CHECK_TRUE("are taken in as well", backlog_stands(&b));
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_backlog_is_a_queue_that_stands_and_is_full_of_syns),
 		cmocka_unit_test(test_backlog_is_over_when_the_queue_is_empty),
+		cmocka_unit_test(test_backlog_stands_from_so_many_frames_until_the_queue_is_empty),
 	};
 
 	return cmocka_run_group_tests_name("backlog", tests, NULL, NULL);

@@ -596,7 +596,7 @@ test_segment_two_controls_at_once_make_one_segment(void **state)
 }
 
 static void
-test_turn_bucket_halves_each_power_of_two(void **state)
+test_turn_bucket_divides_each_power_of_two_in_eight(void **state)
 {
 	static const struct {
 		const char *label;
@@ -606,17 +606,23 @@ test_turn_bucket_halves_each_power_of_two(void **state)
 		{ "nothing", 0, 0 },
 		{ "below the first", 511, 0 },
 		{ "the first", 512, 0 },
-		{ "its upper half", 768, 1 },
-		{ "the next", 1024, 2 },
-		{ "the last of a half", 1535, 2 },
-		{ "the last", UINT64_C(1) << 24, 30 },
-		{ "its upper half", UINT64_C(3) << 23, 31 },
-		{ "beyond", UINT64_MAX, 31 },
+		{ "its upper half", 768, 4 },
+		{ "its last", 1023, 7 },
+		{ "the next", 1024, 8 },
+		{ "the last of an eighth", 1151, 8 },
+		{ "the next eighth", 1152, 9 },
+		{ "the last power", UINT64_C(1) << 24, 120 },
+		{ "the last", UINT64_C(15) << 21, 127 },
+		{ "beyond", UINT64_MAX, 127 },
 	};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
 		CHECK_EQ(rows[i].label, turn_bucket(rows[i].cycles), rows[i].want);
+	for (uint32_t i = 1; i < TURN_BUCKETS; i++) {
+		CHECK_EQ("begins where it says", turn_bucket(turn_bucket_from(i)), i);
+		CHECK_EQ("and not before", turn_bucket(turn_bucket_from(i) - 1), i - 1);
+	}
 }
 
 int
@@ -625,7 +631,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_segment_is_shared_and_outlives_both),
 		cmocka_unit_test(test_segment_a_role_is_had_once),
-		cmocka_unit_test(test_turn_bucket_halves_each_power_of_two),
+		cmocka_unit_test(test_turn_bucket_divides_each_power_of_two_in_eight),
 		cmocka_unit_test(test_segment_counts_lives_and_unclean_ends),
 		cmocka_unit_test(test_segment_is_swept_once_after_an_unclean_end_while_control_was_away),
 		cmocka_unit_test(test_segment_is_safe_from_the_eal_in_hugetlbfs),
