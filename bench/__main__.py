@@ -18,6 +18,7 @@ Usage: ./dev bench                       the micro benchmarks
 bench/README.md says how each figure is taken.
 """
 import argparse
+import difflib
 import json
 import os
 import shutil
@@ -120,25 +121,45 @@ def chosen(words):
     """{benchmark: [runs]} of names and NAME/RUN; BenchError for what there is not."""
     picked = {}
     for word in words:
+        if word in ("instructions", "reference"):
+            raise common.BenchError("'%s' is run alone: ./dev bench %s" % (word, word))
         name, _, run = word.partition("/")
         if name not in BENCHMARKS and name in load.RUNS and not run:
             name, run = "load", name
         if name not in BENCHMARKS or (run and run not in BENCHMARKS[name].runs):
-            raise common.BenchError("no benchmark '%s': ./dev bench --list shows them" % word)
+            like = difflib.get_close_matches(word, [n for b in BENCHMARKS for n in [b] + ["%s/%s" % (b, r) for r in BENCHMARKS[b].runs]], 1)
+            raise common.BenchError("no benchmark '%s'%s: ./dev bench --list shows them" % (word, " ('%s'?)" % like[0] if like else ""))
         runs = picked.setdefault(name, [])
         runs.extend(r for r in ([run] if run else BENCHMARKS[name].runs) if r not in runs)
     return picked
+
+
+def whole(least, most):
+    """A type of argparse: a whole number within bounds."""
+    def number(text):
+        if not text.isdigit() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError("'%s' is no whole number from %d to %d" % (text, least, most))
+        return int(text)
+    return number
+
+
+def check_folders(options):
+    """Before anything is measured: where it is read from and written to."""
+    if not os.path.isdir(options.build):
+        raise common.BenchError("--build %s: there is no such folder" % options.build)
+    if options.out and not os.path.isdir(os.path.dirname(os.path.abspath(options.out))):
+        raise common.BenchError("--out %s: there is no such folder" % options.out)
 
 
 def main(argv):
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, usage=argparse.SUPPRESS)
     parser.add_argument("--list", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--out", help=argparse.SUPPRESS)
-    parser.add_argument("--pairs", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--phase-ms", type=int, default=1000, help=argparse.SUPPRESS)
-    parser.add_argument("--seconds", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--rounds", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--entries", type=int, default=10000000, help=argparse.SUPPRESS)
+    parser.add_argument("--pairs", type=whole(1, 1000), help=argparse.SUPPRESS)
+    parser.add_argument("--phase-ms", type=whole(50, 3600000), default=1000, help=argparse.SUPPRESS)
+    parser.add_argument("--seconds", type=whole(1, 3600), help=argparse.SUPPRESS)
+    parser.add_argument("--rounds", type=whole(1, 100), help=argparse.SUPPRESS)
+    parser.add_argument("--entries", type=whole(1000, 1000000000), default=10000000, help=argparse.SUPPRESS)
     parser.add_argument("--build", default=os.path.join(common.TOP, "build"), help=argparse.SUPPRESS)
     parser.add_argument("--plain-pages", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--pictures", help=argparse.SUPPRESS)
@@ -150,6 +171,7 @@ def main(argv):
         return 0
     if options.names[:1] == ["pictures"]:
         return pictures.main(options.names[1:])
+    check_folders(options)
     result = {"machine": common.machine(), "benchmarks": {}}
     began = time.monotonic()
     if options.names == ["reference"]:

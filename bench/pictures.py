@@ -162,6 +162,12 @@ def main(argv):
     if len(argv) < 2:
         raise common.BenchError("usage: ./dev bench pictures RESULT.json... DIR")
     for path in argv[:-1]:
-        with open(path) as f:
-            draw(json.load(f), argv[-1])
+        try:
+            with open(path) as f:
+                result = json.load(f)
+            result["machine"], result["benchmarks"]  # what every result has
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise common.BenchError("%s is no result of ./dev bench: %s" % (path, error))
+        if not draw(result, argv[-1]):
+            common.say("%s: nothing in it is drawn (load/million, load/levels, load/open, idle and peers are)" % path)
     return 0

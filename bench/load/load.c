@@ -1,7 +1,8 @@
 /*
  * load.c - the load generator on ports: options, start, end. What it does then is in runs.c.
  *
- * Flow:   gen (sessions) <-> port 0 <-> gateway;  frames of the same sizes <-> port 1 <-> echo
+ * Flow:   gen (sessions) <-> port 0 <-> gateway;  frames of the same sizes <-> port 1 <-> echo;  the same sessions <-> the last port <-> another
+ *         gateway (--next-to)
  * Touches: two ports; the gateway's segment (counters, read only); the echo's counters; stdout (JSON), stderr (progress).
  * Keeps:  one thread. Its own busy share is measured and printed: above 90 % a rate is the generator's and is marked so.
  *
@@ -21,12 +22,13 @@
 
 #include "bench/load/load.h"
 
-#define POOL_BUFS  32767
-#define IDLE_NET   11 /* first octet of the addresses of those that hold sessions open */
-#define FLOOD_NET  100
-#define PAUSE_MS   20
-#define BACKEND_S  60
-#define GATEWAY_IP 0xc6120002 /* 198.18.0.2 */
+#define POOL_BUFS    32767
+#define IDLE_NET     11 /* first octet of the addresses of those that hold sessions open */
+#define FLOOD_NET    100
+#define PAUSE_MS     20
+#define BACKEND_S    60
+#define BACKEND_ASKS 2          /* banner and EHLO; then whether it relays for strangers */
+#define GATEWAY_IP   0xc6120002 /* 198.18.0.2 */
 
 volatile sig_atomic_t stopped;
 
@@ -82,6 +84,15 @@ needs_backend(const struct load *l)
 	return false;
 }
 
+/* Whether the gateway takes the backend for one that serves; of a gateway whose segment we do not see: whether it has asked. */
+static bool
+backend_is_up(const struct load *l)
+{
+	if (!load_sees_gateway(l))
+		return gen_stats(l->part[0].gen)->backend_sessions >= BACKEND_ASKS;
+	return __atomic_load_n(&l->segment.backends[0].health, __ATOMIC_RELAXED) == BACKEND_UP;
+}
+
 /* Templates that pass need the backend, which is ours: the gateway asks it again within half a minute. */
 static void
 wait_for_backend(struct load *l)
@@ -91,7 +102,7 @@ wait_for_backend(struct load *l)
 	while (!stopped && now_ns(l) < until) {
 		gateway_turn(l);
 		wire_flush(&l->gateway);
-		if (__atomic_load_n(&l->segment.backends[0].health, __ATOMIC_RELAXED) == BACKEND_UP)
+		if (backend_is_up(l))
 			return;
 	}
 	rte_exit(EXIT_FAILURE, "load: the backend was not found up within %d s\n", BACKEND_S);
@@ -100,10 +111,14 @@ wait_for_backend(struct load *l)
 static void
 usage(void)
 {
-	fputs("usage: load --segment PATH [--echo COUNTERS] [--pairs N] [--phase-ms N] PART [--beside PART]...\n"
+	fputs("usage: load [--segment PATH] [--echo COUNTERS] [--pairs N] [--phase-ms N] PART [--beside PART]...\n"
 	      "            [--flood SYNS_A_SECOND|max] [--flood-burst N] [--flood-net N] [--levels N,N,...]\n"
-	      "            [--overload FACTOR] [--rate-share S] [--empty-phases]\n"
-	      "            -- EAL arguments (the gateway's port first, then the echo's)\n"
+	      "            [--overload FACTOR] [--rate-share S] [--empty-phases] [--next-to SEGMENT --next-open N]\n"
+	      "            -- EAL arguments (the gateway's port first, then the echo's, then that of the gateway it is "
+	      "next to)\n"
+	      "            without --segment (a gateway on another machine) its cycles are unknown: rates and "
+	      "latencies "
+	      "alone\n"
 	      "PART:       --template T [--slots N] [--clients N] [--net N] [--triplets N] [--rate N] [--message N] "
 	      "[--pause MS]\n"
 	      "Templates:\n",
@@ -193,7 +208,7 @@ part_option(struct part *p, int option, const char *value)
 }
 
 static void
-parse(struct load *l, int argc, char **argv, const char **segment, const char **echo)
+parse(struct load *l, int argc, char **argv, const char **segment, const char **echo, const char **next)
 {
 	static const struct option options[] = { { "segment", required_argument, NULL, 's' },
 		{ "echo", required_argument, NULL, 'e' }, { "pairs", required_argument, NULL, 'p' },
@@ -205,7 +220,8 @@ parse(struct load *l, int argc, char **argv, const char **segment, const char **
 		{ "template", required_argument, NULL, 't' }, { "slots", required_argument, NULL, 'n' },
 		{ "clients", required_argument, NULL, 'c' }, { "triplets", required_argument, NULL, '3' },
 		{ "rate", required_argument, NULL, 'r' }, { "message", required_argument, NULL, 'm' },
-		{ "net", required_argument, NULL, 'a' }, { "pause", required_argument, NULL, 'w' }, { 0 } };
+		{ "net", required_argument, NULL, 'a' }, { "pause", required_argument, NULL, 'w' },
+		{ "next-to", required_argument, NULL, 'N' }, { "next-open", required_argument, NULL, 'O' }, { 0 } };
 	struct part *p = add_part(l);
 	int option;
 
@@ -250,13 +266,23 @@ parse(struct load *l, int argc, char **argv, const char **segment, const char **
 		case 'R':
 			l->rate_share = strtod(optarg, NULL);
 			break;
+		case 'N':
+			*next = optarg;
+			break;
+		case 'O':
+			l->other_open = (uint32_t)number(optarg, GEN_SLOTS_MAX);
+			break;
 		default:
 			if (!part_option(p, option, optarg))
 				usage();
 		}
 	}
-	if (*segment == NULL || optind >= argc || optind < 2)
+	if (optind >= argc || optind < 2)
 		usage();
+	if (*next != NULL && l->n_levels == 0) {
+		fprintf(stderr, "load: --next-to compares how many sessions are open: it needs --levels\n");
+		exit(2);
+	}
 	if (l->n_levels > 0) { /* those that are silent are a part of their own, the last */
 		p = add_part(l);
 		p->conf.template = GEN_idle;
@@ -277,46 +303,79 @@ echo_map(const char *path)
 	return at == MAP_FAILED ? NULL : at;
 }
 
+static void
+segment_open(struct load *l, const char *path)
+{
+	char why[256];
+
+	if (segment_open_reader(&l->segment, path, why, sizeof(why)) != 0) {
+		fprintf(stderr, "load: %s: %s\n", path, why);
+		exit(1);
+	}
+}
+
+/* Its generators and its wire. */
+static void
+load_start(struct load *l, uint16_t port)
+{
+	const struct gen_ops ops = { .room = gen_room, .send = gen_send };
+
+	for (uint32_t i = 0; i < l->n_parts; i++)
+		if ((l->part[i].gen = gen_create(&l->part[i].conf, &ops, l)) == NULL)
+			rte_exit(EXIT_FAILURE, "load: no memory, or slots or clients that are no powers of two\n");
+	if (wire_start(&l->gateway, port, l->pool) != 0)
+		rte_exit(EXIT_FAILURE, "load: port %u does not start\n", port);
+}
+
 int
 main(int argc, char **argv)
 {
-	static struct load l = { .pairs = 20, .phase_ms = 1000, .flood_net = FLOOD_NET, .flood_burst = 1 };
-	const struct gen_ops ops = { .room = gen_room, .send = gen_send };
-	const char *segment = NULL, *echo = NULL;
-	char why[256];
+	static struct load l = { .pairs = 20, .phase_ms = 1000, .flood_net = FLOOD_NET, .flood_burst = 1 }, other;
+	const char *segment = NULL, *echo = NULL, *next = NULL;
+	uint16_t ports;
 	bool well;
 
-	parse(&l, argc, argv, &segment, &echo);
-	if (segment_open_reader(&l.segment, segment, why, sizeof(why)) != 0) {
-		fprintf(stderr, "load: %s: %s\n", segment, why);
-		return 1;
+	parse(&l, argc, argv, &segment, &echo, &next);
+	if (next != NULL) { /* the same in all but what is held open */
+		other = l;
+		other.part[other.n_parts - 1].conf.slots = 1;
+		while (other.part[other.n_parts - 1].conf.slots < l.other_open)
+			other.part[other.n_parts - 1].conf.slots *= 2;
+		l.other = &other;
+		segment_open(&other, next);
 	}
+	if (segment != NULL)
+		segment_open(&l, segment);
+	ports = (uint16_t)(1 + (echo != NULL) + (next != NULL));
 	if (echo != NULL && (l.echo_shared = echo_map(echo)) == NULL) {
 		fprintf(stderr, "load: %s: no counters of the echo\n", echo);
 		return 1;
 	}
 	argv[optind - 1] = argv[0];
-	if (rte_eal_init(argc - optind + 1, argv + optind - 1) < 0 ||
-		rte_eth_dev_count_avail() != (echo != NULL ? 2 : 1))
-		rte_exit(EXIT_FAILURE, "load: a port for the gateway%s is wanted\n",
-			echo != NULL ? " and one for the echo" : "");
+	if (rte_eal_init(argc - optind + 1, argv + optind - 1) < 0 || rte_eth_dev_count_avail() != ports)
+		rte_exit(EXIT_FAILURE, "load: %u ports are wanted: the gateway's%s%s; there are %u\n", ports,
+			echo != NULL ? ", the echo's" : "", next != NULL ? ", the other gateway's" : "",
+			rte_eth_dev_count_avail());
 	signal(SIGTERM, stop);
 	signal(SIGINT, stop);
 	l.ns_a_cycle = 1e9 / (double)rte_get_tsc_hz();
 	l.pool = rte_pktmbuf_pool_create("load", POOL_BUFS, 256, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
 	if (l.pool == NULL)
 		rte_exit(EXIT_FAILURE, "load: no memory for %d buffers\n", POOL_BUFS);
-	for (uint32_t i = 0; i < l.n_parts; i++)
-		if ((l.part[i].gen = gen_create(&l.part[i].conf, &ops, &l)) == NULL)
-			rte_exit(EXIT_FAILURE, "load: no memory, or slots or clients that are no powers of two\n");
-	if (wire_start(&l.gateway, 0, l.pool) != 0 || (echo != NULL && wire_start(&l.echo, 1, l.pool) != 0))
-		rte_exit(EXIT_FAILURE, "load: a port does not start\n");
+	load_start(&l, 0);
+	if (echo != NULL && wire_start(&l.echo, 1, l.pool) != 0)
+		rte_exit(EXIT_FAILURE, "load: the echo's port does not start\n");
 	wait_for_gateway(&l);
+	if (next != NULL) {
+		other.ns_a_cycle = l.ns_a_cycle;
+		other.pool = l.pool;
+		load_start(&other, (uint16_t)(ports - 1));
+		wait_for_gateway(&other);
+	}
 	if (needs_backend(&l))
 		wait_for_backend(&l);
 	well = load_run(&l);
-	rte_eth_dev_stop(0);
-	if (echo != NULL)
-		rte_eth_dev_stop(1);
+	for (uint16_t i = 0; i < ports; i++)
+		rte_eth_dev_stop(i);
 	return stopped || !well ? 1 : 0;
 }

@@ -50,6 +50,8 @@ struct load {
 	double overload;   /* extra SYNs, as a multiple of the peak; 0: no such run */
 	bool empty_phases; /* after each phase one without load: its empty turns are the empty loop that the machine's pauses are known by */
 	struct turn_times turns_with_load, turns_without_load;
+	struct load *other;  /* the same load on another gateway, in turns with this one; NULL: none */
+	uint32_t other_open; /* idle sessions it holds open meanwhile */
 };
 
 struct phase {
@@ -65,6 +67,13 @@ struct echo_phase {
 };
 
 extern volatile sig_atomic_t stopped;
+
+/* Whether we have its segment, and so its counters: not where it is another machine. */
+static inline bool
+load_sees_gateway(const struct load *l)
+{
+	return l->segment.n_workers > 0;
+}
 
 uint64_t now_ns(const struct load *l);
 /* One look at the gateway's wire. Whether something came. */

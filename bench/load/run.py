@@ -48,8 +48,8 @@ RUNS = {
     "tls": ("closed loop, every triplet new, STARTTLS with a full handshake, ECDSA P-256", ["--template", "tls", "--slots", "64"], {"key": ECDSA}, "off"),
     "tls-rsa": ("the same with RSA 2048", ["--template", "tls", "--slots", "64"], {"key": "rsa:2048"}, "off"),
     "tls-resumed": ("the same with ECDSA and a ticket of an earlier session", ["--template", "tls_resumed", "--slots", "64"], {"key": ECDSA}, "off"),
-    "million": ("closed loop while 0 to 1,000,000 other sessions are open and silent", GREYLIST + ["--levels", LEVELS],
-                {"sessions": 1100000, "memory_mb": 1024}, "off"),
+    "million": ("closed loop while 0 to 1,000,000 other sessions are open and silent, in turns with a second gateway where 1,024 are",
+                GREYLIST + ["--levels", LEVELS, "--next-open", "1024"], {"sessions": 1100000, "memory_mb": 1024}, "off"),
     "levels": ("the same up to 131,072 open sessions", GREYLIST + ["--levels", LEVELS.rsplit(",", 1)[0]], {"sessions": 150000, "memory_mb": 1024}, "off"),
     "workers": ("closed loop with 1 to N workers, where there are CPUs for them", GREYLIST, {}, "off"),
 }
@@ -61,8 +61,9 @@ DNS = {"resolvers": '"127.0.0.1:%d"' % DNS_PORT, "missing": "reject",
 class Load(Gateway):
     """The gateway, the echo and, where it is asked, a resolver."""
 
-    def __init__(self, build, changes, dns, listed=False, with_echo=True):
+    def __init__(self, build, changes, dns, listed=False, with_echo=True, is_double=False):
         changes = dict(changes)
+        self.other = Gateway(build, **changes) if is_double else None  # the same again, for what is in turns with it
         key = changes.pop("key", None)      # of the gateway's certificate
         super().__init__(build, **dict(DNS if dns != "off" else {}, **changes))
         if key:
@@ -78,6 +79,8 @@ class Load(Gateway):
             self.spawn("answer", [self.program("bench", "load", "answer"), str(DNS_PORT)] + (["--list", "10"] if self.listed else []), self.cpu_main)
             self.wait_for("answer", "ready")
         super().start()
+        if self.other:
+            self.other.start()
         if not self.with_echo:
             return
         self.spawn("echo", [self.program("bench", "echo", "echo"), self.path("echo.counters"), "--"] + EAL + [
@@ -88,10 +91,13 @@ class Load(Gateway):
     def load(self, arguments, pairs, phase_ms=1000, quiet=False):
         command = [self.program("bench", "load", "load"), "--segment", self.segment_path, "--pairs", str(pairs), "--phase-ms", str(phase_ms)] + arguments
         command += ["--echo", self.path("echo.counters")] if self.with_echo else []
+        command += ["--next-to", self.other.segment_path] if self.other else []
         command += ["--"] + EAL + ["--log-level=warning", "-m256", "--lcores=0@%d" % self.cpu_main,
                                    "--vdev=net_memif0,role=client,id=0,socket=%s,socket-abstract=no" % self.path("gateway.sock")]
         if self.with_echo:
             command.append("--vdev=net_memif1,role=client,id=0,socket=%s,socket-abstract=no" % self.path("echo.sock"))
+        if self.other:
+            command.append("--vdev=net_memif2,role=client,id=0,socket=%s,socket-abstract=no" % self.other.path("gateway.sock"))
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL if quiet else None, text=True)
         try:
             figures = json.loads(done.stdout)
@@ -104,13 +110,15 @@ class Load(Gateway):
     def close(self):
         if self.silent:
             self.silent.close()
+        if self.other:
+            self.other.close()
         super().close()
 
 
 def one(name, build, pairs, phase_ms, changes=None):
     text, arguments, its_changes, dns = RUNS[name]
     common.say("%s: %s (DNS %s)" % (name, text, dns))
-    with Load(build, dict(its_changes, **(changes or {})), dns, name == "listed", "--empty-phases" not in arguments) as b:
+    with Load(build, dict(its_changes, **(changes or {})), dns, name == "listed", "--empty-phases" not in arguments, "--next-open" in arguments) as b:
         b.start()
         if dns == "cached":
             know_clients(b, "listed" if name == "listed" else "greylist")
@@ -177,6 +185,8 @@ def rows(result):
                             "goodput %.0f %% of %s" % (100 * o["goodput_share"]["median"], common.number(o["peak_a_second"]["median"])), "", "",
                             "known %d of %d" % (o["known_failed"], o["known_done"] + o["known_failed"]), "%.0f %%" % (100 * f["control_cpu_share"])))
                 continue
+            if s.get("ratio_to_other", {}).get("median"):
+                label += ", %.2f times the cycles with 1,024" % s["ratio_to_other"]["median"]
             out.append((label, f["dns"], common.number(s["units_a_second"]["median"]), common.number(s["worker_cycles_a_unit"]["median"]),
                         common.number(s["echo_cycles_a_unit"]["median"]), "%.1f" % s["ratio_to_echo"]["median"],
                         common.number(s["cycles_above_echo"]["median"]),

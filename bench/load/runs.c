@@ -28,12 +28,14 @@ enum figure {
 	FIG_WORKER_BUSY,
 	FIG_WORKER_RATE,
 	FIG_OCTETS,
+	FIG_OTHER,       /* of the other gateway, where there is one; else 0 */
+	FIG_OTHER_RATIO, /* of ours to its */
 	FIG_N
 };
 
 static const char *const figure_names[FIG_N] = { "units_a_second", "worker_cycles_a_unit", "echo_cycles_a_unit",
 	"echo_frames_a_second", "ratio_to_echo", "cycles_above_echo", "generator_busy", "worker_busy",
-	"units_a_worker_second", "octets_a_second" };
+	"units_a_worker_second", "octets_a_second", "other_cycles_a_unit", "ratio_to_other" };
 
 struct series {
 	double v[FIG_N][PAIRS_MAX];
@@ -98,7 +100,9 @@ print_latency(const char *name, const struct gen_histogram *h, const char *end)
 static uint64_t
 units_of(const struct load *l, const struct phase *p)
 {
-	return l->part[0].conf.template == GEN_none ? p->frames_in : p->sessions;
+	if (l->part[0].conf.template == GEN_none)
+		return load_sees_gateway(l) ? p->frames_in : p->flood;
+	return p->sessions;
 }
 
 /*
@@ -132,14 +136,15 @@ sum_up(struct sums *sum, const struct load *l, const struct phase *p)
 }
 
 static void
-note_pair(const struct load *l, const struct phase *p, const struct echo_phase *e, struct series *s)
+note_pair(const struct load *l, const struct phase *p, const struct echo_phase *e, const struct phase *other,
+	struct series *s)
 {
 	const uint32_t n = s->n;
 	const double units = (double)units_of(l, p);
 	const double echo = e->frames > 0 ? (double)e->cycles / (double)e->frames * echo_frames(l, p) : 0;
 
-	if (units == 0 || p->ns == 0 || p->worker_cycles == 0 || n == PAIRS_MAX ||
-		(l->echo_shared != NULL && e->frames == 0))
+	if (units == 0 || p->ns == 0 || (p->worker_cycles == 0 && load_sees_gateway(l)) || n == PAIRS_MAX ||
+		(l->echo_shared != NULL && e->frames == 0) || (l->other != NULL && units_of(l->other, other) == 0))
 		return;
 	s->v[FIG_RATE][n] = units * 1e9 / (double)p->ns;
 	s->v[FIG_CYCLES][n] = (double)p->worker_cycles / units;
@@ -148,10 +153,17 @@ note_pair(const struct load *l, const struct phase *p, const struct echo_phase *
 	s->v[FIG_RATIO][n] = echo > 0 ? s->v[FIG_CYCLES][n] / echo : 0;
 	s->v[FIG_OVER_ECHO][n] = s->v[FIG_CYCLES][n] - echo;
 	s->v[FIG_BUSY][n] = p->generator_busy;
-	s->v[FIG_WORKER_BUSY][n] =
-		(double)p->worker_cycles * l->ns_a_cycle / (double)p->ns_in_all / (double)l->segment.n_workers;
-	s->v[FIG_WORKER_RATE][n] = units * 1e9 / ((double)p->worker_cycles * l->ns_a_cycle);
+	if (load_sees_gateway(l)) {
+		const double worked_ns = (double)p->worker_cycles * l->ns_a_cycle;
+
+		s->v[FIG_WORKER_BUSY][n] = worked_ns / (double)p->ns_in_all / (double)l->segment.n_workers;
+		s->v[FIG_WORKER_RATE][n] = units * 1e9 / worked_ns;
+	}
 	s->v[FIG_OCTETS][n] = (double)p->octets * 1e9 / (double)p->ns;
+	if (l->other != NULL) {
+		s->v[FIG_OTHER][n] = (double)other->worker_cycles / (double)units_of(l->other, other);
+		s->v[FIG_OTHER_RATIO][n] = s->v[FIG_CYCLES][n] / s->v[FIG_OTHER][n];
+	}
 	s->n++;
 }
 
@@ -160,17 +172,28 @@ run_pairs(struct load *l, struct series *s, struct sums *sum)
 {
 	for (uint32_t i = 0; i < l->pairs && !stopped; i++) {
 		struct echo_phase e = { 0 };
-		struct phase p;
+		struct phase p, other = { 0 };
 		const uint32_t n = s->n;
 
+		if (l->other != NULL && i % 2 != 0) /* each is first as often as second */
+			gateway_phase(l->other, 0, &other);
 		gateway_phase(l, l->flood_rate, &p);
+		if (l->other != NULL && i % 2 == 0)
+			gateway_phase(l->other, 0, &other);
 		if (l->echo_shared != NULL)
 			echo_phase(l, &e);
 		else if (l->empty_phases)
 			empty_phase(l);
 		sum_up(sum, l, &p);
-		note_pair(l, &p, &e, s);
-		if (s->n > n)
+		note_pair(l, &p, &e, &other, s);
+		if (s->n > n && l->other != NULL)
+			fprintf(stderr, "pair %3u of %u: %7.0f cycles each, %7.0f beside %u open: %.2f times\n", i + 1,
+				l->pairs, s->v[FIG_CYCLES][n], s->v[FIG_OTHER][n], l->other_open,
+				s->v[FIG_OTHER_RATIO][n]);
+		else if (s->n > n && !load_sees_gateway(l))
+			fprintf(stderr, "phase %3u of %u: %8.0f a second, generator %3.0f %% busy%s\n", i + 1, l->pairs,
+				s->v[FIG_RATE][n], s->v[FIG_BUSY][n] * 100, p.failed ? ", FAILED sessions" : "");
+		else if (s->n > n)
 			fprintf(stderr,
 				"pair %3u of %u: %8.0f a second, worker %7.0f cycles each, echo %6.0f, ratio %5.1f, "
 				"worker %3.0f %%, generator %3.0f %% busy%s\n",
@@ -189,6 +212,8 @@ resident_octets(const struct load *l)
 	char path[64];
 	FILE *f;
 
+	if (!load_sees_gateway(l))
+		return 0;
 	snprintf(path, sizeof(path), "/proc/%u/statm", l->segment.live->dataplane_pid);
 	f = fopen(path, "r");
 	if (f == NULL || fscanf(f, "%lu %lu", &size, &resident) != 2)
@@ -205,6 +230,8 @@ run_levels(struct load *l, struct sums *sum)
 	static struct series s;
 	struct part *idle = &l->part[l->n_parts - 1];
 
+	if (l->other != NULL)
+		idle_raise(l->other, &l->other->part[l->other->n_parts - 1], l->other_open, OPEN_WAIT_S);
 	printf("\"levels\": [\n");
 	for (uint32_t i = 0; i < l->n_levels && !stopped; i++) {
 		const uint32_t open = idle_raise(l, idle, l->levels[i], OPEN_WAIT_S);
@@ -383,6 +410,8 @@ load_run(struct load *l)
 	struct phase warm;
 	bool well = true;
 
+	if (l->other != NULL)
+		gateway_phase(l->other, 0, &warm);
 	gateway_phase(l, l->overload > 0 ? 0 : l->flood_rate, &warm);
 	if (l->rate_share > 0) { /* so far the loop was closed: that was the peak */
 		gateway_phase(l, l->flood_rate, &warm);
@@ -417,6 +446,11 @@ load_run(struct load *l)
 		if (complaint[0] != '\0')
 			fprintf(stderr, "load: wrong replies: %s", complaint);
 		well &= gen_stats(l->part[i].gen)->wrong_reply == 0 && gen_stats(l->part[i].gen)->bad_checksum == 0;
+	}
+	for (uint32_t i = 0; l->other != NULL && i < l->other->n_parts; i++) {
+		const struct gen_stats *o = gen_stats(l->other->part[i].gen);
+
+		well &= o->wrong_reply == 0 && o->bad_checksum == 0;
 	}
 	return well && sum.units > 0;
 }
