@@ -10,7 +10,8 @@
 struct buf {
 	struct buf *next_free;
 	uint32_t refs;
-	uint32_t reserved[13]; /* octets begin on a cache line of their own, as an mbuf's do */
+	struct buf_sum sum;
+	uint32_t reserved[11]; /* octets begin on a cache line of their own, as an mbuf's do */
 	uint8_t data[BUF_ROOM_MAX_OCTETS];
 };
 
@@ -31,6 +32,7 @@ slab_alloc(struct buf_pool *pool, uint32_t room_octets, uint8_t **data)
 	p->free = buf->next_free;
 	p->n_free--;
 	buf->refs = 1;
+	buf->sum.len_octets = 0;
 	*data = buf->data;
 	return buf;
 }
@@ -77,7 +79,10 @@ buf_slab_create(uint32_t n_bufs)
 	BUG_ON(p == NULL);
 	p->mem = calloc(n_bufs, sizeof(*p->mem));
 	BUG_ON(p->mem == NULL);
-	p->pool = (struct buf_pool){ .ops = &slab_ops, .room_octets = BUF_ROOM_MAX_OCTETS, .n_bufs = n_bufs };
+	p->pool = (struct buf_pool){ .ops = &slab_ops,
+		.sum_offset = offsetof(struct buf, sum),
+		.room_octets = BUF_ROOM_MAX_OCTETS,
+		.n_bufs = n_bufs };
 	for (uint32_t i = n_bufs; i-- > 0;) {
 		p->mem[i].next_free = p->free;
 		p->free = &p->mem[i];

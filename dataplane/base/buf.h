@@ -33,9 +33,20 @@ struct buf_ops {
 	uint32_t (*available)(const struct buf_pool *pool); /* buffers left, for water marks */
 };
 
-/* Embedded first in an implementation's pool. One pool for each lcore. */
+/*
+ * What is known of a buffer's octets: the sum of some of them (net/csum.h), so that who sends on what came in need not read it again. Belongs to the
+ * buffer: views of it come and go. alloc() gives a buffer of which nothing is known.
+ */
+struct buf_sum {
+	uint32_t at;         /* where they begin: the low half of the address */
+	uint16_t len_octets; /* 0: nothing is known */
+	uint16_t sum;        /* of 16-bit words as they lie in memory, as if they began at an even place */
+};
+
+/* Embedded first in an implementation's pool. One pool for each lcore, all of one implementation. */
 struct buf_pool {
 	const struct buf_ops *ops;
+	uint32_t sum_offset;  /* of a struct buf_sum within each struct buf */
 	uint32_t room_octets; /* of one buffer */
 	uint32_t n_bufs;      /* in all */
 };
@@ -60,6 +71,12 @@ buf_unref(struct buf_pool *pool, struct buf *buf)
 {
 	if (buf != NULL)
 		pool->ops->unref(pool, buf);
+}
+
+static inline struct buf_sum *
+buf_sum(const struct buf_pool *pool, struct buf *buf)
+{
+	return (struct buf_sum *)(void *)((char *)buf + pool->sum_offset);
 }
 
 static inline uint32_t

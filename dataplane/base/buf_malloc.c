@@ -13,6 +13,7 @@
 struct buf {
 	uint32_t refs;
 	uint32_t room_octets;
+	struct buf_sum sum;
 	uint8_t data[];
 };
 
@@ -84,7 +85,10 @@ buf_malloc_create(uint32_t n_bufs)
 
 	if (p == NULL)
 		return NULL;
-	p->pool = (struct buf_pool){ .ops = &buf_malloc_ops, .room_octets = BUF_ROOM_MAX_OCTETS, .n_bufs = n_bufs };
+	p->pool = (struct buf_pool){ .ops = &buf_malloc_ops,
+		.sum_offset = offsetof(struct buf, sum),
+		.room_octets = BUF_ROOM_MAX_OCTETS,
+		.n_bufs = n_bufs };
 	return &p->pool;
 }
 

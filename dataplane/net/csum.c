@@ -120,18 +120,56 @@ sum_piece(const uint8_t *p, uint32_t len, uint64_t sum)
 	return sum;
 }
 
+/* A sum of octets that do not begin at an even place, as if they did; and the other way round. */
+static inline uint64_t
+swap_if(bool odd, uint64_t sum)
+{
+	return odd ? __builtin_bswap16(csum_fold(sum)) : sum;
+}
+
+/* len_octets that sum to sum as if they began at an even place go behind those of c. */
+static inline void
+add_sum(struct csum *c, uint64_t sum, uint32_t len_octets)
+{
+	c->sum = add_carry(c->sum, swap_if(c->odd, sum));
+	c->odd ^= len_octets & 1;
+}
+
 void
 csum_add(struct csum *c, const void *ptr, uint32_t len_octets)
 {
-	uint64_t sum;
+	if (len_octets > 0)
+		add_sum(c, sum_piece(ptr, len_octets, 0), len_octets);
+}
 
-	if (len_octets == 0)
-		return;
-	sum = sum_piece(ptr, len_octets, 0);
-	if (c->odd)
-		sum = __builtin_bswap16(csum_fold(sum));
-	c->sum = add_carry(c->sum, sum);
-	c->odd ^= len_octets & 1;
+/* Of a part of what is known, with so many octets of that before and behind it: by the parts around it (RFC 1624). */
+static __attribute__((noinline)) uint64_t
+sum_of_part(const struct buf_sum *known, const struct buf_view *v, uint32_t before, uint32_t behind)
+{
+	const bool odd = before % 2 != 0;
+	uint64_t around = sum_piece(v->ptr - before, before, 0);
+
+	around = add_carry(
+		around, swap_if((before + v->len_octets) % 2 != 0, sum_piece(v->ptr + v->len_octets, behind, 0)));
+	return swap_if(odd, (uint64_t)known->sum + (uint16_t)~csum_fold(around));
+}
+
+/* As if it began at an even place. */
+static inline uint64_t
+sum_of_view(const struct buf_pool *pool, const struct buf_view *v)
+{
+	const struct buf_sum *known;
+	uint32_t before, around;
+
+	if (v->buf == NULL || (known = buf_sum(pool, v->buf))->len_octets < v->len_octets)
+		return sum_piece(v->ptr, v->len_octets, 0);
+	before = (uint32_t)(uintptr_t)v->ptr - known->at;
+	around = known->len_octets - v->len_octets;
+	if (around == 0 && before == 0)
+		return known->sum;
+	if (before > around || around >= v->len_octets) /* it is no part of it, or shorter than what is around it */
+		return sum_piece(v->ptr, v->len_octets, 0);
+	return sum_of_part(known, v, before, around - before);
 }
 
 void
@@ -139,6 +177,20 @@ csum_add_views(struct csum *c, const struct buf_view *view, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++)
 		csum_add(c, view[i].ptr, view[i].len_octets);
+}
+
+/* The same of what is sent, by what is known of its buffers. */
+static void
+add_known_views(struct csum *c, const struct buf_pool *pool, const struct buf_view *view, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		const uint64_t sum = sum_of_view(pool, &view[i]);
+
+		/* zero has two forms */
+		HOT_BUG_ON(csum_fold(sum) % UINT16_MAX !=
+			   csum_fold(sum_piece(view[i].ptr, view[i].len_octets, 0)) % UINT16_MAX);
+		add_sum(c, sum, view[i].len_octets);
+	}
 }
 
 static uint64_t
@@ -188,9 +240,25 @@ csum_is_good(const struct ip_addr *src, const struct ip_addr *dst, uint8_t proto
 	return csum_fold(sum_piece(ptr, len_octets, sum_pseudo(src, dst, proto, len_octets))) == UINT16_MAX;
 }
 
+bool
+csum_is_good_tcp(const struct ip_addr *src, const struct ip_addr *dst, const struct buf_view *tcp,
+	uint32_t header_octets, struct buf_sum *known)
+{
+	const uint8_t *payload = tcp->ptr + header_octets;
+	const uint32_t octets = tcp->len_octets - header_octets;
+	const uint64_t sum = sum_piece(tcp->ptr, header_octets, sum_pseudo(src, dst, CSUM_PROTO_TCP, tcp->len_octets));
+	const uint16_t of_payload = csum_fold(sum_piece(payload, octets, 0));
+
+	HOT_BUG_ON(octets > UINT16_MAX);
+	*known = (struct buf_sum){
+		.at = (uint32_t)(uintptr_t)payload, .len_octets = (uint16_t)octets, .sum = of_payload
+	};
+	return csum_fold(add_carry(sum, of_payload)) == UINT16_MAX;
+}
+
 void
 csum_set_tcp(uint8_t *tcp, uint32_t header_octets, const struct ip_addr *src, const struct ip_addr *dst,
-	const struct buf_view *view, uint32_t n, uint32_t payload_octets)
+	const struct buf_pool *pool, const struct buf_view *view, uint32_t n, uint32_t payload_octets)
 {
 	struct csum c = { .sum = sum_pseudo(src, dst, CSUM_PROTO_TCP, header_octets + payload_octets) };
 	uint16_t field;
@@ -199,7 +267,7 @@ csum_set_tcp(uint8_t *tcp, uint32_t header_octets, const struct ip_addr *src, co
 	/* what stood in the field is taken off the sum: cleared just before, it would have to reach memory before its word is read */
 	memcpy(&field, tcp + TCP_CHECKSUM_OFFSET, 2);
 	c.sum = add_carry(c.sum, (uint16_t)~field);
-	csum_add_views(&c, view, n);
+	add_known_views(&c, pool, view, n);
 	field = (uint16_t)~csum_fold(c.sum);
 	memcpy(tcp + TCP_CHECKSUM_OFFSET, &field, 2);
 }

@@ -60,12 +60,19 @@ uint16_t csum_finish(const struct csum *c);
 /* Of one piece, without a pseudo header. */
 uint16_t csum_of(const void *ptr, uint32_t len_octets);
 
-/* Sets the checksum of a TCP header of header_octets, whatever stood in its field, with n views of payload_octets in all behind it. */
+/*
+ * Sets the checksum of a TCP header of header_octets, whatever stood in its field, with n views of payload_octets in all behind it. What is known of
+ * their buffers, which are of pool, is not read again.
+ */
 void csum_set_tcp(uint8_t *tcp, uint32_t header_octets, const struct ip_addr *src, const struct ip_addr *dst,
-	const struct buf_view *view, uint32_t n, uint32_t payload_octets);
+	const struct buf_pool *pool, const struct buf_view *view, uint32_t n, uint32_t payload_octets);
 
 /* Whether a received TCP or ICMPv6 message with its checksum field in place is as it was sent. */
 bool csum_is_good(
 	const struct ip_addr *src, const struct ip_addr *dst, uint8_t proto, const void *ptr, uint32_t len_octets);
+
+/* The same of a TCP segment of header_octets and payload; known gets the sum of that. */
+bool csum_is_good_tcp(const struct ip_addr *src, const struct ip_addr *dst, const struct buf_view *tcp,
+	uint32_t header_octets, struct buf_sum *known);
 
 #endif

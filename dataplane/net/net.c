@@ -497,8 +497,8 @@ wrap(struct net *net, struct frame *f, const struct flow *flow, uint32_t tcp_hea
 	tcp_octets = tcp_header_octets + payload_octets;
 	if (head - ETH_HEADER_OCTETS + tcp_octets > net->conf.port[port_index].mtu)
 		return -EMSGSIZE;
-	csum_set_tcp(
-		f->hdr + head, tcp_header_octets, &flow->local, &flow->remote, f->view, f->n_views, payload_octets);
+	csum_set_tcp(f->hdr + head, tcp_header_octets, &flow->local, &flow->remote, net->pool, f->view, f->n_views,
+		payload_octets);
 	put_headers(net, f->hdr, flow, tcp_octets, port_index);
 	f->hdr_len_octets = (uint16_t)(head + tcp_header_octets);
 	f->port_index = port_index;
@@ -563,7 +563,7 @@ net_answer(struct net *net, uint8_t *frame, const struct flow *flow, uint32_t tc
 		   tcp_header_octets > TCP_HEADER_MAX_OCTETS);
 	memcpy(frame, to->view.ptr + ETH_MAC_OCTETS, ETH_MAC_OCTETS); /* who asked; our own address goes over it next */
 	put_headers(net, frame, flow, tcp_header_octets, to->port_index);
-	csum_set_tcp(frame + head, tcp_header_octets, &flow->local, &flow->remote, NULL, 0, 0);
+	csum_set_tcp(frame + head, tcp_header_octets, &flow->local, &flow->remote, NULL, NULL, 0, 0);
 	return head + tcp_header_octets;
 }
 

@@ -27,6 +27,21 @@ mbuf_of(struct buf *buf)
 	return (struct rte_mbuf *)buf;
 }
 
+/*
+ * What is known of its octets lies where a device has told the hash of a frame: that was read when the frame was taken, nobody asks for it afterwards,
+ * and it is in the line that references touch.
+ */
+#define SUM_OFFSET offsetof(struct rte_mbuf, hash)
+static_assert(sizeof(((struct rte_mbuf *)0)->hash) >= sizeof(struct buf_sum) &&
+		      SUM_OFFSET % _Alignof(struct buf_sum) == 0 && SUM_OFFSET + sizeof(struct buf_sum) <= 64,
+	"room for what is known, in the first line");
+
+static struct buf_sum *
+sum_of(struct rte_mbuf *m)
+{
+	return (struct buf_sum *)(void *)((char *)m + SUM_OFFSET);
+}
+
 static struct buf *
 port_buf_alloc(struct buf_pool *pool, uint32_t room_octets, uint8_t **data)
 {
@@ -38,6 +53,7 @@ port_buf_alloc(struct buf_pool *pool, uint32_t room_octets, uint8_t **data)
 	m = rte_pktmbuf_alloc(p->mp);
 	if (m == NULL)
 		return NULL;
+	sum_of(m)->len_octets = 0;
 	*data = rte_pktmbuf_mtod(m, uint8_t *);
 	return (struct buf *)m;
 }
@@ -129,7 +145,9 @@ port_pool_init(struct port_pool *p, uint32_t worker, uint32_t n_bufs, uint32_t r
 		port_pool_fini(p);
 		return -err;
 	}
-	p->pool = (struct buf_pool){ .ops = &port_buf_ops, .room_octets = room_octets, .n_bufs = n_bufs };
+	p->pool = (struct buf_pool){
+		.ops = &port_buf_ops, .sum_offset = SUM_OFFSET, .room_octets = room_octets, .n_bufs = n_bufs
+	};
 	return 0;
 }
 

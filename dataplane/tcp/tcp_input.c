@@ -622,6 +622,24 @@ index_of(const struct tcp *tcp, const struct net_seg *seg, uint64_t hash)
 	return tcp_index_find(tcp, &seg->flow, hash);
 }
 
+/*
+ * Whether it is as it was sent. Where that was summed here, the buffer of a text that may be sent on as it lies (smaller ones are copied) learns the
+ * sum; where others judged it, the field may hold anything, and of the buffer nothing is known.
+ */
+static inline bool
+is_sum_good(struct tcp *tcp, const struct net_seg *seg, const struct tcp_hdr *h)
+{
+	struct buf_sum *known;
+
+	if (h->payload_octets < TCP_COMPACT_OCTETS || seg->tcp.buf == NULL)
+		return seg->checksum_good || csum_is_good(&seg->flow.remote, &seg->flow.local, CSUM_PROTO_TCP,
+						     seg->tcp.ptr, seg->tcp.len_octets);
+	known = buf_sum(tcp->pool, seg->tcp.buf);
+	known->len_octets = 0;
+	return seg->checksum_good || csum_is_good_tcp(&seg->flow.remote, &seg->flow.local, &seg->tcp,
+					     seg->tcp.len_octets - h->payload_octets, known);
+}
+
 /* The header of a segment that is whole. False: it is counted and done with. */
 static inline bool
 receive(struct tcp *tcp, const struct net_seg *seg, struct tcp_hdr *h, uint64_t now_us)
@@ -633,8 +651,7 @@ receive(struct tcp *tcp, const struct net_seg *seg, struct tcp_hdr *h, uint64_t 
 		counter_inc(tcp->counters, CTR_tcp_drop_header);
 		return false;
 	}
-	if (!seg->checksum_good &&
-		!csum_is_good(&seg->flow.remote, &seg->flow.local, CSUM_PROTO_TCP, seg->tcp.ptr, seg->tcp.len_octets)) {
+	if (!is_sum_good(tcp, seg, h)) {
 		counter_inc(tcp->counters, CTR_tcp_drop_checksum);
 		return false;
 	}

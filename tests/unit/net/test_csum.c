@@ -109,6 +109,88 @@ test_csum_is_good_notices_every_changed_bit(void **state)
 	CHECK_TRUE("another protocol", !csum_is_good(&src, &dst, CSUM_PROTO_ICMP, tcp, sizeof(tcp)));
 }
 
+/* One segment of header, constant and view of a buffer, as csum_set_tcp() sums it, next to the sum of the same octets in one piece. */
+static void
+check_known(const char *label, const struct buf_pool *pool, const struct buf_view *v, uint32_t odd_octets)
+{
+	static const uint8_t before[] = { 0x80, 0xff, 0x7f };
+	const struct buf_view views[2] = { { before, odd_octets, NULL }, *v };
+	const uint32_t octets = odd_octets + v->len_octets;
+	uint8_t whole[20 + sizeof(before) + BUF_ROOM_MAX_OCTETS] = { 0, 25, 0x12, 0x34, 0xab };
+	struct ip_addr src, dst;
+
+	ip_addr_parse("192.0.2.1", &src);
+	ip_addr_parse("198.51.100.7", &dst);
+	csum_set_tcp(whole, 20, &src, &dst, pool, views, 2, octets);
+	memcpy(whole + 20, before, odd_octets);
+	memcpy(whole + 20 + odd_octets, v->ptr, v->len_octets);
+	CHECK_TRUE(label, csum_is_good(&src, &dst, CSUM_PROTO_TCP, whole, 20 + octets));
+}
+
+/* A segment that came in and goes out again, whole and in every part, at even and odd places on both sides. */
+static void
+test_csum_of_what_is_known_is_that_of_its_octets(void **state)
+{
+	static const uint32_t payloads[] = { 61, 64, 259 };
+	struct buf_pool *pool = buf_malloc_create(1);
+	struct ip_addr src, dst;
+	uint32_t x = 7;
+
+	(void)state;
+	ip_addr_parse("2001:db8::1", &src);
+	ip_addr_parse("2001:db8:ffff::2", &dst);
+	for (uint32_t fill = 0; fill < 3; fill++) /* random, all ones, all zero: the two forms of zero */
+		for (uint32_t k = 0; k < 2 * ARRAY_LEN(payloads); k++) {
+			const uint32_t octets = payloads[k / 2],
+				       at = k % 2; /* in memory at an even place, at an odd one */
+			struct buf_view in = { .len_octets = 20 + octets };
+			uint8_t *data;
+
+			in.buf = buf_alloc(pool, 512, &data);
+			in.ptr = data + at;
+			for (uint32_t i = 0; i < in.len_octets; i++)
+				data[at + i] = fill == 1 && i >= 20   ? 0xff
+				               : fill == 2 && i >= 20 ? 0
+				                                      : (uint8_t)((x = x * 1664525 + 1013904223) >> 24);
+			CHECK_TRUE(
+				"wrong, as it stands", !csum_is_good_tcp(&src, &dst, &in, 20, buf_sum(pool, in.buf)));
+			csum_set_tcp(data + at, 20, &src, &dst, NULL,
+				&(struct buf_view){ .ptr = data + at + 20, .len_octets = octets }, 1, octets);
+			CHECK_TRUE("as sent", csum_is_good_tcp(&src, &dst, &in, 20, buf_sum(pool, in.buf)));
+			CHECK_EQ("the payload is known", buf_sum(pool, in.buf)->len_octets, octets);
+			for (uint32_t from = 0; from <= octets; from++)
+				for (uint32_t len = 0; len <= octets - from; len += 1 + len / 64)
+					for (uint32_t odd = 0; odd < 4; odd++)
+						check_known("a part", pool,
+							&(struct buf_view){ in.ptr + 20 + from, len, in.buf }, odd);
+			check_known("more than is known, in front", pool,
+				&(struct buf_view){ in.ptr + 19, octets + 1, in.buf }, 1);
+			check_known("and behind", pool, &(struct buf_view){ in.ptr + 21, octets + 1, in.buf }, 1);
+			check_known(
+				"half in, in front", pool, &(struct buf_view){ in.ptr + 15, octets - 2, in.buf }, 2);
+			check_known("and behind", pool, &(struct buf_view){ in.ptr + 30, octets - 5, in.buf }, 3);
+			buf_unref(pool, in.buf);
+		}
+	buf_malloc_destroy(pool);
+}
+
+/* A buffer that comes from the pool again knows nothing of its last life. */
+static void
+test_csum_of_a_buffer_is_forgotten_with_it(void **state)
+{
+	struct buf_pool *pool = buf_malloc_create(1);
+	uint8_t *data;
+	struct buf *buf = buf_alloc(pool, 512, &data);
+
+	(void)state;
+	*buf_sum(pool, buf) = (struct buf_sum){ .at = (uint32_t)(uintptr_t)data, .len_octets = 300, .sum = 1 };
+	buf_unref(pool, buf);
+	buf = buf_alloc(pool, 512, &data);
+	CHECK_EQ("nothing is known", buf_sum(pool, buf)->len_octets, 0);
+	buf_unref(pool, buf);
+	buf_malloc_destroy(pool);
+}
+
 int
 main(void)
 {
@@ -117,6 +199,8 @@ main(void)
 		cmocka_unit_test(test_csum_of_pieces_equals_that_of_the_whole),
 		cmocka_unit_test(test_csum_of_pseudo_headers),
 		cmocka_unit_test(test_csum_is_good_notices_every_changed_bit),
+		cmocka_unit_test(test_csum_of_what_is_known_is_that_of_its_octets),
+		cmocka_unit_test(test_csum_of_a_buffer_is_forgotten_with_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
