@@ -176,6 +176,17 @@ text_fold(char *out, const char *text, uint32_t n)
 	memcpy(out, &w, n);
 }
 
+/* Copies a text as far as the room goes, a NUL behind it; returns its octets. */
+static inline size_t
+text_copy(char *out, size_t room, const char *text)
+{
+	const size_t n = strnlen(text, room - 1);
+
+	memcpy(out, text, n);
+	out[n] = '\0';
+	return n;
+}
+
 /* number in decimal at the place given; returns the end of what was written, TEXT_NUMBER_OCTETS at most. No NUL. */
 #define TEXT_NUMBER_OCTETS 20
 static inline char *

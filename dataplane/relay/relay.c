@@ -37,6 +37,7 @@
 #include <string.h>
 
 #include "dataplane/base/bug.h"
+#include "dataplane/base/text.h"
 #include "dataplane/relay/relay_parts.h"
 
 #define RELAY_CONNECT_MS 10000 /* POLICY section 6 */
@@ -66,22 +67,13 @@ void
 relay_words_set(struct relay *r, const char *words)
 {
 	if (words != r->words) /* what is kept already stays */
-		snprintf(r->words, sizeof(r->words), "%s", words);
+		text_copy(r->words, sizeof(r->words), words);
 }
 
 static uint64_t
 ms_or(uint32_t ms, uint32_t otherwise_ms)
 {
 	return (uint64_t)(ms != 0 ? ms : otherwise_ms) * 1000;
-}
-
-static void
-copy_text(char *out, size_t room, const char *text)
-{
-	const size_t n = strnlen(text, room - 1);
-
-	memcpy(out, text, n);
-	out[n] = '\0';
 }
 
 /* The name in a greeting: what the client sent, made harmless. Its own octets end no line, else the session had
@@ -112,7 +104,7 @@ relay_init(struct relay *r, const struct relay_backend *b, const struct relay_cl
 	r->tls_possible = b->tls_possible;
 	r->probe_works = b->probe_works;
 	r->counters = b->counters;
-	copy_text(r->our_name, sizeof(r->our_name), b->our_name);
+	text_copy(r->our_name, sizeof(r->our_name), b->our_name);
 	r->client = *client;
 	name_sanitize(r->client.helo);
 	r->use_helo = !client->esmtp;

@@ -212,7 +212,7 @@ relay_pass(struct relay *r, enum relay_action action)
 	r->at = r->stage;
 	if (r->muted)
 		return;
-	r->reply = r->parser.reply;
+	smtp_reply_copy(&r->reply, &r->parser.reply);
 	relay_say(r, action);
 }
 
@@ -230,7 +230,7 @@ relay_map_mail_reply(struct relay *r)
 	size_t n;
 
 	if (from->code != 552) {
-		r->reply = *from;
+		smtp_reply_copy(&r->reply, from);
 		return;
 	}
 	end = end != NULL && end > at ? end : at;

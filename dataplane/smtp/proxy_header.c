@@ -10,11 +10,11 @@
 #include "dataplane/smtp/proxy_header.h"
 
 #include <stdbool.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "dataplane/base/bug.h"
 #include "dataplane/base/octets.h"
+#include "dataplane/base/text.h"
 
 #define PROXY_V1_MAX_OCTETS   107 /* section 2.1: the longest line, CRLF included */
 #define PROXY_V2_FIXED_OCTETS 16
@@ -32,17 +32,31 @@
 
 static const uint8_t v2_signature[12] = { 0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a };
 
+/* An address and the space behind it; returns the end of that. */
+static char *
+put_address(char *p, const struct ip_addr *a)
+{
+	ip_addr_format(a, p);
+	p += strlen(p);
+	*p++ = ' ';
+	return p;
+}
+
 uint32_t
 proxy_header_build_v1(const struct proxy_addrs *a, uint8_t *out)
 {
-	char src[IP_ADDR_TEXT_MAX_OCTETS], dst[IP_ADDR_TEXT_MAX_OCTETS];
 	const bool v4 = ip_addr_is_v4(&a->src);
-	int n;
+	char *p = (char *)out; /* all of it fits: PROXY_V1_MAX_OCTETS */
 
 	BUG_ON(v4 != ip_addr_is_v4(&a->dst));
-	n = snprintf((char *)out, PROXY_HEADER_MAX_OCTETS, "PROXY %s %s %s %u %u\r\n", v4 ? "TCP4" : "TCP6",
-		ip_addr_format(&a->src, src), ip_addr_format(&a->dst, dst), a->src_port, a->dst_port);
-	return (uint32_t)n;
+	memcpy(p, v4 ? "PROXY TCP4 " : "PROXY TCP6 ", 11);
+	p = put_address(p + 11, &a->src);
+	p = put_address(p, &a->dst);
+	p = text_put_number(p, a->src_port);
+	*p++ = ' ';
+	p = text_put_number(p, a->dst_port);
+	memcpy(p, "\r\n", 2);
+	return (uint32_t)(p + 2 - (char *)out);
 }
 
 uint32_t

@@ -68,6 +68,14 @@ smtp_reply_setf(struct smtp_reply *r, uint16_t code, const char *enhanced, const
 	smtp_reply_set(r, code, enhanced, text);
 }
 
+void
+smtp_reply_copy(struct smtp_reply *to, const struct smtp_reply *from)
+{
+	to->code = from->code;
+	to->len_octets = from->len_octets;
+	memcpy(to->text, from->text, MIN(from->len_octets + 1u, sizeof(to->text))); /* with the NUL behind it */
+}
+
 char *
 smtp_reply_words(const struct smtp_reply *r, char *out, uint32_t n)
 {
@@ -75,7 +83,11 @@ smtp_reply_words(const struct smtp_reply *r, char *out, uint32_t n)
 
 	if (n == 0)
 		return out;
-	for (uint32_t i = 0; i < r->len_octets && at + 1 < n; i++) {
+	at = text_first_control(r->text, MIN(r->len_octets, n - 1));
+	if (!text_is_7bit(r->text, at))
+		at = 0;
+	memcpy(out, r->text, at); /* nearly always all of the line */
+	for (uint32_t i = at; i < r->len_octets && at + 1 < n; i++) {
 		if (r->text[i] == '\r' || r->text[i] == '\n')
 			break;
 		out[at++] = is_printable(r->text[i]) ? r->text[i] : '?';

@@ -32,6 +32,9 @@ void smtp_reply_set(struct smtp_reply *r, uint16_t code, const char *enhanced, c
 void smtp_reply_setf(struct smtp_reply *r, uint16_t code, const char *enhanced, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 
+/* The octets there are, not the room for them. */
+void smtp_reply_copy(struct smtp_reply *to, const struct smtp_reply *from);
+
 /* Reads a reply that may come in pieces. */
 struct smtp_reply_parser {
 	struct smtp_reply reply;

@@ -14,6 +14,9 @@
 
 #include <string.h>
 
+#include "dataplane/base/bug.h"
+#include "dataplane/base/text.h"
+
 #define REPLY_LINE_READ_MAX_OCTETS 65536 /* of one line with what is cut away: an endless line is no reply */
 #define REPLY_LINE_TEXT_MAX_OCTETS (SMTP_REPLY_LINE_MAX_OCTETS - 2)
 
@@ -122,13 +125,55 @@ reply_line_end(struct smtp_reply_parser *p)
 	return true;
 }
 
+static bool
+is_code(const struct smtp_reply_parser *p, const uint8_t *octet)
+{
+	return p->n_lines > 0 ? memcmp(octet, p->code_text, 3) == 0
+	                      : octet[0] >= '2' && octet[0] <= '5' && octet[1] >= '0' && octet[1] <= '9' &&
+	                                octet[2] >= '0' && octet[2] <= '9';
+}
+
+/* A whole line of printable octets, as nearly every one is, kept as it came. False, and nothing has changed: it is read octet by octet. */
+static bool
+reply_whole_line(struct smtp_reply_parser *p, struct buf_view *view)
+{
+	struct smtp_reply *r = &p->reply;
+	const uint8_t *at = view->ptr;
+	uint32_t n;
+
+	if (p->line_octets > 0 || p->cr || p->cut || p->n_lines >= SMTP_REPLY_LINES_MAX)
+		return false;
+	n = text_first_control(at, MIN(view->len_octets, REPLY_LINE_TEXT_MAX_OCTETS + 1));
+	if (n < 4 || n > REPLY_LINE_TEXT_MAX_OCTETS || n + 2 > view->len_octets || at[n] != '\r' || at[n + 1] != '\n' ||
+		r->len_octets + n + 2 >= sizeof(r->text) || !is_code(p, at) || (at[3] != ' ' && at[3] != '-') ||
+		!text_is_7bit(at, n))
+		return false;
+	memcpy(p->code_text, at, 3);
+	memcpy(r->text + r->len_octets, at, n + 2);
+	r->len_octets = (uint16_t)(r->len_octets + n + 2);
+	r->text[r->len_octets] = '\0';
+	p->n_lines++;
+	p->last_line = at[3] == ' ';
+	view->ptr += n + 2;
+	view->len_octets -= n + 2;
+	if (p->last_line)
+		reply_finish(p);
+	return true;
+}
+
 enum smtp_reply_result
 smtp_reply_parse(struct smtp_reply_parser *p, struct buf_view *view)
 {
 	while (view->len_octets > 0) {
-		const uint32_t plain = reply_plain(p, view->ptr, view->len_octets);
+		uint32_t plain;
 		uint8_t c;
 
+		if (reply_whole_line(p, view)) {
+			if (p->last_line)
+				return SMTP_REPLY_DONE;
+			continue;
+		}
+		plain = reply_plain(p, view->ptr, view->len_octets);
 		view->ptr += plain;
 		view->len_octets -= plain;
 		if (view->len_octets == 0)

@@ -13,11 +13,11 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "dataplane/base/bug.h"
 #include "dataplane/base/siphash.h"
+#include "dataplane/base/text.h"
 #include "dataplane/table/csr.h"
 
 #define PREFIX_MAGIC   UINT64_C(0x3278667270796c67) /* "glyprfx2" */
@@ -367,12 +367,13 @@ char *
 prefix_format(const struct prefix_entry *e, char *out)
 {
 	const bool v4 = e->bits >= V4_BASE_BITS && ip_addr_is_v4(&e->addr);
-	size_t len;
+	char *end;
 
 	ip_addr_format(&e->addr, out);
-	len = strlen(out);
-	if (e->bits < 128)
-		snprintf(out + len, IP_ADDR_TEXT_MAX_OCTETS + 4 - len, "/%u",
-			e->bits - (v4 ? (unsigned)V4_BASE_BITS : 0));
+	if (e->bits < 128) {
+		end = out + strlen(out);
+		*end++ = '/';
+		*text_put_number(end, e->bits - (v4 ? (unsigned)V4_BASE_BITS : 0)) = '\0';
+	}
 	return out;
 }

@@ -7,9 +7,8 @@
  */
 #include "dataplane/worker/worker_impl.h"
 
-#include <stdio.h>
-
 #include "dataplane/base/bug.h"
+#include "dataplane/base/text.h"
 
 #define CMD_PIECE_OCTETS 2048
 
@@ -137,12 +136,12 @@ client_facts(const struct session *s, struct relay_client *c)
 		.ptr_confirmed = s->verdict.ptr_state == PTR_CONFIRMED || s->verdict.ptr_state == PTR_GENERIC,
 		.esmtp = smtp_session_is_esmtp(s->smtp),
 	};
-	snprintf(c->helo, sizeof(c->helo), "%s", smtp_session_helo(s->smtp));
-	snprintf(c->ptr_name, sizeof(c->ptr_name), "%s", s->ptr_name);
+	text_copy(c->helo, sizeof(c->helo), smtp_session_helo(s->smtp));
+	text_copy(c->ptr_name, sizeof(c->ptr_name), s->ptr_name);
 	if (stream_tls_facts(s->stream, &tls)) {
-		snprintf(c->tls.version, sizeof(c->tls.version), "%s", tls.version);
-		snprintf(c->tls.cipher, sizeof(c->tls.cipher), "%s", tls.cipher);
-		snprintf(c->tls.name, sizeof(c->tls.name), "%s", tls.name);
+		text_copy(c->tls.version, sizeof(c->tls.version), tls.version);
+		text_copy(c->tls.cipher, sizeof(c->tls.cipher), tls.cipher);
+		text_copy(c->tls.name, sizeof(c->tls.name), tls.name);
 	}
 	/* a name this session does not hold (the verdict came from the table, the answer is late) is no proof of absence */
 	if (c->ptr_name[0] == '\0' && c->ptr_state != PTR_NONE)

@@ -9,6 +9,8 @@
  */
 #include "dataplane/worker/worker_impl.h"
 
+#include "dataplane/base/text.h"
+
 #define OUT_PIECE_OCTETS 2048
 
 /* The next plain octets: what is held, or what the stream makes of what arrived. False when there are none. */
@@ -68,7 +70,7 @@ data_begins(struct worker *w, struct session *s)
 
 	env = session_env(w, s, &env_room);
 	if (!s->message_open) { /* a later chunk of a message was judged with its first */
-		snprintf(s->message_from, sizeof(s->message_from), "%s", smtp_session_envelope(s->smtp)->from.text);
+		text_copy(s->message_from, sizeof(s->message_from), smtp_session_envelope(s->smtp)->from.text);
 		if (!smtp_session_is_authenticated(s->smtp))
 			session_data_null_sender(w, s, &wait_s, &ref);
 	}

@@ -43,11 +43,11 @@ keep_rcpt(struct worker *w, struct session *s)
 void
 session_rcpt_replied(struct worker *w, struct session *s)
 {
-	struct smtp_reply r = *relay_reply(s->relay->relay);
+	const struct smtp_reply *r = relay_reply(s->relay->relay); /* lent as long as the relay is there */
 
-	if (r.code >= 500)
+	if (r->code >= 500)
 		session_rcpt_undo(w, s);
-	if (r.code / 100 == 2) {
+	if (r->code / 100 == 2) {
 		uint16_t index = 0;
 
 		if (!keep_rcpt(w, s) && must_keep(s)) {
@@ -64,7 +64,7 @@ session_rcpt_replied(struct worker *w, struct session *s)
 		s->message_ref = s->answer.ref;
 		memcpy(s->message_backend, s->relay->conf.name, sizeof(s->message_backend));
 	}
-	session_answer_rcpt(w, s, &r);
+	session_answer_rcpt(w, s, r);
 }
 
 static void
@@ -188,21 +188,21 @@ session_backend_failed(struct worker *w, struct session *s)
 static void
 message_replied(struct worker *w, struct session *s)
 {
-	struct smtp_reply r = *relay_reply(s->relay->relay);
+	const struct smtp_reply *r = relay_reply(s->relay->relay); /* lent as long as the relay is there */
 	char words[256];
 	struct smtp_env env_room;
 	const struct smtp_env *env;
-	const bool delivered = r.code / 100 == 2;
+	const bool delivered = r->code / 100 == 2;
 
-	smtp_reply_words(&r, words, sizeof(words));
+	smtp_reply_words(r, words, sizeof(words));
 	wlog_message(w, s, words,
-		s->client_gone      ? "unheard"
-		: delivered         ? "delivered"
-		: r.code / 100 == 4 ? "deferred"
-				    : "refused",
+		s->client_gone       ? "unheard"
+		: delivered          ? "delivered"
+		: r->code / 100 == 4 ? "deferred"
+				     : "refused",
 		relay_stage(s->relay->relay) == RELAY_STAGE_BODY ? "BODY" : "DOT");
 	counter_inc(w->counters, delivered ? CTR_worker_messages_delivered : CTR_worker_messages_refused);
-	if (r.code / 100 != 4) /* a 4xx says nothing about the client: it must not cost the automatic allow */
+	if (r->code / 100 != 4) /* a 4xx says nothing about the client: it must not cost the automatic allow */
 		session_message_done(w, s, delivered);
 	session_kept_drop(w, s);
 	s->message_open = false;
@@ -214,26 +214,26 @@ message_replied(struct worker *w, struct session *s)
 		return;
 	}
 	env = session_env(w, s, &env_room);
-	smtp_session_message_answer(s->smtp, env, &r, w->now_us);
+	smtp_session_message_answer(s->smtp, env, r, w->now_us);
 	s->poke = true;
 }
 
 void
 session_data_replied(struct worker *w, struct session *s)
 {
-	struct smtp_reply r = *relay_reply(s->relay->relay);
+	const struct smtp_reply *r = relay_reply(s->relay->relay); /* lent as long as the relay is there */
 	struct smtp_env env_room;
 	const struct smtp_env *env;
 
 	env = session_env(w, s, &env_room);
 	s->wait = SESSION_WAIT_NONE;
-	if (r.code == 354 || (smtp_session_uses_bdat(s->smtp) && r.code / 100 == 2)) {
+	if (r->code == 354 || (smtp_session_uses_bdat(s->smtp) && r->code / 100 == 2)) {
 		s->message_open = true;
 	} else {
 		s->message_open = false;
 		s->txn_has_pool = false;
 	}
-	smtp_session_data_answer(s->smtp, env, &r, w->now_us);
+	smtp_session_data_answer(s->smtp, env, r, w->now_us);
 	s->poke = true;
 }
 
