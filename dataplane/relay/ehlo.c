@@ -21,10 +21,12 @@ struct word {
 	uint32_t len;
 };
 
+/* name_octets are those of name, in capitals, as nearly everybody writes it. */
 static bool
-word_is(const struct word *w, const char *name)
+word_is(const struct word *w, const char *name, size_t name_octets)
 {
-	return w->len == strlen(name) && strncasecmp(w->ptr, name, w->len) == 0;
+	return w->len == name_octets &&
+	       (memcmp(w->ptr, name, name_octets) == 0 || strncasecmp(w->ptr, name, name_octets) == 0);
 }
 
 /* Takes the next word of a line; false at its end. */
@@ -65,9 +67,9 @@ xclient_attrs(const char *at, const char *end)
 {
 	static const struct {
 		const char *name;
-		uint32_t bit;
+		uint32_t octets, bit;
 	} attrs[] = {
-#define X(name) { #name, XCLIENT_##name },
+#define X(name) { #name, sizeof(#name) - 1, XCLIENT_##name },
 		XCLIENT_ATTRS(X)
 #undef X
 	};
@@ -76,7 +78,7 @@ xclient_attrs(const char *at, const char *end)
 
 	while (word_take(&at, end, &w)) {
 		for (size_t i = 0; i < ARRAY_LEN(attrs); i++) {
-			if (word_is(&w, attrs[i].name))
+			if (word_is(&w, attrs[i].name, attrs[i].octets))
 				found |= attrs[i].bit;
 		}
 	}
@@ -88,19 +90,21 @@ ehlo_line(const char *at, const char *end, struct ehlo *out)
 {
 	static const struct {
 		const char *name;
-		uint32_t ext;
+		uint32_t octets, ext;
 	} keywords[] = {
-		{ "PIPELINING", EXT_PIPELINING },
-		{ "SIZE", EXT_SIZE },
-		{ "8BITMIME", EXT_8BITMIME },
-		{ "SMTPUTF8", EXT_SMTPUTF8 },
-		{ "DSN", EXT_DSN },
-		{ "CHUNKING", EXT_CHUNKING },
-		{ "BINARYMIME", EXT_BINARYMIME },
-		{ "ENHANCEDSTATUSCODES", EXT_ENHANCEDSTATUSCODES },
-		{ "STARTTLS", EXT_STARTTLS },
-		{ "XCLIENT", EXT_XCLIENT },
-		{ "AUTH", EXT_AUTH },
+#define KEYWORD(name) { #name, sizeof(#name) - 1, EXT_##name }
+		KEYWORD(PIPELINING),
+		KEYWORD(SIZE),
+		KEYWORD(8BITMIME),
+		KEYWORD(SMTPUTF8),
+		KEYWORD(DSN),
+		KEYWORD(CHUNKING),
+		KEYWORD(BINARYMIME),
+		KEYWORD(ENHANCEDSTATUSCODES),
+		KEYWORD(STARTTLS),
+		KEYWORD(XCLIENT),
+		KEYWORD(AUTH),
+#undef KEYWORD
 	};
 	struct word w, arg;
 	uint32_t ext = 0;
@@ -108,7 +112,7 @@ ehlo_line(const char *at, const char *end, struct ehlo *out)
 	if (!word_take(&at, end, &w))
 		return;
 	for (size_t i = 0; i < ARRAY_LEN(keywords); i++) {
-		if (word_is(&w, keywords[i].name))
+		if (word_is(&w, keywords[i].name, keywords[i].octets))
 			ext = keywords[i].ext;
 	}
 	out->ext |= ext;

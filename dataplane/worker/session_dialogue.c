@@ -255,11 +255,14 @@ client_eof(struct worker *w, struct session *s)
 	/* else an answer is due: the half-closed client gets it, then the dialogue finds nothing more to read */
 }
 
-/* Whether another step may find anything, after one that moved: in clear and without a backend only octets that wait, or an answer of ours. */
+/*
+ * Whether another step may find anything, after one that moved: in clear only octets that wait, or an answer of ours. What the backend brought, its
+ * relay has had to the end by then; through TLS there may be more.
+ */
 static bool
 has_more(const struct session *s)
 {
-	return s->poke || s->held.len_octets > 0 || s->relay != NULL || !session_in_clear(s) ||
+	return s->poke || s->held.len_octets > 0 || s->backend_stream != NULL || !session_in_clear(s) ||
 	       s->client.conn == NULL || tcp_readable_octets(s->client.conn) > 0;
 }
 

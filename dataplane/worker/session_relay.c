@@ -365,6 +365,8 @@ session_relay_event(struct worker *w, struct session *s, uint32_t events)
 			session_arm(w, s);
 		return;
 	}
+	if (events == TCP_EV_ACKED_ALL && s->backend_stream == NULL)
+		return; /* where room was short there is WRITABLE beside it */
 	if (events & TCP_EV_CONNECTED)
 		relay_connected(s->relay->relay, w->now_us);
 	session_relay_run(w, s);
