@@ -1,4 +1,5 @@
 """Each process killed by SIGKILL twenty times under traffic (DESIGN.md section 6: P1, P2, P3)."""
+import json
 import os
 import shutil
 import signal
@@ -209,6 +210,10 @@ def cold_start(t):
     t.lab.start("control")
     t.lab.start("dataplane")
     t.lab.wait_ready(wait_s=30)
+    status = json.loads(t.lab.ctl("--json", "status").stdout)
+    for part in ("table", "dataplane"):  # how many of them are huge is the kernel's
+        pages = status[part].get("memory_octets", 0), status[part].get("memory_huge_octets", -1)
+        t.check(pages[0] >= pages[1] >= 0 < pages[0], "status says which pages are behind %s: %s" % (part, pages))
     attempt = t.deliver(source, sender, "alice@example.org", t.content(t.word()))
     t.check(attempt.accepted, "WHITE came back from the database: %s" % attempt)
 
