@@ -175,16 +175,6 @@ siphash_12(const struct siphash_key *key, uint64_t first, uint32_t last)
 }
 
 uint64_t
-siphash_7(const struct siphash_key *key, uint64_t word)
-{
-	struct siphash_state s = sip_start(key);
-
-	s.tail = word & UINT64_C(0xffffffffffffff);
-	s.n_octets = 7;
-	return sip_finish(s);
-}
-
-uint64_t
 siphash_20(const struct siphash_key *key, uint64_t first, uint64_t second, uint32_t last)
 {
 	struct siphash_state s = sip_start(key);

@@ -21,8 +21,6 @@ uint64_t siphash_word_and(const struct siphash_key *key, uint64_t word, const vo
 /* Of 12 octets, as they lie in memory: eight and four. */
 uint64_t siphash_12(const struct siphash_key *key, uint64_t first, uint32_t last);
 
-/* Of the 7 lower octets of word, as they lie in memory: one block alone. */
-uint64_t siphash_7(const struct siphash_key *key, uint64_t word);
 /* Of 20 octets: twice eight and four. */
 uint64_t siphash_20(const struct siphash_key *key, uint64_t first, uint64_t second, uint32_t last);
 

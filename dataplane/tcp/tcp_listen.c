@@ -28,10 +28,11 @@ bool
 tcp_listen_create(struct tcp_listen *l, uint32_t entries, const struct siphash_key *cookie_key,
 	struct tcp_filter *filter, uint64_t now_us)
 {
-	*l = (struct tcp_listen){ .max = entries,
-		.free = TCP_INDEX_NONE,
-		.cookie_key = { *cookie_key, *cookie_key },
-		.cookie_key_from = now_us / TCP_COOKIE_SLOT_US };
+	*l = (struct tcp_listen){
+		.max = entries, .free = TCP_INDEX_NONE, .cookie_key_from = now_us / TCP_COOKIE_SLOT_US
+	};
+	block_hash_init(&l->cookie_key[0], cookie_key);
+	l->cookie_key[1] = l->cookie_key[0];
 	for (uint32_t i = 0; i < TCP_SYN_STAGES; i++)
 		l->stage[i] = (struct tcp_syn_list){ TCP_INDEX_NONE, TCP_INDEX_NONE };
 	l->entry = large_alloc(entries * sizeof(l->entry[0]));
@@ -115,7 +116,7 @@ tcp_cookie_rekey(struct tcp *tcp, const struct siphash_key *fresh, uint64_t now_
 	if (slot >
 		l->cookie_key_from) { /* else cookies of the slot before this one, which still hold, would lose their key */
 		l->cookie_key[1] = l->cookie_key[0];
-		l->cookie_key[0] = *fresh;
+		block_hash_init(&l->cookie_key[0], fresh);
 		l->cookie_key_from = slot + 1;
 		counter_inc(tcp->counters, CTR_tcp_cookie_rekeyed);
 	}
@@ -123,14 +124,15 @@ tcp_cookie_rekey(struct tcp *tcp, const struct siphash_key *fresh, uint64_t now_
 }
 
 /*
- * Of who asks, with which number, and when. The tuple comes in as its hash, which is keyed by a secret of its own and which nobody is told;
- * number and slot are added to that: one tuple never says the same twice, two share a cookie with a chance of 2^-56, and nobody can tell which
- * those are. Seven octets: one block of the hash instead of two.
+ * Of who asks, with which number, and when. The tuple comes in as its hash, which is keyed by a secret of its own and which nobody is told, and
+ * with it the slot: one tuple never says the same twice, two share a cookie with a chance of 2^-64, and nobody can tell which those are. That is
+ * one block of the hash.
  */
 static uint64_t
 cookie_hash(const struct tcp *tcp, uint64_t flow_hash, uint32_t irs, uint64_t slot)
 {
-	return siphash_7(&tcp->listen.cookie_key[slot < tcp->listen.cookie_key_from], flow_hash + irs + (slot << 32));
+	return block_hash_told(
+		&tcp->listen.cookie_key[slot < tcp->listen.cookie_key_from], flow_hash + (slot << 32), irs);
 }
 
 /*

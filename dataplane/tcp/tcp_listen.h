@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "dataplane/base/siphash.h"
+#include "dataplane/base/block_hash.h"
 #include "dataplane/net/net.h"
 #include "dataplane/tcp/tcp_proven.h"
 #include "dataplane/tcp/tcp_table.h"
@@ -67,7 +67,7 @@ struct tcp_listen {
 	struct tcp_proven proven;
 	bool counts_proven; /* also while the ring has room: tcp_count_proven() */
 	/* Keys of cookies: [0] of the slots from cookie_key_from on, [1] of those before, the current one among them just after a change */
-	struct siphash_key cookie_key[2];
+	struct block_hash cookie_key[2];
 	uint64_t cookie_key_from;
 	uint64_t cookies_until_us; /* an ACK may complete a cookie until then; before the first cookie: never */
 };

@@ -487,8 +487,10 @@ input_frames(struct worker *w, uint32_t max)
 	} while (n == burst_max && took < max);
 	taken->emptied = n < burst_max;
 	n = w->io->ops->redirected(w->io, w->rx, burst_max);
-	counter_add(w->counters, CTR_port_redirect_in, n);
-	input_burst(w, n, true);
+	if (n > 0) {
+		counter_add(w->counters, CTR_port_redirect_in, n);
+		input_burst(w, n, true);
+	}
 	taken->emptied &= n < burst_max;
 	taken->frames += took + n;
 	return took + n;
