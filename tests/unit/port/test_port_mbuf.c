@@ -374,6 +374,28 @@ drop_pool(void **state)
 	return 0;
 }
 
+/* Of a buffer from the pool nothing is known, whatever hash a device or sum its last life has left there. */
+static void
+test_port_a_buffer_begins_unknown(void **state)
+{
+	struct buf *buf[64];
+	uint8_t *data;
+
+	(void)state;
+	for (uint32_t round = 0; round < 2; round++) {
+		for (uint32_t i = 0; i < ARRAY_LEN(buf); i++) {
+			buf[i] = buf_alloc(&w->pool.pool, 1400, &data);
+			assert_non_null(buf[i]);
+			CHECK_EQ("octets known", buf_sum(&w->pool.pool, buf[i])->len_octets, 0);
+			*buf_sum(&w->pool.pool, buf[i]) =
+				(struct buf_sum){ .at = (uint32_t)(uintptr_t)data, .len_octets = 1400, .sum = 1 };
+			CHECK_EQ("nobody else's octets", rte_mbuf_check((struct rte_mbuf *)buf[i], 1, NULL), 0);
+		}
+		for (uint32_t i = 0; i < ARRAY_LEN(buf); i++)
+			buf_unref(&w->pool.pool, buf[i]);
+	}
+}
+
 int
 main(void)
 {
@@ -387,6 +409,7 @@ main(void)
 		cmocka_unit_test(test_port_mbuf_of_frame_chains_only_where_it_may),
 		cmocka_unit_test(test_port_mbuf_of_answer_needs_the_buffer_alone),
 		cmocka_unit_test(test_port_a_buffer_holds_a_whole_slot),
+		cmocka_unit_test(test_port_a_buffer_begins_unknown),
 	};
 
 	return cmocka_run_group_tests(tests, start_eal, drop_pool);

@@ -139,6 +139,52 @@ test_views_go_with_their_connection(void **state)
 	}
 }
 
+/* The buffer of a large text that was summed here knows its sum; of one that a device judged nothing is known, whatever its last life left. */
+static void
+test_a_large_text_is_known_only_where_it_was_summed(void **state)
+{
+	static const struct peer_options no_ts = { .mss = 1460, .no_ts = true };
+	static const uint8_t text[1000] = { 1, 2, 3 };
+	static struct wire_seg w;
+	struct peer p;
+
+	(void)state;
+	peer_establish(&p, &no_ts, NULL);
+	for (uint32_t judged = 0; judged < 2; judged++) {
+		const struct tcp_hdr h = { .seq = p.snd_nxt,
+			.ack = p.rcv_nxt,
+			.flags = TCP_ACK,
+			.wnd = p.opt.wnd,
+			.wscale = TCP_WSCALE_NONE,
+			.payload = text,
+			.payload_octets = sizeof(text) };
+		struct net_frame frame = { .view = { 0 } };
+		struct net_seg seg = { .checksum_good = judged != 0 };
+		struct buf *buf;
+		uint8_t *data;
+
+		wire_seg_build(&w, &p.flow, &h);
+		if (judged != 0)
+			w.octets[16] ^= 0xff; /* the field may hold anything then */
+		buf = buf_alloc(p.e.pool, w.len_octets + 64, &data);
+		memcpy(data + 64, w.octets, w.len_octets);
+		*buf_sum(p.e.pool, buf) = (struct buf_sum){
+			.at = (uint32_t)(uintptr_t)(data + 64 + 20), .len_octets = sizeof(text), .sum = 1
+		};
+		seg.flow = flow_reverse(&w.flow);
+		seg.tcp = (struct buf_view){ .ptr = data + 64, .len_octets = w.len_octets, .buf = buf };
+		frame.view = (struct buf_view){ .ptr = data, .len_octets = w.len_octets + 64, .buf = buf };
+		tcp_input(p.e.tcp, &seg, &frame, p.e.now_us);
+		CHECK_EQ("taken", tcp_readable_octets(p.c), sizeof(text));
+		CHECK_EQ("octets known", buf_sum(p.e.pool, buf)->len_octets, judged != 0 ? 0 : sizeof(text));
+		CHECK_TRUE("by their sum", judged != 0 || buf_sum(p.e.pool, buf)->sum == (1 | 2 << 8) + 3);
+		tcp_consume(p.c, sizeof(text));
+		buf_unref(p.e.pool, buf);
+		p.snd_nxt += sizeof(text);
+	}
+	peer_fini(&p);
+}
+
 int
 main(void)
 {
@@ -148,6 +194,7 @@ main(void)
 		cmocka_unit_test(test_text_left_unread_without_memory_stays_until_there_is_some),
 		cmocka_unit_test(test_a_large_view_keeps_its_buffer),
 		cmocka_unit_test(test_views_are_bounded),
+		cmocka_unit_test(test_a_large_text_is_known_only_where_it_was_summed),
 		cmocka_unit_test(test_views_go_with_their_connection),
 	};
 
