@@ -109,6 +109,9 @@ judge_prefetch(struct judge *j)
 	}
 	triplet_key_make(&j->key, &t->key, &j->network, j->from, j->from_octets, j->rcpt, j->rcpt_octets);
 	verdict_table_prefetch(t, j->key.tag);
+	if (j->stage == STAGE_RCPT &&
+		j->from_octets > 0) /* most recipients of strangers are new triplets, which note their pair */
+		verdict_table_prefetch(t, j->key.pair_tag);
 }
 
 uint64_t

@@ -29,6 +29,7 @@ struct judge {
 	bool names_open;                       /* the same of the lists of names */
 	struct client_verdict listed;          /* the client's verdict with what lists say of its names added */
 	struct client_judgement client;        /* of that */
+	bool decided;                          /* by a rule before the first that needs a record */
 	bool has_traps;                        /* somebody is blocked, perhaps this client */
 	/* judge_prefetch(); traps: of the address, of its network; auto_tag 0: nobody has any */
 	uint64_t trap_tags[2], auto_tag;

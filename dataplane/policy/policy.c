@@ -151,13 +151,19 @@ become_waiting(struct judge *j)
 	};
 }
 
-/* All of them; the greylist always decides. */
+/* Those that need no record; the last of them asks for the lines of those that will be needed. */
 static bool
-judge_rcpt(struct judge *j)
+judge_rcpt_begin(struct judge *j)
 {
-	return rule_syntax(j) || rule_relay(j) || rule_postmaster(j) || rule_rcpt_denied(j) || rule_allowed(j) ||
-	       rule_denied(j) || rule_trap(j) || rule_client(j) || rule_protocol(j) || rule_opt_out(j) ||
-	       rule_auto_allow(j) || rule_greylist(j);
+	return rule_syntax(j) || rule_relay(j) || rule_postmaster(j);
+}
+
+/* All others; the greylist always decides. */
+static bool
+judge_rcpt_end(struct judge *j)
+{
+	return rule_rcpt_denied(j) || rule_allowed(j) || rule_denied(j) || rule_trap(j) || rule_client(j) ||
+	       rule_protocol(j) || rule_opt_out(j) || rule_auto_allow(j) || rule_greylist(j);
 }
 
 /* Those about who the client is. */
@@ -167,24 +173,51 @@ judge_client(struct judge *j)
 	return rule_allowed(j) || rule_denied(j) || rule_trap(j) || rule_client(j);
 }
 
+static void
+rcpt_begin(struct judge *j, const struct policy_ctx *ctx, const struct policy_question *q, struct policy_answer *out,
+	policy_trace_fn *trace, void *trace_arg)
+{
+	judge_init(j, ctx, q, out, STAGE_RCPT);
+	j->trace = trace;
+	j->trace_arg = trace_arg;
+	j->decided = judge_rcpt_begin(j);
+}
+
+uint32_t
+policy_judge_octets(void)
+{
+	return sizeof(struct judge);
+}
+
+void
+policy_rcpt_begin(
+	struct judge *j, const struct policy_ctx *ctx, const struct policy_question *q, struct policy_answer *out)
+{
+	rcpt_begin(j, ctx, q, out, NULL, NULL);
+}
+
+void
+policy_rcpt_end(struct judge *j)
+{
+	const bool decided = j->decided || judge_rcpt_end(j);
+
+	BUG_ON(!decided);
+	if (j->out->verdict == VERDICT_WAIT || is_undecided(j))
+		become_waiting(j);
+	else if (trap_fires(j))
+		trap_fire(j);
+	apply_mode(j);
+	count_verdict(j);
+}
+
 void
 policy_rcpt(const struct policy_ctx *ctx, const struct policy_question *q, struct policy_answer *out,
 	policy_trace_fn *trace, void *trace_arg)
 {
 	struct judge j;
-	bool decided;
 
-	judge_init(&j, ctx, q, out, STAGE_RCPT);
-	j.trace = trace;
-	j.trace_arg = trace_arg;
-	decided = judge_rcpt(&j);
-	BUG_ON(!decided);
-	if (out->verdict == VERDICT_WAIT || is_undecided(&j))
-		become_waiting(&j);
-	else if (trap_fires(&j))
-		trap_fire(&j);
-	apply_mode(&j);
-	count_verdict(&j);
+	rcpt_begin(&j, ctx, q, out, trace, trace_arg);
+	policy_rcpt_end(&j);
 }
 
 void

@@ -87,6 +87,17 @@ typedef void policy_trace_fn(void *arg, enum policy_rule rule, bool matched, con
 void policy_rcpt(const struct policy_ctx *ctx, const struct policy_question *q, struct policy_answer *out,
 	policy_trace_fn *trace, void *trace_arg);
 
+/*
+ * The same in two steps, for who has several recipients to judge: the first comes to the keys and asks for the lines of memory which the second
+ * reads, and these are on their way while the others' first steps are taken. j: policy_judge_octets(), aligned as malloc() does; it, ctx, q with
+ * its texts and out stay as they are until the second step.
+ */
+struct judge;
+uint32_t policy_judge_octets(void);
+void policy_rcpt_begin(
+	struct judge *j, const struct policy_ctx *ctx, const struct policy_question *q, struct policy_answer *out);
+void policy_rcpt_end(struct judge *j);
+
 /* One accepted recipient of a null-sender transaction, judged at DATA: starts or keeps its record; answers PASS or DEFER (wait_s). */
 void policy_null_sender_data(const struct policy_ctx *ctx, const struct policy_question *q, struct policy_answer *out);
 

@@ -329,6 +329,7 @@ session_timer(struct worker *w, struct session *s)
 	enum smtp_action action = SMTP_ACTION_NONE;
 	uint32_t n_body = 0;
 
+	s->timer_stands = false;
 	if (s->linger_due_us != 0 && w->now_us >= s->linger_due_us) {
 		if (s->client.conn != NULL) {
 			session_finish_close(w, s);

@@ -135,7 +135,7 @@ session_act(struct worker *w, struct session *s, enum smtp_action action)
 		s->tried = 0;
 		s->backend_words[0] = s->lost_backend[0] = '\0';
 		s->rcpt_begun_us = w->now_us;
-		session_rcpt(w, s);
+		session_rcpt_soon(w, s);
 		break;
 	case SMTP_ACTION_AUTH:
 		s->tried = 0;
@@ -289,7 +289,7 @@ session_pump(struct worker *w, struct session *s)
 	}
 	for (uint32_t i = 0; moved && s->live && i < SESSION_PUMP_MAX; i++) {
 		moved = client_step(w, s);
-		if (!s->live)
+		if (!s->live || (moved && s->wait == SESSION_WAIT_TURN)) /* it goes on when it was judged */
 			return;
 		if (s->relay != NULL)
 			session_relay_run(w, s);

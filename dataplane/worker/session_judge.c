@@ -2,7 +2,7 @@
  * session_judge.c - carries the dialogue's questions to policy and the verdicts back.
  *
  * Flow:   accept -> session_ask_verdict() -> event ring -> control -> answer ring -> session_verdict_answer()
- *         RCPT -> session_rcpt() -> policy_rcpt() -> reply | relay | wait
+ *         RCPT -> session_rcpt_soon() -> policy_rcpt_end() -> session_rcpt_judged() -> reply | relay | wait
  * Touches: the verdict table through policy; the event ring.
  * Keeps:  one deadline for all held answers of a client, counted from accept (POLICY section 4); a full ring means "decide without",
  *         never "wait for ever".
@@ -43,9 +43,8 @@ protocol_score(struct worker *w, const struct session *s)
 	return (uint16_t)MIN(score, (uint32_t)UINT16_MAX);
 }
 
-/* The question about rcpt; its texts are borrowed from the session. */
-static struct policy_question
-question_of(struct worker *w, struct session *s, const char *from, const char *rcpt)
+struct policy_question
+session_question(struct worker *w, struct session *s, const char *from, const char *rcpt)
 {
 	uint32_t listener;
 	const struct conf_listener *l = session_listener(w, s, &listener);
@@ -158,6 +157,7 @@ resume(struct worker *w, struct session *s)
 	case SESSION_WAIT_PROXY:
 	case SESSION_WAIT_TLS:
 	case SESSION_WAIT_GREET_PAUSE:
+	case SESSION_WAIT_TURN:
 	case SESSION_WAIT_BACKEND_RCPT:
 	case SESSION_WAIT_BACKEND_AUTH:
 	case SESSION_WAIT_BACKEND_DATA:
@@ -304,7 +304,7 @@ session_connect_refused(struct worker *w, struct session *s, bool *waits)
 	*waits = false;
 	if (w->snapshot->conf->reject_at == REJECT_AT_RCPT)
 		return false;
-	q = question_of(w, s, "", "");
+	q = session_question(w, s, "", "");
 	policy_connect(ctx, &q, &a);
 	if (a.verdict == VERDICT_WAIT) {
 		*waits = s->verdict.known == CLIENT_ASKED;
@@ -364,27 +364,10 @@ ask_name(struct worker *w, struct session *s)
 }
 
 void
-session_rcpt(struct worker *w, struct session *s)
+session_rcpt_judged(struct worker *w, struct session *s, const struct policy_question *q)
 {
-	const struct policy_ctx *ctx = &w->policy;
 	const struct smtp_envelope *e = smtp_session_envelope(s->smtp);
-	const struct policy_question q = question_of(w, s, e->from.text, e->rcpt.text);
 
-	if (smtp_session_is_authenticated(s->smtp)) { /* the backend said who it is, and decides (POLICY section 1) */
-		s->answer = (struct policy_answer){ .verdict = VERDICT_PASS,
-			.would = VERDICT_PASS,
-			.pool = 0xffff,
-			.score = q.verdict.score,
-			.reason = "authenticated" };
-		s->rcpt_us = w->now_us;
-		admission_passed(w, s);
-		session_relay_rcpt(w, s);
-		return;
-	}
-	if (s->wait == SESSION_WAIT_VERDICT)
-		s->held_us += w->now_us - s->wait_began_us;
-	s->wait_began_us = w->now_us;
-	policy_rcpt(ctx, &q, &s->answer, NULL, NULL);
 	if (e->from.len_octets > 0 && s->answer.after.kind_state != 0 && vt_kind(&s->answer.before) == VT_FREE)
 		wlog_name(w, &s->answer, e->from.text, e->from.len_octets, e->rcpt.text, e->rcpt.len_octets);
 	switch (s->answer.verdict) {
@@ -394,8 +377,9 @@ session_rcpt(struct worker *w, struct session *s)
 			s->wait = SESSION_WAIT_VERDICT;
 			return;
 		}
-		/* nothing is under way that could be waited for, unless the names need no question */
-		if (s->names.known == CLIENT_KNOWN && q.names.known != CLIENT_KNOWN) {
+		/* nothing is under way that could be waited for, unless the names need no question or an answer came in this turn */
+		if ((s->names.known == CLIENT_KNOWN && q->names.known != CLIENT_KNOWN) ||
+			(s->verdict.known == CLIENT_KNOWN && q->verdict.known != CLIENT_KNOWN)) {
 			session_rcpt(w, s);
 			return;
 		}
@@ -440,7 +424,7 @@ session_data_null_sender(struct worker *w, struct session *s, uint32_t *wait_s, 
 	if (s->kept_rcpts == NULL || smtp_session_envelope(s->smtp)->from.len_octets != 0)
 		return;
 	for (uint32_t i = 0; i < s->kept_rcpts->n; i++) {
-		const struct policy_question q = question_of(w, s, "", s->kept_rcpts->rcpt[i]);
+		const struct policy_question q = session_question(w, s, "", s->kept_rcpts->rcpt[i]);
 		struct policy_answer a;
 
 		policy_null_sender_data(ctx, &q, &a);
@@ -466,7 +450,7 @@ session_message_done(struct worker *w, struct session *s, bool delivered)
 	if (delivered)
 		tcp_vouch(w->tcp, &s->flow.remote);
 	for (uint32_t i = 0; i < n; i++) {
-		const struct policy_question q = question_of(w, s, s->message_from, s->kept_rcpts->rcpt[i]);
+		const struct policy_question q = session_question(w, s, s->message_from, s->kept_rcpts->rcpt[i]);
 
 		policy_message(ctx, &q, delivered);
 	}

@@ -55,7 +55,7 @@ session_plain(struct worker *w, struct session *s, uint32_t events)
 	used = smtp_session_commands(s->smtp, env, &in, &action, w->now_us);
 	take(w, s, &in, used);
 	session_act(w, s, action);
-	if (s->live)
+	if (s->live && s->wait != SESSION_WAIT_TURN) /* else it goes on when it was judged */
 		session_plain_settle(w, s);
 	return true;
 }

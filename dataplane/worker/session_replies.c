@@ -172,6 +172,7 @@ session_backend_failed(struct worker *w, struct session *s)
 	case SESSION_WAIT_CONNECT_VERDICT:
 	case SESSION_WAIT_TLS:
 	case SESSION_WAIT_GREET_PAUSE:
+	case SESSION_WAIT_TURN:
 	case SESSION_WAIT_VERDICT:
 	case SESSION_WAIT_NAME:
 		if (s->txn_has_pool)

@@ -282,6 +282,7 @@ worker_memory(const struct worker *w, struct memory_list *l)
 {
 	memory_list_add(l, "worker", 1, sizeof(*w));
 	session_store_memory(w, l);
+	session_rcpts_memory(l);
 	tcp_memory(w->tcp, l);
 	net_memory(l);
 }
@@ -327,7 +328,7 @@ worker_create(const struct worker_conf *conf, uint64_t now_us, char *why, uint32
 	for (uint32_t i = 0; i < snap->n_ports; i++)
 		net_conf.port[i] = snap->ports[i];
 	tcp_conf = tcp_conf_of(w, snap);
-	if (!session_store_create(w, snap->conf) ||
+	if (!session_store_create(w, snap->conf) || !session_rcpts_create(w) ||
 		(w->net = net_create(&net_conf, w->io->pool, w->counters, worker_random(w), now_us)) == NULL ||
 		(w->tcp = tcp_create(&tcp_conf, w->io->pool, w->counters, now_us)) == NULL ||
 		orphans_init(w, conf->marks, marks_conns_of(snap->conf)) != 0) {
@@ -358,6 +359,7 @@ worker_destroy(struct worker *w)
 		net_destroy(w->net);
 	orphans_fini(w);
 	session_store_destroy(w);
+	session_rcpts_destroy(w);
 	free(w);
 }
 
@@ -607,7 +609,10 @@ serve_connections(struct worker *w)
 			serve_end(w, e, events);
 		else if (e->kind == END_CLIENT && ((struct session *)e->owner)->wait == SESSION_WAIT_CONNECT_VERDICT)
 			session_idle(w, e->owner); /* nothing was said whose ACK would tell that it may rest */
+		if (w->n_rcpts == RCPTS_AT_ONCE)
+			session_rcpts_judge(w);
 	}
+	session_rcpts_judge(w);
 	return n > 0;
 }
 
@@ -798,8 +803,10 @@ worker_turn(struct worker *w, uint64_t now_us)
 	tcp_count_proven(w->tcp, w->admission.backlog.behind);
 	if (w->tls_first != NULL && session_tls_serve(w)) { /* what is slow comes after everybody else's answers */
 		worked = true;
+		session_rcpts_judge(w);
 		send_out(w);
 	}
+	HOT_BUG_ON(w->n_rcpts != 0); /* they may not outlive the turn's snapshot */
 	if (w->now_us >= w->cookie_key_due_us)
 		renew_cookie_key(w);
 	wlog_flush(w);

@@ -29,6 +29,7 @@
 #define READY_PER_TURN          512 /* connections served in a turn */
 #define ANSWERS_PER_TURN        256
 #define TIMERS_PER_TURN         256
+#define RCPTS_AT_ONCE           16 /* recipients judged together */
 #define SESSION_PUMP_MAX        64 /* steps one session may take in a turn */
 #define OVER_LIMIT_POLITE_SHARE 4  /* of the slots in use beyond one in so many: no 421 for who is over his limit */
 #define CLOSE_LINGER_US         1000000 /* after 221: who closes first keeps TIME-WAIT, so the client gets a second */
@@ -60,6 +61,7 @@ enum session_wait {
 	X(CONNECT_VERDICT) /* the banner waits for the client's verdict (reject_at = connect) */                       \
 	X(TLS)             /* the handshake with the client is under way, or the 220 before it */                      \
 	X(GREET_PAUSE)     /* the banner waits */                                                                      \
+	X(TURN)            /* a recipient waits for the others of this turn, with whom it is judged */                 \
 	X(VERDICT)         /* a recipient waits for the client's verdict, or that on its names */                      \
 	X(NAME)            /* a recipient waits for the client's name, which XCLIENT hands over */                     \
 	X(BACKEND_RCPT)    /* a recipient waits for the backend */                                                     \
@@ -269,6 +271,10 @@ struct worker {
 	/* handshakes whose next octets are here, in the order they came */
 	struct session *tls_first, *tls_last;
 	uint32_t n_tls_queued;
+	/* recipients of this turn that are not judged yet: session_rcpts.c */
+	struct rcpt_case *rcpts;
+	uint32_t n_rcpts;
+	bool rcpts_at_once; /* they are being judged: what comes up meanwhile does not wait */
 	_Atomic uint32_t n_live_shared;
 	uint32_t drain_cursor;
 	bool draining;
@@ -433,13 +439,26 @@ struct session *session_of_answer(struct worker *w, uint64_t number);
 /* When the wait for DNS is over. */
 uint64_t session_verdict_due_us(const struct session *s);
 
+/* session_rcpts.c: when recipients are judged */
+bool session_rcpts_create(struct worker *w);
+void session_rcpts_destroy(struct worker *w);
+void session_rcpts_memory(struct memory_list *l);
+/* The recipient in hand, at once; or with the others of this turn, in SESSION_WAIT_TURN until then. */
+void session_rcpt(struct worker *w, struct session *s);
+void session_rcpt_soon(struct worker *w, struct session *s);
+/* Judges those that wait. No session is in the middle of a step. */
+void session_rcpts_judge(struct worker *w);
+
 /* session_names.c: what lists of names say */
 void session_names_begin(struct session *s);
 void session_names_ask(struct worker *w, struct session *s);
 void session_names_answer(struct worker *w, const struct link_answer_names *a);
 
 bool session_is_stranger(const struct worker *w, const struct ip_addr *client);
-void session_rcpt(struct worker *w, struct session *s);
+/* The question about rcpt; its texts are borrowed from the session. */
+struct policy_question session_question(struct worker *w, struct session *s, const char *from, const char *rcpt);
+/* What the policy's answer about q comes to, which stands in s->answer. */
+void session_rcpt_judged(struct worker *w, struct session *s, const struct policy_question *q);
 void session_data_null_sender(struct worker *w, struct session *s, uint32_t *wait_s, uint64_t *ref);
 bool session_may_splice(struct worker *w, const struct session *s);
 bool session_syn_refused(struct worker *w, const struct net_seg *seg);

@@ -427,6 +427,50 @@ test_explain_traces_every_rule_in_order_and_writes_nothing(void **state)
 	CHECK_TRUE("and says so", t.matched[7]);
 }
 
+/* Several judgements under way at once, each ended in its turn, come to what each alone comes to at that moment. */
+static void
+test_two_steps_come_to_the_same_as_one(void **state)
+{
+	static const struct {
+		const char *label, *from, *rcpt;
+		enum verdict want;
+		enum policy_rule rule;
+		uint32_t early_s; /* what is left of the block; 0: not the greylist's word */
+	} rows[] = {
+		{ "new", "alice@sender.example", "bob@example.org", VERDICT_DEFER, RULE_GREYLIST, BLOCK_S },
+		{ "foreign", "alice@sender.example", "bob@foreign.example", VERDICT_REJECT, RULE_RELAY, 0 },
+		{ "the same as the first", "alice@sender.example", "bob@example.org", VERDICT_DEFER, RULE_GREYLIST,
+			BLOCK_S - 10 },
+		{ "postmaster", "alice@sender.example", "postmaster@example.org", VERDICT_PASS, RULE_POSTMASTER, 0 },
+		{ "null sender", "", "bob@example.org", VERDICT_PASS, RULE_GREYLIST, BLOCK_S },
+	};
+	struct world *w = *state;
+	struct policy_question q[ARRAY_LEN(rows)];
+	struct policy_answer a[ARRAY_LEN(rows)];
+	struct judge *j[ARRAY_LEN(rows)];
+
+	for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
+		q[i] = w->q;
+		q[i].from = rows[i].from;
+		q[i].rcpt = rows[i].rcpt;
+		q[i].now_s += i == 2 ? 10 : 0;
+		j[i] = malloc(policy_judge_octets());
+		memset(&a[i], 0xee, sizeof(a[i]));
+		policy_rcpt_begin(j[i], &w->ctx, &q[i], &a[i]);
+	}
+	CHECK_EQ("the first step writes no record", records(w), 0);
+	CHECK_EQ("and judges nobody", counted(w, CTR_policy_judged), 0);
+	for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
+		policy_rcpt_end(j[i]);
+		CHECK_STR(rows[i].label, policy_verdict_name(a[i].verdict), policy_verdict_name(rows[i].want));
+		CHECK_STR(rows[i].label, policy_rule_name(a[i].rule), policy_rule_name(rows[i].rule));
+		CHECK_EQ(rows[i].label, a[i].wait_s, rows[i].early_s);
+		free(j[i]);
+	}
+	CHECK_EQ("one began", counted(w, CTR_policy_grey_new), 1);
+	CHECK_EQ("all were judged", counted(w, CTR_policy_judged), ARRAY_LEN(rows));
+}
+
 static void
 test_words(void **state)
 {
@@ -456,6 +500,7 @@ main(void)
 		WORLD_TEST(test_connect),
 		WORLD_TEST(test_syn),
 		WORLD_TEST(test_explain_traces_every_rule_in_order_and_writes_nothing),
+		WORLD_TEST(test_two_steps_come_to_the_same_as_one),
 		WORLD_TEST(test_words),
 	};
 
