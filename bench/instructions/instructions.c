@@ -15,6 +15,8 @@
 #include "dataplane/base/bug.h"
 
 #define WARM_SESSIONS UINT64_C(512)
+#define WINDOWS_SLOTS 512
+#define WINDOWS_BUFS  262144
 #define RING_SYNS     8192 /* more than are remembered: from then on answers are pure cookies, as in a flood */
 
 static void
@@ -110,6 +112,8 @@ main(int argc, char **argv)
 		b.verdict.score = 10;
 		b.verdict.zone = 0;
 	}
+	if (gc.slots > WINDOWS_SLOTS) /* enough for everybody's whole window, or some wait for theirs */
+		b.n_bufs = WINDOWS_BUFS;
 	stage_start(&b, dir, MAX(gc.slots * 2, 1024u) + idle, gc.template);
 	if (stage_gen(&b, &gc) == NULL)
 		usage();

@@ -27,6 +27,7 @@
 	15 /* likewise where frames wait from turn to turn: about what a full turn takes, so that they wait no longer than they would */
 #define TABLE_ENTRIES (1u << 16)
 #define TURN_FRAMES   64 /* what a turn takes in at most */
+#define BUFS          65536
 #define PAGE_OCTETS   4096
 #define OPEN_STEP     48 /* begun at once: fewer than a turn takes in, so that the worker is not behind (base/backlog.h) */
 #define RAMP_STEP                                                                                                      \
@@ -325,7 +326,7 @@ stage_start(struct bench *b, const char *dir, uint32_t sessions, enum gen_templa
 	flow_steering_init(&b->shared.steering, key, 1);
 	b->shared.n_workers = 1;
 	worker_publish(&b->shared, &b->snapshot);
-	b->pool = buf_slab_create(65536);
+	b->pool = buf_slab_create(b->n_bufs != 0 ? b->n_bufs : BUFS);
 	b->io = (struct port_io){ .ops = &io_ops, .pool = b->pool, .counters = &b->segment.counters[0] };
 	memset(wc.random, 0x2b, sizeof(wc.random));
 	b->now_us = START_US;

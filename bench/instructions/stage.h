@@ -41,6 +41,7 @@ struct bench {
 	uint64_t cpu_ns;
 	bool marked; /* set before stage_start(): connections are marked for a next life, as those of the data plane are */
 	uint32_t greet_pause_ms; /* likewise: what strangers wait for the banner */
+	uint32_t n_bufs;         /* likewise; 0: as many as some hundred sessions need */
 	uint64_t entries;        /* likewise: of the verdict table; 0: few, so that it lies in the caches */
 	bool plain_table;        /* likewise: the table in pages of 4 KiB */
 	bool plain_worker;       /* likewise: what the worker has of its own */
