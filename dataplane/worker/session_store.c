@@ -30,8 +30,7 @@ static_assert(LINE_OF(client) == 0 && offsetof(struct session, stream) == 64 &&
 		      offsetof(struct session, timer) == 128 && offsetof(struct session, number) == 192,
 	"what every segment asks about lies in three lines");
 static_assert(offsetof(struct session, listener_name) <= 10 * 64, "what a session begins with");
-static_assert(
-	BLOCKS_MIN > TURN_FRAMES + RX_BURST_MAX_SEGS && PASS_FRAMES * 2 <= RX_BURST_MAX_SEGS, "a turn wakes no more");
+static_assert(BLOCKS_MIN > TURN_FRAMES + 2 * RX_BURST_MAX_SEGS, "a turn wakes no more");
 
 static size_t
 session_octets(void)

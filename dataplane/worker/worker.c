@@ -413,6 +413,7 @@ input_result(struct worker *w, struct port_frame *f, const struct net_frame *fra
 		break;
 	case NET_SEGMENT:
 		if (!tcp_is_syn(&out->seg)) {
+			w->pass_segs++;
 			tcp_input(w->tcp, &out->seg, frame, w->now_us);
 		} else if (input_syn(w, f, frame, &out->seg)) {
 			buf_unref(w->io->pool, out->reassembled);
@@ -474,19 +475,24 @@ input_burst(struct worker *w, uint32_t n, bool redirected)
 		input_result(w, &w->rx[i], &frame[i], &w->net_out[i], result[i]);
 }
 
-/* What a pass takes in: at most max from the device's queue, and a burst of what others received for us. */
+/*
+ * What a pass takes in: at most max from the device's queue, and a burst of what others received for us. SYNs and what is dropped cost a quarter of
+ * a segment: where there was nothing else so far, a whole burst of them is taken.
+ */
 static uint32_t
 input_frames(struct worker *w, uint32_t max)
 {
 	struct backlog_taken *taken = &w->admission.taken;
-	const uint32_t burst_max = MIN(max, (uint32_t)RX_BURST_MAX_SEGS);
-	uint32_t took = 0, n;
+	uint32_t burst_max = MIN(max, (uint32_t)RX_BURST_MAX_SEGS), took = 0, n;
 
+	w->pass_segs = 0;
 	do {
+		if (took > 0 && max < RX_BURST_MAX_SEGS)
+			burst_max = RX_BURST_MAX_SEGS - took;
 		n = w->io->ops->rx(w->io, w->rx, burst_max);
 		input_burst(w, n, false);
 		took += n;
-	} while (n == burst_max && took < max);
+	} while (n == burst_max && (took < max || (took < RX_BURST_MAX_SEGS && w->pass_segs == 0)));
 	taken->emptied = n < burst_max;
 	n = w->io->ops->redirected(w->io, w->rx, burst_max);
 	if (n > 0) {
