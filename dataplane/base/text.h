@@ -12,6 +12,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "dataplane/base/bug.h"
+
 #define TEXT_CONTROL 1u /* an octet below 0x20, or 0x7f */
 #define TEXT_8BIT    2u /* one above 0x7f */
 
@@ -180,7 +182,7 @@ text_fold(char *out, const char *text, uint32_t n)
 static inline size_t
 text_copy(char *out, size_t room, const char *text)
 {
-	const size_t n = strnlen(text, room - 1);
+	const size_t n = MIN(strlen(text), room - 1);
 
 	memcpy(out, text, n);
 	out[n] = '\0';

@@ -771,14 +771,14 @@ serve_and_send(struct worker *w)
 
 /*
  * A turn is what is looked at once, and passes: each takes frames in, serves them and sends the answers, so that nobody waits for more than
- * the frames of his pass. It ends when the queue is empty, or after TURN_FRAMES. Where a queue stands, one pass is the turn: each finds the
- * caches of instructions cold, and whoever is in the queue waits for all before him anyway.
+ * the frames of his pass. It ends when the queue is empty, or after TURN_FRAMES. Where a queue stands, a pass is a whole burst: each finds
+ * the caches of instructions cold, and whoever is in the queue waits for all before him anyway.
  */
 bool
 worker_turn(struct worker *w, uint64_t now_us)
 {
 	const uint64_t began_cycles = cycles_now();
-	const uint32_t pass_frames = backlog_stands(&w->admission.backlog) ? TURN_FRAMES : PASS_FRAMES;
+	const uint32_t pass_frames = backlog_stands(&w->admission.backlog) ? RX_BURST_MAX_SEGS : PASS_FRAMES;
 	struct backlog_taken *taken = &w->admission.taken;
 	uint64_t pass_cycles, cycles;
 	bool worked;
