@@ -12,10 +12,10 @@
  *         (2) A process killed between two steps leaves a claim, which nobody takes for an entry and which is the first
  *         victim when room is needed; killed before the dirty bit it leaves an entry that is in memory but not yet
  *         durable: control sweeps the table once after an unclean end.
- *         (3) Of a kind nobody but a load ever put, a load needs no claim: its records have each tag once. Both halves of the word kinds
-  *         tell: a bit is set before the first put of its kind, and the load looks at it before and after its swaps. Put meanwhile: the
- *         tags of that batch are looked for again and joined. Killed between the two, one tag of at most VT_LOAD_MAX may stay twice, where
- *         somebody put that very tag in that moment; find() answers with one of them.
+ *         (3) Of a kind nobody but a load ever put, a load needs no claim: its records have each tag once. Both halves of the word
+ *         kinds tell: a bit is set before the first put of its kind, and the load looks at it before and after its swaps. Put
+ *         meanwhile: the tags of that batch are looked for again and joined. Killed between the two, one tag of at most VT_LOAD_MAX
+ *         may stay twice, where somebody put that very tag in that moment; find() answers with one of them.
  *         DESIGN section 3 had duplicates made and merged afterwards; a process killed between the two would have left
  *         one for good.
  * Source: DESIGN section 3.
