@@ -1,7 +1,6 @@
 /*
  * test_tcp_parts.c - the parts of the endpoint against plain models: header, scoreboard, out-of-order store, table, pieces.
  */
-#include <malloc.h>
 #include <stdlib.h>
 
 #include "dataplane/base/seq.h"
@@ -481,16 +480,15 @@ test_wire_reads_usual_options_as_any_others(void **state)
 size_t __sanitizer_get_current_allocated_bytes(void); /* of the sanitizer's run time; gcc has no header of it */
 #endif
 
-/* Octets the process has from malloc now. */
+/* Octets the process has from malloc now. Elsewhere large tables are mapped by whole pages of 2 MiB, which tells nothing. */
 static uint64_t
 allocated_octets(void)
 {
 #ifdef __SANITIZE_ADDRESS__
 	return __sanitizer_get_current_allocated_bytes();
 #else
-	const struct mallinfo2 m = mallinfo2();
-
-	return m.uordblks + m.hblkhd;
+	skip();
+	return 0;
 #endif
 }
 

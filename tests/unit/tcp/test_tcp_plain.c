@@ -101,6 +101,8 @@ random_segment(struct twins *t)
 		s.flags = TCP_ACK | TCP_PSH;
 	if (rng_chance(&t->rng, 150))
 		s.ack = -(int64_t)below(t, 1500);
+	else if (rng_chance(&t->rng, 100) && t->a.c != NULL && t->a.c->tcp != NULL) /* what it said last, once more */
+		s.ack = (int32_t)(t->a.c->snd_una - t->a.rcv_nxt);
 	if (rng_chance(&t->rng, 100))
 		s.wnd = 1 + below(t, 4000);
 	s.zero_wnd = rng_chance(&t->rng, 15);
