@@ -413,7 +413,6 @@ input_result(struct worker *w, struct port_frame *f, const struct net_frame *fra
 		break;
 	case NET_SEGMENT:
 		if (!tcp_is_syn(&out->seg)) {
-			w->pass_segs++;
 			tcp_input(w->tcp, &out->seg, frame, w->now_us);
 		} else if (input_syn(w, f, frame, &out->seg)) {
 			buf_unref(w->io->pool, out->reassembled);
@@ -475,33 +474,23 @@ input_burst(struct worker *w, uint32_t n, bool redirected)
 		input_result(w, &w->rx[i], &frame[i], &w->net_out[i], result[i]);
 }
 
-/*
- * What a pass takes in: at most max from the device's queue, and a burst of what others received for us. SYNs and what is dropped cost a quarter of
- * a segment: where there was nothing else so far, a whole burst of them is taken.
- */
+/* What a pass takes in: at most max from the device's queue, and as many of what others received for us. */
 static uint32_t
 input_frames(struct worker *w, uint32_t max)
 {
 	struct backlog_taken *taken = &w->admission.taken;
-	uint32_t burst_max = MIN(max, (uint32_t)RX_BURST_MAX_SEGS), took = 0, n;
+	const uint32_t own = w->io->ops->rx(w->io, w->rx, max);
+	uint32_t others;
 
-	w->pass_segs = 0;
-	do {
-		if (took > 0 && max < RX_BURST_MAX_SEGS)
-			burst_max = RX_BURST_MAX_SEGS - took;
-		n = w->io->ops->rx(w->io, w->rx, burst_max);
-		input_burst(w, n, false);
-		took += n;
-	} while (n == burst_max && (took < max || (took < RX_BURST_MAX_SEGS && w->pass_segs == 0)));
-	taken->emptied = n < burst_max;
-	n = w->io->ops->redirected(w->io, w->rx, burst_max);
-	if (n > 0) {
-		counter_add(w->counters, CTR_port_redirect_in, n);
-		input_burst(w, n, true);
+	input_burst(w, own, false);
+	others = w->io->ops->redirected(w->io, w->rx, max);
+	if (others > 0) {
+		counter_add(w->counters, CTR_port_redirect_in, others);
+		input_burst(w, others, true);
 	}
-	taken->emptied &= n < burst_max;
-	taken->frames += took + n;
-	return took + n;
+	taken->emptied = own < max && others < max;
+	taken->frames += own + others;
+	return own + others;
 }
 
 static void

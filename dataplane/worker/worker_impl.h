@@ -288,7 +288,6 @@ struct worker {
 	uint64_t grey_second; /* policy second and count of log lines for greylisted strangers */
 	uint32_t grey_lines, grey_dropped;
 	uint32_t syn_second, syn_lines, syn_dropped; /* the same of SYNs refused by their address */
-	uint32_t pass_segs;                          /* of connections, taken in by this pass */
 	struct frame tx[TX_BURST_FRAMES];
 	struct port_frame rx[RX_BURST_MAX_SEGS];
 	struct net_out net_out[RX_BURST_MAX_SEGS]; /* of those */
