@@ -5,7 +5,7 @@
  * Flow:   worker, once a turn: what was taken in -> backlog_turn() -> backlog_stands(): longer passes;  admission_sheds() while .behind
  * Pure:   counts; no clock, no frames.
  * Keeps:  nobody is behind whose queue was emptied in the last turn, so what is shed is no more than what there was no time for: shedding
- *         empties the queue, strangers are answered again until it has stood for BACKLOG_FRAMES more.
+ *         empties the queue, strangers are answered again until it has stood for BACKLOG_FRAMES more. No burst is a flood.
  */
 #ifndef GREYLINE_BASE_BACKLOG_H
 #define GREYLINE_BASE_BACKLOG_H
@@ -13,45 +13,70 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "dataplane/base/bug.h"
+
 /*
  * Of a queue that was never empty meanwhile: three quarters of the 1,024 that most devices have by default. As many come together after a pause of
  * the machine, too, and mostly SYNs, for sessions that wait say nothing: with 256, one session in sixty at half load met a dropped SYN.
  */
 #define BACKLOG_FRAMES 768u
-/* One in so many of them at least is a SYN: no dialogue has as many, the shortest, connect and close, has one in four. */
-#define BACKLOG_SYN_SHARE 3u
+/*
+ * One in so many of them at least is a SYN, else dropping SYNs helps nobody; and of so many in a hundred no session has anything: SYNs, and what
+ * belongs to no connection, as the resets of a host in whose name a flood comes. Then half of the worker's time or more goes to them, for a
+ * segment of a session costs three times as much. SYNs alone do not tell: at its ceiling a worker's queue is never empty, and a third of what
+ * comes are SYNs beside a flood that there is time for, half where many sessions begin at once.
+ */
+#define BACKLOG_SYN_SHARE     3u
+#define BACKLOG_STRAY_PERCENT 75u
+/*
+ * And it lasts: so many frames of standing queues that were such came of late, 3 ms of what a worker takes in, those of other queues taken off. A pause of
+ * the machine makes a burst of any flood, also of one that there is time for; dropping the SYNs of sessions for that makes them wait for a repetition.
+ * Twice as many at most are kept in mind: a flood that let the queue be empty for a moment is one still.
+ */
+#define BACKLOG_LASTS_FRAMES (4 * BACKLOG_FRAMES)
 /* As many as wait after the machine paused for some 0.4 ms at half load: what is taken in before that is answered soon, beyond that cheaply. */
 #define BACKLOG_STANDS_FRAMES 256u
 
 struct backlog {
-	uint32_t frames, syns; /* taken in for this worker since the queue was last empty, or since it was judged */
-	uint32_t passed_on;    /* taken in for others meanwhile */
-	uint32_t
-		standing; /* taken in since the queue was last empty; no more are counted than stand for a queue that is not */
+	uint32_t frames, syns,
+		strays;     /* taken in for this worker since the queue was last empty, or since it was judged */
+	uint32_t passed_on; /* taken in for others meanwhile */
+	/* Taken in since the queue was last empty; no more are counted than stand for a queue that is not. */
+	uint32_t standing;
+	uint32_t flooded; /* frames of a flood, of late */
 	bool behind;
 };
 
 /* What one turn took in. */
 struct backlog_taken {
-	uint32_t frames, syns, others; /* in all; of those, SYNs, and what was handed to other workers */
-	bool emptied;                  /* the queue had no more */
+	uint32_t frames, syns; /* in all, and of those */
+	uint32_t strays;       /* that are no SYN and belong to no connection */
+	uint32_t others;       /* that were handed to other workers */
+	bool emptied;          /* the queue had no more */
 };
 
 static inline void
 backlog_turn(struct backlog *b, const struct backlog_taken *t)
 {
+	bool flood;
+
 	if (t->emptied) {
-		*b = (struct backlog){ 0 };
+		*b = (struct backlog){ .flooded = b->flooded - MIN(b->flooded, t->frames) };
 		return;
 	}
-	b->standing = b->standing + t->frames < BACKLOG_STANDS_FRAMES ? b->standing + t->frames : BACKLOG_STANDS_FRAMES;
+	b->standing = MIN(b->standing + t->frames, BACKLOG_STANDS_FRAMES);
 	b->frames += t->frames - t->others;
 	b->passed_on += t->others;
 	b->syns += t->syns;
+	b->strays += t->strays;
 	if (b->frames + b->passed_on < BACKLOG_FRAMES)
 		return;
+	flood = b->syns > 0 && b->syns >= b->frames / BACKLOG_SYN_SHARE &&
+	        (b->syns + b->strays) * 100 >= b->frames * BACKLOG_STRAY_PERCENT;
 	*b = (struct backlog){ .standing = b->standing,
-		.behind = b->syns > 0 && b->syns >= b->frames / BACKLOG_SYN_SHARE };
+		.flooded = flood ? MIN(b->flooded + BACKLOG_FRAMES, 2 * BACKLOG_LASTS_FRAMES)
+		                 : b->flooded - MIN(b->flooded, BACKLOG_FRAMES) };
+	b->behind = flood && b->flooded >= BACKLOG_LASTS_FRAMES;
 }
 
 /* Whether the queue was not empty for so long that time a frame counts, not time until the next is answered. */

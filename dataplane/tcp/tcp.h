@@ -82,8 +82,13 @@ tcp_is_syn(const struct net_seg *seg)
 uint32_t tcp_input_syn(
 	struct tcp *tcp, const struct net_seg *seg, const struct net_frame *frame, uint8_t *answer, uint64_t now_us);
 void tcp_refuse(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *frame, uint64_t now_us);
-/* While on, handshakes of proven addresses are counted although the ring has room: what tcp_is_proven() answers is of use then. */
-void tcp_count_proven(struct tcp *tcp, bool on);
+/* Segments since the last call that were no SYN and of no connection, and made none. */
+uint32_t tcp_strays_take(struct tcp *tcp);
+/*
+ * More SYNs come than there is time for. For a second from now on handshakes of proven addresses are counted although the ring has room, so that
+ * tcp_is_proven() tells something; and nobody else's SYN-ACK is repeated: that takes the time of answering once, a second later.
+ */
+void tcp_behind(struct tcp *tcp, uint64_t now_us);
 /* Whether that address has completed a handshake with this worker of late, and has no more of them under way than one client may. */
 bool tcp_is_proven(const struct tcp *tcp, const struct ip_addr *addr);
 /* Such an address is remembered before those that nobody vouches for. */

@@ -288,6 +288,7 @@ struct tcp {
 	struct counters *counters;
 	uint64_t now_us;
 	uint32_t now_ms; /* the same, as timestamps tell it */
+	uint32_t strays; /* since they were last taken: tcp_strays_take() */
 	bool accepting;
 	bool pressure;               /* MARK_windows */
 	uint32_t marks;              /* of buffers and of blocks: looked at once each time the clock moves */

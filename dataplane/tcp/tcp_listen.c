@@ -20,6 +20,8 @@
 #include "dataplane/tcp/tcp_conn.h"
 
 static const uint64_t stage_us[TCP_SYN_STAGES] = { 1000000, 3000000, 7000000, 15000000 };
+/* He who is behind drops SYNs, is not for a moment, and is again: that long it is one flood. */
+#define BEHIND_HOLD_US UINT64_C(1000000)
 
 /* What a cookie can say of an MSS; the next lower one is used. The last is for jumbo frames. */
 static const uint16_t cookie_mss[8] = { TCP_MSS_MIN, 536, 1220, 1360, 1440, 1452, 1460, 8940 };
@@ -277,6 +279,12 @@ give_up_a_stranger(struct tcp *tcp)
 	return false;
 }
 
+static bool
+is_behind(const struct tcp *tcp)
+{
+	return tcp->now_us < tcp->listen.behind_until_us;
+}
+
 /* An entry for a SYN of that flow; NULL: the ring is full for such as he is. */
 static struct tcp_syn_entry *
 entry_get(struct tcp *tcp, const struct flow *flow, uint64_t hash)
@@ -286,7 +294,7 @@ entry_get(struct tcp *tcp, const struct flow *flow, uint64_t hash)
 	bool proven = false;
 	uint32_t i;
 
-	if (crowded || l->counts_proven)
+	if (crowded || is_behind(tcp))
 		proven = l->free != TCP_INDEX_NONE && tcp_proven_enter(&l->proven, &flow->remote);
 	if (crowded && !proven && !give_up_a_stranger(tcp))
 		return NULL;
@@ -536,36 +544,36 @@ complete(struct tcp *tcp, struct tcp_syn_entry *e, struct tcp_syn_entry *in_ring
 	return true;
 }
 
-static void
+/* True: it completed a handshake. */
+static bool
 on_ack(struct tcp *tcp, const struct tcp_listener *x, struct tcp_syn_entry *e, const struct net_seg *seg,
 	const struct tcp_hdr *h, uint64_t hash, const struct net_frame *frame)
 {
 	struct tcp_syn_entry from_cookie = { .flow = seg->flow, .hash = hash, .irs = h->seq - 1, .iss = h->ack - 1 };
 
-	if (e != NULL && h->ack == e->iss + 1) {
-		if (is_of_entry(tcp, e, h))
-			complete(tcp, e, e, seg, h);
-		return;
-	}
+	if (e != NULL && h->ack == e->iss + 1)
+		return is_of_entry(tcp, e, h) && complete(tcp, e, e, seg, h);
 	if (x != NULL && tcp->now_us < tcp->listen.cookies_until_us) {
 		if (tcp_cookie_check(tcp, hash, from_cookie.irs, from_cookie.iss, &from_cookie.opt, tcp->now_us)) {
 			from_cookie.opt.ts = h->has_ts;
 			from_cookie.tsval = h->tsval;
 			from_cookie.tag = x->tag;
 			from_cookie.wnd = (uint16_t)tcp_initial_window(tcp);
-			if (complete(tcp, &from_cookie, e, seg, h))
-				counter_inc(tcp->counters, CTR_tcp_cookie_good);
-			return;
+			if (!complete(tcp, &from_cookie, e, seg, h))
+				return false;
+			counter_inc(tcp->counters, CTR_tcp_cookie_good);
+			return true;
 		}
 		counter_inc(tcp->counters, CTR_tcp_cookie_bad);
 		/* Data ahead of a lost first segment cannot prove its cookie, for the peer's ISN is not in it. The lost
 		 * segment comes again and can: silence here, where RFC 9293 has an RST. */
 		if (h->payload_octets > 0)
-			return;
+			return false;
 	} else {
 		counter_inc(tcp->counters, CTR_tcp_drop_no_conn);
 	}
 	tcp_reply_rst(tcp, &seg->flow, h, frame);
+	return false;
 }
 
 uint32_t
@@ -574,6 +582,7 @@ tcp_listen_input(struct tcp *tcp, struct tcp_syn_entry *e, const struct net_seg 
 {
 	const struct tcp_listener *x = tcp_listener_find(&tcp->listen, &seg->flow);
 
+	tcp->strays += (h->flags & TCP_SYN) == 0;
 	if (!tcp_is_possible_peer(&seg->flow)) {
 		counter_inc(tcp->counters, CTR_tcp_drop_address);
 		return 0;
@@ -590,7 +599,7 @@ tcp_listen_input(struct tcp *tcp, struct tcp_syn_entry *e, const struct net_seg 
 	}
 	/* second: check for an ACK */
 	if ((h->flags & (TCP_ACK | TCP_SYN)) == TCP_ACK) {
-		on_ack(tcp, x, e, seg, h, hash, frame);
+		tcp->strays -= on_ack(tcp, x, e, seg, h, hash, frame); /* a connection has it */
 		return 0;
 	}
 	/* third: check for a SYN */
@@ -636,9 +645,9 @@ tcp_refuse(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *f
 }
 
 void
-tcp_count_proven(struct tcp *tcp, bool on)
+tcp_behind(struct tcp *tcp, uint64_t now_us)
 {
-	tcp->listen.counts_proven = on;
+	tcp->listen.behind_until_us = now_us + BEHIND_HOLD_US;
 }
 
 void
@@ -671,6 +680,10 @@ entry_due(struct tcp *tcp, uint32_t i)
 	stage_push(l, i);
 	if (cookies_only(tcp, CTR_tcp_syn_ack_withheld))
 		return;
+	if (is_behind(tcp) && !e->proven) {
+		counter_inc(tcp->counters, CTR_tcp_syn_ack_withheld);
+		return;
+	}
 	counter_inc(tcp->counters, CTR_tcp_syn_ack_again);
 	send_entry(tcp, e, NULL, NULL);
 }

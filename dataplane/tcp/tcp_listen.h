@@ -65,7 +65,7 @@ struct tcp_listen {
 	uint32_t max, n, free;
 	uint32_t n_strangers; /* of n: those who are not proven */
 	struct tcp_proven proven;
-	bool counts_proven; /* also while the ring has room: tcp_count_proven() */
+	uint64_t behind_until_us; /* tcp_behind() */
 	/* Keys of cookies: [0] of the slots from cookie_key_from on, [1] of those before, the current one among them just after a change */
 	struct block_hash cookie_key[2];
 	uint64_t cookie_key_from;

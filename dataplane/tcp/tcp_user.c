@@ -18,6 +18,15 @@ tcp_accepting(struct tcp *tcp, bool yes)
 	tcp->accepting = yes;
 }
 
+uint32_t
+tcp_strays_take(struct tcp *tcp)
+{
+	const uint32_t n = tcp->strays;
+
+	tcp->strays = 0;
+	return n;
+}
+
 uint64_t
 tcp_deadline_us(const struct tcp *tcp)
 {

@@ -794,8 +794,10 @@ worker_turn(struct worker *w, uint64_t now_us)
 		pass_cycles = next_cycles;
 		serve_and_send(w);
 	}
+	taken->strays = tcp_strays_take(w->tcp);
 	backlog_turn(&w->admission.backlog, taken);
-	tcp_count_proven(w->tcp, w->admission.backlog.behind);
+	if (w->admission.backlog.behind)
+		tcp_behind(w->tcp, w->now_us);
 	if (w->tls_first != NULL && session_tls_serve(w)) { /* what is slow comes after everybody else's answers */
 		worked = true;
 		session_rcpts_judge(w);

@@ -61,7 +61,7 @@ ALLOWED = (
     ("dataplane/tcp/tcp_input.c", "input_unseen", "if (c == NULL) return 0;", "tcp_rest_segment() counts wake_refused"),
     ("dataplane/tcp/tcp_listen.c", "tcp_listen_syn", "if (!may_accept(tcp)) return 0;", "may_accept() counts syn_refused"),
     ("dataplane/tcp/tcp_listen.c", "complete", "if (c == NULL) return false;", "establish() counts accept_no_block"),
-    ("dataplane/tcp/tcp_listen.c", "on_ack", "if (h->payload_octets > 0) return;", "cookie_bad is counted just before"),
+    ("dataplane/tcp/tcp_listen.c", "on_ack", "if (h->payload_octets > 0) return false;", "cookie_bad is counted just before"),
     ("dataplane/tcp/tcp_piece.c", "tcp_pieces_destroy", "buf_unref(", "the process ends"),
     ("dataplane/tcp/tcp_piece.c", "compact_ready", "buf_unref(", "its octets were copied into another"),
     ("dataplane/tcp/tcp_piece.c", "tcp_piece_drop", "buf_unref(", "read, acknowledged, or of a connection that ended"),

@@ -101,6 +101,40 @@ test_rest_without_a_record_is_counted(void **state)
 	peer_fini(&p);
 }
 
+/* SYNs, what completes a handshake and what a connection gets are none; whatever else comes for no connection is, however it is answered. */
+static void
+test_strays_are_what_belongs_to_no_connection(void **state)
+{
+	static const struct {
+		const char *label;
+		uint8_t flags;
+		uint32_t want;
+	} rows[] = {
+		{ "a SYN", TCP_SYN, 0 },
+		{ "an ACK of nothing", TCP_ACK, 1 },
+		{ "an RST", TCP_RST, 1 },
+		{ "a FIN", TCP_FIN | TCP_ACK, 1 },
+	};
+	struct peer p;
+	uint16_t port;
+
+	(void)state;
+	peer_establish(&p, &usual, NULL);
+	CHECK_EQ("a handshake", tcp_strays_take(p.e.tcp), 0);
+	SAY(&p, .len = 10);
+	CHECK_EQ("text", tcp_strays_take(p.e.tcp), 0);
+	port = p.flow.remote_port;
+	p.flow.remote_port = (uint16_t)(port + 1); /* nobody listens there */
+	for (uint32_t i = 0; i < ARRAY_LEN(rows); i++) {
+		SAY(&p, .flags = rows[i].flags, .keep = true);
+		CHECK_EQ(rows[i].label, tcp_strays_take(p.e.tcp), rows[i].want);
+		CHECK_EQ("taken", tcp_strays_take(p.e.tcp), 0);
+	}
+	p.flow.remote_port = port;
+	peer_hear_all(&p, NULL);
+	peer_fini(&p);
+}
+
 int
 main(void)
 {
@@ -109,6 +143,7 @@ main(void)
 		cmocka_unit_test(test_orphan_beyond_the_cap_is_counted),
 		cmocka_unit_test(test_sack_blocks_beyond_the_cap_are_counted),
 		cmocka_unit_test(test_rest_without_a_record_is_counted),
+		cmocka_unit_test(test_strays_are_what_belongs_to_no_connection),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -266,6 +266,34 @@ test_strangers_give_way_once_their_syn_ack_was_repeated(void **state)
 	peer_fini(&p);
 }
 
+/* While there is no time for all SYNs, and for a second after: a ring of strangers is not answered once more. */
+static void
+test_behind_the_syn_acks_of_strangers_are_not_repeated(void **state)
+{
+	struct peer p;
+
+	(void)state;
+	peer_init(&p, &usual, NULL);
+	prove(&p, 200);
+	tcp_behind(p.e.tcp, p.e.now_us);
+	CHECK_TRUE("a stranger", is_remembered(&p, 101));
+	CHECK_TRUE("a proven one, counted though there is room", is_remembered(&p, 200));
+	CHECK_EQ("as what he is", p.e.tcp->listen.n_strangers, 1);
+	tcp_behind(p.e.tcp, p.e.now_us + 1);
+	hear_repetitions(&p, 1);
+	CHECK_EQ("his", tcp_end_count(&p.e, CTR_tcp_syn_ack_again), 1);
+	CHECK_EQ("the stranger's is counted", tcp_end_count(&p.e, CTR_tcp_syn_ack_withheld), 1);
+	CHECK_TRUE("a stranger, at the end of the second", is_remembered(&p, 102));
+	peer_wait(&p, 1000000);
+	peer_hear_all(&p, NULL);
+	CHECK_EQ("is answered once more", tcp_end_count(&p.e, CTR_tcp_syn_ack_again), 2);
+	peer_wait(&p, 1000000);
+	peer_hear_all(&p, NULL);
+	CHECK_EQ("as are both the next time", tcp_end_count(&p.e, CTR_tcp_syn_ack_again), 4);
+	CHECK_EQ("none is withheld", tcp_end_count(&p.e, CTR_tcp_syn_ack_withheld), 1);
+	peer_fini(&p);
+}
+
 /* A cookie is a function of the time, too: a SYN-ACK said before its slot ended and again after it must not be another. */
 static void
 test_pitfall_12_a_repeated_syn_gets_the_same_number_in_the_next_slot(void **state)
@@ -686,6 +714,7 @@ main(void)
 		cmocka_unit_test(test_pitfall_12_syn_acks_are_repeated_and_forgotten),
 		cmocka_unit_test(test_room_of_the_ring_is_kept_for_proven_addresses),
 		cmocka_unit_test(test_strangers_give_way_once_their_syn_ack_was_repeated),
+		cmocka_unit_test(test_behind_the_syn_acks_of_strangers_are_not_repeated),
 		cmocka_unit_test(test_pitfall_12_a_repeated_syn_gets_the_same_number_in_the_next_slot),
 		cmocka_unit_test(test_pitfall_12_no_block_is_no_reset),
 		cmocka_unit_test(test_pitfall_12_answers_at_once_are_those_that_wait),
