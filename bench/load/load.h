@@ -17,8 +17,10 @@
 
 #define PAIRS_MAX       1000
 #define FLOOD_BURST_MAX 64
-#define PARTS_MAX       4
-#define LEVELS_MAX      16
+/* What of a flood is made up for after the generator stood still; more would come as one burst, as no wire brings a flood of that rate. */
+#define FLOOD_DEBT_S 0.002
+#define PARTS_MAX    4
+#define LEVELS_MAX   16
 
 /* Sessions of one kind. The first is what is measured; the others are there beside it. */
 struct part {

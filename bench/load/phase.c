@@ -88,8 +88,11 @@ static uint32_t
 flood_due(struct load *l, uint64_t rate, uint64_t began, uint64_t now, uint64_t *flooded)
 {
 	const uint64_t due = rate == UINT64_MAX ? UINT64_MAX : (uint64_t)((double)(now - began) * (double)rate / 1e9);
+	const uint64_t debt = rate == UINT64_MAX ? 0 : (uint64_t)(FLOOD_DEBT_S * (double)rate);
 	uint32_t n;
 
+	if (debt > 0 && due > *flooded + debt)
+		*flooded = due - debt;
 	if (rate == 0 || due < *flooded + l->flood_burst)
 		return 0;
 	n = (uint32_t)RTE_MIN(due - *flooded, (uint64_t)FLOOD_BURST_MAX);
