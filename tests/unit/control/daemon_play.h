@@ -195,13 +195,20 @@ remove_tree(const char *path)
 	assert_int_equal(system(command), 0);
 }
 
+/* Asks where its segment is: d->segment. */
 static void
-daemon_end(struct daemon *d)
+daemon_ask_segment(struct daemon *d)
 {
 	json_t *status = ask_line(d, "{\"cmd\":\"status\"}");
 
 	snprintf(d->segment, sizeof(d->segment), "%s", value_at(status, "result/segment"));
 	json_decref(status);
+}
+
+static void
+daemon_end(struct daemon *d)
+{
+	daemon_ask_segment(d);
 	close(d->fd);
 	kill(d->pid, SIGTERM);
 	CHECK_EQ("ends in order", daemon_wait(d), 0);

@@ -246,6 +246,16 @@ test_api_second_instance_is_refused(void **state)
 	daemon_end(&d);
 }
 
+/* The segment of a daemon, as a data plane has it that came up and tells nothing yet. */
+static void
+segment_of(struct daemon *d, struct segment *s)
+{
+	char why[256];
+
+	daemon_ask_segment(d);
+	assert_int_equal(segment_open_dataplane(s, d->segment, why, sizeof(why)), 0);
+}
+
 /* The test plays the data plane: a question, a name, log lines, garbage on the ring. */
 static void
 test_events_through_the_rings(void **state)
@@ -254,20 +264,16 @@ test_events_through_the_rings(void **state)
 	struct ip_addr client = ip_addr_v4(0xc0000207), network = ip_addr_v4(0xc0000200);
 	struct daemon d;
 	struct segment s;
-	char why[256], path[160];
+	char path[160];
 	union link_answer a;
 	struct link_event_client *q;
 	struct link_event_name *name;
 	struct link_event_log rec;
 	uint64_t tag;
-	json_t *j;
 
 	(void)state;
 	daemon_start(&d, "dns = { resolvers = [ \"127.0.0.1:9\" ]; };");
-	j = ask_line(&d, "{\"cmd\":\"status\"}");
-	snprintf(path, sizeof(path), "%s", value_at(j, "result/segment"));
-	json_decref(j);
-	assert_int_equal(segment_open_dataplane(&s, path, why, sizeof(why)), 0);
+	segment_of(&d, &s);
 
 	q = ring_reserve(&s.event[0]);
 	assert_non_null(q);
@@ -449,7 +455,6 @@ test_api_zone_is_switched(void **state)
 	daemon_end(&d);
 }
 
-/* Certificates as a data plane tells of them, also one that lies: whatever stands in the segment, answers are bounded, printable and whole. */
 /* A port of loopback that is free now. */
 static struct sockaddr_in
 free_port(void)
@@ -462,6 +467,25 @@ free_port(void)
 	assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &octets), 0);
 	close(fd);
 	return at;
+}
+
+/* A daemon that serves metrics at what is given back. */
+static struct sockaddr_in
+daemon_start_metrics(struct daemon *d)
+{
+	const struct sockaddr_in at = free_port();
+	char listen_at[32];
+
+	snprintf(listen_at, sizeof(listen_at), "127.0.0.1:%u", ntohs(at.sin_port));
+	daemon_start_at(d, "", listen_at);
+	return at;
+}
+
+static void
+dataplane_serves(struct segment *s)
+{
+	__atomic_store_n(&s->live->dataplane_state, 2, __ATOMIC_RELAXED);
+	__atomic_store_n(&s->live->heartbeat_us[SEGMENT_DATAPLANE], segment_boot_us(), __ATOMIC_RELAXED);
 }
 
 /* The value of a line of /metrics; -1: there is no such line. */
@@ -505,26 +529,20 @@ has_alarm(struct daemon *d, const char *words)
 static void
 test_api_water_marks(void **state)
 {
-	const struct sockaddr_in at = free_port();
-	char why[256], path[160], listen_at[32], line[64], words[256];
+	char line[64], words[256];
+	struct sockaddr_in at;
 	struct daemon d;
 	struct segment s;
-	json_t *j;
 
 	(void)state;
-	snprintf(listen_at, sizeof(listen_at), "127.0.0.1:%u", ntohs(at.sin_port));
-	daemon_start_at(&d, "", listen_at);
-	j = ask_line(&d, "{\"cmd\":\"status\"}");
-	snprintf(path, sizeof(path), "%s", value_at(j, "result/segment"));
-	json_decref(j);
-	assert_int_equal(segment_open_dataplane(&s, path, why, sizeof(why)), 0);
+	at = daemon_start_metrics(&d);
+	segment_of(&d, &s);
 	for (uint32_t m = 0; m < MARK_N; m++) {
 		const struct mark_row *row = &mark_rows[m];
 
 		snprintf(line, sizeof(line), "greyline_short_of{mark=\"%s\"}", row->name);
 		snprintf(words, sizeof(words), "short of %s", row->help);
-		__atomic_store_n(&s.live->dataplane_state, 2, __ATOMIC_RELAXED); /* it serves, and lives */
-		__atomic_store_n(&s.live->heartbeat_us[SEGMENT_DATAPLANE], segment_boot_us(), __ATOMIC_RELAXED);
+		dataplane_serves(&s);
 		check(&d, "{\"cmd\":\"status\"}", "result/dataplane/short_of", "0 elements");
 		CHECK_TRUE("no alarm", !has_alarm(&d, words));
 		CHECK_EQ(line, metric(&at, line), 0);
@@ -547,27 +565,20 @@ test_api_water_marks(void **state)
 static void
 test_api_pages_behind_the_memory(void **state)
 {
-	const struct sockaddr_in at = free_port();
-	char why[256], path[160], listen_at[32];
+	struct sockaddr_in at;
 	struct daemon d;
 	struct segment s;
-	json_t *j;
 
 	(void)state;
-	snprintf(listen_at, sizeof(listen_at), "127.0.0.1:%u", ntohs(at.sin_port));
-	daemon_start_at(&d, "", listen_at);
-	j = ask_line(&d, "{\"cmd\":\"status\"}");
-	snprintf(path, sizeof(path), "%s", value_at(j, "result/segment"));
-	CHECK_TRUE("not known yet", strcmp(value_at(j, "result/table/memory_octets"), "") == 0);
-	json_decref(j);
-	assert_int_equal(segment_open_dataplane(&s, path, why, sizeof(why)), 0);
+	at = daemon_start_metrics(&d);
+	check(&d, "{\"cmd\":\"status\"}", "result/table/memory_octets", "");
+	segment_of(&d, &s);
 	s.live->pages_octets = 6 << 20;
 	s.live->pages_huge_octets = 4 << 20;
 	s.live->memory_octets = UINT64_MAX;
 	s.live->memory_huge_octets = 2 << 20;
 	CHECK_EQ("nor of one that does not live", metric(&at, "greyline_segment_octets"), -1);
-	__atomic_store_n(&s.live->dataplane_state, 2, __ATOMIC_RELAXED);
-	__atomic_store_n(&s.live->heartbeat_us[SEGMENT_DATAPLANE], segment_boot_us(), __ATOMIC_RELAXED);
+	dataplane_serves(&s);
 	check(&d, "{\"cmd\":\"status\"}", "result/table/memory_octets", "6291456");
 	check(&d, "{\"cmd\":\"status\"}", "result/table/memory_huge_octets", "4194304");
 	check(&d, "{\"cmd\":\"status\"}", "result/dataplane/memory_octets", "9223372036854775807");
@@ -579,23 +590,20 @@ test_api_pages_behind_the_memory(void **state)
 	daemon_end(&d);
 }
 
+/* Certificates as a data plane tells of them, also one that lies: whatever stands in the segment, answers are bounded, printable and whole. */
 static void
 test_api_certificates(void **state)
 {
 	const int64_t now_s = (int64_t)time(NULL);
 	struct cert_area *a;
-	char why[256], path[160];
 	struct daemon d;
 	struct segment s;
 	json_t *j;
 
 	(void)state;
 	daemon_start(&d, "");
-	j = ask_line(&d, "{\"cmd\":\"status\"}");
-	snprintf(path, sizeof(path), "%s", value_at(j, "result/segment"));
-	json_decref(j);
 	check(&d, "{\"cmd\":\"cert reload\"}", "error/code", "unavailable");
-	assert_int_equal(segment_open_dataplane(&s, path, why, sizeof(why)), 0);
+	segment_of(&d, &s);
 	a = s.certs;
 	check(&d, "{\"cmd\":\"cert list\"}", "result/generation", "0");
 	check(&d, "{\"cmd\":\"cert check\"}", "result/findings/0/text",

@@ -69,8 +69,8 @@ test_api_loading_is_shown_and_survives_a_kill(void **state)
 
 	(void)state;
 	daemon_start(&d, "");
+	daemon_ask_segment(&d);
 	j = ask_line(&d, "{\"cmd\":\"status\"}");
-	snprintf(d.segment, sizeof(d.segment), "%s", value_at(j, "result/segment"));
 	CHECK_STR("nothing to load", value_at(j, "result/table/loading"), "false");
 	CHECK_TRUE("nothing is said of it",
 		json_object_get(json_object_get(json_object_get(j, "result"), "table"), "loading_share") == NULL);
@@ -160,13 +160,10 @@ test_api_database_that_comes_late_is_the_truth(void **state)
 				   "\"a@b.example\",\"recipient\":\"c@example.org\"}}";
 	char mdb[128], away[128];
 	struct daemon d;
-	json_t *j;
 
 	(void)state;
 	daemon_start(&d, "");
-	j = ask_line(&d, "{\"cmd\":\"status\"}");
-	snprintf(d.segment, sizeof(d.segment), "%s", value_at(j, "result/segment"));
-	json_decref(j);
+	daemon_ask_segment(&d);
 	check(&d,
 		"{\"cmd\":\"grey pass\",\"args\":{\"client\":\"198.51.100.1\",\"sender\":\"a@b.example\",\"recipient\":"
 		"\"c@example.org\"}}",

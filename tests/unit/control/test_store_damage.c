@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 
 #include "lmdb-schema/key.h"
+#include "lmdb-schema/migrate.h"
 
 static void
 damage(const struct folder *f, long from, long octets, int value)
@@ -87,6 +88,28 @@ test_store_damaged_file_is_set_aside(void **state)
 	}
 }
 
+static void
+count_option(void *arg, const char *name, const char *text)
+{
+	*(unsigned *)arg += strcmp(name, "mode") == 0 && strcmp(text, "soft") == 0;
+}
+
+/* What each of these databases holds beside its entries, and whether it does still. */
+static void
+put_option(struct store *s)
+{
+	CHECK_EQ("option", store_option_put(s, "mode", "soft", 1), 0);
+}
+
+static unsigned
+has_option(struct store *s)
+{
+	unsigned n = 0;
+
+	store_options(s, count_option, &n);
+	return n;
+}
+
 /* Makes the file say that it has this layout. */
 static void
 layout_write(const struct folder *f, uint32_t layout)
@@ -112,38 +135,53 @@ layout_write(const struct folder *f, uint32_t layout)
 	mdb_env_close(env);
 }
 
+/* An option, and the entries of a where there is one, as a release with this layout left them. */
+static void
+database_of_layout(const struct folder *f, uint32_t layout, const struct table *a)
+{
+	struct store *s = store_in(f, 0, 100);
+
+	if (a != NULL)
+		commit_all(s, a);
+	put_option(s);
+	store_destroy(s);
+	layout_write(f, layout);
+}
+
 /* Back to an older release: what the newer one wrote is kept under its own name, and no later damage takes its place. */
 static void
 test_store_of_a_newer_release_is_kept_aside(void **state)
 {
 	struct folder f = folder_make();
-	struct store *s = store_in(&f, 0, 100);
-	char path[128];
+	struct store *s;
+	char path[128], damaged[128];
 
 	(void)state;
-	store_option_put(s, "mode", "soft", 1);
-	store_destroy(s);
-	layout_write(&f, 7);
-
+	database_of_layout(&f, 7, NULL);
 	s = store_in(&f, 0, 100);
 	CHECK_EQ("a new one begins", store_stats(s)->state, STORE_READY);
 	CHECK_EQ("set aside", store_stats(s)->set_aside, 1);
+	CHECK_EQ("with nothing of the old", has_option(s), 0);
 	CHECK_TRUE("it is said why",
 		strstr(store_stats(s)->note, "a newer release wrote it (layout 7, known here is 2)") != NULL);
-	snprintf(path, sizeof(path), "%s/greyline.mdb.damaged", f.path);
-	CHECK_TRUE("not as a damaged one", access(path, F_OK) != 0);
+	snprintf(damaged, sizeof(damaged), "%s/greyline.mdb.damaged", f.path);
+	CHECK_TRUE("not as a damaged one", access(damaged, F_OK) != 0);
 	snprintf(path, sizeof(path), "%s/greyline.mdb.layout-7", f.path);
 	CHECK_EQ("by its layout", access(path, F_OK), 0);
 	store_destroy(s);
-	unlink(path);
-	folder_remove(&f);
-}
 
-static void
-count_option(void *arg, const char *name, const char *text)
-{
-	(void)text;
-	*(unsigned *)arg += strcmp(name, "mode") == 0;
+	damage(&f, 0, 8192, 0xaa);
+	s = store_in(&f, 0, 100);
+	CHECK_EQ("the new one is damaged and set aside", store_stats(s)->set_aside, 1);
+	CHECK_EQ("by a name of its own", access(damaged, F_OK), 0);
+	store_destroy(s);
+	snprintf(damaged, sizeof(damaged), "%s/greyline.mdb", f.path);
+	CHECK_EQ("the newer release's is brought back", rename(path, damaged), 0);
+	layout_write(&f, SCHEMA_VERSION);
+	s = store_in(&f, 0, 100);
+	CHECK_EQ("and whole", has_option(s), 1);
+	store_destroy(s);
+	folder_remove(&f);
 }
 
 /* Of the first layout the tags were other hashes: what stands under them goes once, what the operator said stays. */
@@ -152,17 +190,12 @@ test_store_of_the_first_layout_keeps_what_means_the_same(void **state)
 {
 	struct folder f = folder_make();
 	struct table a = table_make(false), b = table_make(false), c = table_make(false);
-	struct store *s = store_in(&f, 0, 100);
 	struct vt_counts n;
-	unsigned options = 0;
+	struct store *s;
 
 	(void)state;
 	put(&a, 1, VT_TRIPLET, VT_WHITE, 99000);
-	commit_all(s, &a);
-	store_option_put(s, "mode", "soft", 1);
-	store_destroy(s);
-	layout_write(&f, 1);
-
+	database_of_layout(&f, 1, &a);
 	s = store_in(&f, 0, 100);
 	CHECK_EQ("in use", store_stats(s)->state, STORE_READY);
 	CHECK_EQ("not set aside", store_stats(s)->set_aside, 0);
@@ -170,8 +203,7 @@ test_store_of_the_first_layout_keeps_what_means_the_same(void **state)
 	load_all(s, &b);
 	verdict_table_count(&b.t, &n);
 	CHECK_EQ("entries are gone", n.used, 0);
-	store_options(s, count_option, &options);
-	CHECK_EQ("the option is there", options, 1);
+	CHECK_EQ("the option is there", has_option(s), 1);
 	put(&b, 2, VT_TRIPLET, VT_WHITE, 99000);
 	commit_all(s, &b);
 	store_destroy(s);
@@ -195,11 +227,12 @@ test_store_sound_file_after_a_crash_is_kept(void **state)
 	struct store *s = store_in(&f, 0, 100);
 
 	(void)state;
-	store_option_put(s, "mode", "soft", 1);
+	put_option(s);
 	store_destroy(s);
 	mark_running(&f);
 	s = store_in(&f, 0, 100);
 	CHECK_EQ("not set aside", store_stats(s)->set_aside, 0);
+	CHECK_EQ("what it held is there", has_option(s), 1);
 	store_destroy(s);
 	folder_remove(&f);
 }
@@ -273,7 +306,7 @@ test_store_killed_in_the_middle(void **state)
 	folder_remove(&f);
 }
 
-/* A file system of one page, full: the process of its own that has it ends with what went wrong, 0 for nothing, 77 where it may not mount. */
+/* A small file system, full: the process of its own that has it ends with what went wrong, 0 for nothing, 77 where it may not mount. */
 static int
 start_on_a_full_disk(const struct folder *f)
 {
