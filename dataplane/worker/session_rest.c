@@ -104,7 +104,10 @@ take_texts(struct worker *w, const struct session_rest *r, char *out)
 	put_units(w, r->more);
 }
 
-/* The pieces: listener_name, HELO and PTR name as strings; then, of those that have it, what follows; then what of a line has come. */
+/*
+ * The pieces: of one under TLS its stream, first, for session_rest_drop() needs it alone; listener_name, HELO and PTR name as strings; then, of
+ * those that have it, what follows; then what of a line has come.
+ */
 
 /* Who the client is, where a proxy named it. */
 struct proxied {
@@ -124,6 +127,7 @@ struct past {
 		sizeof(struct stream *) + sizeof(uint64_t) + SMTP_REST_LINE_MAX_OCTETS)
 
 static_assert(SESSION_TEXTS_MAX_OCTETS <= UINT16_MAX, "counted in 16 bits");
+static_assert(sizeof(struct stream *) <= SESSION_REST_TEXT_OCTETS, "a stream is named in the record itself");
 static_assert(SESSION_WAIT_CLOSE < 16, "a wait fits 4 bits");
 
 static bool
@@ -141,6 +145,8 @@ put_texts(struct worker *w, const struct session *s, struct session_rest *r, con
 	const char *helo = smtp_session_helo(s->smtp);
 
 	r->more = POOL_NONE;
+	if (r->streamed)
+		put(&t, &s->stream, sizeof(s->stream));
 	put(&t, s->listener_name, (uint32_t)strlen(s->listener_name) + 1);
 	put(&t, helo, (uint32_t)strlen(helo) + 1);
 	put(&t, s->ptr_name, (uint32_t)strlen(s->ptr_name) + 1);
@@ -161,8 +167,6 @@ put_texts(struct worker *w, const struct session *s, struct session_rest *r, con
 
 		put(&t, &p, sizeof(p));
 	}
-	if (r->streamed)
-		put(&t, &s->stream, sizeof(s->stream));
 	if (r->wait == SESSION_WAIT_GREET_PAUSE)
 		put(&t, &s->pause_due_us, sizeof(s->pause_due_us));
 	put(&t, line->ptr, line->len_octets);
@@ -372,6 +376,8 @@ wake(struct worker *w, uint32_t record, struct tcp_conn *conn)
 	s->tls_implicit = r->tls_implicit;
 	s->begun = true;
 	s->stream = stream_identity();
+	if (r->streamed)
+		at = take(at, &s->stream, sizeof(s->stream));
 	at = stpcpy(s->listener_name, at) - s->listener_name + at + 1;
 	helo = at;
 	at += strlen(at) + 1;
@@ -395,8 +401,6 @@ wake(struct worker *w, uint32_t record, struct tcp_conn *conn)
 		s->relay_denied = p.relay_denied;
 		smtp_past = p.smtp;
 	}
-	if (r->streamed)
-		at = take(at, &s->stream, sizeof(s->stream));
 	if (r->wait == SESSION_WAIT_GREET_PAUSE)
 		at = take(at, &s->pause_due_us, sizeof(s->pause_due_us));
 	line = (struct buf_view){ .ptr = (const uint8_t *)at, .len_octets = r->text_octets - (uint32_t)(at - texts) };
@@ -447,17 +451,11 @@ void
 session_rest_drop(struct worker *w, uint32_t record)
 {
 	const struct session_rest *r = tcp_rest_user(w->tcp, record);
-	char texts[SESSION_TEXTS_MAX_OCTETS];
-	const char *at = texts;
 	struct stream *stream;
 
 	if (!r->streamed)
 		return;
-	take_texts(w, r, texts);
-	for (uint32_t i = 0; i < 3; i++) /* the names */
-		at += strlen(at) + 1;
-	at += (r->proxied ? sizeof(struct proxied) : 0) + (r->past ? sizeof(struct past) : 0);
-	take(at, &stream, sizeof(stream));
+	take(r->text, &stream, sizeof(stream));
 	stream->ops->destroy(stream);
 }
 
