@@ -215,6 +215,27 @@ peer_hear_next(struct peer *p, uint64_t limit_us)
 }
 
 uint32_t
+peer_read(struct peer *p, uint32_t at)
+{
+	struct buf_view v[8];
+	uint32_t n, sum = 0;
+
+	while ((n = tcp_peek(p->c, v, ARRAY_LEN(v))) > 0) {
+		uint32_t octets = 0;
+
+		for (uint32_t i = 0; i < n; i++) {
+			for (uint32_t k = 0; k < v[i].len_octets; k++)
+				if (v[i].ptr[k] != stream_octet(1, at + sum + octets + k))
+					fail_msg("octet %u differs", at + sum + octets + k);
+			octets += v[i].len_octets;
+		}
+		sum += octets;
+		tcp_consume(p->c, octets);
+	}
+	return sum;
+}
+
+uint32_t
 peer_write(struct peer *p, uint32_t octets)
 {
 	uint32_t all = 0;

@@ -106,6 +106,8 @@ struct heard *peer_hear_next(struct peer *p, uint64_t limit_us);
 /* Takes events of the endpoint. */
 uint32_t peer_events(struct peer *p);
 
+/* Reads and drops all that is there, which must be the pattern from position at on. Returns how many octets that were. */
+uint32_t peer_read(struct peer *p, uint32_t at);
 /* Writes octets of the endpoint's stream, read and dropped by peer_hear(). Returns what was taken. */
 uint32_t peer_write(struct peer *p, uint32_t octets);
 /* The state of the connection as RFC 9293 calls it, from the outside: conn, ring and records. */

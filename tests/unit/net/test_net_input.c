@@ -14,6 +14,23 @@ tcp4(const char *src, const char *dst)
 	return w;
 }
 
+/* With four octets of options behind the IP header, which no plain segment has. */
+static struct wire
+tcp4_options(const char *src, const char *dst)
+{
+	struct wire w = tcp4(src, dst);
+	uint8_t *h = w.octet + 14;
+
+	memmove(h + 24, h + 20, w.len - 34);
+	memset(h + 20, 1, 4);
+	w.len += 4;
+	h[0] = 0x46;
+	put_u16(h + 2, (uint16_t)(w.len - 14));
+	put_u16(h + 10, 0);
+	put_u16(h + 10, csum_of(h, 24));
+	return w;
+}
+
 static struct wire
 tcp6(const char *src, const char *dst)
 {
@@ -70,6 +87,11 @@ test_net_input_takes_the_length_of_the_ip_header(void **state)
 	w.len--;
 	CHECK_EQ("cut by one octet", rig_feed(&r, &w, 0, false, 0), NET_NONE);
 	CHECK_EQ("and counted", rig_count(&r, CTR_net_drop_short), 1);
+	w = tcp4_options("203.0.113.9", "198.18.0.2");
+	memset(w.octet + w.len, 0xee, 20);
+	w.len += 20;
+	CHECK_EQ("with options, padded", rig_feed(&r, &w, 0, false, 0), NET_SEGMENT);
+	CHECK_EQ("padding is not payload there either", r.out.seg.tcp.len_octets, 22);
 	w = tcp6("2001:db8:77::9", "2001:db8:0:1::2");
 	memset(w.octet + w.len, 0xee, 20);
 	w.len += 20;

@@ -201,6 +201,7 @@ test_pitfall_17_options_of_every_broken_kind(void **state)
 	} rows[] = {
 		{ "length 0", { 2, 0, 5, 0xb4, 1, 1, 1, 1, 1, 1, 1, 1 }, 536, 1 },
 		{ "length 1", { 2, 1, 5, 0xb4, 1, 1, 1, 1, 1, 1, 1, 1 }, 536, 1 },
+		{ "length 1, and a good one where it would end", { 77, 1, 2, 4, 5, 0x78, 1, 1, 1, 1, 1, 1 }, 536, 1 },
 		{ "beyond the header", { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 4 }, 536, 1 },
 		{ "kind without a length", { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2 }, 536, 1 },
 		{ "unknown", { 77, 6, 1, 2, 3, 4, 2, 4, 5, 0x78, 1, 1 }, 1400, 0 },

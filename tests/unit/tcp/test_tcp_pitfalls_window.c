@@ -353,7 +353,7 @@ test_pitfall_06_fin_at_a_zero_window_and_across_its_edge(void **state)
 	SAY(&p, .len = 100);
 	SAY(&p, .flags = TCP_FIN | TCP_ACK, .len = 150, .seq = -100, .keep = true);
 	CHECK_EQ("FIN behind known and new octets", peer_hear_all(&p, NULL)->ack, 152);
-	CHECK_EQ("octets once", tcp_readable_octets(p.c), 150);
+	CHECK_EQ("octets once, each in its place", peer_read(&p, 0), 150);
 	peer_fini(&p);
 
 	/* text beyond a FIN is no text */
