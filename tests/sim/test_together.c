@@ -11,14 +11,7 @@
 
 #define CLIENTS 40 /* more than are judged at once */
 
-static const struct sim_wire clean = { .delay_us = 500 };
 static struct scene s; /* one at a time */
-
-static uint64_t
-counted(enum counter which)
-{
-	return counter_read(&sim_segment(s.sim)->counters[0], which);
-}
 
 /* All of what this client says next, in one segment; its greeting is over. */
 static void
@@ -36,9 +29,7 @@ test_everybody_of_a_turn_gets_his_own_answer_in_order(void **state)
 	uint64_t judged;
 
 	(void)state;
-	scene_conf(&s);
-	scene_start(&s, 1, 1, clean);
-	scene_settle(&s);
+	scene_usual(&s);
 	scene_make_white(&s, CLIENT4, "known@sender.example", "u@example.org");
 	for (uint32_t i = 0; i < CLIENTS; i++) {
 		c[i] = scene_open(&s, CLIENT4, GATEWAY4);
@@ -48,7 +39,7 @@ test_everybody_of_a_turn_gets_his_own_answer_in_order(void **state)
 			"TO:<x@foreign.example>\r\nRSET\r\n",
 			i % 4 == 0 ? "known" : "new", i % 4 == 1 ? "x@foreign.example" : "u@example.org", i);
 	}
-	judged = counted(CTR_policy_judged);
+	judged = scene_count(&s, CTR_policy_judged);
 	for (uint32_t i = 0; i < CLIENTS; i++)
 		say(c[i], words[i]);
 	for (uint32_t i = 0; i < CLIENTS; i++) {
@@ -59,7 +50,7 @@ test_everybody_of_a_turn_gets_his_own_answer_in_order(void **state)
 		CHECK_EQ("the third is foreign", scene_reply(&s, c[i]), 550);
 		CHECK_EQ("RSET", scene_reply(&s, c[i]), 250);
 	}
-	CHECK_EQ("each was judged once", counted(CTR_policy_judged) - judged, 3 * CLIENTS);
+	CHECK_EQ("each was judged once", scene_count(&s, CTR_policy_judged) - judged, 3 * CLIENTS);
 	for (uint32_t i = 0; i < CLIENTS; i++)
 		scene_quit(&s, c[i]);
 	scene_end(&s);
@@ -84,8 +75,8 @@ test_the_second_of_a_turn_finds_what_the_first_wrote(void **state)
 		CHECK_EQ("MAIL", scene_reply(&s, c[i]), 250);
 		CHECK_EQ("RCPT", scene_reply(&s, c[i]), 451);
 	}
-	CHECK_EQ("one began", counted(CTR_policy_grey_new), 1);
-	CHECK_EQ("the other was early", counted(CTR_policy_grey_early), 1);
+	CHECK_EQ("one began", scene_count(&s, CTR_policy_grey_new), 1);
+	CHECK_EQ("the other was early", scene_count(&s, CTR_policy_grey_early), 1);
 	for (uint32_t i = 0; i < 2; i++)
 		scene_quit(&s, c[i]);
 	scene_end(&s);
@@ -107,26 +98,25 @@ test_who_is_gone_within_the_turn_is_not_judged(void **state)
 		struct sim_conn *c;
 		uint32_t before;
 
-		scene_conf(&s);
-		scene_start(&s, 1, 1, clean);
-		scene_settle(&s);
+		scene_usual(&s);
 		before = sim_bufs_in_use(s.sim);
 		s.control.delay_us = 100000;
 		c = scene_open(&s, CLIENT4, GATEWAY4);
 		CHECK_EQ("EHLO", scene_chat(&s, c, "EHLO client.example"), 250);
-		commands = counted(CTR_smtp_commands);
-		judged = counted(CTR_policy_judged);
+		commands = scene_count(&s, CTR_smtp_commands);
+		judged = scene_count(&s, CTR_policy_judged);
 		say(c, words);
 		CHECK_EQ("one answer is held", s.control.n_held, 1);
 		while (sim_now_us(s.sim) < s.control.held[0].due_us)
 			sim_step(s.sim, s.control.held[0].due_us - sim_now_us(s.sim));
-		CHECK_EQ("MAIL and the first recipient were looked at", counted(CTR_smtp_commands) - commands, 2);
-		CHECK_EQ("who waits", counted(CTR_policy_judged) - judged, 0);
+		CHECK_EQ("MAIL and the first recipient were looked at", scene_count(&s, CTR_smtp_commands) - commands,
+			2);
+		CHECK_EQ("who waits", scene_count(&s, CTR_policy_judged) - judged, 0);
 		if (gone) /* its reset is the next thing due, and the worker finds the answer in that turn */
 			sim_abort(c);
 		sim_run(s.sim, 300000);
-		CHECK_EQ("both were looked at", counted(CTR_smtp_commands) - commands, 3);
-		CHECK_EQ("judged", counted(CTR_policy_judged) - judged, gone ? 1 : 2);
+		CHECK_EQ("both were looked at", scene_count(&s, CTR_smtp_commands) - commands, 3);
+		CHECK_EQ("judged", scene_count(&s, CTR_policy_judged) - judged, gone ? 1 : 2);
 		if (!gone)
 			scene_quit(&s, c);
 		scene_check_nothing_left(&s, "gone within the turn", before);

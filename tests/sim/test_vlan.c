@@ -10,16 +10,6 @@
 
 static struct scene s; /* one at a time */
 
-static uint64_t
-counted(enum counter which)
-{
-	uint64_t n = 0;
-
-	for (uint32_t i = 0; i < s.config.conf.workers; i++)
-		n += counter_read(&sim_segment(s.sim)->counters[i], which);
-	return n;
-}
-
 static void
 start(uint32_t n_workers, uint16_t wan, uint16_t lan)
 {
@@ -72,12 +62,12 @@ test_vlan_carries_the_main_job(void **state)
 		CHECK_EQ(rows[i].label, deliver_large(CLIENT4, GATEWAY4, "a@sender.example"), 250);
 		CHECK_EQ(rows[i].label, deliver_large(CLIENT6, GATEWAY6, "b@sender.example"), 250);
 		if (rows[i].n_workers > 1)
-			CHECK_TRUE("frames were handed over", counted(CTR_port_redirect_in) > 20);
-		CHECK_TRUE("ARP was heard", counted(CTR_net_arp_in) > 0);
-		CHECK_TRUE("neighbours were heard", counted(CTR_net_nd_in) > 0);
-		CHECK_EQ("nothing of ours is dropped", counted(CTR_net_drop_vlan), 0);
-		CHECK_EQ("nothing of ours is dropped", counted(CTR_net_drop_untagged), 0);
-		CHECK_EQ("nothing of ours is dropped", counted(CTR_net_drop_double_tag), 0);
+			CHECK_TRUE("frames were handed over", scene_count(&s, CTR_port_redirect_in) > 20);
+		CHECK_TRUE("ARP was heard", scene_count(&s, CTR_net_arp_in) > 0);
+		CHECK_TRUE("neighbours were heard", scene_count(&s, CTR_net_nd_in) > 0);
+		CHECK_EQ("nothing of ours is dropped", scene_count(&s, CTR_net_drop_vlan), 0);
+		CHECK_EQ("nothing of ours is dropped", scene_count(&s, CTR_net_drop_untagged), 0);
+		CHECK_EQ("nothing of ours is dropped", scene_count(&s, CTR_net_drop_double_tag), 0);
 		scene_end(&s);
 	}
 }
@@ -131,11 +121,11 @@ test_vlan_drops_what_is_not_of_it(void **state)
 
 		start(1, rows[i].vlan, 0);
 		for (size_t k = 0; k < ARRAY_LEN(reasons); k++)
-			before[k] = counted(reasons[k]);
+			before[k] = scene_count(&s, reasons[k]);
 		sim_trunk_rx(s.sim, 0, f, question(f, rows[i].tags, rows[i].octets));
 		sim_run(s.sim, 1000);
 		for (size_t k = 0; k < ARRAY_LEN(reasons); k++)
-			CHECK_EQ(rows[i].label, counted(reasons[k]) - before[k],
+			CHECK_EQ(rows[i].label, scene_count(&s, reasons[k]) - before[k],
 				(int)reasons[k] == (rows[i].dropped < 0 ? CTR_net_arp_in : rows[i].dropped));
 		scene_end(&s);
 	}
