@@ -654,6 +654,7 @@ test_segments_that_come_again_find_it_at_rest(void **state)
 		.delay_us = 20000, .jitter_us = 30000, .loss = 100, .duplicate = 200, .reorder = 200
 	};
 	struct sim_conn *c;
+	uint32_t bufs;
 
 	(void)state;
 	for (uint32_t seed = 1; seed <= 8; seed++) {
@@ -661,6 +662,7 @@ test_segments_that_come_again_find_it_at_rest(void **state)
 		s.config.conf.greet_pause_ms = seed % 2 ? 1000 : 0;
 		scene_start(&s, seed, 1, clean);
 		scene_settle(&s);
+		bufs = sim_bufs_in_use(s.sim);
 		*sim_wire_of(s.sim) = bad;
 		c = sim_connect(s.client, CLIENT4, GATEWAY4, 25);
 		CHECK_EQ("banner", scene_reply_within(&s, c, 100 * SECOND_US), 220);
@@ -675,7 +677,7 @@ test_segments_that_come_again_find_it_at_rest(void **state)
 		CHECK_TRUE("it rested", scene_count(&s, CTR_tcp_rested) >= 10);
 		sim_abort(c);
 		*sim_wire_of(s.sim) = clean;
-		scene_check_nothing_left(&s, "ended", sim_bufs_in_use(s.sim));
+		scene_check_nothing_left(&s, "ended", bufs);
 		scene_end(&s);
 	}
 }

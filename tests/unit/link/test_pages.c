@@ -60,6 +60,7 @@ kernel_has_huge_pages(bool shared)
 	uint8_t *page = at + (LARGE_PAGE_OCTETS - (uintptr_t)at % LARGE_PAGE_OCTETS) % LARGE_PAGE_OCTETS;
 	struct pages there = { 0 }, other;
 
+	CHECK_TRUE("mapped", at != MAP_FAILED);
 	*page = 1;
 	if (shared)
 		(void)madvise(page, LARGE_PAGE_OCTETS, 25 /* MADV_COLLAPSE */);
@@ -73,7 +74,7 @@ kernel_has_huge_pages(bool shared)
 	return there.huge_octets > 0;
 }
 
-/* Exit code: what was found of a segment made with or without them. 0: as it should be, 77: this kernel has none now. */
+/* Exit code: what was found of a segment made with or without them. 0: as it should be, 1: it has others, 77: this kernel has none now. */
 static int
 look_at_segment(bool plain)
 {
@@ -85,11 +86,11 @@ look_at_segment(bool plain)
 	struct segment c, d;
 	struct pages there, other;
 	bool created;
-	int result = 1;
+	int result = 2; /* it cannot be looked at */
 
 	snprintf(folder, sizeof(folder), "%s/greyline-test-XXXXXX", base != NULL ? base : "/tmp");
 	if (mkdtemp(folder) == NULL)
-		return 2;
+		return 3;
 	snprintf(path, sizeof(path), "%s/segment", folder);
 	snprintf(lock, sizeof(lock), "%s.lock", path);
 	if (segment_open_control(&c, path, &params, &created, why, sizeof(why)) == 0) {
@@ -103,7 +104,7 @@ look_at_segment(bool plain)
 	unlink(path);
 	unlink(lock);
 	rmdir(folder);
-	return result != 0 && !plain && !kernel_has_huge_pages(true) ? 77 : result;
+	return result == 1 && !plain && !kernel_has_huge_pages(true) ? 77 : result;
 }
 
 /* Exit code as above, of memory as a worker has it. */
