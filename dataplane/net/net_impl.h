@@ -81,23 +81,23 @@ void net_frame_drop(struct net *net, const struct frame *f);
 /* net_route.c */
 void net_add_own4(struct net *net, uint8_t port_index, const struct conf_port_addr *a);
 bool net_port_has(const struct net *net, uint8_t port_index, const struct ip_addr *addr);
-/* Of a source in a network of ours: whether it is none of our own addresses, and no broadcast address of the port. */
-bool net_may_come_from_near4(const struct net *net, uint8_t port_index, uint32_t src);
+/* net_may_arrive4() of a source in a network of ours: none of our own addresses, and no broadcast address of the port. */
+bool net_may_arrive_from_near4(const struct net *net, uint8_t port_index, uint32_t src, uint32_t dst);
 
 /* Whether a packet from src to dst may arrive at the port: from nobody of ours and no broadcast address, to an address of its own. */
 static inline bool
 net_may_arrive4(const struct net *net, uint8_t port_index, uint32_t src, uint32_t dst)
 {
-	const struct own4 *o = net->own4, *const end = o + net->n_own4;
+	const struct own4 *const end = net->own4 + net->n_own4;
+	bool ours = false;
 
-	while (o < end && (o->addr != dst || o->port_index != port_index))
-		o++;
-	if (o == end)
-		return false;
-	for (o = net->own4; o < end; o++)
+	for (const struct own4 *o = net->own4; o < end; o++) {
 		if (((src ^ o->addr) & o->net_mask) == 0)
-			return net_may_come_from_near4(net, port_index, src);
-	return true;
+			return net_may_arrive_from_near4(net, port_index, src, dst);
+		if (o->addr == dst && o->port_index == port_index)
+			ours = true;
+	}
+	return ours;
 }
 
 const struct ip_addr *net_source_on(const struct net *net, uint8_t port_index, const struct ip_addr *next);

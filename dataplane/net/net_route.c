@@ -62,15 +62,18 @@ is_broadcast_of(const struct own4 *o, uint32_t addr)
 }
 
 bool
-net_may_come_from_near4(const struct net *net, uint8_t port_index, uint32_t src)
+net_may_arrive_from_near4(const struct net *net, uint8_t port_index, uint32_t src, uint32_t dst)
 {
+	bool ours = false;
+
 	for (uint32_t i = 0; i < net->n_own4; i++) {
 		const struct own4 *o = &net->own4[i];
 
 		if (src == o->addr || (o->port_index == port_index && is_broadcast_of(o, src)))
 			return false;
+		ours |= o->addr == dst && o->port_index == port_index;
 	}
-	return true;
+	return ours;
 }
 
 /* The address of ours to speak from towards next: one whose prefix holds it, else the first of its family. NULL: none. */
