@@ -139,7 +139,7 @@ int net_wrap_reply(struct net *net, struct frame *frame, const struct flow *flow
 	const struct net_frame *to, uint64_t now_us);
 
 /*
- * net_answer - the same for a TCP header alone, which stands at frame + frame_tcp_offset(flow): the rest of the frame is written around it,
+ * net_answer - the same for a TCP header alone, which stands at frame + frame_tcp_offset(flow) with its checksum: the rest of the frame is written around it,
  * FRAME_HEADER_MAX_OCTETS are enough, and no MTU is less. frame may be where the received one lies. Returns its octets.
  */
 uint32_t net_answer(struct net *net, uint8_t *frame, const struct flow *flow, uint32_t tcp_header_octets,

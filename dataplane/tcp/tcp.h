@@ -71,7 +71,7 @@ uint64_t tcp_cookie_rekey(struct tcp *tcp, const struct siphash_key *fresh, uint
 /* One segment. Borrows seg; takes references of its own to what it keeps. frame is what a stateless answer is addressed by. */
 void tcp_input(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *frame, uint64_t now_us);
 /* Whether a segment asks for a connection. In place of tcp_input(), of one that does: a SYN-ACK that is to go back to where frame came from
- * is written to answer at once, as TCP header without payload (at most TCP_HEADER_MAX_OCTETS; seg itself may lie there); returns its octets, 0
+ * is written to answer at once, as TCP header with its checksum and without payload (at most TCP_HEADER_MAX_OCTETS; seg itself may lie there); returns its octets, 0
  * where there is none (any other answer comes out of tcp_output()). A flood costs no ring of answers that way. And what refuses it: an RST as from a port where nobody listens, within the limit of
  * those, else silence. */
 static inline bool
@@ -95,9 +95,10 @@ bool tcp_is_proven(const struct tcp *tcp, const struct ip_addr *addr);
 void tcp_vouch(struct tcp *tcp, const struct ip_addr *addr);
 /*
  * Of a burst: asks for the lines that tcp_input() of each of its segments will look at, so that their misses overlap. First the buckets (and
- * writes seg->hash), then, once the first step was done for the burst, what they point to (and writes seg->at). May be left out.
+ * writes seg->hash), then, once the first step was done for the burst, what they point to (and writes seg->at): the second is of no use to a SYN.
+ * May be left out.
  */
-void tcp_prefetch(const struct tcp *tcp, struct net_seg *seg);
+void tcp_prefetch(const struct tcp *tcp, struct net_seg *seg, bool is_syn);
 void tcp_prefetch_conn(const struct tcp *tcp, struct net_seg *seg);
 void tcp_icmp_error(struct tcp *tcp, const struct net_icmp_error *error, uint64_t now_us);
 

@@ -719,12 +719,12 @@ tcp_segment(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *
 }
 
 void
-tcp_prefetch(const struct tcp *tcp, struct net_seg *seg)
+tcp_prefetch(const struct tcp *tcp, struct net_seg *seg, bool is_syn)
 {
 	seg->hash = tcp_flow_hash(tcp, &seg->flow);
 	seg->at = TCP_TABLE_NONE;
 	seg->at_inserts = tcp->table.inserts - 1; /* not seen yet */
-	if (tcp_is_syn(seg))
+	if (is_syn)
 		__builtin_prefetch(
 			tcp_filter_cell(&tcp->filter, seg->hash)); /* most say that there is nothing more to look at */
 	else
@@ -736,8 +736,6 @@ tcp_prefetch_conn(const struct tcp *tcp, struct net_seg *seg)
 {
 	uint32_t i;
 
-	if (tcp_is_syn(seg))
-		return;
 	i = tcp_table_guess(&tcp->table, seg->hash);
 	seg->at = i;
 	seg->at_inserts = tcp->table.inserts;

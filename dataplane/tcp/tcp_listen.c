@@ -133,8 +133,10 @@ tcp_cookie_rekey(struct tcp *tcp, const struct siphash_key *fresh, uint64_t now_
 static uint64_t
 cookie_hash(const struct tcp *tcp, uint64_t flow_hash, uint32_t irs, uint64_t slot)
 {
-	return block_hash_told(
-		&tcp->listen.cookie_key[slot < tcp->listen.cookie_key_from], flow_hash + (slot << 32), irs);
+	const struct tcp_listen *l = &tcp->listen;
+	const struct block_hash *key = slot < l->cookie_key_from ? &l->cookie_key[1] : &l->cookie_key[0];
+
+	return block_hash_told(key, flow_hash + (slot << 32), irs);
 }
 
 /*
@@ -341,23 +343,28 @@ syn_ack_hdr(const struct tcp *tcp, const struct flow *flow, const struct syn_ack
 	};
 }
 
-/* Written to answer, then its octets are returned; or, where that is NULL, queued: then 0. */
-static inline uint32_t
+/* Written to answer with its checksum, then its octets are returned; or, where that is NULL, queued: then 0. */
+static inline __attribute__((always_inline)) uint32_t
 send_syn_ack(struct tcp *tcp, const struct flow *flow, const struct syn_ack *e, const struct net_frame *frame,
 	uint8_t *answer)
 {
 	struct tcp_hdr h;
+	uint32_t octets;
 
-	if (answer != NULL && e->opt.ts && e->opt.sack && e->opt.wscale != TCP_WSCALE_NONE) {
+	if (answer != NULL && e->opt.ts && e->opt.sack && e->opt.wscale != TCP_WSCALE_NONE &&
+		ip_addr_is_v4(&flow->local)) {
 		const struct tcp_hdr usual = syn_ack_hdr(tcp, flow, e); /* in registers */
 
-		return tcp_syn_put(answer, flow, &usual);
+		return tcp_syn_put(answer, flow, &usual, tcp_syn_checksum4(flow, &usual));
 	}
 	h = syn_ack_hdr(tcp, flow, e);
-	if (answer != NULL)
-		return tcp_hdr_build(answer, flow, &h);
-	tcp_reply_add(tcp, flow, &h, frame);
-	return 0;
+	if (answer == NULL) {
+		tcp_reply_add(tcp, flow, &h, frame);
+		return 0;
+	}
+	octets = tcp_hdr_build(answer, flow, &h);
+	csum_set_tcp(answer, octets, &flow->local, &flow->remote, NULL, NULL, 0, 0);
+	return octets;
 }
 
 static uint32_t
@@ -413,7 +420,21 @@ cookies_only(struct tcp *tcp, enum counter what_is_not_done)
 	return true;
 }
 
-uint32_t
+static void
+remember(struct tcp *tcp, struct tcp_syn_entry *e, const struct tcp_listener *x, const struct syn_ack *a)
+{
+	e->start_us = tcp->now_us;
+	e->irs = a->irs;
+	e->opt = a->opt;
+	e->iss = a->iss;
+	e->tsval = a->tsval;
+	e->tag = x->tag;
+	e->wnd = a->wnd;
+	tcp_mark_syn(tcp, e);
+}
+
+/* A SYN to x alone. e: what is remembered of its flow, NULL: nothing. In one piece with who asks: of a flood each is answered here. */
+static inline __attribute__((always_inline)) uint32_t
 tcp_listen_syn(struct tcp *tcp, const struct tcp_listener *x, struct tcp_syn_entry *e, const struct flow *flow,
 	const struct tcp_syn *syn, uint64_t hash, const struct net_frame *frame, uint8_t *answer)
 {
@@ -440,20 +461,36 @@ tcp_listen_syn(struct tcp *tcp, const struct tcp_listener *x, struct tcp_syn_ent
 		.wnd = (uint16_t)tcp_initial_window(tcp),
 		.opt = options_of(syn->opt, flow) };
 	a.iss = tcp_cookie_make(tcp, hash, syn->seq, &a.opt, tcp->now_us);
-	if (e == NULL) {
+	if (e != NULL) {
+		remember(tcp, e, x, &a);
+	} else {
 		counter_inc(tcp->counters, CTR_tcp_cookie_sent);
 		expect_cookies(tcp);
-		return send_syn_ack(tcp, flow, &a, frame, answer);
 	}
-	e->start_us = tcp->now_us;
-	e->irs = a.irs;
-	e->opt = a.opt;
-	e->iss = a.iss;
-	e->tsval = a.tsval;
-	e->tag = x->tag;
-	e->wnd = a.wnd;
-	tcp_mark_syn(tcp, e);
 	return send_syn_ack(tcp, flow, &a, frame, answer);
+}
+
+/*
+ * A SYN of a flow that nobody knows: what floods are made of, and how each session begins. One look at the filter stands for all tables. Whatever
+ * is not as usual goes the way of every other segment (tcp_input.c), before anything was counted or changed: what comes of a SYN is the same either way.
+ */
+uint32_t
+tcp_input_syn(
+	struct tcp *tcp, const struct net_seg *seg, const struct net_frame *frame, uint8_t *answer, uint64_t now_us)
+{
+	const uint64_t hash = seg->hash != 0 ? seg->hash : tcp_flow_hash(tcp, &seg->flow);
+	const struct tcp_listener *x = tcp_listener_find(&tcp->listen, &seg->flow);
+	struct tcp_syn syn;
+
+	if (x == NULL || tcp_filter_may_have(&tcp->filter, hash) || !tcp_is_possible_peer(&seg->flow) ||
+		!tcp_syn_parse(&syn, seg->tcp.ptr, seg->tcp.len_octets) ||
+		(!seg->checksum_good && !csum_is_good(&seg->flow.remote, &seg->flow.local, CSUM_PROTO_TCP, seg->tcp.ptr,
+						seg->tcp.len_octets)))
+		return tcp_segment(tcp, seg, frame, answer, now_us);
+	tcp_clock(tcp, now_us);
+	tcp_reply_release(tcp);
+	counter_inc(tcp->counters, CTR_tcp_in_segs);
+	return tcp_listen_syn(tcp, x, NULL, &seg->flow, &syn, hash, frame, answer);
 }
 
 /* --- the ACK --- */

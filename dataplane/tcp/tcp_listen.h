@@ -91,10 +91,6 @@ struct tcp_syn_entry *tcp_syn_find(const struct tcp_listen *l, const struct flow
 uint32_t tcp_listen_input(struct tcp *tcp, struct tcp_syn_entry *e, const struct net_seg *seg, const struct tcp_hdr *h,
 	uint64_t hash, const struct net_frame *frame, uint8_t *answer);
 
-/* The same of a SYN to x alone. e: what is remembered of its flow, NULL: nothing. */
-uint32_t tcp_listen_syn(struct tcp *tcp, const struct tcp_listener *x, struct tcp_syn_entry *e, const struct flow *flow,
-	const struct tcp_syn *syn, uint64_t hash, const struct net_frame *frame, uint8_t *answer);
-
 /* PITFALLS 16: whether a segment from there may be answered at all. */
 bool tcp_is_possible_peer(const struct flow *flow);
 

@@ -61,10 +61,10 @@ static uint64_t *
 find(const struct tcp_proven *p, uint64_t hash)
 {
 	struct tcp_proven_bucket *b = &p->bucket[hash & (TCP_PROVEN_BUCKETS - 1)];
-	const uint64_t tag = hash >> TAG_SHIFT | 1;
+	const uint64_t want = (hash >> TAG_SHIFT | 1) << TAG_SHIFT;
 
 	for (uint32_t i = 0; i < TCP_PROVEN_WAYS; i++)
-		if (b->slot[i] >> TAG_SHIFT == tag)
+		if ((b->slot[i] ^ want) >> TAG_SHIFT == 0)
 			return &b->slot[i];
 	return NULL;
 }

@@ -136,7 +136,7 @@ tcp_hdr_parse(struct tcp_hdr *h, const uint8_t *ptr, uint32_t len_octets)
 	options = ptr + TCP_HEADER_MIN_OCTETS;
 	h->payload = ptr + header_octets;
 	if ((header_octets != TCP_HEADER_MIN_OCTETS + TIMESTAMPS_ALONE_OCTETS || !parse_timestamps_alone(h, options)) &&
-		(header_octets != TCP_HEADER_MIN_OCTETS + TCP_SYN_OPTIONS_OCTETS || !parse_syn_of_linux(h, options)))
+		(header_octets != TCP_SYN_OCTETS || !parse_syn_of_linux(h, options)))
 		parse_options(h, options, h->payload);
 	h->payload_octets = len_octets - header_octets;
 	return true;
@@ -149,8 +149,7 @@ tcp_syn_parse(struct tcp_syn *syn, const uint8_t *ptr, uint32_t len_octets)
 	struct tcp_hdr h;
 
 	/* most are of Linux, or look like it */
-	if (len_octets >= TCP_HEADER_MIN_OCTETS + TCP_SYN_OPTIONS_OCTETS &&
-		ptr[12] >> 4 == (TCP_HEADER_MIN_OCTETS + TCP_SYN_OPTIONS_OCTETS) / 4 && is_syn_of_linux(p)) {
+	if (len_octets >= TCP_SYN_OCTETS && ptr[12] >> 4 == TCP_SYN_OCTETS / 4 && is_syn_of_linux(p)) {
 		*syn = syn_of_linux(get_u32(ptr + 4), p);
 		return true;
 	}
@@ -204,7 +203,7 @@ tcp_hdr_build(uint8_t *out, const struct flow *flow, const struct tcp_hdr *h)
 	if ((h->flags & TCP_SYN) == 0 && h->n_sack == 0)
 		return tcp_hdr_put(out, flow, h);
 	if ((h->flags & TCP_SYN) != 0 && tcp_hdr_has_syn_options(h))
-		return tcp_syn_put(out, flow, h);
+		return tcp_syn_put(out, flow, h, 0);
 	if ((h->flags & TCP_SYN) != 0) {
 		p = build_syn_options(p, h);
 	} else {

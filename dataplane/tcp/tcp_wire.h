@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "dataplane/base/octets.h"
+#include "dataplane/net/csum.h"
 #include "dataplane/net/flow.h"
 
 #define TCP_HEADER_MIN_OCTETS 20
@@ -111,7 +112,8 @@ static const uint32_t tcp_mss_head = TCP_OPT_MSS << 8 | 4,
 static const uint32_t tcp_sack_and_timestamps_head =
 	TCP_OPT_SACK_PERMITTED << 24 | 2 << 16 | TCP_OPT_TIMESTAMP << 8 | 10;
 
-#define TCP_SYN_OPTIONS_OCTETS 20 /* all four of them, in the order Linux has */
+#define TCP_SYN_OPTIONS_OCTETS 20u /* all four of them, in the order Linux has */
+#define TCP_SYN_OCTETS         (TCP_HEADER_MIN_OCTETS + TCP_SYN_OPTIONS_OCTETS)
 
 static inline bool
 tcp_hdr_has_syn_options(const struct tcp_hdr *h)
@@ -119,19 +121,31 @@ tcp_hdr_has_syn_options(const struct tcp_hdr *h)
 	return h->has_ts && h->sack_permitted && h->wscale != TCP_WSCALE_NONE;
 }
 
-/* tcp_hdr_build() of a SYN with all four options: in words, of which net reads each whole for the checksum. */
+/* tcp_hdr_build() of a SYN with all four options: in words, of which net reads each whole for the checksum. That is 0, or already known. */
 static inline uint32_t
-tcp_syn_put(uint8_t *out, const struct flow *flow, const struct tcp_hdr *h)
+tcp_syn_put(uint8_t *out, const struct flow *flow, const struct tcp_hdr *h, uint16_t checksum)
 {
 	const uint64_t ports = (uint64_t)flow->local_port << 48 | (uint64_t)flow->remote_port << 32;
-	const uint32_t octets = TCP_HEADER_MIN_OCTETS + TCP_SYN_OPTIONS_OCTETS;
 
 	out = put_u64(out, ports | h->seq);
-	out = put_u64(out, (uint64_t)h->ack << 32 | octets / 4 << 28 | (uint32_t)h->flags << 16 | h->wnd);
-	out = put_u64(out, tcp_mss_head << 16 | h->mss); /* checksum and urgent pointer are zero */
+	out = put_u64(out, (uint64_t)h->ack << 32 | TCP_SYN_OCTETS / 4 << 28 | (uint32_t)h->flags << 16 | h->wnd);
+	out = put_u64(out, (uint64_t)checksum << 48 | tcp_mss_head << 16 | h->mss); /* the urgent pointer is zero */
 	out = put_u64(out, (uint64_t)tcp_sack_and_timestamps_head << 32 | h->tsval);
 	put_u64(out, (uint64_t)h->tsecr << 32 | tcp_wscale_head << 8 | h->wscale);
-	return octets;
+	return TCP_SYN_OCTETS;
+}
+
+/* The checksum of that header between two IPv4 addresses, from its numbers: octets that were just written would have to be waited for. */
+static inline uint16_t
+tcp_syn_checksum4(const struct flow *flow, const struct tcp_hdr *h)
+{
+	const uint64_t pseudo =
+		(uint64_t)ip_addr_to_v4(&flow->local) + ip_addr_to_v4(&flow->remote) + CSUM_PROTO_TCP + TCP_SYN_OCTETS;
+	const uint64_t fixed = (uint64_t)flow->local_port + flow->remote_port + h->seq + h->ack +
+	                       (TCP_SYN_OCTETS / 4 << 28 | (uint32_t)h->flags << 16 | h->wnd);
+
+	return (uint16_t)~csum_fold(pseudo + fixed + (tcp_mss_head << 16 | h->mss) + tcp_sack_and_timestamps_head +
+				    h->tsval + h->tsecr + (tcp_wscale_head << 8 | h->wscale));
 }
 
 /* The same, of a segment with timestamps alone, or without any option; what nearly all are. In words, each of which net reads whole for the sum. */

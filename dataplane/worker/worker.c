@@ -8,6 +8,7 @@
  */
 #include "dataplane/worker/worker_impl.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -406,13 +407,13 @@ input_syn(struct worker *w, const struct port_frame *f, const struct net_frame *
 
 static void
 input_result(struct worker *w, struct port_frame *f, const struct net_frame *frame, struct net_out *out,
-	enum net_result result)
+	enum net_result result, bool is_syn)
 {
 	switch (result) {
 	case NET_NONE:
 		break;
 	case NET_SEGMENT:
-		if (!tcp_is_syn(&out->seg)) {
+		if (!is_syn) {
 			tcp_input(w->tcp, &out->seg, frame, w->now_us);
 		} else if (input_syn(w, f, frame, &out->seg)) {
 			buf_unref(w->io->pool, out->reassembled);
@@ -447,8 +448,10 @@ input_burst(struct worker *w, uint32_t n, bool redirected)
 {
 	struct net_frame frame[RX_BURST_MAX_SEGS];
 	enum net_result result[RX_BURST_MAX_SEGS];
+	uint32_t others = 0; /* a bit for each segment that is no SYN */
 	const bool refuses_syns = w->snapshot->conf->reject_at == REJECT_AT_SYN, sheds = w->admission.backlog.behind;
 
+	static_assert(RX_BURST_MAX_SEGS <= 32, "a bit for each");
 	tcp_wakes_max(w->tcp, pool_n_free(&w->sessions));
 	for (uint32_t i = 0; i < n; i++) {
 		frame[i] = (struct net_frame){ .view = w->rx[i].view,
@@ -456,22 +459,26 @@ input_burst(struct worker *w, uint32_t n, bool redirected)
 			.l4_checksum = w->rx[i].l4_checksum,
 			.redirected = redirected };
 		result[i] = net_input(w->net, &frame[i], &w->net_out[i], w->now_us);
-		if (result[i] == NET_SEGMENT && (refuses_syns || sheds) && tcp_is_syn(&w->net_out[i].seg)) {
-			if (sheds && admission_sheds(w, &w->net_out[i].seg.flow)) {
-				result[i] = NET_NONE;
-			} else if (refuses_syns && session_syn_refused(w, &w->net_out[i].seg)) {
-				tcp_refuse(w->tcp, &w->net_out[i].seg, &frame[i], w->now_us);
-				result[i] = NET_NONE;
-			}
+		if (result[i] != NET_SEGMENT)
+			continue;
+		if (!tcp_is_syn(&w->net_out[i].seg)) {
+			others |= 1u << i;
+			tcp_prefetch(w->tcp, &w->net_out[i].seg, false);
+			continue;
 		}
-		if (result[i] == NET_SEGMENT)
-			tcp_prefetch(w->tcp, &w->net_out[i].seg);
+		if (sheds && admission_sheds(w, &w->net_out[i].seg.flow)) {
+			result[i] = NET_NONE;
+		} else if (refuses_syns && session_syn_refused(w, &w->net_out[i].seg)) {
+			tcp_refuse(w->tcp, &w->net_out[i].seg, &frame[i], w->now_us);
+			result[i] = NET_NONE;
+		} else {
+			tcp_prefetch(w->tcp, &w->net_out[i].seg, true);
+		}
 	}
-	for (uint32_t i = 0; n > 1 && i < n; i++)
-		if (result[i] == NET_SEGMENT)
-			tcp_prefetch_conn(w->tcp, &w->net_out[i].seg);
+	for (uint32_t left = n > 1 ? others : 0; left != 0; left &= left - 1)
+		tcp_prefetch_conn(w->tcp, &w->net_out[__builtin_ctz(left)].seg);
 	for (uint32_t i = 0; i < n; i++)
-		input_result(w, &w->rx[i], &frame[i], &w->net_out[i], result[i]);
+		input_result(w, &w->rx[i], &frame[i], &w->net_out[i], result[i], (others >> i & 1) == 0);
 }
 
 /* What a pass takes in: at most max from the device's queue, and as many of what others received for us. */

@@ -366,7 +366,6 @@ both_answer_alike(const char *label, struct tcp_end *a, struct tcp_end *b, const
 		at_once.flow = seg.flow;
 		at_once.len_octets = octets;
 		memcpy(at_once.octets, answer, octets);
-		wire_seg_checksum(&at_once);
 	}
 	if (octets > 0 || tcp_end_output(b, &at_once)) { /* an RST waits in both */
 		CHECK_TRUE(label, tcp_end_output(a, &queued));
