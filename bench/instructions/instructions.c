@@ -15,8 +15,6 @@
 #include "dataplane/base/bug.h"
 
 #define WARM_SESSIONS UINT64_C(512)
-#define WINDOWS_SLOTS 512
-#define WINDOWS_BUFS  262144
 #define RING_SYNS     8192 /* more than are remembered: from then on answers are pure cookies, as in a flood */
 
 static void
@@ -64,6 +62,10 @@ main(int argc, char **argv)
 			break;
 		case 's':
 			gc.slots = (uint32_t)strtoul(optarg, NULL, 10);
+			if (gc.slots > STAGE_SLOTS_MAX) {
+				fprintf(stderr, "instructions: --slots %s: at most %u\n", optarg, STAGE_SLOTS_MAX);
+				return 2;
+			}
 			break;
 		case 'e': /* of the verdict table: in the caches by default, in memory where millions of senders are known */
 			b.entries = strtoull(optarg, NULL, 10);
@@ -112,8 +114,7 @@ main(int argc, char **argv)
 		b.verdict.score = 10;
 		b.verdict.zone = 0;
 	}
-	if (gc.slots > WINDOWS_SLOTS) /* enough for everybody's whole window, or some wait for theirs */
-		b.n_bufs = WINDOWS_BUFS;
+	b.n_bufs = MAX(gc.slots * STAGE_BUFS_EACH, (uint32_t)STAGE_BUFS);
 	stage_start(&b, dir, MAX(gc.slots * 2, 1024u) + idle, gc.template);
 	if (stage_gen(&b, &gc) == NULL)
 		usage();
@@ -164,8 +165,10 @@ main(int argc, char **argv)
 		(double)out / (double)sessions, (double)b.frames_in / (double)sessions,
 		(double)b.frames_out / (double)sessions, b.asked, failed, (double)b.cycles / (double)sessions);
 	if (failed != 0 || (!stage_relays(gc.template) && (in != 8 * sessions || out != 7 * sessions))) {
-		fprintf(stderr, "instructions: not 8 segments in and 7 out, or failed sessions: %s\n",
-			gen_complaint(b.gen));
+		fprintf(stderr,
+			"instructions: not 8 segments in and 7 out, or failed sessions (%" PRIu64
+			" frames found no room): %s\n",
+			b.in_full, gen_complaint(b.gen));
 		return 1;
 	}
 	if (gc.template == GEN_data && gen_stats(b.gen)->backend_messages != sessions + warm) {

@@ -25,11 +25,11 @@
 	60 /* of virtual time: 32 segments at half a million sessions a second are 4 us; time only has to move */
 #define FULL_TURN_US                                                                                                   \
 	15 /* likewise where frames wait from turn to turn: about what a full turn takes, so that they wait no longer than they would */
-#define TABLE_ENTRIES (1u << 16)
-#define TURN_FRAMES   64 /* what a turn takes in at most */
-#define BUFS          65536
-#define PAGE_OCTETS   4096
-#define OPEN_STEP     48 /* begun at once: fewer than a turn takes in, so that the worker is not behind (base/backlog.h) */
+#define TABLE_ENTRIES    (1u << 16)
+#define TURN_FRAMES      64 /* what a turn takes in at most */
+#define PAGE_OCTETS      4096
+#define QUEUE_FRAMES_MIN 1024u /* floods come by 32, idle clients by 48: a port's ring is as long */
+#define OPEN_STEP        48 /* begun at once: fewer than a turn takes in, so that the worker is not behind (base/backlog.h) */
 #define RAMP_STEP                                                                                                      \
 	12 /* likewise of more slots, whose frames wait: fewer than a third of a turn's are SYNs, yet more begin than end */
 #define OPEN_TURNS_MAX 64 /* for those to say all they say before they idle */
@@ -40,19 +40,21 @@ static uint32_t
 io_rx(struct port_io *io, struct port_frame *out, uint32_t n)
 {
 	struct bench *b = (struct bench *)io;
-	uint32_t got = 0;
+	const uint32_t take = MIN(n, b->in.n), last = b->in_size - 1;
 
-	for (; got < n && b->in_at < b->in.n; b->in_at++) {
+	for (uint32_t got = 0; got < take; got++) {
+		const uint32_t at = (b->in_at + got) & last, octets = b->in.octets[at];
 		uint8_t *data;
-		struct buf *buf = buf_alloc(b->pool, b->in.octets[b->in_at], &data);
+		struct buf *buf = buf_alloc(b->pool, octets, &data);
 
 		BUG_ON(buf == NULL);
-		memcpy(data, b->in.frame[b->in_at], b->in.octets[b->in_at]);
-		out[got++] =
-			(struct port_frame){ .view = { .ptr = data, .len_octets = b->in.octets[b->in_at], .buf = buf },
-				.room = data };
+		memcpy(data, b->in.frame[at], octets);
+		out[got] =
+			(struct port_frame){ .view = { .ptr = data, .len_octets = octets, .buf = buf }, .room = data };
 	}
-	return got;
+	b->in_at = (b->in_at + take) & last;
+	b->in.n -= take;
+	return take;
 }
 
 static void
@@ -142,7 +144,11 @@ gen_room(void *arg)
 {
 	struct bench *b = arg;
 
-	return b->in.n < QUEUE_FRAMES ? b->in.frame[b->in.n] : NULL;
+	if (b->in.n == b->in_size) {
+		b->in_full++;
+		return NULL;
+	}
+	return b->in.frame[(b->in_at + b->in.n) & (b->in_size - 1)];
 }
 
 static void
@@ -150,7 +156,7 @@ gen_send(void *arg, uint32_t octets)
 {
 	struct bench *b = arg;
 
-	b->in.octets[b->in.n++] = octets;
+	b->in.octets[(b->in_at + b->in.n++) & (b->in_size - 1)] = octets;
 }
 
 /* ---- turns ---- */
@@ -211,10 +217,10 @@ control_turn(struct bench *b)
 void
 stage_turn(struct bench *b, bool measured)
 {
-	const uint32_t taken = b->in_at;
+	const uint32_t waiting = b->in.n;
 	uint64_t cycles;
 
-	b->now_us += b->in.n - b->in_at > TURN_FRAMES ? FULL_TURN_US : TURN_US;
+	b->now_us += waiting > TURN_FRAMES ? FULL_TURN_US : TURN_US;
 	b->out.n = 0;
 	if (measured) {
 		const uint64_t cpu_ns = b->timed ? cpu_now_ns() : 0;
@@ -223,19 +229,14 @@ stage_turn(struct bench *b, bool measured)
 		measured_turn(b);
 		b->cycles += cycles_now() - cycles;
 		b->cpu_ns += b->timed ? cpu_now_ns() - cpu_ns : 0;
-		b->frames_in += b->in_at - taken;
+		b->frames_in += waiting - b->in.n;
 		b->frames_out += b->out.n;
 		b->turns++;
 	} else {
 		worker_turn(b->worker, b->now_us);
 	}
-	/* what is left moves to the front, but not in each turn: that would push the worker's lines out of the caches */
-	if (b->in_at > b->in.n / 2) {
-		b->in.n -= b->in_at;
-		memmove(&b->in.frame[0], &b->in.frame[b->in_at], b->in.n * sizeof(b->in.frame[0]));
-		memmove(&b->in.octets[0], &b->in.octets[b->in_at], b->in.n * sizeof(b->in.octets[0]));
+	if (b->in.n == 0) /* the next frames come where these were */
 		b->in_at = 0;
-	}
 	control_turn(b);
 	for (uint32_t i = 0; i < b->out.n; i++) {
 		struct gen *of = b->beside != NULL && gen_owns(b->beside, b->out.frame[i], b->out.octets[i]) ? b->beside
@@ -259,7 +260,7 @@ stage_run_sessions(struct bench *b, uint64_t n, bool measured)
 		left -= gen_start(b->gen, (uint32_t)MIN(left, (uint64_t)step), b->now_us * 1000, b->now_us * 1000);
 		stage_turn(b, measured);
 	}
-	for (uint32_t i = 0; i < 4 || b->in_at < b->in.n; i++) /* the last ACKs */
+	for (uint32_t i = 0; i < 4 || b->in.n > 0; i++) /* the last ACKs */
 		stage_turn(b, measured);
 }
 
@@ -326,7 +327,7 @@ stage_start(struct bench *b, const char *dir, uint32_t sessions, enum gen_templa
 	flow_steering_init(&b->shared.steering, key, 1);
 	b->shared.n_workers = 1;
 	worker_publish(&b->shared, &b->snapshot);
-	b->pool = buf_slab_create(b->n_bufs != 0 ? b->n_bufs : BUFS);
+	b->pool = buf_slab_create(b->n_bufs != 0 ? b->n_bufs : STAGE_BUFS);
 	b->io = (struct port_io){ .ops = &io_ops, .pool = b->pool, .counters = &b->segment.counters[0] };
 	memset(wc.random, 0x2b, sizeof(wc.random));
 	b->now_us = START_US;
@@ -383,10 +384,15 @@ stage_gen(struct bench *b, const struct gen_conf *conf)
 {
 	const struct gen_ops ops = { .room = gen_room, .send = gen_send };
 	struct gen *g = gen_create(conf, &ops, b);
+	uint32_t size;
 
 	if (g == NULL)
 		return NULL;
 	b->gen = g;
+	BUG_ON(b->in.n != 0); /* its frames would lie elsewhere */
+	for (size = MAX(b->in_size, QUEUE_FRAMES_MIN); size < 2 * conf->slots && size < QUEUE_FRAMES;)
+		size *= 2;
+	b->in_size = size;
 	for (uint32_t i = 0; i < 1000 && !gen_is_ready(g); i++) {
 		gen_hello(g);
 		stage_turn(b, false);

@@ -12,7 +12,12 @@
 #include "bench/load/gen.h"
 #include "dataplane/worker/worker.h"
 
-#define QUEUE_FRAMES 16384
+#define QUEUE_FRAMES    32768
+#define STAGE_SLOTS_MAX (QUEUE_FRAMES / 2) /* a client has his last ACK and his next SYN under way at once */
+
+/* What each session may need of the buffers: windows of 64 KiB are offered as long as twice the pool would hold them. */
+#define STAGE_BUFS_EACH 64
+#define STAGE_BUFS      65536
 
 enum dns { DNS_CACHED, DNS_ASKED, DNS_DEAD };
 
@@ -32,8 +37,10 @@ struct bench {
 	struct gen *gen;
 	struct gen *beside;   /* another on the same wire: gets what is its own; NULL: none */
 	struct queue in, out; /* as the gateway sees them */
-	uint32_t in_at;
-	uint64_t now_us, frames_in, frames_out, dropped, turns, cycles, cycles_of_turn;
+	/* in is a ring, no longer than the slots need: a worker's frames come by the same lines again and again */
+	uint32_t in_at, in_size;
+	uint64_t in_full; /* frames of the generator that found no room, and were lost */
+	uint64_t now_us, frames_in, frames_out, turns, cycles;
 	enum dns dns;
 	struct client_verdict verdict;
 	uint64_t asked;
@@ -41,7 +48,7 @@ struct bench {
 	uint64_t cpu_ns;
 	bool marked; /* set before stage_start(): connections are marked for a next life, as those of the data plane are */
 	uint32_t greet_pause_ms; /* likewise: what strangers wait for the banner */
-	uint32_t n_bufs;         /* likewise; 0: as many as some hundred sessions need */
+	uint32_t n_bufs;         /* likewise; 0: STAGE_BUFS */
 	uint64_t entries;        /* likewise: of the verdict table; 0: few, so that it lies in the caches */
 	bool plain_table;        /* likewise: the table in pages of 4 KiB */
 	bool plain_worker;       /* likewise: what the worker has of its own */
