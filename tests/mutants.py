@@ -12,6 +12,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / "lint"))
 import check_mapping  # noqa: E402
@@ -57,10 +58,12 @@ def ninja(build, targets):
 
 
 def fails(command, cwd):
-    try:
-        return subprocess.run(command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=RUN_LIMIT_S).returncode != 0
-    except subprocess.TimeoutExpired:
-        return True
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as tmp:  # a test that fails leaves its folder behind
+        try:
+            return subprocess.run(command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=RUN_LIMIT_S,
+                                  env={**os.environ, "TMPDIR": tmp}).returncode != 0
+        except subprocess.TimeoutExpired:
+            return True
 
 
 def apply(src, edits):

@@ -139,6 +139,7 @@ sim_create(const struct sim_conf *conf)
 	struct sim *sim = calloc(1, sizeof(*sim));
 	static struct segment control;
 	struct segment_params params = { .entries = 4096, .table_key = { 1, 2 }, .workers = conf->n_workers };
+	const char *tmp = getenv("TMPDIR");
 	char why[256] = "";
 	uint8_t key[FLOW_KEY_OCTETS];
 	bool created;
@@ -150,7 +151,7 @@ sim_create(const struct sim_conf *conf)
 	sim->pool = buf_malloc_create(conf->n_bufs != 0 ? conf->n_bufs : SIM_POOL_BUFS);
 	sim->wire = (struct wire){ .how = conf->wire, .random = wire_random, .random_arg = sim };
 	sim->n_workers = conf->n_workers;
-	snprintf(sim->dir, sizeof(sim->dir), "/tmp/greyline-sim-XXXXXX");
+	snprintf(sim->dir, sizeof(sim->dir), "%s/greyline-sim-XXXXXX", tmp != NULL ? tmp : "/tmp");
 	BUG_ON(mkdtemp(sim->dir) == NULL);
 	snprintf(sim->segment_path, sizeof(sim->segment_path), "%s/segment", sim->dir);
 	snprintf(sim->snapshot_path, sizeof(sim->snapshot_path), "%s/snapshot", sim->dir);
@@ -211,7 +212,7 @@ sim_destroy(struct sim *sim)
 	unlink(sim->segment_path);
 	unlink(sim->snapshot_path);
 	{
-		char lock[128];
+		char lock[320];
 
 		snprintf(lock, sizeof(lock), "%s.lock", sim->segment_path);
 		unlink(lock);

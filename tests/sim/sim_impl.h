@@ -49,7 +49,7 @@ struct sim {
 	struct segment segment;
 	struct worker_shared shared;
 	struct snapshot snapshot;
-	char dir[64], segment_path[96], snapshot_path[96];
+	char dir[256], segment_path[288], snapshot_path[288];
 	uint64_t generation;
 	uint32_t n_workers;
 	struct sim_io io[CONF_WORKERS_MAX];
