@@ -476,6 +476,14 @@ input_step(struct smtp_session *s, const struct smtp_env *env, const struct buf_
 	return 0;
 }
 
+static void
+end_of_input(struct smtp_session *s, uint32_t *n_body, enum smtp_action *action)
+{
+	if ((s->pending & 1u << SMTP_ACTION_ABORT) != 0)
+		*n_body = 0; /* the backend goes: nothing more for it */
+	next_action(s, action);
+}
+
 uint32_t
 smtp_session_input(struct smtp_session *s, const struct smtp_env *env, const struct buf_view *in, uint32_t room_octets,
 	struct buf_view body[SMTP_BODY_VIEWS_MAX], uint32_t *n_body, enum smtp_action *action, uint64_t now_us)
@@ -511,9 +519,28 @@ smtp_session_input(struct smtp_session *s, const struct smtp_env *env, const str
 		if (n == 0)
 			break;
 	}
-	if ((s->pending & 1u << SMTP_ACTION_ABORT) != 0)
-		*n_body = 0; /* the backend goes: nothing more for it */
-	next_action(s, action);
+	end_of_input(s, n_body, action);
+	return used;
+}
+
+bool
+smtp_session_awaits_body(const struct smtp_session *s)
+{
+	return s->state == SMTP_ST_DATA && s->pending == 0 && !s->tls_wait && s->out_octets == 0;
+}
+
+uint32_t
+smtp_session_body(struct smtp_session *s, const struct smtp_env *env, const struct buf_view *in, uint32_t room_octets,
+	struct buf_view body[SMTP_BODY_VIEWS_MAX], uint32_t *n_body, enum smtp_action *action, uint64_t now_us)
+{
+	uint32_t used;
+
+	HOT_BUG_ON(!smtp_session_awaits_body(s) || in->len_octets == 0 || room_octets < SMTP_BODY_ROOM_MIN_OCTETS);
+	*n_body = 0;
+	*action = SMTP_ACTION_NONE;
+	used = smtp_body_input(s, env, in, room_octets, body, n_body, now_us);
+	if (s->pending != 0)
+		end_of_input(s, n_body, action);
 	return used;
 }
 

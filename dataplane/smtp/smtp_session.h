@@ -141,6 +141,12 @@ uint32_t smtp_session_input(struct smtp_session *s, const struct smtp_env *env, 
 	uint32_t room_octets, struct buf_view body[SMTP_BODY_VIEWS_MAX], uint32_t *n_body, enum smtp_action *action,
 	uint64_t now_us);
 
+/* The same where octets of a message are awaited (smtp_session_awaits_body()), some are there and there is room for them. May use fewer than there
+ * are, too, and none where an action is told first. */
+uint32_t smtp_session_body(struct smtp_session *s, const struct smtp_env *env, const struct buf_view *in,
+	uint32_t room_octets, struct buf_view body[SMTP_BODY_VIEWS_MAX], uint32_t *n_body, enum smtp_action *action,
+	uint64_t now_us);
+
 /* The same where the client's commands are awaited (smtp_session_awaits_command()) and some octets are there: of no message, so none come out.
  * May use fewer octets than there are; smtp_session_input() goes on with them. */
 uint32_t smtp_session_commands(struct smtp_session *s, const struct smtp_env *env, const struct buf_view *in,
@@ -193,6 +199,9 @@ uint32_t smtp_ehlo_write(char *out, const struct smtp_env *env, bool tls);
 bool smtp_ehlo_auth(
 	const struct smtp_env *env, bool tls); /* not in the clear where there is TLS to be had (RFC 4954 section 4) */
 bool smtp_ehlo_starttls(const struct smtp_env *env, bool tls);
+/* Whether the client's next octets are a message's, nothing is to be said to it, and nothing else is due: as with commands, the deadline moves
+ * away with each. */
+bool smtp_session_awaits_body(const struct smtp_session *s);
 /* Whether it is the client's turn to say a command, and nothing else is due: smtp_session_deadline_us() moves away with each. */
 bool smtp_session_awaits_command(const struct smtp_session *s);
 /* Whether smtp_session_input() has something to tell without new octets. */

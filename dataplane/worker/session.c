@@ -105,7 +105,7 @@ session_arm(struct worker *w, struct session *s)
 		wheel_cancel(&w->wheel, &s->timer);
 		return;
 	}
-	s->timer_stands = session_is_plain(s) && smtp_session_awaits_command(s->smtp);
+	s->timer_stands = (session_is_plain(s) && smtp_session_awaits_command(s->smtp)) || session_awaits_body(s);
 	wheel_arm(&w->wheel, &s->timer, MAX(due, w->now_us + 1000)); /* never again within this turn */
 }
 
@@ -269,7 +269,7 @@ session_finish_close(struct worker *w, struct session *s)
 void
 session_client_event(struct worker *w, struct session *s, uint32_t events)
 {
-	if (session_plain(w, s, events))
+	if (session_plain(w, s, events) || session_body(w, s, events))
 		return;
 	if (s->wait == SESSION_WAIT_PROXY) {
 		session_proxy_event(w, s, events);

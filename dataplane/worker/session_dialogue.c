@@ -217,17 +217,8 @@ client_step(struct worker *w, struct session *s)
 	in_auth = smtp_session_state(s->smtp) == SMTP_ST_AUTH;
 	env = session_env(w, s, &env_room);
 	used = smtp_session_input(s->smtp, env, &s->held, room, body, &n_body, &action, w->now_us);
-	for (uint32_t i = 0; i < n_body; i++) {
-		uint32_t took = s->backend.conn != NULL ? session_relay_send(w, s, &body[i]) : 0;
-
-		if (took != body[i].len_octets) {
-			/* the room was asked for: only an exhausted pool gets us here */
-			counter_inc(w->counters, CTR_worker_body_cut);
-			session_client_lost(w, s, "no-buffer");
-			return false;
-		}
-		sent += took;
-	}
+	if (!session_body_send(w, s, body, n_body, &sent))
+		return false;
 	if (sent > 0) {
 		s->message_open = s->message_open || !in_auth;
 		relay_body_sent(s->relay->relay, sent, false, w->now_us);

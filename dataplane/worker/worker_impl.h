@@ -120,7 +120,7 @@ struct session {
 	bool backend_eof;                      /* submission: the backend's FIN was seen */
 	bool poke;       /* the dialogue was answered: it may have more to do without new octets */
 	bool unfinished; /* more could move: it goes on in a later turn */
-	bool timer_stands; /* armed for no later than it is due, for as long as it waits for commands in clear: see session_plain.c */
+	bool timer_stands; /* armed for no later than it is due, for as long as it waits for commands or a message in clear: see session_plain.c */
 	bool tls_implicit; /* the listener speaks TLS from the first octet */
 	bool tls_queued;   /* in the worker's queue of handshakes, for a step with the client or with the backend */
 	bool tls_turn;     /* a step with the backend may be taken: its turn has come */
@@ -420,6 +420,15 @@ void session_answer_text(struct worker *w, struct session *s, uint16_t code, con
 bool session_plain(struct worker *w, struct session *s, uint32_t events);
 /* What is said goes out and the timer stands, when a step of such a session was done; what is left is the pump's. */
 void session_plain_settle(struct worker *w, struct session *s);
+
+/* session_body.c: the short way of a message's octets, from a client in clear to a backend in clear */
+/* As session_plain(), for these. */
+bool session_body(struct worker *w, struct session *s, uint32_t events);
+/* Whether such octets are all it waits for. */
+bool session_awaits_body(const struct session *s);
+/* Views of a message to the backend, whose room was asked for; *sent grows by their octets. False: no buffer is left, and the session is lost. */
+bool session_body_send(
+	struct worker *w, struct session *s, const struct buf_view *body, uint32_t n_body, uint32_t *sent);
 
 /* In clear, its client's turn, and nobody else has a part in it. */
 static inline bool
