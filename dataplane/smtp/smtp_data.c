@@ -268,6 +268,19 @@ odd_octets(const uint8_t *p)
 	return ((octets)(octets_at(p) == '\r') ^ lf) | (lf & (octets)((after == '.') | (after == 0)));
 }
 
+static inline __attribute__((always_inline)) bool
+is_plain_block(const uint8_t *p)
+{
+	return is_zero(odd_octets(p) | odd_octets(p + BLOCK_OCTETS / 2));
+}
+
+/* Where the octets from p on end within a CRLF, they end before it. */
+static inline const uint8_t *
+before_crlf(const uint8_t *p, const uint8_t *at)
+{
+	return at > p && at[-1] == '\r' ? at - 1 : at;
+}
+
 /*
  * Runs on from p, which is no LF, over whole blocks of lines that are text whatever stands around them: each CR has its LF, each LF its CR, and no
  * line begins with a dot or NUL. Where a block ends within a CRLF, it ends before it; behind one, before no dot or NUL. A segment of 1,448 octets takes 430 instructions.
@@ -278,9 +291,12 @@ plain_blocks_of(const uint8_t *const p, const uint8_t *end)
 	const uint8_t *at = p;
 
 	for (; end - at >= BLOCK_OCTETS + 2; at += BLOCK_OCTETS)
-		if (!is_zero(odd_octets(at) | odd_octets(at + BLOCK_OCTETS / 2)))
-			break;
-	return at > p && at[-1] == '\r' ? at - 1 : at;
+		if (!is_plain_block(at))
+			return before_crlf(p, at);
+	/* the rest is less than a block: the last one begins within what was looked at */
+	if (at > p && is_plain_block(end - 2 - BLOCK_OCTETS))
+		at = end - 2;
+	return before_crlf(p, at);
 }
 
 #ifdef __x86_64__
