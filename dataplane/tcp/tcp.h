@@ -100,6 +100,11 @@ void tcp_vouch(struct tcp *tcp, const struct ip_addr *addr);
  */
 void tcp_prefetch(const struct tcp *tcp, struct net_seg *seg, bool is_syn);
 void tcp_prefetch_conn(const struct tcp *tcp, struct net_seg *seg);
+/*
+ * Of a burst, after those: whether seg is a bare ACK and the one behind it in the burst, next, tells the same connection all that seg does and more.
+ * It is counted and left out then: tcp_input() is not called for it, as if it had been lost on its way.
+ */
+bool tcp_is_outdone(struct tcp *tcp, const struct net_seg *seg, const struct net_seg *next);
 void tcp_icmp_error(struct tcp *tcp, const struct net_icmp_error *error, uint64_t now_us);
 
 /*

@@ -56,9 +56,8 @@ const char *tcp_state_name(enum tcp_state state);
 /* An MSS option below this counts as this: a peer must not make us send a header for each octet. */
 #define TCP_MSS_MIN 64
 /* PITFALLS 20: nothing smaller is believed of an ICMP error. */
-#define TCP_PMTU_MIN_V4      552
-#define TCP_PMTU_MIN_V6      1280
-#define TCP_TS_OPTION_OCTETS 12
+#define TCP_PMTU_MIN_V4 552
+#define TCP_PMTU_MIN_V6 1280
 
 #define TCP_RTO_INITIAL_US 1000000u /* RFC 6298 (2.1) */
 /* RFC 6298 (2.4) wants at least 1 s. 300 ms lies above every delayed ACK timer in use (200 ms), and a mail session of

@@ -718,6 +718,42 @@ tcp_segment(struct tcp *tcp, const struct net_seg *seg, const struct net_frame *
 	return receive(tcp, seg, &s.h, now_us) ? input_unseen(tcp, seg, &s, frame, answer) : 0;
 }
 
+/* Whether a and b are bare ACKs of one connection that say the same but for what they acknowledge, their windows and times; b not the older one by these. */
+static bool
+are_bare_acks(const struct net_seg *a, const struct net_seg *b)
+{
+	const uint8_t *p = a->tcp.ptr, *q = b->tcp.ptr;
+	const uint32_t octets = a->tcp.len_octets;
+
+	return octets == b->tcp.len_octets && tcp_hdr_is_bare_ack(p, octets) && tcp_hdr_is_bare_ack(q, octets) &&
+	       get_u32(p + 4) == get_u32(q + 4) && tcp_flow_equal(&a->flow, &b->flow) &&
+	       (octets == TCP_HEADER_MIN_OCTETS || seq_geq(get_u32(q + 24), get_u32(p + 24)));
+}
+
+/*
+ * An ACK is cumulative (RFC 9293 section 3.4), and its window is outdated by the next one's: peers that acknowledge each segment of a burst are
+ * heard once. Not where duplicates are counted or SACK blocks awaited; nor for a number that was never sent, which would silence the peer for
+ * whoever made it up.
+ */
+bool
+tcp_is_outdone(struct tcp *tcp, const struct net_seg *seg, const struct net_seg *next)
+{
+	const struct tcp_conn *c;
+	uint32_t more;
+
+	if (seg->at != next->at || !are_bare_acks(seg, next))
+		return false;
+	c = burst_find(tcp, next);
+	if (c == NULL || !tcp_is_plain(c))
+		return false;
+	more = get_u32(next->tcp.ptr + 8) - c->snd_una;
+	if (more > c->snd_max - c->snd_una || get_u32(seg->tcp.ptr + 8) - c->snd_una >= more)
+		return false;
+	counter_inc(tcp->counters, CTR_tcp_in_segs);
+	counter_inc(tcp->counters, CTR_tcp_acks_outdone);
+	return true;
+}
+
 void
 tcp_prefetch(const struct tcp *tcp, struct net_seg *seg, bool is_syn)
 {

@@ -12,8 +12,6 @@
 #include "dataplane/base/bug.h"
 #include "dataplane/base/octets.h"
 
-#define TIMESTAMPS_ALONE_OCTETS 12
-
 /* Of a SYN, as the heads in tcp_wire.h. */
 static const uint32_t sack_head = TCP_OPT_NOP << 24 | TCP_OPT_NOP << 16 | TCP_OPT_SACK_PERMITTED << 8 | 2;
 
@@ -135,7 +133,7 @@ tcp_hdr_parse(struct tcp_hdr *h, const uint8_t *ptr, uint32_t len_octets)
 	h->wnd = get_u16(ptr + 14);
 	options = ptr + TCP_HEADER_MIN_OCTETS;
 	h->payload = ptr + header_octets;
-	if ((header_octets != TCP_HEADER_MIN_OCTETS + TIMESTAMPS_ALONE_OCTETS || !parse_timestamps_alone(h, options)) &&
+	if ((header_octets != TCP_HEADER_MIN_OCTETS + TCP_TS_OPTION_OCTETS || !parse_timestamps_alone(h, options)) &&
 		(header_octets != TCP_SYN_OCTETS || !parse_syn_of_linux(h, options)))
 		parse_options(h, options, h->payload);
 	h->payload_octets = len_octets - header_octets;

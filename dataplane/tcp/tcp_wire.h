@@ -18,6 +18,7 @@
 
 #define TCP_HEADER_MIN_OCTETS 20
 #define TCP_HEADER_MAX_OCTETS 60
+#define TCP_TS_OPTION_OCTETS  12 /* with the padding of RFC 7323 appendix A */
 #define TCP_SACK_BLOCKS_MAX   4  /* what fits 40 octets of options (RFC 2018 section 3) */
 #define TCP_WSCALE_MAX        14 /* RFC 7323 section 2.3: larger values count as 14 */
 #define TCP_WSCALE_NONE       0xff
@@ -105,6 +106,16 @@ uint32_t tcp_hdr_build(uint8_t *out, const struct flow *flow, const struct tcp_h
 
 /* Timestamps, padded as RFC 7323 appendix A has them. */
 static const uint32_t tcp_timestamps_head = TCP_OPT_NOP << 24 | TCP_OPT_NOP << 16 | TCP_OPT_TIMESTAMP << 8 | 10;
+
+/* Whether all of a segment is the header of an ACK, without options or with timestamps alone. */
+static inline bool
+tcp_hdr_is_bare_ack(const uint8_t *ptr, uint32_t len_octets)
+{
+	if (len_octets != TCP_HEADER_MIN_OCTETS && (len_octets != TCP_HEADER_MIN_OCTETS + TCP_TS_OPTION_OCTETS ||
+							   get_u32(ptr + TCP_HEADER_MIN_OCTETS) != tcp_timestamps_head))
+		return false;
+	return ptr[12] >> 4 == len_octets / 4 && (ptr[13] & 0x3f) == TCP_ACK;
+}
 
 /* Heads of a SYN's options: each begins a word of four octets. */
 static const uint32_t tcp_mss_head = TCP_OPT_MSS << 8 | 4,

@@ -477,8 +477,11 @@ input_burst(struct worker *w, uint32_t n, bool redirected)
 	}
 	for (uint32_t left = n > 1 ? others : 0; left != 0; left &= left - 1)
 		tcp_prefetch_conn(w->tcp, &w->net_out[__builtin_ctz(left)].seg);
-	for (uint32_t i = 0; i < n; i++)
+	for (uint32_t i = 0; i < n; i++) {
+		if ((others >> i & 3) == 3 && tcp_is_outdone(w->tcp, &w->net_out[i].seg, &w->net_out[i + 1].seg))
+			result[i] = NET_NONE;
 		input_result(w, &w->rx[i], &frame[i], &w->net_out[i], result[i], (others >> i & 1) == 0);
+	}
 }
 
 /* What a pass takes in: at most max from the device's queue, and as many of what others received for us. */

@@ -3,6 +3,8 @@
  *
  * Two endpoints hear and do the same. One of them is never taken for plain: a bit of not_plain that means nothing is set in its connection.
  * After each step all they know, have told, counted and sent must be equal.
+ *
+ * And of the bare ACKs in a burst: which the one behind makes superfluous.
  */
 #include <string.h>
 
@@ -190,11 +192,116 @@ test_plain_and_general_way_agree(void **state)
 	CHECK_TRUE("most of it was plain enough to compare", plain > ROUNDS * STEPS / 8);
 }
 
+/* A segment of the peer as a burst has it: looked at ahead. */
+static struct net_seg
+ahead(struct peer *p, const struct tcp_hdr *h, struct wire_seg *room)
+{
+	struct net_seg seg = { .flow = flow_reverse(&p->flow) };
+
+	wire_seg_build(room, &p->flow, h);
+	seg.tcp = (struct buf_view){ .ptr = room->octets, .len_octets = room->len_octets };
+	tcp_prefetch(p->e.tcp, &seg, false);
+	tcp_prefetch_conn(p->e.tcp, &seg);
+	return seg;
+}
+
+struct pair_of_acks {
+	const char *label;
+	struct tcp_hdr first, second; /* seq, ack, tsval relative to what is usual; flags as they are */
+	bool want;
+};
+
+static bool
+is_outdone(struct peer *p, const struct pair_of_acks *t, uint16_t other_port)
+{
+	static const uint8_t like_timestamps[12] = { TCP_OPT_NOP, TCP_OPT_NOP, TCP_OPT_TIMESTAMP, 10 };
+	static struct wire_seg room[2];
+	struct tcp_hdr h[2] = { t->first, t->second };
+	struct net_seg seg[2];
+
+	for (uint32_t i = 0; i < 2; i++) {
+		h[i].seq += p->snd_nxt;
+		h[i].ack += p->rcv_nxt;
+		h[i].wnd = 2000;
+		h[i].wscale = TCP_WSCALE_NONE;
+		h[i].tsval += 6000;
+		h[i].payload = like_timestamps;
+		seg[i] = ahead(p, &h[i], &room[i]);
+	}
+	seg[0].flow.remote_port ^= other_port; /* found at the same place all the same, as where two tags are one */
+	return tcp_is_outdone(p->e.tcp, &seg[0], &seg[1]);
+}
+
+static void
+test_an_ack_is_left_out_for_one_that_says_more(void **state)
+{
+	/* 3,000 octets are in flight, from where the peer has heard */
+	static const struct pair_of_acks t[] = {
+		{ "more by the second", { .flags = TCP_ACK, .has_ts = true, .ack = 1000 },
+			{ .flags = TCP_ACK, .has_ts = true, .ack = 2000 }, true },
+		{ "all of it", { .flags = TCP_ACK, .has_ts = true },
+			{ .flags = TCP_ACK, .has_ts = true, .ack = 3000, .tsval = 1 }, true },
+		{ "the same: a duplicate counts", { .flags = TCP_ACK, .has_ts = true, .ack = 1000 },
+			{ .flags = TCP_ACK, .has_ts = true, .ack = 1000 }, false },
+		{ "less", { .flags = TCP_ACK, .has_ts = true, .ack = 2000 },
+			{ .flags = TCP_ACK, .has_ts = true, .ack = 1000 }, false },
+		{ "more than was ever sent", { .flags = TCP_ACK, .has_ts = true, .ack = 1000 },
+			{ .flags = TCP_ACK, .has_ts = true, .ack = 3001 }, false },
+		{ "before what is acknowledged", { .flags = TCP_ACK, .has_ts = true, .ack = (uint32_t)-10 },
+			{ .flags = TCP_ACK, .has_ts = true, .ack = (uint32_t)-5 }, false },
+		{ "text in the first", { .flags = TCP_ACK, .has_ts = true, .payload_octets = 1 },
+			{ .flags = TCP_ACK, .has_ts = true, .ack = 1000 }, false },
+		{ "text in the second", { .flags = TCP_ACK, .has_ts = true },
+			{ .flags = TCP_ACK, .has_ts = true, .ack = 1000, .payload_octets = 1 }, false },
+		{ "text that looks like timestamps", { .flags = TCP_ACK, .payload_octets = 12 },
+			{ .flags = TCP_ACK, .has_ts = true, .ack = 1000 }, false },
+		{ "a FIN in the first", { .flags = TCP_ACK | TCP_FIN, .has_ts = true },
+			{ .flags = TCP_ACK, .has_ts = true, .ack = 1000 }, false },
+		{ "a reset in the second", { .flags = TCP_ACK, .has_ts = true },
+			{ .flags = TCP_ACK | TCP_RST, .has_ts = true, .ack = 1000 }, false },
+		{ "a keepalive's number in the first", { .flags = TCP_ACK, .has_ts = true, .seq = (uint32_t)-1 },
+			{ .flags = TCP_ACK, .has_ts = true, .ack = 1000 }, false },
+		{ "an older time in the second", { .flags = TCP_ACK, .has_ts = true, .tsval = 1 },
+			{ .flags = TCP_ACK, .has_ts = true, .ack = 1000 }, false },
+		{ "no timestamps in the second", { .flags = TCP_ACK, .has_ts = true },
+			{ .flags = TCP_ACK, .ack = 1000 }, false },
+		{ "SACK blocks", { .flags = TCP_ACK, .has_ts = true, .n_sack = 1 },
+			{ .flags = TCP_ACK, .has_ts = true, .n_sack = 1, .ack = 1000 }, false },
+	};
+	const struct peer_options opt = { .mss = 1460 };
+	static struct wire_seg room;
+	struct peer p;
+
+	(void)state;
+	peer_establish(&p, &opt, NULL);
+	peer_write(&p, 3000);
+	while (tcp_end_output(&p.e, &room))
+		;
+	CHECK_EQ("in flight", p.c->snd_max - p.c->snd_una, 3000);
+	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+		const uint64_t in = tcp_end_count(&p.e, CTR_tcp_in_segs);
+
+		CHECK_EQ(t[i].label, is_outdone(&p, &t[i], 0), t[i].want);
+		CHECK_EQ(t[i].label, tcp_end_count(&p.e, CTR_tcp_in_segs) - in, t[i].want);
+	}
+	CHECK_EQ("left out", tcp_end_count(&p.e, CTR_tcp_acks_outdone), 2);
+	CHECK_EQ("nothing was taken in", p.c->snd_max - p.c->snd_una, 3000);
+	CHECK_TRUE("of another connection", !is_outdone(&p, &t[0], 1));
+	p.c->dupacks = 1;
+	tcp_judge_order(p.c);
+	CHECK_TRUE("of one that counts duplicates", !is_outdone(&p, &t[0], 0));
+	p.c->dupacks = 0;
+	tcp_judge_order(p.c);
+	CHECK_TRUE("and again", is_outdone(&p, &t[0], 0));
+	peer_fini(&p);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_plain_and_general_way_agree),
+		cmocka_unit_test(test_an_ack_is_left_out_for_one_that_says_more),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
