@@ -108,10 +108,10 @@ judge_prefetch(struct judge *j)
 		verdict_table_prefetch(t, j->auto_tag);
 	}
 	triplet_key_make(&j->key, &t->key, &j->network, j->from, j->from_octets, j->rcpt, j->rcpt_octets);
-	verdict_table_prefetch(t, j->key.tag);
-	if (j->stage == STAGE_RCPT &&
-		j->from_octets > 0) /* most recipients of strangers are new triplets, which note their pair */
-		verdict_table_prefetch(t, j->key.pair_tag);
+	/* most recipients of strangers are new triplets, which note their pair */
+	verdict_table_prefetch_put(t, j->key.tag);
+	if (j->stage == STAGE_RCPT && j->from_octets > 0)
+		verdict_table_prefetch_put(t, j->key.pair_tag);
 }
 
 uint64_t

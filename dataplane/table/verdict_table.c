@@ -237,6 +237,18 @@ verdict_table_prefetch(const struct verdict_table *t, uint64_t tag)
 	__builtin_prefetch(slot_of(t, bucket[1], 0));
 }
 
+void
+verdict_table_prefetch_put(const struct verdict_table *t, uint64_t tag)
+{
+	uint32_t bucket[2];
+
+	verdict_table_candidates(t, tag, bucket);
+	for (unsigned b = 0; b < 2; b++) {
+		__builtin_prefetch(slot_of(t, bucket[b], 0), 1);
+		__builtin_prefetch(&t->dirty[bucket[b] / 64], 1);
+	}
+}
+
 /* After the swap, so that a taker that clears the bit and then reads the bucket sees the swap. */
 static void
 mark_dirty(const struct verdict_table *t, uint32_t bucket)

@@ -109,6 +109,8 @@ verdict_table_may_hold(const struct verdict_table *t, enum vt_kind kind)
 /* Copies the entry of tag; false when there is none. */
 bool verdict_table_find(const struct verdict_table *t, uint64_t tag, struct vt_entry *out);
 void verdict_table_prefetch(const struct verdict_table *t, uint64_t tag);
+/* The same of a tag that will be put, too: also the words in which its buckets are marked dirty. */
+void verdict_table_prefetch_put(const struct verdict_table *t, uint64_t tag);
 
 enum vt_put { VT_PUT_DONE, VT_PUT_RACED /* somebody changed it: find again */, VT_PUT_FULL /* no victim: refused */ };
 
