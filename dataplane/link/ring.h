@@ -30,7 +30,7 @@ struct ring {
 uint64_t ring_octets(uint32_t record_octets, uint32_t n_records);
 void ring_bind(struct ring *r, void *memory, uint32_t record_octets, uint32_t n_records);
 
-/* Producer: the slot to fill, NULL when full; visible after ring_publish(). */
+/* Producer: the slot to fill, NULL when full; visible after ring_publish(), which asks for the lines of the next. */
 void *ring_reserve(struct ring *r);
 void ring_publish(struct ring *r);
 /* Consumer: the oldest record, NULL when empty; copy it, then ring_release(). */
