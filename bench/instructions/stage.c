@@ -37,7 +37,7 @@
 /* ---- the port ---- */
 
 static uint32_t
-io_rx(struct port_io *io, struct port_frame *out, uint32_t n)
+io_rx(struct port_io *io, struct net_frame *out, uint32_t n)
 {
 	struct bench *b = (struct bench *)io;
 	const uint32_t take = MIN(n, b->in.n), last = b->in_size - 1;
@@ -50,7 +50,7 @@ io_rx(struct port_io *io, struct port_frame *out, uint32_t n)
 		BUG_ON(buf == NULL);
 		memcpy(data, b->in.frame[at], octets);
 		out[got] =
-			(struct port_frame){ .view = { .ptr = data, .len_octets = octets, .buf = buf }, .room = data };
+			(struct net_frame){ .view = { .ptr = data, .len_octets = octets, .buf = buf }, .room = data };
 	}
 	b->in_at = (b->in_at + take) & last;
 	b->in.n -= take;
@@ -81,7 +81,7 @@ io_tx(struct port_io *io, const struct frame *frames, uint32_t n)
 }
 
 static void
-io_tx_answer(struct port_io *io, const struct port_frame *received, uint32_t octets)
+io_tx_answer(struct port_io *io, const struct net_frame *received, uint32_t octets)
 {
 	struct bench *b = (struct bench *)io;
 
@@ -98,7 +98,7 @@ io_flush(struct port_io *io)
 }
 
 static void
-io_redirect(struct port_io *io, uint32_t worker, const struct port_frame *frame)
+io_redirect(struct port_io *io, uint32_t worker, const struct net_frame *frame)
 {
 	(void)io;
 	(void)worker;
@@ -107,7 +107,7 @@ io_redirect(struct port_io *io, uint32_t worker, const struct port_frame *frame)
 }
 
 static uint32_t
-io_redirected(struct port_io *io, struct port_frame *out, uint32_t n)
+io_redirected(struct port_io *io, struct net_frame *out, uint32_t n)
 {
 	(void)io;
 	(void)out;

@@ -66,12 +66,17 @@ struct net_out {
 	struct buf_view whole;
 };
 
-/* What is known of a received frame before it is parsed. */
+/* A received frame, and what is known of it before it is parsed. net borrows it; a port gives it, with a reference the worker owns. */
 struct net_frame {
-	struct buf_view view; /* whole frame from the Ethernet header; borrowed */
+	struct buf_view view; /* from the Ethernet header on */
+	/* FRAME_HEADER_MAX_OCTETS from the frame's first on, which an answer may be written over while the worker's reference is the only one
+	 * (PITFALLS 29). NULL: others hold the buffer, too, it is too small, or what goes out needs more than what is written there */
+	uint8_t *room;
+	uint32_t hash; /* Toeplitz hash by the NIC, with our key, where has_hash */
+	bool has_hash;
+	bool redirected; /* came from another lcore: never redirect again */
 	uint8_t port_index;
 	uint8_t l4_checksum; /* 0 unknown, 1 good, 2 bad */
-	bool redirected;     /* came from another lcore: never redirect again */
 };
 
 struct net_conf {

@@ -51,7 +51,7 @@ queue_of(const struct port_worker *w, const struct port_dev *dev)
 /* ---- receive ---- */
 
 static uint32_t
-rx_port(struct port_worker *w, uint32_t port_index, struct port_frame *out, uint32_t n)
+rx_port(struct port_worker *w, uint32_t port_index, struct net_frame *out, uint32_t n)
 {
 	struct port_dev *dev = &w->set->dev[port_index];
 	struct rte_mbuf *m[RX_BURST_MAX_SEGS];
@@ -72,7 +72,7 @@ rx_port(struct port_worker *w, uint32_t port_index, struct port_frame *out, uint
 }
 
 static uint32_t
-port_rx(struct port_io *io, struct port_frame *out, uint32_t n)
+port_rx(struct port_io *io, struct net_frame *out, uint32_t n)
 {
 	struct port_worker *w = worker_of(io);
 	const uint32_t first = w->rx_next;
@@ -170,7 +170,7 @@ port_tx(struct port_io *io, const struct frame *frames, uint32_t n)
 }
 
 static void
-port_tx_answer(struct port_io *io, const struct port_frame *received, uint32_t octets)
+port_tx_answer(struct port_io *io, const struct net_frame *received, uint32_t octets)
 {
 	struct port_worker *w = worker_of(io);
 
@@ -215,7 +215,7 @@ port_flush(struct port_io *io)
 /* ---- between workers ---- */
 
 static void
-port_redirect(struct port_io *io, uint32_t worker, const struct port_frame *frame)
+port_redirect(struct port_io *io, uint32_t worker, const struct net_frame *frame)
 {
 	struct port_worker *w = worker_of(io);
 	struct rte_mbuf *m = port_mbuf_pack(frame);
@@ -228,7 +228,7 @@ port_redirect(struct port_io *io, uint32_t worker, const struct port_frame *fram
 }
 
 static uint32_t
-port_redirected(struct port_io *io, struct port_frame *out, uint32_t n)
+port_redirected(struct port_io *io, struct net_frame *out, uint32_t n)
 {
 	struct port_worker *w = worker_of(io);
 	const uint32_t n_workers = w->set->n_workers, first = w->redirect_next;

@@ -41,15 +41,15 @@ void port_pool_fini(struct port_pool *p);
 /* One frame as mbufs: chained when dev->may_chain, else in one; with the tag of dev->vlan. NULL: no buffer, or longer than one (counted by
  * the caller). */
 struct rte_mbuf *port_mbuf_of_frame(struct port_pool *p, const struct frame *f, const struct port_dev *dev);
-/* Where an answer may be written over a received frame, as port_frame has it. */
+/* Where an answer may be written over a received frame, as net_frame has it. */
 uint8_t *port_room_of_mbuf(struct rte_mbuf *m, const struct port_dev *dev);
 /* A received frame whose room holds octets of an answer. Takes the frame's reference. */
-struct rte_mbuf *port_mbuf_of_answer(const struct port_frame *received, uint32_t octets);
+struct rte_mbuf *port_mbuf_of_answer(const struct net_frame *received, uint32_t octets);
 /* A received mbuf as a frame, without the tag of dev->vlan. False: dropped and counted. Takes m. */
-bool port_frame_of_mbuf(struct port_worker *w, struct rte_mbuf *m, uint8_t port_index, struct port_frame *out);
+bool port_frame_of_mbuf(struct port_worker *w, struct rte_mbuf *m, uint8_t port_index, struct net_frame *out);
 /* A frame as it crosses a ring, and back. */
-struct rte_mbuf *port_mbuf_pack(const struct port_frame *f);
-void port_mbuf_unpack(struct rte_mbuf *m, struct port_frame *out);
+struct rte_mbuf *port_mbuf_pack(const struct net_frame *f);
+void port_mbuf_unpack(struct rte_mbuf *m, struct net_frame *out);
 
 /* port_lcore.c: octets of a slot in the rings of a net_af_packet port; 0 for other devices. */
 uint32_t port_af_packet_slot(const struct conf_port *port);

@@ -252,7 +252,7 @@ port_room_of_mbuf(struct rte_mbuf *m, const struct port_dev *dev)
 }
 
 struct rte_mbuf *
-port_mbuf_of_answer(const struct port_frame *received, uint32_t octets)
+port_mbuf_of_answer(const struct net_frame *received, uint32_t octets)
 {
 	struct rte_mbuf *m = mbuf_of(received->view.buf);
 
@@ -316,7 +316,7 @@ untag(struct rte_mbuf *m, uint16_t vlan)
 }
 
 bool
-port_frame_of_mbuf(struct port_worker *w, struct rte_mbuf *m, uint8_t port_index, struct port_frame *out)
+port_frame_of_mbuf(struct port_worker *w, struct rte_mbuf *m, uint8_t port_index, struct net_frame *out)
 {
 	const struct port_dev *dev = &w->set->dev[port_index];
 
@@ -336,7 +336,7 @@ port_frame_of_mbuf(struct port_worker *w, struct rte_mbuf *m, uint8_t port_index
 			return false;
 		}
 	}
-	*out = (struct port_frame){ .port_index = port_index,
+	*out = (struct net_frame){ .port_index = port_index,
 		.l4_checksum = l4_checksum_of(m),
 		.room = port_room_of_mbuf(m, dev),
 		.view = { .ptr = rte_pktmbuf_mtod(m, const uint8_t *),
@@ -357,7 +357,7 @@ port_frame_of_mbuf(struct port_worker *w, struct rte_mbuf *m, uint8_t port_index
 #define PACK_VALUE_SHIFT 32
 
 struct rte_mbuf *
-port_mbuf_pack(const struct port_frame *f)
+port_mbuf_pack(const struct net_frame *f)
 {
 	struct rte_mbuf *m = mbuf_of(f->view.buf);
 
@@ -372,14 +372,14 @@ port_mbuf_pack(const struct port_frame *f)
 }
 
 void
-port_mbuf_unpack(struct rte_mbuf *m, struct port_frame *out)
+port_mbuf_unpack(struct rte_mbuf *m, struct net_frame *out)
 {
 	const uint64_t packed = m->tx_offload;
 
 	m->tx_offload = 0;
-	*out = (struct port_frame){ .view = { .ptr = rte_pktmbuf_mtod(m, const uint8_t *),
-					    .len_octets = m->pkt_len,
-					    .buf = (struct buf *)m },
+	*out = (struct net_frame){ .view = { .ptr = rte_pktmbuf_mtod(m, const uint8_t *),
+					   .len_octets = m->pkt_len,
+					   .buf = (struct buf *)m },
 		.port_index = (uint8_t)(packed >> PACK_PORT_SHIFT),
 		.l4_checksum = (uint8_t)(packed >> PACK_CSUM_SHIFT),
 		.room = (packed >> PACK_ROOM_SHIFT & 1) != 0 ? rte_pktmbuf_mtod(m, uint8_t *) : NULL,

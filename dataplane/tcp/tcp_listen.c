@@ -393,7 +393,7 @@ tcp_is_possible_peer(const struct flow *flow)
 
 	if (flow->remote_port == 0 || flow->local_port == 0 || ip_addr_equal(r, &flow->local))
 		return false;
-	if (ip_addr_is_v4(r)) {
+	if (ip_addr_is_v4(&flow->local)) { /* both are of one family */
 		uint32_t a = ip_addr_to_v4(r);
 
 		return a >> 24 != 0 && a >> 24 != 127 && a >> 28 < 0xe; /* this net, loopback, multicast and up */

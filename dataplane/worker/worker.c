@@ -381,7 +381,7 @@ cycles_now(void)
 
 /* A SYN. True: answered in the buffer it came in, which is gone. */
 static bool
-input_syn(struct worker *w, const struct port_frame *f, const struct net_frame *frame, const struct net_seg *seg)
+input_syn(struct worker *w, const struct net_frame *f, const struct net_seg *seg)
 {
 	struct frame *apart = &w->seg_out[0].frame; /* nothing is on its way out yet */
 	uint8_t *answer = f->room != NULL ? f->room : apart->hdr;
@@ -390,10 +390,10 @@ input_syn(struct worker *w, const struct port_frame *f, const struct net_frame *
 	w->admission.taken.syns++;
 	if (w->admission.watch_syns && !admission_syn(w, &seg->flow))
 		return false;
-	octets = tcp_input_syn(w->tcp, seg, frame, answer + frame_tcp_offset(&seg->flow), w->now_us);
+	octets = tcp_input_syn(w->tcp, seg, f, answer + frame_tcp_offset(&seg->flow), w->now_us);
 	if (octets == 0)
 		return false;
-	octets = net_answer(w->net, answer, &seg->flow, octets, frame);
+	octets = net_answer(w->net, answer, &seg->flow, octets, f);
 	if (f->room != NULL) {
 		w->io->ops->tx_answer(w->io, f, octets);
 		return true;
@@ -406,16 +406,15 @@ input_syn(struct worker *w, const struct port_frame *f, const struct net_frame *
 }
 
 static void
-input_result(struct worker *w, struct port_frame *f, const struct net_frame *frame, struct net_out *out,
-	enum net_result result, bool is_syn)
+input_result(struct worker *w, const struct net_frame *f, struct net_out *out, enum net_result result, bool is_syn)
 {
 	switch (result) {
 	case NET_NONE:
 		break;
 	case NET_SEGMENT:
 		if (!is_syn) {
-			tcp_input(w->tcp, &out->seg, frame, w->now_us);
-		} else if (input_syn(w, f, frame, &out->seg)) {
+			tcp_input(w->tcp, &out->seg, f, w->now_us);
+		} else if (input_syn(w, f, &out->seg)) {
 			buf_unref(w->io->pool, out->reassembled);
 			return;
 		}
@@ -432,7 +431,7 @@ input_result(struct worker *w, struct port_frame *f, const struct net_frame *fra
 		}
 		/* a datagram made whole from fragments goes in place of the last of them */
 		w->io->ops->redirect(
-			w->io, out->owner, &(struct port_frame){ .view = out->whole, .port_index = f->port_index });
+			w->io, out->owner, &(struct net_frame){ .view = out->whole, .port_index = f->port_index });
 		break;
 	}
 	buf_unref(w->io->pool, out->reassembled);
@@ -446,7 +445,6 @@ input_result(struct worker *w, struct port_frame *f, const struct net_frame *fra
 static void
 input_burst(struct worker *w, uint32_t n, bool redirected)
 {
-	struct net_frame frame[RX_BURST_MAX_SEGS];
 	enum net_result result[RX_BURST_MAX_SEGS];
 	uint32_t others = 0; /* a bit for each segment that is no SYN */
 	const bool refuses_syns = w->snapshot->conf->reject_at == REJECT_AT_SYN, sheds = w->admission.backlog.behind;
@@ -454,11 +452,8 @@ input_burst(struct worker *w, uint32_t n, bool redirected)
 	static_assert(RX_BURST_MAX_SEGS <= 32, "a bit for each");
 	tcp_wakes_max(w->tcp, pool_n_free(&w->sessions));
 	for (uint32_t i = 0; i < n; i++) {
-		frame[i] = (struct net_frame){ .view = w->rx[i].view,
-			.port_index = w->rx[i].port_index,
-			.l4_checksum = w->rx[i].l4_checksum,
-			.redirected = redirected };
-		result[i] = net_input(w->net, &frame[i], &w->net_out[i], w->now_us);
+		w->rx[i].redirected = redirected;
+		result[i] = net_input(w->net, &w->rx[i], &w->net_out[i], w->now_us);
 		if (result[i] != NET_SEGMENT)
 			continue;
 		if (!tcp_is_syn(&w->net_out[i].seg)) {
@@ -469,7 +464,7 @@ input_burst(struct worker *w, uint32_t n, bool redirected)
 		if (sheds && admission_sheds(w, &w->net_out[i].seg.flow)) {
 			result[i] = NET_NONE;
 		} else if (refuses_syns && session_syn_refused(w, &w->net_out[i].seg)) {
-			tcp_refuse(w->tcp, &w->net_out[i].seg, &frame[i], w->now_us);
+			tcp_refuse(w->tcp, &w->net_out[i].seg, &w->rx[i], w->now_us);
 			result[i] = NET_NONE;
 		} else {
 			tcp_prefetch(w->tcp, &w->net_out[i].seg, true);
@@ -480,7 +475,7 @@ input_burst(struct worker *w, uint32_t n, bool redirected)
 	for (uint32_t i = 0; i < n; i++) {
 		if ((others >> i & 3) == 3 && tcp_is_outdone(w->tcp, &w->net_out[i].seg, &w->net_out[i + 1].seg))
 			result[i] = NET_NONE;
-		input_result(w, &w->rx[i], &frame[i], &w->net_out[i], result[i], (others >> i & 1) == 0);
+		input_result(w, &w->rx[i], &w->net_out[i], result[i], (others >> i & 1) == 0);
 	}
 }
 

@@ -289,7 +289,7 @@ struct worker {
 	uint32_t grey_lines, grey_dropped;
 	uint32_t syn_second, syn_lines, syn_dropped; /* the same of SYNs refused by their address */
 	struct frame tx[TX_BURST_FRAMES];
-	struct port_frame rx[RX_BURST_MAX_SEGS];
+	struct net_frame rx[RX_BURST_MAX_SEGS];
 	struct net_out net_out[RX_BURST_MAX_SEGS]; /* of those */
 	struct tcp_seg_out seg_out[TX_BURST_FRAMES];
 };

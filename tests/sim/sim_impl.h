@@ -12,7 +12,7 @@
 #define SIM_TAPS_MAX  32
 
 struct sim_queue {
-	struct port_frame frame[1024];
+	struct net_frame frame[1024];
 	uint32_t n;
 };
 

@@ -48,7 +48,7 @@ trunk_rx(struct sim_io *io, uint32_t port, struct buf *buf, uint8_t *data, uint3
 		buf_unref(io->sim->pool, buf);
 		return;
 	}
-	io->rx.frame[io->rx.n++] = (struct port_frame){ .view = { .ptr = f.octet, .len_octets = f.octets, .buf = buf },
+	io->rx.frame[io->rx.n++] = (struct net_frame){ .view = { .ptr = f.octet, .len_octets = f.octets, .buf = buf },
 		.room = vlan_of(io->sim, port) == 0 && room_octets >= FRAME_HEADER_MAX_OCTETS ? data : NULL,
 		.port_index = (uint8_t)port };
 }
@@ -115,7 +115,7 @@ sim_io_arrive(struct sim *sim, const struct wire_frame *w)
 }
 
 static uint32_t
-take(struct sim_queue *q, struct port_frame *out, uint32_t n)
+take(struct sim_queue *q, struct net_frame *out, uint32_t n)
 {
 	const uint32_t got = MIN(q->n, n);
 
@@ -133,7 +133,7 @@ spend(struct sim_io *io, uint64_t us)
 }
 
 static uint32_t
-io_rx(struct port_io *io, struct port_frame *out, uint32_t n)
+io_rx(struct port_io *io, struct net_frame *out, uint32_t n)
 {
 	struct sim_io *s = (struct sim_io *)io;
 	const uint32_t got = take(&s->rx, out, n);
@@ -143,7 +143,7 @@ io_rx(struct port_io *io, struct port_frame *out, uint32_t n)
 }
 
 static uint32_t
-io_redirected(struct port_io *io, struct port_frame *out, uint32_t n)
+io_redirected(struct port_io *io, struct net_frame *out, uint32_t n)
 {
 	struct sim_io *s = (struct sim_io *)io;
 	const uint32_t got = take(&s->redirected, out, n);
@@ -183,7 +183,7 @@ io_tx(struct port_io *io, const struct frame *frames, uint32_t n)
 }
 
 static void
-io_tx_answer(struct port_io *io, const struct port_frame *received, uint32_t octets)
+io_tx_answer(struct port_io *io, const struct net_frame *received, uint32_t octets)
 {
 	struct frame f = { .port_index = received->port_index, .hdr_len_octets = (uint16_t)octets };
 
@@ -211,7 +211,7 @@ io_flush(struct port_io *io)
 }
 
 static void
-io_redirect(struct port_io *io, uint32_t worker, const struct port_frame *frame)
+io_redirect(struct port_io *io, uint32_t worker, const struct net_frame *frame)
 {
 	struct sim *sim = ((struct sim_io *)io)->sim;
 	struct sim_queue *q = &sim->io[worker].redirected;

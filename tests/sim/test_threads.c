@@ -85,7 +85,7 @@ push(struct frame_ring *r, uint32_t port, const uint8_t *frame, uint32_t octets)
 /* ---- the port of a worker's thread ---- */
 
 static uint32_t
-pull(struct thread_io *t, struct frame_ring *r, struct port_frame *out, uint32_t n)
+pull(struct thread_io *t, struct frame_ring *r, struct net_frame *out, uint32_t n)
 {
 	uint32_t got = 0;
 
@@ -99,7 +99,7 @@ pull(struct thread_io *t, struct frame_ring *r, struct port_frame *out, uint32_t
 		buf = buf_alloc(t->io.pool, rec->octets, &data);
 		if (buf != NULL) {
 			memcpy(data, rec->data, rec->octets);
-			out[got++] = (struct port_frame){ .view = { data, rec->octets, buf }, .port_index = rec->port };
+			out[got++] = (struct net_frame){ .view = { data, rec->octets, buf }, .port_index = rec->port };
 		}
 		ring_release(&r->consumer);
 		if (buf == NULL)
@@ -109,7 +109,7 @@ pull(struct thread_io *t, struct frame_ring *r, struct port_frame *out, uint32_t
 }
 
 static uint32_t
-io_rx(struct port_io *io, struct port_frame *out, uint32_t n)
+io_rx(struct port_io *io, struct net_frame *out, uint32_t n)
 {
 	struct thread_io *t = (struct thread_io *)io;
 
@@ -117,7 +117,7 @@ io_rx(struct port_io *io, struct port_frame *out, uint32_t n)
 }
 
 static uint32_t
-io_redirected(struct port_io *io, struct port_frame *out, uint32_t n)
+io_redirected(struct port_io *io, struct net_frame *out, uint32_t n)
 {
 	struct thread_io *t = (struct thread_io *)io;
 
@@ -125,7 +125,7 @@ io_redirected(struct port_io *io, struct port_frame *out, uint32_t n)
 }
 
 static void
-io_redirect(struct port_io *io, uint32_t worker, const struct port_frame *frame)
+io_redirect(struct port_io *io, uint32_t worker, const struct net_frame *frame)
 {
 	struct thread_io *t = (struct thread_io *)io;
 
@@ -153,7 +153,7 @@ io_tx(struct port_io *io, const struct frame *frames, uint32_t n)
 }
 
 static void
-io_tx_answer(struct port_io *io, const struct port_frame *received, uint32_t octets)
+io_tx_answer(struct port_io *io, const struct net_frame *received, uint32_t octets)
 {
 	(void)io;
 	(void)received;

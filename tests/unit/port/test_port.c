@@ -74,7 +74,7 @@ count(uint32_t worker, enum counter which)
 
 /* Receives one frame, however long the device takes; false after a second. Other workers' turns end meanwhile. */
 static bool
-receive(struct rig *r, uint32_t worker, struct port_frame *out)
+receive(struct rig *r, uint32_t worker, struct net_frame *out)
 {
 	for (uint32_t i = 0; i < 1000; i++) {
 		for (uint32_t w = 0; w < WORKERS; w++)
@@ -87,7 +87,7 @@ receive(struct rig *r, uint32_t worker, struct port_frame *out)
 }
 
 static void
-drop(struct rig *r, uint32_t worker, const struct port_frame *f)
+drop(struct rig *r, uint32_t worker, const struct net_frame *f)
 {
 	buf_unref(r->io[worker]->pool, f->view.buf);
 }
@@ -122,7 +122,7 @@ drop_views(struct rig *r, uint32_t worker, const struct frame *f)
 }
 
 static void
-check_octets(const char *label, const struct port_frame *f, uint32_t want)
+check_octets(const char *label, const struct net_frame *f, uint32_t want)
 {
 	CHECK_EQ(label, f->view.len_octets, want);
 	for (uint32_t i = 0; i < want; i++)
@@ -161,7 +161,7 @@ test_port_frames_arrive_whole(void **state)
 		for (uint32_t w = 0; w < WORKERS; w++) {
 			for (uint8_t p = 0; p < 2; p++) {
 				struct frame f = frame_of(&r, w, p, rows[i].payload, rows[i].views);
-				struct port_frame got;
+				struct net_frame got;
 
 				r.io[w]->ops->tx(r.io[w], &f, 1);
 				drop_views(&r, w, &f); /* the port holds references of its own */
@@ -188,7 +188,7 @@ test_port_lent_octets_are_copied(void **state)
 		.n_views = 2,
 		.view = { { .ptr = (uint8_t *)text, .len_octets = 300 },
 			{ .ptr = (uint8_t *)text + 300, .len_octets = 300 } } };
-	struct port_frame got;
+	struct net_frame got;
 	struct rig r;
 
 	(void)state;
@@ -209,7 +209,7 @@ test_port_drops_what_it_cannot_build_or_send(void **state)
 {
 	struct frame f = { .hdr_len_octets = 60 };
 	static struct buf *all[1 << 16];
-	struct port_frame got;
+	struct net_frame got;
 	uint32_t n = 0;
 	uint8_t *data;
 	struct rig r;
@@ -244,8 +244,8 @@ test_port_drops_what_it_cannot_build_or_send(void **state)
 static void
 test_port_redirect_carries_the_whole_frame(void **state)
 {
-	struct port_frame f = { .port_index = 1, .l4_checksum = 1, .has_hash = true, .hash = 0xdeadbeef },
-			  got[RX_BURST_MAX_SEGS];
+	struct net_frame f = { .port_index = 1, .l4_checksum = 1, .has_hash = true, .hash = 0xdeadbeef },
+			 got[RX_BURST_MAX_SEGS];
 	uint32_t n = 0, burst;
 	uint8_t *data;
 	struct rig r;
@@ -340,7 +340,7 @@ run_lcore(void *arg)
 	const time_t end = time(NULL) + 20;
 
 	while (ended() < WORKERS * FRAMES && time(NULL) < end) {
-		struct port_frame f[RX_BURST_MAX_SEGS];
+		struct net_frame f[RX_BURST_MAX_SEGS];
 		uint32_t n;
 
 		/* as many on their way as no ring is full of */
@@ -419,7 +419,7 @@ static void
 test_port_one_queue_is_shared_through_its_owner(void **state)
 {
 	struct frame f;
-	struct port_frame got;
+	struct net_frame got;
 	char line[256];
 	struct rig r;
 
@@ -462,7 +462,7 @@ static void
 test_port_a_link_that_is_down_is_given_nothing(void **state)
 {
 	struct frame f = { .hdr_len_octets = 60 };
-	struct port_frame got;
+	struct net_frame got;
 	uint32_t up = 0;
 	struct rig r;
 
@@ -490,7 +490,7 @@ static void
 test_port_a_batch_goes_out_at_the_end_of_the_turn(void **state)
 {
 	struct frame f = { .hdr_len_octets = 60 };
-	struct port_frame got;
+	struct net_frame got;
 	struct rig r;
 
 	(void)state;

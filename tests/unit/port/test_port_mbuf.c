@@ -42,7 +42,7 @@ test_port_frame_checksum_states(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		struct port_frame f;
+		struct net_frame f;
 
 		CHECK_TRUE(rows[i].label, port_frame_of_mbuf(w, received(rows[i].flags), 1, &f));
 		CHECK_EQ(rows[i].label, f.l4_checksum, rows[i].want);
@@ -58,7 +58,7 @@ test_port_frame_hash_counts_only_with_our_key(void **state)
 	(void)state;
 	for (int ours = 0; ours < 2; ours++) {
 		struct rte_mbuf *m = received(RTE_MBUF_F_RX_RSS_HASH);
-		struct port_frame f;
+		struct net_frame f;
 
 		m->hash.rss = 77;
 		set.dev[0].hash_is_ours = ours != 0;
@@ -123,7 +123,7 @@ test_port_frames_of_other_vlans_are_dropped(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		struct rte_mbuf *m = received_tagged(rows[i].flags, rows[i].tpid, rows[i].tci);
 		const bool untagged = rows[i].tpid != 0 && rows[i].vlan != 0;
-		struct port_frame f;
+		struct net_frame f;
 
 		if (rows[i].tpid != 0 && (rows[i].flags & RTE_MBUF_F_RX_VLAN_STRIPPED) != 0)
 			m->vlan_tci = rows[i].vlan;
@@ -149,7 +149,7 @@ test_port_tags_are_found_where_they_lie(void **state)
 {
 	const uint32_t before = buf_available(&w->pool.pool);
 	struct rte_mbuf *m = received_tagged(0, 0x8100, 5), *rest = received_tagged(0, 0x8100, 5);
-	struct port_frame f, crossed;
+	struct net_frame f, crossed;
 
 	(void)state;
 	set.dev[1].vlan = 5;
@@ -207,7 +207,7 @@ static void
 test_port_frame_in_several_mbufs_becomes_one(void **state)
 {
 	const uint32_t before = buf_available(&w->pool.pool);
-	struct port_frame f;
+	struct net_frame f;
 
 	(void)state;
 	for (uint32_t n = 2; n <= 40; n += 19) {
@@ -271,7 +271,7 @@ test_port_mbuf_of_answer_needs_the_buffer_alone(void **state)
 {
 	const struct port_dev plain = { .may_chain = true }, tagged = { .vlan = 5 };
 	const uint32_t before = buf_available(&w->pool.pool);
-	struct port_frame in;
+	struct net_frame in;
 	struct rte_mbuf *m, *clone;
 
 	(void)state;
