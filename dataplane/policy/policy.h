@@ -146,6 +146,8 @@ bool policy_is_stranger(const struct policy_ctx *ctx, const struct ip_addr *clie
  * ask again in the background. */
 struct client_verdict policy_client_lookup(
 	const struct policy_ctx *ctx, const struct ip_addr *client, uint32_t now_s, bool *fresh);
+/* The same of a client whose tag is known; true: fresh. */
+bool policy_client_find(const struct policy_ctx *ctx, uint64_t tag, uint32_t now_s, struct client_verdict *out);
 /* Stores control's answer. */
 void policy_client_store(
 	const struct policy_ctx *ctx, const struct ip_addr *client, const struct client_verdict *v, uint32_t now_s);

@@ -148,28 +148,35 @@ policy_client_decode(const struct vt_entry *e)
 	return client_load(e);
 }
 
-struct client_verdict
-policy_client_lookup(const struct policy_ctx *ctx, const struct ip_addr *client, uint32_t now_s, bool *fresh)
+/* By a pointer: put together octet by octet and read as words at once, a verdict would wait for every store before it. */
+bool
+policy_client_find(const struct policy_ctx *ctx, uint64_t tag, uint32_t now_s, struct client_verdict *out)
 {
-	struct client_verdict v;
 	struct vt_entry e;
 	bool found;
 
-	*fresh = false;
-	if (ctx->table != NULL &&
-		policy_record(ctx->table, policy_client_tag(ctx->table, client), VT_CLIENT, &e, &found)) {
-		v = client_load(&e);
-		switch (client_age(ctx->conf, &v, now_s)) {
+	if (ctx->table != NULL && policy_record(ctx->table, tag, VT_CLIENT, &e, &found)) {
+		*out = client_load(&e);
+		switch (client_age(ctx->conf, out, now_s)) {
 		case CLIENT_AGE_FRESH:
-			*fresh = true;
-			return v;
+			return true;
 		case CLIENT_AGE_USABLE:
-			return v;
+			return false;
 		case CLIENT_AGE_STALE:
 			break;
 		}
 	}
-	return (struct client_verdict){ .known = CLIENT_UNASKED, .zone = ZONE_NONE };
+	*out = (struct client_verdict){ .known = CLIENT_UNASKED, .zone = ZONE_NONE };
+	return false;
+}
+
+struct client_verdict
+policy_client_lookup(const struct policy_ctx *ctx, const struct ip_addr *client, uint32_t now_s, bool *fresh)
+{
+	struct client_verdict v;
+
+	*fresh = policy_client_find(ctx, ctx->table != NULL ? policy_client_tag(ctx->table, client) : 0, now_s, &v);
+	return v;
 }
 
 /* Puts want in place of whatever stands under its tag: 0, -ENOSPC without room, -EBUSY when it changed each time; both counted. */

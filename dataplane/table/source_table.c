@@ -16,6 +16,8 @@
 #define DUE_MASK         ((UINT64_C(1) << 48) - 1)
 #define REFUSED_TOP      0xffff
 
+#define SOURCE_LINE_CELLS (64 / sizeof(struct source_cell))
+
 static_assert(sizeof(struct source_cell) == 16, "one swap writes a whole cell");
 
 void
@@ -89,6 +91,15 @@ static struct source_cell *
 bucket_of(const struct source_table *t, struct source_key key)
 {
 	return &t->cells[(uint32_t)key.hash & (t->n_cells - 1) & ~(SOURCE_BUCKET_CELLS - 1)];
+}
+
+void
+source_table_prefetch(const struct source_table *t, struct source_key key)
+{
+	const struct source_cell *bucket = bucket_of(t, key);
+
+	for (uint32_t i = 0; i < SOURCE_BUCKET_CELLS; i += SOURCE_LINE_CELLS)
+		__builtin_prefetch(&bucket[i], 1);
 }
 
 /* Nothing can be owed for longer than the burst and the connection that used it up: what is, stands there from an earlier round of 48 bits. */

@@ -63,6 +63,9 @@ void source_table_forget_sessions(struct source_table *t);
 
 struct source_key source_key_of(const struct source_table *t, const struct ip_addr *addr, bool is_network);
 
+/* Asks for the lines of its cells: it will be counted. */
+void source_table_prefetch(const struct source_table *t, struct source_key key);
+
 /* All zero for a source without a cell. */
 struct source_state source_table_look(const struct source_table *t, struct source_key key, uint64_t now_us);
 

@@ -95,11 +95,11 @@ bool tcp_is_proven(const struct tcp *tcp, const struct ip_addr *addr);
 void tcp_vouch(struct tcp *tcp, const struct ip_addr *addr);
 /*
  * Of a burst: asks for the lines that tcp_input() of each of its segments will look at, so that their misses overlap. First the buckets (and
- * writes seg->hash), then, once the first step was done for the burst, what they point to (and writes seg->at): the second is of no use to a SYN.
- * May be left out.
+ * writes seg->hash), then, once the first step was done for the burst, what they point to (and writes seg->at): the second is of no use to a SYN,
+ * and false where no connection is there: then it is the ACK that ends a handshake, mostly. May be left out.
  */
 void tcp_prefetch(const struct tcp *tcp, struct net_seg *seg, bool is_syn);
-void tcp_prefetch_conn(const struct tcp *tcp, struct net_seg *seg);
+bool tcp_prefetch_conn(const struct tcp *tcp, struct net_seg *seg);
 /*
  * Of a burst, after those: whether seg is a bare ACK and the one behind it in the burst, next, tells the same connection all that seg does and more.
  * It is counted and left out then: tcp_input() is not called for it, as if it had been lost on its way.

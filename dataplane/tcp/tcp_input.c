@@ -239,7 +239,10 @@ take_view(struct tcp_conn *c, const struct buf_view *v)
 	if (c->rcv_readable != 0 || v->buf == NULL || tcp->n_views == TCP_VIEWS_MAX)
 		return false;
 	buf_ref(tcp->pool, v->buf);
-	c->rcv_view = *v;
+	/* one by one: v was just written so, and read in words of another size it would wait for all stores before */
+	c->rcv_view.ptr = v->ptr;
+	c->rcv_view.len_octets = v->len_octets;
+	c->rcv_view.buf = v->buf;
 	tcp->view[tcp->n_views++] = c->index;
 	return true;
 }
@@ -767,7 +770,7 @@ tcp_prefetch(const struct tcp *tcp, struct net_seg *seg, bool is_syn)
 		tcp_table_prefetch(&tcp->table, seg->hash);
 }
 
-void
+bool
 tcp_prefetch_conn(const struct tcp *tcp, struct net_seg *seg)
 {
 	uint32_t i;
@@ -778,13 +781,15 @@ tcp_prefetch_conn(const struct tcp *tcp, struct net_seg *seg)
 	if (i == TCP_TABLE_NONE) { /* the ACK of a handshake, mostly */
 		__builtin_prefetch(tcp_filter_cell(&tcp->filter, seg->hash));
 		tcp_table_prefetch(&tcp->listen.table, seg->hash);
-		return;
+		tcp_proven_prefetch(&tcp->listen.proven, &seg->flow.remote);
+		return false;
 	}
 	if (i >= tcp->conf.conns_max) {
 		for (uint32_t line = 0; line < tcp->rests.records.stride; line += 64)
 			__builtin_prefetch((const char *)tcp_rest_at(&tcp->rests, i - tcp->conf.conns_max) + line);
-		return;
+		return true;
 	}
 	for (uint32_t line = 0; line < TCP_CONN_HOT_LINES * 64; line += 64)
 		__builtin_prefetch((const char *)&tcp->conns[i] + line);
+	return true;
 }

@@ -50,6 +50,12 @@ hash_of(const struct tcp_proven *p, const struct ip_addr *addr)
 	return fold(fold(half[0] ^ p->key[0], half[1] ^ p->key[1]) ^ p->key[1], p->key[0]);
 }
 
+void
+tcp_proven_prefetch(const struct tcp_proven *p, const struct ip_addr *addr)
+{
+	__builtin_prefetch(&p->bucket[hash_of(p, addr) & (TCP_PROVEN_BUCKETS - 1)], 1);
+}
+
 static uint32_t
 handshakes(uint64_t slot)
 {

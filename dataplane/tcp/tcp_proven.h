@@ -34,6 +34,9 @@ struct tcp_proven {
 bool tcp_proven_create(struct tcp_proven *p, const struct siphash_key *secret);
 void tcp_proven_destroy(struct tcp_proven *p);
 
+/* Asks for what the functions below look at. */
+void tcp_proven_prefetch(const struct tcp_proven *p, const struct ip_addr *addr);
+
 /* A third ACK came from there. */
 void tcp_proven_note(struct tcp_proven *p, const struct ip_addr *addr, uint64_t now_us);
 

@@ -16,6 +16,8 @@
  */
 #include "dataplane/worker/worker_impl.h"
 
+#include <string.h>
+
 #include "dataplane/base/bug.h"
 
 #define ADDRESS_SHARE 4 /* of the slots that are left to strangers, an address may hold one in so many */
@@ -137,12 +139,49 @@ struct source {
 	struct source_state address_now, network_now;
 };
 
-static struct source
-source_of(const struct worker *w, const struct ip_addr *client)
+/* Any place of w->arrival serves: who shares it is hashed anew. */
+static struct arrival *
+place_of(struct worker *w, const struct ip_addr *client)
+{
+	uint64_t word;
+
+	memcpy(&word, client->octet + 8, sizeof(word));
+	return &w->arrival[word * UINT64_C(0x9e3779b97f4a7c15) >> (64 - ARRIVALS_BITS)];
+}
+
+const struct arrival *
+admission_arrival(struct worker *w, const struct ip_addr *client)
 {
 	const struct source_table *t = &w->segment->sources;
-	const struct ip_addr network = policy_client_network(client);
-	struct source s = { .address = source_key_of(t, client, false), .network = source_key_of(t, &network, true) };
+	struct arrival *a = place_of(w, client);
+
+	if (a->verdict_tag == 0 || !ip_addr_equal(&a->client, client)) { /* a tag is never 0 */
+		const struct ip_addr network = policy_client_network(client);
+
+		a->client = *client;
+		a->address = source_key_of(t, client, false);
+		a->network = source_key_of(t, &network, true);
+		a->verdict_tag = policy_client_tag(&w->segment->table, client);
+	}
+	return a;
+}
+
+void
+admission_expect(struct worker *w, const struct ip_addr *client)
+{
+	const struct arrival *a = admission_arrival(w, client);
+
+	source_table_prefetch(&w->segment->sources, a->address);
+	source_table_prefetch(&w->segment->sources, a->network);
+	verdict_table_prefetch(&w->segment->table, a->verdict_tag);
+}
+
+static struct source
+source_of(struct worker *w, const struct ip_addr *client)
+{
+	const struct source_table *t = &w->segment->sources;
+	const struct arrival *a = admission_arrival(w, client);
+	struct source s = { .address = a->address, .network = a->network };
 
 	s.address_now = source_table_look(t, s.address, w->now_us);
 	s.network_now = source_table_look(t, s.network, w->now_us);
@@ -239,15 +278,23 @@ admission_enter(struct worker *w, struct session *s)
 }
 
 void
+admission_leave_soon(const struct worker *w, const struct session *s)
+{
+	if (s->source.address.hash == 0)
+		return;
+	source_table_prefetch(&w->segment->sources, s->source.address);
+	source_table_prefetch(&w->segment->sources, s->source.network);
+}
+
+void
 admission_leave(struct worker *w, struct session *s)
 {
 	struct source_table *t = &w->segment->sources;
 
 	if (s->source.address.hash == 0 && (s->counted_address || s->counted_network)) { /* it rested meanwhile */
-		const struct ip_addr network = policy_client_network(&s->flow.remote);
+		const struct arrival *a = admission_arrival(w, &s->flow.remote);
 
-		s->source.address = source_key_of(t, &s->flow.remote, false);
-		s->source.network = source_key_of(t, &network, true);
+		s->source = (struct session_source){ a->address, a->network };
 	}
 	if (s->counted_address)
 		source_table_leave(t, s->source.address);

@@ -32,6 +32,7 @@ session_maybe_free(struct worker *w, struct session *s)
 {
 	if (!s->live || s->client.conn != NULL || s->backend.conn != NULL || s->relay != NULL)
 		return;
+	admission_leave_soon(w, s);
 	wlog_session(w, s);
 	wheel_cancel(&w->wheel, &s->timer);
 	buf_unref(w->io->pool, s->held.buf);

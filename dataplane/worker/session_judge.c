@@ -110,9 +110,9 @@ session_ask_verdict(struct worker *w, struct session *s)
 	uint32_t listener;
 	const bool want_name = session_listener(w, s, &listener) != NULL && w->wants_name >> listener & 1;
 	enum link_want_name want = LINK_WANT_VERDICT;
-	bool fresh = false, background;
+	bool fresh, background;
 
-	s->verdict = policy_client_lookup(ctx, &s->flow.remote, w->now_s, &fresh);
+	fresh = policy_client_find(ctx, admission_arrival(w, &s->flow.remote)->verdict_tag, w->now_s, &s->verdict);
 	s->good = policy_in_good_standing(ctx, &s->flow.remote, w->now_s);
 	if (s->good && s->verdict.known == CLIENT_KNOWN && s->verdict.time_s <= w->now_s &&
 		w->now_s - s->verdict.time_s < w->snapshot->conf->client_fresh_s)

@@ -470,8 +470,12 @@ input_burst(struct worker *w, uint32_t n, bool redirected)
 			tcp_prefetch(w->tcp, &w->net_out[i].seg, true);
 		}
 	}
-	for (uint32_t left = n > 1 ? others : 0; left != 0; left &= left - 1)
-		tcp_prefetch_conn(w->tcp, &w->net_out[__builtin_ctz(left)].seg);
+	for (uint32_t left = n > 1 ? others : 0; left != 0; left &= left - 1) {
+		struct net_seg *seg = &w->net_out[__builtin_ctz(left)].seg;
+
+		if (!tcp_prefetch_conn(w->tcp, seg))
+			admission_expect(w, &seg->flow.remote);
+	}
 	for (uint32_t i = 0; i < n; i++) {
 		if ((others >> i & 3) == 3 && tcp_is_outdone(w->tcp, &w->net_out[i].seg, &w->net_out[i + 1].seg))
 			result[i] = NET_NONE;

@@ -230,6 +230,15 @@ struct admission {
 	uint32_t n_unsaid, said_s;
 };
 
+/* What a client's records are found by: hashed when the ACK of its handshake is seen in a burst, and needed again when its session begins. */
+#define ARRIVALS_BITS 6 /* more places than come in a burst */
+#define ARRIVALS      (1u << ARRIVALS_BITS)
+struct arrival {
+	struct ip_addr client;
+	struct source_key address, network;
+	uint64_t verdict_tag; /* 0: nobody's yet */
+};
+
 struct worker {
 	struct worker_conf conf;
 	struct worker_shared *shared;
@@ -288,6 +297,7 @@ struct worker {
 	uint64_t grey_second; /* policy second and count of log lines for greylisted strangers */
 	uint32_t grey_lines, grey_dropped;
 	uint32_t syn_second, syn_lines, syn_dropped; /* the same of SYNs refused by their address */
+	struct arrival arrival[ARRIVALS];            /* at a place that the address tells */
 	struct frame tx[TX_BURST_FRAMES];
 	struct net_frame rx[RX_BURST_MAX_SEGS];
 	struct net_out net_out[RX_BURST_MAX_SEGS]; /* of those */
@@ -312,6 +322,12 @@ worker_env(const struct worker *w, uint32_t listener)
 /* Counts the session; COUNTER_N, or the counter of why it is refused (it was counted and will be logged). */
 enum counter admission_enter(struct worker *w, struct session *s);
 void admission_leave(struct worker *w, struct session *s);
+/* Asks for the lines that takes. */
+void admission_leave_soon(const struct worker *w, const struct session *s);
+/* What the client's records are found by; valid until the next call. */
+const struct arrival *admission_arrival(struct worker *w, const struct ip_addr *client);
+/* The client's handshake may be about to end: asks for what its session begins with. */
+void admission_expect(struct worker *w, const struct ip_addr *client);
 /* It is no stranger any more. */
 void admission_passed(struct worker *w, struct session *s);
 /* Asked while admission.backlog.behind, of a SYN that was not looked at further: whether it is dropped. */
