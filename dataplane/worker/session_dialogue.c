@@ -268,8 +268,9 @@ flush_moved(struct worker *w, struct session *s)
 	return unsent != 0 && s->client.conn != NULL && tcp_send_room(s->client.conn) != unsent;
 }
 
-void
-session_pump(struct worker *w, struct session *s)
+/* relay_served: its relay was served to the end just now, and has nothing to say unless the client moves. */
+static inline __attribute__((always_inline)) void
+pump(struct worker *w, struct session *s, const bool relay_served)
 {
 	bool moved = true;
 
@@ -282,7 +283,7 @@ session_pump(struct worker *w, struct session *s)
 		moved = client_step(w, s);
 		if (!s->live || (moved && s->wait == SESSION_WAIT_TURN)) /* it goes on when it was judged */
 			return;
-		if (s->relay != NULL)
+		if (s->relay != NULL && (moved || !relay_served))
 			session_relay_run(w, s);
 		if (!s->live)
 			return;
@@ -302,6 +303,18 @@ session_pump(struct worker *w, struct session *s)
 		client_eof(w, s);
 	if (s->live)
 		session_arm(w, s);
+}
+
+void
+session_pump(struct worker *w, struct session *s)
+{
+	pump(w, s, false);
+}
+
+void
+session_pump_behind_relay(struct worker *w, struct session *s)
+{
+	pump(w, s, !s->unfinished && s->backend_stream == NULL); /* a stream of TLS may have more by itself */
 }
 
 /* ---- answers to the dialogue ---- */

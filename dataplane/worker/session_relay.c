@@ -335,7 +335,7 @@ static void
 after_backend(struct worker *w, struct session *s)
 {
 	if (s->live && s->client.conn != NULL) {
-		session_pump(w, s);
+		session_pump_behind_relay(w, s);
 	} else if (s->live) {
 		session_maybe_free(w, s);
 		session_arm(w, s); /* the client is gone: what the backend still owes has its own time limit */

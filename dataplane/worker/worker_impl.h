@@ -422,6 +422,8 @@ void session_greet(struct worker *w, struct session *s);
 
 /* session_dialogue.c: what the client says, and what is answered */
 void session_pump(struct worker *w, struct session *s);
+/* The same right behind session_relay_run(). */
+void session_pump_behind_relay(struct worker *w, struct session *s);
 /* Does what the dialogue asks for. */
 void session_act(struct worker *w, struct session *s, enum smtp_action action);
 /* What the client sends now goes on to the backend, so far as there is room. */
