@@ -34,8 +34,11 @@
  * Twice as many at most are kept in mind: a flood that let the queue be empty for a moment is one still.
  */
 #define BACKLOG_LASTS_FRAMES (4 * BACKLOG_FRAMES)
-/* As many as wait after the machine paused for some 0.4 ms at half load: what is taken in before that is answered soon, beyond that cheaply. */
-#define BACKLOG_STANDS_FRAMES 256u
+/*
+ * As many as wait after the machine paused for some 3 ms at half load: what is taken in before that is answered soon, beyond that cheaply. Where
+ * 256 made a queue that stands, one pass in fifty was as long as at the ceiling; with 16,384 the ceiling itself came late.
+ */
+#define BACKLOG_STANDS_FRAMES 2048u
 
 struct backlog {
 	uint32_t frames, syns,
