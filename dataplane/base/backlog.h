@@ -41,9 +41,9 @@
 #define BACKLOG_STANDS_FRAMES 2048u
 
 struct backlog {
-	uint32_t frames, syns,
-		strays;     /* taken in for this worker since the queue was last empty, or since it was judged */
-	uint32_t passed_on; /* taken in for others meanwhile */
+	/* Taken in for this worker since the queue was last empty, or since it was judged; and for others meanwhile. */
+	uint32_t frames, syns, strays;
+	uint32_t passed_on;
 	/* Taken in since the queue was last empty; no more are counted than stand for a queue that is not. */
 	uint32_t standing;
 	uint32_t flooded; /* frames of a flood, of late */

@@ -268,7 +268,7 @@ test_a_flood_that_can_be_answered_is_not_shed(void **state)
 
 /* Beside a flood of twice what can be answered, which is as the caller says, another client who has been here is served. */
 static void
-check_another_is_served(uint64_t seed, const char *as, bool of_resets)
+check_another_is_served(uint64_t seed, const char *as, bool of_resets, uint64_t shed_min)
 {
 	uint32_t served = 0;
 	struct sim_conn *c;
@@ -285,7 +285,7 @@ check_another_is_served(uint64_t seed, const char *as, bool of_resets)
 	flood_of_resets = of_resets;
 	flood_begin(25000);
 	sim_run(s.sim, SECOND);
-	CHECK_TRUE("shed", scene_count(&s, CTR_worker_syn_shed) > 1000);
+	CHECK_TRUE("shed", scene_count(&s, CTR_worker_syn_shed) > shed_min);
 	missed = sim_missed(s.sim);
 	for (uint32_t i = 0; i < SESSIONS; i++)
 		served += is_served(CLIENT6, GATEWAY6, SECOND / 2);
@@ -302,7 +302,7 @@ test_a_flood_in_a_proven_name_is_shed_as_well(void **state)
 {
 	(void)state;
 	for (uint64_t seed = 1; seed <= SEEDS; seed++) {
-		check_another_is_served(seed, CLIENT4, false);
+		check_another_is_served(seed, CLIENT4, false, 5000);
 		CHECK_TRUE("SYN-ACKs were not repeated meanwhile", scene_count(&s, CTR_tcp_syn_ack_withheld) > 0);
 		end();
 	}
@@ -314,7 +314,7 @@ test_a_flood_of_which_half_are_no_syns_is_shed_as_well(void **state)
 {
 	(void)state;
 	for (uint64_t seed = 1; seed <= SEEDS; seed++) {
-		check_another_is_served(seed, NULL, true);
+		check_another_is_served(seed, NULL, true, 1000);
 		end();
 	}
 }
