@@ -10,6 +10,7 @@
 #ifndef GREYLINE_BASE_BACKLOG_H
 #define GREYLINE_BASE_BACKLOG_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -35,6 +36,15 @@
  */
 #define BACKLOG_LASTS_FRAMES (4 * BACKLOG_FRAMES)
 /*
+ * What one pass takes in while no queue stands: some 1,800 cycles each, so that all are answered within 10 us; and where SYNs come, as many as take the
+ * time of so many segments of sessions, for a SYN is answered or refused in a third of it or less. A pass has costs of its own, most of all
+ * the device's indices, which another CPU or the device has written last.
+ */
+#define BACKLOG_PASS_FRAMES     8u
+#define BACKLOG_PASS_FRAMES_MAX 32u
+#define BACKLOG_SYNS_A_SEGMENT  3u
+static_assert(BACKLOG_PASS_FRAMES * BACKLOG_SYNS_A_SEGMENT <= BACKLOG_PASS_FRAMES_MAX, "SYNs alone fit in");
+/*
  * As many as wait after the machine paused for some 3 ms at half load: what is taken in before that is answered soon, beyond that cheaply. Where
  * 256 made a queue that stands, one pass in fifty was as long as at the ceiling; with 16,384 the ceiling itself came late.
  */
@@ -56,6 +66,7 @@ struct backlog_taken {
 	uint32_t strays;       /* that are no SYN and belong to no connection */
 	uint32_t others;       /* that were handed to other workers */
 	bool emptied;          /* the queue had no more */
+	uint32_t segs;         /* segments that are no SYN */
 };
 
 static inline void
@@ -87,6 +98,18 @@ static inline bool
 backlog_stands(const struct backlog *b)
 {
 	return b->standing == BACKLOG_STANDS_FRAMES;
+}
+
+/* How many frames the next pass takes in at most, after what the turn took in so far. */
+static inline uint32_t
+backlog_pass_frames(const struct backlog *b, const struct backlog_taken *t)
+{
+	if (backlog_stands(b))
+		return BACKLOG_PASS_FRAMES_MAX;
+	if (t->segs == t->frames)
+		return BACKLOG_PASS_FRAMES;
+	return BACKLOG_PASS_FRAMES * BACKLOG_SYNS_A_SEGMENT * t->frames /
+	       (t->frames + (BACKLOG_SYNS_A_SEGMENT - 1) * t->segs);
 }
 
 #endif

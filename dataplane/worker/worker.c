@@ -450,6 +450,7 @@ input_burst(struct worker *w, uint32_t n, bool redirected)
 	const bool refuses_syns = w->snapshot->conf->reject_at == REJECT_AT_SYN, sheds = w->admission.backlog.behind;
 
 	static_assert(RX_BURST_MAX_SEGS <= 32, "a bit for each");
+	static_assert(RX_BURST_MAX_SEGS == BACKLOG_PASS_FRAMES_MAX, "a pass is a burst");
 	tcp_wakes_max(w->tcp, pool_n_free(&w->sessions));
 	for (uint32_t i = 0; i < n; i++) {
 		w->rx[i].redirected = redirected;
@@ -470,6 +471,7 @@ input_burst(struct worker *w, uint32_t n, bool redirected)
 			tcp_prefetch(w->tcp, &w->net_out[i].seg, true);
 		}
 	}
+	w->admission.taken.segs += (uint32_t)__builtin_popcount(others);
 	for (uint32_t left = n > 1 ? others : 0; left != 0; left &= left - 1) {
 		struct net_seg *seg = &w->net_out[__builtin_ctz(left)].seg;
 
@@ -769,14 +771,14 @@ serve_and_send(struct worker *w)
 
 /*
  * A turn is what is looked at once, and passes: each takes frames in, serves them and sends the answers, so that nobody waits for more than
- * the frames of his pass. It ends when the queue is empty, or after TURN_FRAMES. Where a queue stands, a pass is a whole burst: each finds
- * the caches of instructions cold, and whoever is in the queue waits for all before him anyway.
+ * the frames of his pass. It ends when the queue is empty, or after TURN_FRAMES. How many a pass has backlog.h says. Where a queue stands, it is a
+ * whole burst: each finds the caches of instructions cold, and whoever is in the queue waits for all before him anyway.
  */
 bool
 worker_turn(struct worker *w, uint64_t now_us)
 {
 	const uint64_t began_cycles = cycles_now();
-	const uint32_t pass_frames = backlog_stands(&w->admission.backlog) ? RX_BURST_MAX_SEGS : PASS_FRAMES;
+	const struct backlog *backlog = &w->admission.backlog;
 	struct backlog_taken *taken = &w->admission.taken;
 	uint64_t pass_cycles, cycles;
 	bool worked;
@@ -791,13 +793,13 @@ worker_turn(struct worker *w, uint64_t now_us)
 	exchange_neighbours(w);
 	*taken = (struct backlog_taken){ .emptied = false };
 	pass_cycles = cycles_now();
-	worked |= input_frames(w, pass_frames) > 0;
+	worked |= input_frames(w, backlog_pass_frames(backlog, taken)) > 0;
 	worked |= serve_due(w);
 	worked |= serve_and_send(w);
 	while (!taken->emptied && taken->frames < TURN_FRAMES) {
 		const uint64_t next_cycles = cycles_now();
 
-		if (input_frames(w, pass_frames) == 0)
+		if (input_frames(w, backlog_pass_frames(backlog, taken)) == 0)
 			break;
 		note_pass(w, true, next_cycles - pass_cycles);
 		pass_cycles = next_cycles;
@@ -805,7 +807,7 @@ worker_turn(struct worker *w, uint64_t now_us)
 	}
 	taken->strays = tcp_strays_take(w->tcp);
 	backlog_turn(&w->admission.backlog, taken);
-	if (w->admission.backlog.behind)
+	if (backlog->behind)
 		tcp_behind(w->tcp, w->now_us);
 	if (w->tls_first != NULL && session_tls_serve(w)) { /* what is slow comes after everybody else's answers */
 		worked = true;

@@ -24,8 +24,7 @@
 #include "dataplane/worker/worker.h"
 
 #define TX_BURST_FRAMES         32
-#define TURN_FRAMES             64 /* then what is looked at once a turn is looked at again */
-#define PASS_FRAMES             8 /* while no queue stands: some 1,800 cycles each, so that all are answered within 10 us */
+#define TURN_FRAMES             64  /* then what is looked at once a turn is looked at again */
 #define READY_PER_TURN          512 /* connections served in a turn */
 #define ANSWERS_PER_TURN        256
 #define TIMERS_PER_TURN         256

@@ -169,6 +169,16 @@ scene_count(struct scene *s, enum counter which)
 	return n;
 }
 
+uint64_t
+scene_passes(struct scene *s, uint32_t worker)
+{
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i < TURN_BUCKETS; i++)
+		n += sim_segment(s->sim)->live->turns[worker].busy[i];
+	return n;
+}
+
 struct waiting {
 	struct scene *s;
 	struct sim_conn *c;

@@ -84,6 +84,8 @@ bool scene_is_gone(void *conn);
 struct worker *scene_worker(struct scene *s);
 /* Over all workers. */
 uint64_t scene_count(struct scene *s, enum counter which);
+/* Passes of that worker that did work and whose time was noted. */
+uint64_t scene_passes(struct scene *s, uint32_t worker);
 /* n sessions are at rest, and nothing is held besides their records; dies where it is not so. bufs_before: sim_bufs_in_use() before them. */
 void scene_check_resting(struct scene *s, const char *label, uint32_t n, uint32_t bufs_before);
 /* Every session ends, and with it all that it held; dies where it does not. bufs_before: sim_bufs_in_use() before the sessions. */

@@ -199,16 +199,6 @@ run_noise(uint32_t sessions, void (*meanwhile)(void))
 	} while (live > 0 || begun < sessions);
 }
 
-static uint64_t
-passes_timed(uint32_t worker)
-{
-	uint64_t n = 0;
-
-	for (uint32_t i = 0; i < TURN_BUCKETS; i++)
-		n += sim_segment(s.sim)->live->turns[worker].busy[i];
-	return n;
-}
-
 static void
 test_random_sessions_get_correct_replies_or_a_closed_connection(void **state)
 {
@@ -231,8 +221,8 @@ test_random_sessions_get_correct_replies_or_a_closed_connection(void **state)
 		counter_read(&sim_segment(s.sim)->counters[0], CTR_worker_sessions_begun) > sessions / 10);
 	/* a turn that worked has a pass at least; a further one follows a full one alone */
 	turns = counter_read(&sim_segment(s.sim)->counters[0], CTR_worker_turns_busy);
-	CHECK_TRUE("every pass of a turn that worked has its time", passes_timed(0) >= turns);
-	CHECK_TRUE("once", passes_timed(0) <= turns + scene_count(&s, CTR_tcp_in_segs) / PASS_FRAMES);
+	CHECK_TRUE("every pass of a turn that worked has its time", scene_passes(&s, 0) >= turns);
+	CHECK_TRUE("once", scene_passes(&s, 0) <= turns + scene_count(&s, CTR_tcp_in_segs) / BACKLOG_PASS_FRAMES);
 	CHECK_EQ("and it still serves", scene_deliver(&s, CLIENT6, "z@sender.example", "u@example.org", "x\r\n"), 451);
 	scene_end(&s);
 }

@@ -319,6 +319,35 @@ test_a_flood_of_which_half_are_no_syns_is_shed_as_well(void **state)
 	}
 }
 
+/* SYNs are answered in passes of 8, 24, 24 and 8, and what is no SYN in passes of eight, so that no session waits for more. */
+static void
+test_a_pass_of_syns_alone_is_longer(void **state)
+{
+	static const struct {
+		const char *label;
+		uint8_t flags;
+		uint32_t want; /* passes */
+	} rows[] = {
+		{ "SYNs", TCP_SYN, 4 },
+		{ "resets", TCP_RST, 8 },
+	};
+	static const uint8_t gateway[16] = { [10] = 0xff, [11] = 0xff, 198, 18, 0, 2 };
+	const uint8_t from[16] = { [10] = 0xff, [11] = 0xff, 11, 1, 2, 3 };
+
+	(void)state;
+	start();
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		const uint64_t segs = scene_count(&s, CTR_tcp_in_segs), passes = scene_passes(&s, 0);
+
+		for (uint32_t n = 0; n < 64; n++)
+			model_forge(&evil, from, (uint16_t)(1024 + n), gateway, 25, n, 0, rows[i].flags, 0);
+		sim_run(s.sim, 1000);
+		CHECK_EQ(rows[i].label, scene_count(&s, CTR_tcp_in_segs) - segs, 64);
+		CHECK_EQ(rows[i].label, scene_passes(&s, 0) - passes, rows[i].want);
+	}
+	end();
+}
+
 int
 main(void)
 {
@@ -329,6 +358,7 @@ main(void)
 		cmocka_unit_test(test_a_flood_that_can_be_answered_is_not_shed),
 		cmocka_unit_test(test_a_flood_in_a_proven_name_is_shed_as_well),
 		cmocka_unit_test(test_a_flood_of_which_half_are_no_syns_is_shed_as_well),
+		cmocka_unit_test(test_a_pass_of_syns_alone_is_longer),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,7 +11,7 @@
 static bool
 turn(struct backlog *b, uint32_t frames, uint32_t syns, uint32_t strays, uint32_t others, bool emptied)
 {
-	backlog_turn(b, &(struct backlog_taken){ frames, syns, strays, others, emptied });
+	backlog_turn(b, &(struct backlog_taken){ frames, syns, strays, others, emptied, frames - syns });
 	return b->behind;
 }
 
@@ -112,6 +112,40 @@ test_backlog_stands_from_so_many_frames_until_the_queue_is_empty(void **state)
 	CHECK_TRUE("are taken in as well", backlog_stands(&b));
 }
 
+/* As many as take the time of eight segments of sessions, whatever the turn took in so far; and a burst where a queue stands. */
+static void
+test_backlog_passes_hold_what_eight_segments_take(void **state)
+{
+	static const struct {
+		const char *label;
+		uint32_t frames, segs,
+			want; /* taken in so far in the turn, of those segments that are no SYN, the next pass */
+	} rows[] = {
+		{ "nothing was seen yet", 0, 0, 8 },
+		{ "sessions", 16, 16, 8 },
+		{ "SYNs", 8, 0, 24 },
+		{ "as many of them", 56, 0, 24 },
+		{ "half of each", 16, 8, 12 },
+		{ "a greylist dialogue: one in eight", 8, 7, 8 },
+		{ "one in three, beside sessions", 9, 6, 10 },
+		{ "three in four", 32, 8, 16 },
+	};
+	struct backlog b = { 0 };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		const struct backlog_taken t = { .frames = rows[i].frames, .segs = rows[i].segs };
+
+		CHECK_EQ(rows[i].label, backlog_pass_frames(&b, &t), rows[i].want);
+	}
+	turns_of(&b, LASTS, false);
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+		CHECK_EQ("a queue that stands",
+			backlog_pass_frames(
+				&b, &(struct backlog_taken){ .frames = rows[i].frames, .segs = rows[i].segs }),
+			32);
+}
+
 int
 main(void)
 {
@@ -119,6 +153,7 @@ main(void)
 		cmocka_unit_test(test_backlog_is_a_queue_that_stands_and_is_full_of_syns),
 		cmocka_unit_test(test_backlog_is_over_when_the_queue_is_empty),
 		cmocka_unit_test(test_backlog_of_bursts_is_none),
+		cmocka_unit_test(test_backlog_passes_hold_what_eight_segments_take),
 		cmocka_unit_test(test_backlog_stands_from_so_many_frames_until_the_queue_is_empty),
 	};
 
