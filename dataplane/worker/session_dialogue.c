@@ -268,6 +268,16 @@ flush_moved(struct worker *w, struct session *s)
 	return unsent != 0 && s->client.conn != NULL && tcp_send_room(s->client.conn) != unsent;
 }
 
+/*
+ * Whether the backend has said something that the relay has not heard, inside a message or a line of AUTH: it answers nothing of what goes out from
+ * here on, so it is heard first, or an answer that came before the end of a message would pass for the answer to it.
+ */
+static bool
+must_hear_first(const struct session *s)
+{
+	return s->backend.conn != NULL && session_wants_body_room(s) && tcp_readable_octets(s->backend.conn) > 0;
+}
+
 /* relay_served: its relay was served to the end just now, and has nothing to say unless the client moves. */
 static inline __attribute__((always_inline)) void
 pump(struct worker *w, struct session *s, const bool relay_served)
@@ -279,6 +289,8 @@ pump(struct worker *w, struct session *s, const bool relay_served)
 		if (!s->live || s->wait == SESSION_WAIT_TLS)
 			return;
 	}
+	if (!relay_served && must_hear_first(s))
+		session_relay_run(w, s);
 	for (uint32_t i = 0; moved && s->live && i < SESSION_PUMP_MAX; i++) {
 		moved = client_step(w, s);
 		if (!s->live || (moved && s->wait == SESSION_WAIT_TURN)) /* it goes on when it was judged */

@@ -625,6 +625,14 @@ fake_mta_shout(struct fake_mta *m, const char *text)
 }
 
 void
+fake_mta_deafen(struct fake_mta *m, bool deaf)
+{
+	for (struct fake_conn *f = conns; f != NULL; f = f->next)
+		if (f->m == m)
+			sim_deafen(f->c, deaf);
+}
+
+void
 fake_mta_stop(struct fake_mta *m)
 {
 	struct fake_conn **at = &conns;

@@ -72,6 +72,8 @@ void fake_mta_start(struct fake_mta *m, struct sim *sim, struct sim_host *host, 
 void fake_mta_step(struct fake_mta *m);
 /* Says text on every connection it has, unasked. */
 void fake_mta_shout(struct fake_mta *m, const char *text);
+/* All of its connections take nothing more from their sockets, or do again. */
+void fake_mta_deafen(struct fake_mta *m, bool deaf);
 void fake_mta_stop(struct fake_mta *m);
 
 /* Control as the test plays it: answers questions as told, keeps log lines as "key=value ..." text. */

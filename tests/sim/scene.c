@@ -38,6 +38,17 @@ framed_server(void *arg)
 	return framed_stream(false);
 }
 
+/* As identity is; only it is another, so that whoever asks by its address does not know it. */
+static struct stream *
+other_identity(void *arg)
+{
+	static struct stream other;
+
+	(void)arg;
+	other = *stream_identity();
+	return &other;
+}
+
 #define REPLY_LIMIT_US UINT64_C(700000000)
 
 static void
@@ -69,6 +80,8 @@ start(struct scene *s, struct sim_conf conf, uint32_t n_workers)
 {
 	if (s->framed)
 		conf.stream_create = framed_server;
+	if (s->long_way)
+		conf.stream_create = other_identity;
 	if (s->tls_client != NULL)
 		scene_tls_conf(s, &conf);
 	s->config.conf.workers = n_workers;

@@ -19,7 +19,8 @@ struct scene {
 	struct fake_mta mta, mta_x, mta_v1, submit;
 	struct fake_control control;
 	bool framed; /* clients and gateway talk through the stream that re-frames and delays */
-	bool tls;    /* clients say EHLO and STARTTLS before anything else; needs scene_tls() */
+	bool long_way; /* the gateway's sessions have a stream that changes nothing, but is not the one that lets them take short ways */
+	bool tls; /* clients say EHLO and STARTTLS before anything else; needs scene_tls() */
 	struct tls_context *tls_client, *tls_backend; /* of the client hosts and of the fakes */
 	struct counters tls_counters;                 /* theirs */
 	char reply[8192];                             /* the last one, whole */

@@ -93,11 +93,15 @@ void sim_publish(struct sim *sim, const struct snapshot_part *parts);
 struct sim_host *sim_host_add(struct sim *sim, uint32_t port, const char *addr, const char *addr6);
 int sim_listen(struct sim_host *h, const char *addr, uint16_t port);
 struct sim_conn *sim_connect(struct sim_host *h, const char *local, const char *remote, uint16_t port);
+/* The most it offers on connections accepted from now on, once what the SYN-ACK offered is used up. */
+void sim_host_window(struct sim_host *h, uint32_t octets);
 /* The next accepted connection nobody has taken; NULL when none. */
 struct sim_conn *sim_accept(struct sim_host *h);
 void sim_send(struct sim_conn *c, const void *data, size_t octets); /* borrowed until it is sent */
 void sim_close(struct sim_conn *c);
 void sim_abort(struct sim_conn *c);
+/* Whether c takes anything from its socket; when it does again, what waits there is taken at once. */
+void sim_deafen(struct sim_conn *c, bool deaf);
 /* The test is done with c: freed as soon as its connection is gone. */
 void sim_conn_forget(struct sim_conn *c);
 void sim_host_pause(struct sim_host *h, bool paused); /* answers nothing */

@@ -25,6 +25,7 @@ sim_host_add(struct sim *sim, uint32_t port, const char *addr, const char *addr6
 	h->sim = sim;
 	h->index = sim->n_hosts;
 	h->port = port;
+	h->window_octets = tcp.rcv_wnd_max_octets;
 	conf.port[0] =
 		(struct conf_port){ .mtu = 1500, .mac = { 2, 0, 0, 0, (uint8_t)port, (uint8_t)(10 + h->index) } };
 	BUG_ON(ip_addr_parse(addr, &conf.port[0].addr[0].addr) != 0);
@@ -50,6 +51,12 @@ void
 sim_host_pause(struct sim_host *h, bool paused)
 {
 	h->paused = paused;
+}
+
+void
+sim_host_window(struct sim_host *h, uint32_t octets)
+{
+	h->window_octets = octets;
 }
 
 static struct sim_conn *
@@ -191,6 +198,13 @@ sim_abort(struct sim_conn *c)
 }
 
 void
+sim_deafen(struct sim_conn *c, bool deaf)
+{
+	c->deaf = deaf;
+	conn_pull(c);
+}
+
+void
 sim_conn_forget(struct sim_conn *c)
 {
 	c->forgotten = true;
@@ -232,6 +246,7 @@ sim_host_turn(struct sim_host *h)
 			c = conn_new(h, t);
 			c->accepted = c->connected = true;
 			tcp_conn_set_user(t, c);
+			tcp_set_rcv_limit(t, h->window_octets);
 		}
 		if (c == NULL)
 			continue;

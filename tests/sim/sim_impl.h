@@ -39,6 +39,7 @@ struct sim_host {
 	struct sim_conn *conn[SIM_CONNS_MAX];
 	uint32_t n_conns;
 	bool paused;
+	uint32_t window_octets; /* of connections it accepts */
 };
 
 struct sim {
