@@ -15,14 +15,21 @@
 
 #define VIEWS_AT_ONCE 16 /* as many as a window of 24 KiB has full segments */
 
+/*
+ * In DATA nobody else is waited for, the client is there, nothing lingers, and octets behind its FIN there are none: where that came with nothing
+ * held, the client was lost. A relay whose command is still to go out (a chunk's, behind a full queue) wants no octets yet; a backend that has said
+ * something is heard first.
+ */
 bool
 session_awaits_body(const struct session *s)
 {
-	return s->wait == SESSION_WAIT_NONE && s->relay != NULL && session_in_clear(s) && s->client.conn != NULL &&
-	       s->backend.conn != NULL && s->backend_stream == NULL && s->held.len_octets == 0 && !s->is_submission &&
-	       !s->client_eof && !s->poke && !s->unfinished && s->linger_due_us == 0 &&
-	       smtp_session_awaits_body(s->smtp) && relay_wants_body(s->relay->relay) &&
-	       tcp_readable_octets(s->backend.conn) == 0;
+	const bool awaits = s->wait == SESSION_WAIT_NONE && s->backend.conn != NULL && session_in_clear(s) &&
+	                    s->backend_stream == NULL && s->held.len_octets == 0 && smtp_session_awaits_body(s->smtp) &&
+	                    relay_wants_body(s->relay->relay) && tcp_readable_octets(s->backend.conn) == 0;
+
+	HOT_BUG_ON(awaits && (s->client.conn == NULL || s->is_submission || s->client_eof || s->linger_due_us != 0));
+	HOT_BUG_ON(awaits && !s->message_open);
+	return awaits;
 }
 
 bool
@@ -64,10 +71,8 @@ carry(struct worker *w, struct session *s, const struct smtp_env *env, enum smtp
 			break;
 	}
 	tcp_consume(s->client.conn, taken);
-	if (sent > 0) {
-		s->message_open = true;
+	if (sent > 0)
 		relay_body_sent(s->relay->relay, sent, false, w->now_us);
-	}
 	return true;
 }
 

@@ -198,7 +198,6 @@ client_step(struct worker *w, struct session *s)
 	uint32_t n_body = 0, used, room = UINT32_MAX, sent = 0;
 	struct smtp_env env_room;
 	const struct smtp_env *env;
-	bool in_auth;
 
 	if (s->wait != SESSION_WAIT_NONE || s->client.conn == NULL)
 		return false;
@@ -214,15 +213,12 @@ client_step(struct worker *w, struct session *s)
 	if (s->held.len_octets == 0 && !s->poke)
 		return true; /* a part of a record: there may be more of it */
 	s->poke = false;
-	in_auth = smtp_session_state(s->smtp) == SMTP_ST_AUTH;
 	env = session_env(w, s, &env_room);
 	used = smtp_session_input(s->smtp, env, &s->held, room, body, &n_body, &action, w->now_us);
 	if (!session_body_send(w, s, body, n_body, &sent))
 		return false;
-	if (sent > 0) {
-		s->message_open = s->message_open || !in_auth;
+	if (sent > 0)
 		relay_body_sent(s->relay->relay, sent, false, w->now_us);
-	}
 	if (s->held.len_octets > 0)
 		session_take_held(w, s, used);
 	session_act(w, s, action);
