@@ -112,6 +112,8 @@ judge_prefetch(struct judge *j)
 	verdict_table_prefetch_put(t, j->key.tag);
 	if (j->stage == STAGE_RCPT && j->from_octets > 0)
 		verdict_table_prefetch_put(t, j->key.pair_tag);
+	if (j->ctx->budget != NULL && j->stage == STAGE_RCPT)
+		source_budget_prefetch(j->ctx->budget, judge_network_hash(j));
 }
 
 uint64_t

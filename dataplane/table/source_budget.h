@@ -19,4 +19,11 @@ struct source_budget_cell {
 /* Counts one new record of the network of this keyed hash; false when its budget of this hour is spent (limit 0: no limit). */
 bool source_budget_take(struct source_budget_cell *cells, uint64_t network_hash, uint32_t limit, uint32_t now_s);
 
+/* Asks for the line that source_budget_take() will count in. */
+static inline void
+source_budget_prefetch(const struct source_budget_cell *cells, uint64_t network_hash)
+{
+	__builtin_prefetch(&cells[network_hash % SOURCE_BUDGET_CELLS], 1);
+}
+
 #endif
