@@ -146,6 +146,7 @@ peer_hear(struct peer *p)
 		return &heard;
 	CHECK_TRUE("our segment parses", tcp_hdr_parse(&heard.h, w.octets, w.len_octets));
 	heard.len = heard.h.payload_octets;
+	heard.to_port = w.flow.remote_port;
 	memcpy(heard.text, heard.h.payload, heard.len);
 	heard.h.payload = heard.text;
 	if ((heard.h.flags & TCP_SYN) != 0) {

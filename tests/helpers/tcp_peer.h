@@ -73,6 +73,7 @@ struct heard {
 	struct tcp_hdr h;
 	uint32_t seq, ack; /* relative to the endpoint's ISS, to the peer's ISS */
 	uint32_t len;
+	uint16_t to_port; /* of the peer */
 	uint8_t text[WIRE_SEG_MAX_OCTETS];
 };
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "dataplane/tls/stream_tls.h"
+#include "dataplane/worker/worker_impl.h"
 
 static const struct sim_wire clean = { .delay_us = 500 };
 static struct scene s; /* one at a time */
@@ -619,6 +620,9 @@ test_a_backend_that_leaves_before_its_turn(void **state)
 static void
 test_a_backend_that_may_use_tls(void **state)
 {
+	struct sim_conn *c;
+	uint64_t failed;
+
 	(void)state;
 	backend_tls(BACKEND_TLS_MAY);
 	start(1);
@@ -642,6 +646,18 @@ test_a_backend_that_may_use_tls(void **state)
 	CHECK_EQ("injection is a failure of TLS, too",
 		scene_deliver(&s, CLIENT4, "a@sender.example", "u@example.org", body), 250);
 	CHECK_EQ("counted", counted(CTR_tls_backend_plain), 2);
+	c = scene_open(&s, CLIENT4, GATEWAY4);
+	CHECK_EQ("its first message", scene_rcpt(&s, c, "a@sender.example", "u@example.org"), 250);
+	CHECK_EQ("anew in plain text", counted(CTR_tls_backend_plain), 3);
+	failed = counted(CTR_tls_backend_failed);
+	CHECK_EQ("no more of it", scene_chat(&s, c, "RSET"), 250);
+	fake_mta_shout(&s.mta, "421 4.4.2 mta.example Error: timeout exceeded\r\n");
+	sim_run(s.sim, 8000000);
+	CHECK_EQ("at rest", tcp_n_rests(scene_worker(&s)->tcp), 1);
+	CHECK_EQ("its second", scene_rcpt(&s, c, "a@sender.example", "u@example.org"), 250);
+	CHECK_EQ("in plain text at once", counted(CTR_tls_backend_failed), failed);
+	CHECK_EQ("counted", counted(CTR_tls_backend_plain), 4);
+	scene_quit(&s, c);
 	scene_end(&s);
 }
 
