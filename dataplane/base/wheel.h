@@ -76,6 +76,13 @@ wheel_is_filed(const struct wheel_node *node)
 /* The next node that is due at now_us, disarmed; NULL when none. The caller caps how many it takes in a turn. */
 struct wheel_node *wheel_pop(struct wheel *w, uint64_t now_us);
 
+/* After wheel_pop() had nothing at now_us: whether that was all, and it has not stopped on its way through nodes at rest. */
+static inline bool
+wheel_is_done(const struct wheel *w, uint64_t now_us)
+{
+	return w->first_tick > now_us / w->tick_us;
+}
+
 /* A lower bound of the next due time; UINT64_MAX when nothing is armed. */
 uint64_t wheel_deadline_us(const struct wheel *w);
 

@@ -94,6 +94,7 @@ tcp_create(const struct tcp_conf *conf, struct buf_pool *pool, struct counters *
 	tcp->counters = counters;
 	tcp->now_us = now_us;
 	tcp->now_ms = (uint32_t)(now_us / 1000);
+	tcp->timers_run_us = TCP_NEVER;
 	tcp->accepting = true;
 	block_hash_init(&tcp->flow_hash,
 		&(struct siphash_key){ siphash(&conf->secret, "flow of 4", 9), siphash(&conf->secret, "flow, 4", 7) });

@@ -110,7 +110,7 @@ void tcp_icmp_error(struct tcp *tcp, const struct net_icmp_error *error, uint64_
 /*
  * Segments to send now, timers included (it runs what is due at now_us, at most TCP_EXPIRIES_PER_TURN). Each out[i] holds the
  * frame with the TCP header at frame_tcp_offset() and payload views lent until the next call into tcp. reply_to: not NULL for
- * stateless answers, lent likewise. Returns how many were written; call again until it answers 0.
+ * stateless answers, lent likewise. Returns how many were written; call again until that is less than n.
  */
 struct tcp_seg_out {
 	struct frame frame;

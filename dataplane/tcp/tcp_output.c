@@ -682,7 +682,7 @@ tcp_output(struct tcp *tcp, struct tcp_seg_out *out, uint32_t n, uint64_t now_us
 		else
 			tcp_conn_reap(c);
 	}
-	if (have == 0)
+	if (have < n)
 		tcp->turn_expiries = 0;
 	return have;
 }

@@ -269,6 +269,8 @@ tcp_timers_run(struct tcp *tcp, uint64_t now_us)
 {
 	struct wheel_node *node;
 
+	if (now_us == tcp->timers_run_us)
+		return; /* what was due then is done, and nothing that was armed since is due at once */
 	while (tcp->turn_expiries < TCP_EXPIRIES_PER_TURN && (node = wheel_pop(&tcp->wheel, now_us)) != NULL) {
 		struct tcp_conn *c = container_of_(node, struct tcp_conn, timer);
 
@@ -290,6 +292,8 @@ tcp_timers_run(struct tcp *tcp, uint64_t now_us)
 	tcp->turn_expiries += tcp_time_wait_expire(&tcp->time_wait, now_us, TCP_EXPIRIES_PER_TURN - tcp->turn_expiries);
 	if (tcp->turn_expiries == TCP_EXPIRIES_PER_TURN)
 		counter_inc(tcp->counters, CTR_tcp_expiries_capped);
+	else if (wheel_is_done(&tcp->wheel, now_us))
+		tcp->timers_run_us = now_us;
 }
 
 uint64_t
@@ -301,6 +305,8 @@ tcp_timers_deadline_us(const struct tcp *tcp)
 		due_us = MIN(due_us, fifo_deadline_us(tcp, f));
 	due_us = MIN(due_us, tcp_listen_deadline_us(&tcp->listen));
 	due_us = MIN(due_us, tcp_time_wait_deadline_us(&tcp->time_wait));
+	if (tcp->timers_run_us != TCP_NEVER)
+		due_us = MAX(due_us, tcp->timers_run_us + 1); /* a node at rest makes the wheel's bound a low one */
 	if (tcp->list[TCP_LIST_STARVED].n > 0)
 		due_us = MIN(due_us, tcp->starved_retry_us);
 	return due_us;

@@ -647,8 +647,9 @@ output_segments(struct worker *w)
 	bool worked = false;
 	uint32_t n;
 
-	while ((n = tcp_output(w->tcp, w->seg_out, TX_BURST_FRAMES, w->now_us)) > 0) {
-		worked = true;
+	do {
+		n = tcp_output(w->tcp, w->seg_out, TX_BURST_FRAMES, w->now_us);
+		worked |= n > 0;
 		for (uint32_t i = 0; i < n; i++) {
 			struct tcp_seg_out *o = &w->seg_out[i];
 			int rc = o->reply_to != NULL ? net_wrap_reply(w->net, &o->frame, &o->flow, o->tcp_header_octets,
@@ -659,7 +660,7 @@ output_segments(struct worker *w)
 			if (rc == 0) /* from where it lies: the port collects a burst by itself */
 				w->io->ops->tx(w->io, &o->frame, 1);
 		}
-	}
+	} while (n == TX_BURST_FRAMES);
 	return worked;
 }
 
