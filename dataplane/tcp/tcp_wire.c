@@ -47,18 +47,6 @@ parse_option(struct tcp_hdr *h, uint8_t kind, struct octets body)
 	}
 }
 
-/* Timestamps alone: what nearly every segment of an established connection carries. */
-static bool
-parse_timestamps_alone(struct tcp_hdr *h, const uint8_t *p)
-{
-	if (get_u32(p) != tcp_timestamps_head)
-		return false;
-	h->has_ts = true;
-	h->tsval = get_u32(p + 4);
-	h->tsecr = get_u32(p + 8);
-	return true;
-}
-
 /* The options of a SYN as Linux orders them, build_syn_options() too: MSS, SACK permitted, timestamps, window scale. */
 static bool
 is_syn_of_linux(const uint8_t *p)
@@ -114,7 +102,7 @@ parse_options(struct tcp_hdr *h, const uint8_t *p, const uint8_t *end)
 }
 
 bool
-tcp_hdr_parse(struct tcp_hdr *h, const uint8_t *ptr, uint32_t len_octets)
+tcp_hdr_parse_any(struct tcp_hdr *h, const uint8_t *ptr, uint32_t len_octets)
 {
 	const uint8_t *options;
 	uint32_t header_octets;
@@ -133,8 +121,7 @@ tcp_hdr_parse(struct tcp_hdr *h, const uint8_t *ptr, uint32_t len_octets)
 	h->wnd = get_u16(ptr + 14);
 	options = ptr + TCP_HEADER_MIN_OCTETS;
 	h->payload = ptr + header_octets;
-	if ((header_octets != TCP_HEADER_MIN_OCTETS + TCP_TS_OPTION_OCTETS || !parse_timestamps_alone(h, options)) &&
-		(header_octets != TCP_SYN_OCTETS || !parse_syn_of_linux(h, options)))
+	if (header_octets != TCP_SYN_OCTETS || !parse_syn_of_linux(h, options))
 		parse_options(h, options, h->payload);
 	h->payload_octets = len_octets - header_octets;
 	return true;

@@ -83,8 +83,38 @@ tcp_hdr_seg_len(const struct tcp_hdr *h)
 	return h->payload_octets + ((h->flags & TCP_SYN) != 0) + ((h->flags & TCP_FIN) != 0);
 }
 
+/* Timestamps, padded as RFC 7323 appendix A has them. */
+static const uint32_t tcp_timestamps_head = TCP_OPT_NOP << 24 | TCP_OPT_NOP << 16 | TCP_OPT_TIMESTAMP << 8 | 10;
+
+/* tcp_hdr_parse() of any header. */
+bool tcp_hdr_parse_any(struct tcp_hdr *h, const uint8_t *ptr, uint32_t len_octets);
+
 /* Parses a segment of len_octets. False where header or data offset do not fit into it. */
-bool tcp_hdr_parse(struct tcp_hdr *h, const uint8_t *ptr, uint32_t len_octets);
+static inline bool
+tcp_hdr_parse(struct tcp_hdr *h, const uint8_t *ptr, uint32_t len_octets)
+{
+	const uint32_t octets = TCP_HEADER_MIN_OCTETS + TCP_TS_OPTION_OCTETS;
+
+	if (len_octets < octets || ptr[12] >> 4 != octets / 4 ||
+		get_u32(ptr + TCP_HEADER_MIN_OCTETS) != tcp_timestamps_head)
+		return tcp_hdr_parse_any(h, ptr, len_octets);
+	/* timestamps alone: what nearly every segment of an established connection carries. Blocks that are not there are not written. */
+	h->seq = get_u32(ptr + 4);
+	h->ack = get_u32(ptr + 8);
+	h->wnd = get_u16(ptr + 14);
+	h->flags = ptr[13] & 0x3f;
+	h->header_octets = (uint8_t)octets;
+	h->mss = 0;
+	h->wscale = TCP_WSCALE_NONE;
+	h->n_sack = 0;
+	h->sack_permitted = h->options_broken = false;
+	h->has_ts = true;
+	h->tsval = get_u32(ptr + 24);
+	h->tsecr = get_u32(ptr + 28);
+	h->payload_octets = len_octets - octets;
+	h->payload = ptr + octets;
+	return true;
+}
 
 /* The same of a SYN without more ado. False: its header or options are broken, tcp_hdr_parse() says how. */
 bool tcp_syn_parse(struct tcp_syn *syn, const uint8_t *ptr, uint32_t len_octets);
@@ -103,9 +133,6 @@ tcp_syn_of(const struct tcp_hdr *h)
  * Returns the header's octets.
  */
 uint32_t tcp_hdr_build(uint8_t *out, const struct flow *flow, const struct tcp_hdr *h);
-
-/* Timestamps, padded as RFC 7323 appendix A has them. */
-static const uint32_t tcp_timestamps_head = TCP_OPT_NOP << 24 | TCP_OPT_NOP << 16 | TCP_OPT_TIMESTAMP << 8 | 10;
 
 /* Whether all of a segment is the header of an ACK, without options or with timestamps alone. */
 static inline bool
