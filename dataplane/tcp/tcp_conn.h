@@ -478,6 +478,8 @@ tcp_want_output(struct tcp_conn *c)
 void tcp_timer_set(struct tcp_conn *c, enum tcp_timer kind, uint64_t due_us);
 void tcp_timer_stop(struct tcp_conn *c);
 void tcp_timer_arm_rto(struct tcp_conn *c);
+/* The same, of a plain connection. */
+void tcp_timer_arm_rto_plain(struct tcp_conn *c);
 void tcp_timer_sent(struct tcp_conn *c);
 void tcp_timer_arm_persist(struct tcp_conn *c);
 void tcp_delack_set(struct tcp_conn *c, uint64_t due_us);

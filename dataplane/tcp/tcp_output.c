@@ -128,7 +128,7 @@ tcp_window_update_due(const struct tcp_conn *c)
 
 /* --- building a segment --- */
 
-static inline void
+static inline __attribute__((always_inline)) void
 header_of(struct tcp_conn *c, struct tcp_seg_out *out, const struct tcp_hdr *h, const bool plain)
 {
 	uint8_t *at = out->frame.hdr + frame_tcp_offset(&c->flow);
@@ -328,6 +328,15 @@ may_send_new(const struct tcp_conn *c)
 	return unsent_octets(c) > 0 && usable_window(c) >= MIN(unsent_octets(c), c->mss);
 }
 
+/* Without timestamps one segment at a time is timed. */
+static void
+start_rtt(struct tcp_conn *c, uint32_t seq)
+{
+	c->rtt_timing = true;
+	c->rtt_seq = seq;
+	c->rtt_start_us = c->tcp->now_us;
+}
+
 /* After a segment that occupies sequence space was emitted at snd_nxt. */
 static inline __attribute__((always_inline)) void
 sent_next(struct tcp_conn *c, uint32_t len, bool fin, const bool plain)
@@ -337,9 +346,7 @@ sent_next(struct tcp_conn *c, uint32_t len, bool fin, const bool plain)
 	if (!plain && seq_lt(seq, c->snd_max)) {
 		counter_inc(c->tcp->counters, CTR_tcp_retransmit);
 	} else if (!c->ts_ok && !c->rtt_timing) {
-		c->rtt_timing = true;
-		c->rtt_seq = seq;
-		c->rtt_start_us = c->tcp->now_us;
+		start_rtt(c, seq);
 	}
 	c->snd_nxt += len + fin;
 	if (!plain && seq_geq(c->snd_nxt, c->snd_max))
@@ -546,11 +553,48 @@ send_ack(struct tcp_conn *c, struct tcp_seg_out *out)
 	return true;
 }
 
+/*
+ * What is nearly always sent: a reply, with nothing before it under way, which lies in one piece, fits one segment and the peer's window. False: it
+ * is something else, and nothing has changed. What send_next_of() would do is done here without its questions.
+ */
+static inline bool
+send_reply(struct tcp_conn *c, struct tcp_seg_out *out)
+{
+	const struct tcp *tcp = c->tcp;
+	const struct tcp_piece *p = c->snd_queue.head;
+	const uint32_t seq = c->snd_una, len = c->snd_end - seq;
+	struct tcp_hdr h;
+
+	if (c->snd_nxt != seq || p == NULL || p->len_octets != len || len > c->mss || len > c->snd_wnd)
+		return false;
+	HOT_BUG_ON(p->seq != seq);
+	h.seq = seq;
+	h.ack = c->rcv_acked = c->rcv_nxt;
+	h.flags = TCP_ACK | TCP_PSH;
+	h.wnd = rcv_window_of(c, true);
+	h.has_ts = c->ts_ok;
+	if (c->ts_ok) {
+		h.tsval = tcp_ts_now(tcp, tcp->now_us);
+		h.tsecr = c->ts_recent;
+	} else if (!c->rtt_timing) {
+		start_rtt(c, seq);
+	}
+	out->frame.n_views = 1;
+	out->frame.view[0] = (struct buf_view){ .ptr = p->ptr, .len_octets = len, .buf = p->buf };
+	header_of(c, out, &h, true);
+	counter_add(tcp->counters, CTR_tcp_out_octets, len);
+	c->cwnd_limited = c->ack_now = false;
+	c->snd_nxt = c->snd_max = c->snd_end;
+	c->delack_due_us = TCP_NEVER;
+	tcp_timer_arm_rto_plain(c);
+	return true;
+}
+
 /* Of a plain connection: new text, or the ACK that is owed. */
 static bool
 output_plain(struct tcp_conn *c, struct tcp_seg_out *out)
 {
-	return send_next_of(c, out, true) || send_ack(c, out);
+	return send_reply(c, out) || send_next_of(c, out, true) || send_ack(c, out);
 }
 
 static bool

@@ -65,7 +65,7 @@ tcp_rto_us(const struct tcp_conn *c)
 }
 
 /* RFC 8985 section 7.2. */
-static uint64_t
+static inline uint64_t
 tail_probe_us(const struct tcp_conn *c)
 {
 	uint64_t pto_us = 2 * (uint64_t)c->srtt_us;
@@ -75,18 +75,20 @@ tail_probe_us(const struct tcp_conn *c)
 	return MAX(pto_us, TCP_PROBE_MIN_US);
 }
 
-static bool
-may_tail_probe(const struct tcp_conn *c)
+/* plain: of a plain connection. */
+static inline __attribute__((always_inline)) bool
+may_tail_probe(const struct tcp_conn *c, const bool plain)
 {
-	return c->sack_ok && !c->in_recovery && !c->tail_probed && c->rtx_count == 0 && c->srtt_us != 0 &&
-	       c->snd_nxt == c->snd_max && (c->sb == NULL || c->sb->n == 0) && c->state >= TCP_STATE_ESTABLISHED;
+	return c->sack_ok && !c->tail_probed && c->rtx_count == 0 && c->srtt_us != 0 &&
+	       (plain || (!c->in_recovery && c->snd_nxt == c->snd_max && (c->sb == NULL || c->sb->n == 0) &&
+				 c->state >= TCP_STATE_ESTABLISHED));
 }
 
-void
-tcp_timer_arm_rto(struct tcp_conn *c)
+static inline __attribute__((always_inline)) void
+arm_rto(struct tcp_conn *c, const bool plain)
 {
 	const uint64_t now_us = c->tcp->now_us, rto_us = tcp_rto_us(c);
-	const uint64_t probe_us = may_tail_probe(c) ? tail_probe_us(c) : TCP_NEVER;
+	const uint64_t probe_us = may_tail_probe(c, plain) ? tail_probe_us(c) : TCP_NEVER;
 
 	if (probe_us < rto_us)
 		tcp_timer_set(c, TCP_TIMER_PROBE, now_us + probe_us);
@@ -94,12 +96,25 @@ tcp_timer_arm_rto(struct tcp_conn *c)
 		tcp_timer_set(c, TCP_TIMER_RTO, now_us + rto_us);
 }
 
+void
+tcp_timer_arm_rto(struct tcp_conn *c)
+{
+	arm_rto(c, false);
+}
+
+void
+tcp_timer_arm_rto_plain(struct tcp_conn *c)
+{
+	HOT_BUG_ON(!tcp_is_plain(c));
+	arm_rto(c, true);
+}
+
 /* New octets are on their way. A tail of one segment has the time-out alone, for its ACK may be delayed; with the next one behind it the probe
  * comes first. */
 void
 tcp_timer_sent(struct tcp_conn *c)
 {
-	if (c->timer_kind != TCP_TIMER_RTO || (may_tail_probe(c) && tail_probe_us(c) < tcp_rto_us(c)))
+	if (c->timer_kind != TCP_TIMER_RTO || (may_tail_probe(c, false) && tail_probe_us(c) < tcp_rto_us(c)))
 		tcp_timer_arm_rto(c);
 }
 
