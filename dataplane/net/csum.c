@@ -15,22 +15,6 @@
 
 #define TCP_CHECKSUM_OFFSET 16
 
-static uint64_t
-add_carry(uint64_t a, uint64_t b)
-{
-	a += b;
-	return a + (a < b);
-}
-
-static uint64_t
-load_8(const uint8_t *p)
-{
-	uint64_t w;
-
-	memcpy(&w, p, 8);
-	return w;
-}
-
 struct block {
 	uint8_t octet[64];
 };
@@ -51,7 +35,7 @@ sum_blocks(const uint8_t **p, uint32_t len, uint64_t sum)
 			: "cc");
 #else
 		for (uint32_t i = 0; i < 64; i += 8)
-			sum = add_carry(sum, load_8(at + i));
+			sum = csum_carry(sum, csum_load_8(at + i));
 #endif
 	}
 	*p = at;
@@ -74,7 +58,7 @@ sum_half_block(const uint8_t *p, uint64_t sum)
 	return sum;
 #else
 	for (uint32_t i = 0; i < 32; i += 8)
-		sum = add_carry(sum, load_8(p + i));
+		sum = csum_carry(sum, csum_load_8(p + i));
 	return sum;
 #endif
 }
@@ -99,23 +83,23 @@ sum_piece(const uint8_t *p, uint32_t len, uint64_t sum)
 			p += 32;
 		}
 		for (; end - p >= 8; p += 8)
-			sum = add_carry(sum, load_8(p));
-		return p == end ? sum : add_carry(sum, load_8(end - 8) >> (64 - 8 * (end - p)));
+			sum = csum_carry(sum, csum_load_8(p));
+		return p == end ? sum : csum_carry(sum, csum_load_8(end - 8) >> (64 - 8 * (end - p)));
 	}
 	if (len & 4) {
 		memcpy(&four, p, 4);
-		sum = add_carry(sum, four);
+		sum = csum_carry(sum, four);
 		p += 4;
 	}
 	if (len & 2) {
 		memcpy(&two, p, 2);
-		sum = add_carry(sum, two);
+		sum = csum_carry(sum, two);
 		p += 2;
 	}
 	if (len & 1) { /* as a word with a zero octet behind it, whatever the order of octets here */
 		two = 0;
 		memcpy(&two, p, 1);
-		sum = add_carry(sum, two);
+		sum = csum_carry(sum, two);
 	}
 	return sum;
 }
@@ -131,7 +115,7 @@ swap_if(bool odd, uint64_t sum)
 static inline void
 add_sum(struct csum *c, uint64_t sum, uint32_t len_octets)
 {
-	c->sum = add_carry(c->sum, swap_if(c->odd, sum));
+	c->sum = csum_carry(c->sum, swap_if(c->odd, sum));
 	c->odd ^= len_octets & 1;
 }
 
@@ -149,7 +133,7 @@ sum_of_part(const struct buf_sum *known, const struct buf_view *v, uint32_t befo
 	const bool odd = before % 2 != 0;
 	uint64_t around = sum_piece(v->ptr - before, before, 0);
 
-	around = add_carry(
+	around = csum_carry(
 		around, swap_if((before + v->len_octets) % 2 != 0, sum_piece(v->ptr + v->len_octets, behind, 0)));
 	return swap_if(odd, (uint64_t)known->sum + (uint16_t)~csum_fold(around));
 }
@@ -193,30 +177,12 @@ add_known_views(struct csum *c, const struct buf_pool *pool, const struct buf_vi
 	}
 }
 
-static uint64_t
-sum_pseudo(const struct ip_addr *src, const struct ip_addr *dst, uint8_t proto, uint32_t len_octets)
-{
-	/* The upper half of an IPv4 pseudo header's length is zero, so one form of the tail serves both families: zeroes and
-	 * their places do not matter to the sum. Nor do they to the word: length and protocol as words of the wire. */
-	const uint64_t sum = (uint64_t)htonl(len_octets) + htonl(proto);
-	uint32_t word[2];
-
-	if (ip_addr_is_v4(dst)) {
-		memcpy(&word[0], src->octet + 12, 4);
-		memcpy(&word[1], dst->octet + 12, 4);
-		return sum + word[0] + word[1];
-	}
-	return add_carry(
-		add_carry(add_carry(add_carry(sum, load_8(src->octet)), load_8(src->octet + 8)), load_8(dst->octet)),
-		load_8(dst->octet + 8));
-}
-
 void
 csum_add_pseudo(
 	struct csum *c, const struct ip_addr *src, const struct ip_addr *dst, uint8_t proto, uint32_t len_octets)
 {
 	HOT_BUG_ON(c->odd);
-	c->sum = add_carry(c->sum, sum_pseudo(src, dst, proto, len_octets));
+	c->sum = csum_carry(c->sum, csum_pseudo(src, dst, proto, len_octets, ip_addr_is_v4(dst)));
 }
 
 uint16_t
@@ -237,7 +203,8 @@ csum_of(const void *ptr, uint32_t len_octets)
 bool
 csum_is_good(const struct ip_addr *src, const struct ip_addr *dst, uint8_t proto, const void *ptr, uint32_t len_octets)
 {
-	return csum_fold(sum_piece(ptr, len_octets, sum_pseudo(src, dst, proto, len_octets))) == UINT16_MAX;
+	return csum_fold(sum_piece(
+		       ptr, len_octets, csum_pseudo(src, dst, proto, len_octets, ip_addr_is_v4(dst)))) == UINT16_MAX;
 }
 
 bool
@@ -246,27 +213,27 @@ csum_is_good_tcp(const struct ip_addr *src, const struct ip_addr *dst, const str
 {
 	const uint8_t *payload = tcp->ptr + header_octets;
 	const uint32_t octets = tcp->len_octets - header_octets;
-	const uint64_t sum = sum_piece(tcp->ptr, header_octets, sum_pseudo(src, dst, CSUM_PROTO_TCP, tcp->len_octets));
+	const uint64_t sum = sum_piece(tcp->ptr, header_octets,
+		csum_pseudo(src, dst, CSUM_PROTO_TCP, tcp->len_octets, ip_addr_is_v4(dst)));
 	const uint16_t of_payload = csum_fold(sum_piece(payload, octets, 0));
 
 	HOT_BUG_ON(octets > UINT16_MAX);
 	*known = (struct buf_sum){
 		.at = (uint32_t)(uintptr_t)payload, .len_octets = (uint16_t)octets, .sum = of_payload
 	};
-	return csum_fold(add_carry(sum, of_payload)) == UINT16_MAX;
+	return csum_fold(csum_carry(sum, of_payload)) == UINT16_MAX;
 }
 
 void
-csum_set_tcp(uint8_t *tcp, uint32_t header_octets, const struct ip_addr *src, const struct ip_addr *dst,
-	const struct buf_pool *pool, const struct buf_view *view, uint32_t n, uint32_t payload_octets)
+csum_set_tcp(uint8_t *tcp, uint32_t header_octets, uint64_t pseudo, const struct buf_pool *pool,
+	const struct buf_view *view, uint32_t n)
 {
-	struct csum c = { .sum = sum_pseudo(src, dst, CSUM_PROTO_TCP, header_octets + payload_octets) };
+	struct csum c = { .sum = sum_piece(tcp, header_octets, pseudo) };
 	uint16_t field;
 
-	c.sum = sum_piece(tcp, header_octets, c.sum);
 	/* what stood in the field is taken off the sum: cleared just before, it would have to reach memory before its word is read */
 	memcpy(&field, tcp + TCP_CHECKSUM_OFFSET, 2);
-	c.sum = add_carry(c.sum, (uint16_t)~field);
+	c.sum = csum_carry(c.sum, (uint16_t)~field);
 	add_known_views(&c, pool, view, n);
 	field = (uint16_t)~csum_fold(c.sum);
 	memcpy(tcp + TCP_CHECKSUM_OFFSET, &field, 2);

@@ -11,8 +11,10 @@
 #ifndef GREYLINE_NET_CSUM_H
 #define GREYLINE_NET_CSUM_H
 
+#include <endian.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "dataplane/base/addr.h"
 #include "dataplane/base/buf.h"
@@ -44,6 +46,42 @@ csum_fold(uint64_t sum)
 	return (uint16_t)(half >> 16);
 }
 
+static inline uint64_t
+csum_carry(uint64_t a, uint64_t b)
+{
+	a += b;
+	return a + (a < b);
+}
+
+static inline uint64_t
+csum_load_8(const uint8_t *p)
+{
+	uint64_t w;
+
+	memcpy(&w, p, 8);
+	return w;
+}
+
+/* The sum of a pseudo header; is_v4 tells of which family both addresses are. */
+static inline uint64_t
+csum_pseudo(
+	const struct ip_addr *src, const struct ip_addr *dst, uint8_t proto, uint32_t len_octets, const bool is_v4)
+{
+	/* The upper half of an IPv4 pseudo header's length is zero, so one form of the tail serves both families: zeroes and
+	 * their places do not matter to the sum. Nor do they to the word: length and protocol as words of the wire. */
+	const uint64_t sum = (uint64_t)htobe32(len_octets) + htobe32(proto);
+	uint32_t word[2];
+
+	if (is_v4) {
+		memcpy(&word[0], src->octet + 12, 4);
+		memcpy(&word[1], dst->octet + 12, 4);
+		return sum + word[0] + word[1];
+	}
+	return csum_carry(csum_carry(csum_carry(csum_carry(sum, csum_load_8(src->octet)), csum_load_8(src->octet + 8)),
+				  csum_load_8(dst->octet)),
+		csum_load_8(dst->octet + 8));
+}
+
 /* Adds len_octets (any number) at ptr. */
 void csum_add(struct csum *c, const void *ptr, uint32_t len_octets);
 
@@ -61,11 +99,11 @@ uint16_t csum_finish(const struct csum *c);
 uint16_t csum_of(const void *ptr, uint32_t len_octets);
 
 /*
- * Sets the checksum of a TCP header of header_octets, whatever stood in its field, with n views of payload_octets in all behind it. What is known of
- * their buffers, which are of pool, is not read again.
+ * Sets the checksum of a TCP header of header_octets, whatever stood in its field, with n views of payload behind it and csum_pseudo() of all that
+ * before it. What is known of the views' buffers, which are of pool, is not read again.
  */
-void csum_set_tcp(uint8_t *tcp, uint32_t header_octets, const struct ip_addr *src, const struct ip_addr *dst,
-	const struct buf_pool *pool, const struct buf_view *view, uint32_t n, uint32_t payload_octets);
+void csum_set_tcp(uint8_t *tcp, uint32_t header_octets, uint64_t pseudo, const struct buf_pool *pool,
+	const struct buf_view *view, uint32_t n);
 
 /* Whether a received TCP or ICMPv6 message with its checksum field in place is as it was sent. */
 bool csum_is_good(

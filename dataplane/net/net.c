@@ -470,9 +470,9 @@ net_input(struct net *net, const struct net_frame *frame, struct net_out *out, u
 
 /* IP header and the Ethernet header but for its destination, before tcp_octets. */
 static inline __attribute__((always_inline)) void
-put_headers(struct net *net, uint8_t *frame, const struct flow *flow, uint32_t tcp_octets, uint8_t port_index)
+put_headers(struct net *net, uint8_t *frame, const struct flow *flow, uint32_t tcp_octets, uint8_t port_index,
+	const bool is_v4)
 {
-	const bool is_v4 = ip_addr_is_v4(&flow->local);
 	uint8_t *p;
 
 	p = eth_build_from(frame, net->conf.port[port_index].mac, is_v4 ? ETH_TYPE_IPV4 : ETH_TYPE_IPV6);
@@ -484,10 +484,11 @@ put_headers(struct net *net, uint8_t *frame, const struct flow *flow, uint32_t t
 }
 
 /* Checksum, IP header and the Ethernet header but for its destination. 0 or -EMSGSIZE. */
-static int
-wrap(struct net *net, struct frame *f, const struct flow *flow, uint32_t tcp_header_octets, uint8_t port_index)
+static inline __attribute__((always_inline)) int
+wrap_of(struct net *net, struct frame *f, const struct flow *flow, uint32_t tcp_header_octets, uint8_t port_index,
+	const bool is_v4)
 {
-	const uint32_t head = frame_tcp_offset(flow);
+	const uint32_t head = is_v4 ? WRAP_IPV4_OCTETS : WRAP_IPV6_OCTETS;
 	uint32_t payload_octets = 0, tcp_octets;
 
 	HOT_BUG_ON(tcp_header_octets < TCP_HEADER_MIN_OCTETS || tcp_header_octets > TCP_HEADER_MAX_OCTETS ||
@@ -497,25 +498,30 @@ wrap(struct net *net, struct frame *f, const struct flow *flow, uint32_t tcp_hea
 	tcp_octets = tcp_header_octets + payload_octets;
 	if (head - ETH_HEADER_OCTETS + tcp_octets > net->conf.port[port_index].mtu)
 		return -EMSGSIZE;
-	csum_set_tcp(f->hdr + head, tcp_header_octets, &flow->local, &flow->remote, net->pool, f->view, f->n_views,
-		payload_octets);
-	put_headers(net, f->hdr, flow, tcp_octets, port_index);
+	csum_set_tcp(f->hdr + head, tcp_header_octets,
+		csum_pseudo(&flow->local, &flow->remote, CSUM_PROTO_TCP, tcp_octets, is_v4), net->pool, f->view,
+		f->n_views);
+	put_headers(net, f->hdr, flow, tcp_octets, port_index, is_v4);
 	f->hdr_len_octets = (uint16_t)(head + tcp_header_octets);
 	f->port_index = port_index;
 	return 0;
 }
 
-int
-net_wrap(struct net *net, struct frame *frame, const struct flow *flow, uint32_t tcp_header_octets,
+static __attribute__((noinline)) int
+wrap(struct net *net, struct frame *f, const struct flow *flow, uint32_t tcp_header_octets, uint8_t port_index)
+{
+	return wrap_of(net, f, flow, tcp_header_octets, port_index, ip_addr_is_v4(&flow->local));
+}
+
+/* By a way that is looked for, and kept in path. */
+static __attribute__((noinline)) int
+wrap_anew(struct net *net, struct frame *frame, const struct flow *flow, uint32_t tcp_header_octets,
 	struct net_path *path, uint64_t now_us)
 {
 	uint32_t *slot = NULL;
 	struct net_hop r;
 	int err;
 
-	if (path != NULL && path->known && path->forgotten == neigh_forgotten(net->neigh) &&
-		neigh_again(net->neigh, path->entry, frame->hdr, now_us))
-		return wrap(net, frame, flow, tcp_header_octets, path->port_index);
 	if (!net_route(net, &flow->local, &flow->remote, &r))
 		return -ENETUNREACH;
 	err = wrap(net, frame, flow, tcp_header_octets, r.port_index);
@@ -540,6 +546,18 @@ net_wrap(struct net *net, struct frame *frame, const struct flow *flow, uint32_t
 }
 
 int
+net_wrap(struct net *net, struct frame *frame, const struct flow *flow, uint32_t tcp_header_octets,
+	struct net_path *path, uint64_t now_us)
+{
+	if (path == NULL || !path->known || path->forgotten != neigh_forgotten(net->neigh) ||
+		!neigh_again(net->neigh, path->entry, frame->hdr, now_us))
+		return wrap_anew(net, frame, flow, tcp_header_octets, path, now_us);
+	if (!ip_addr_is_v4(&flow->local))
+		return wrap(net, frame, flow, tcp_header_octets, path->port_index);
+	return wrap_of(net, frame, flow, tcp_header_octets, path->port_index, true);
+}
+
+int
 net_wrap_reply(struct net *net, struct frame *frame, const struct flow *flow, uint32_t tcp_header_octets,
 	const struct net_frame *to, uint64_t now_us)
 {
@@ -557,13 +575,13 @@ uint32_t
 net_answer(struct net *net, uint8_t *frame, const struct flow *flow, uint32_t tcp_header_octets,
 	const struct net_frame *to)
 {
-	const uint32_t head = frame_tcp_offset(flow);
+	const bool is_v4 = ip_addr_is_v4(&flow->local);
 
 	HOT_BUG_ON(to->view.len_octets < ETH_HEADER_OCTETS || tcp_header_octets < TCP_HEADER_MIN_OCTETS ||
 		   tcp_header_octets > TCP_HEADER_MAX_OCTETS);
 	memcpy(frame, to->view.ptr + ETH_MAC_OCTETS, ETH_MAC_OCTETS); /* who asked; our own address goes over it next */
-	put_headers(net, frame, flow, tcp_header_octets, to->port_index);
-	return head + tcp_header_octets;
+	put_headers(net, frame, flow, tcp_header_octets, to->port_index, is_v4);
+	return (is_v4 ? WRAP_IPV4_OCTETS : WRAP_IPV6_OCTETS) + tcp_header_octets;
 }
 
 uint32_t

@@ -363,7 +363,9 @@ send_syn_ack(struct tcp *tcp, const struct flow *flow, const struct syn_ack *e, 
 		return 0;
 	}
 	octets = tcp_hdr_build(answer, flow, &h);
-	csum_set_tcp(answer, octets, &flow->local, &flow->remote, NULL, NULL, 0, 0);
+	csum_set_tcp(answer, octets,
+		csum_pseudo(&flow->local, &flow->remote, CSUM_PROTO_TCP, octets, ip_addr_is_v4(&flow->local)), NULL,
+		NULL, 0);
 	return octets;
 }
 

@@ -121,7 +121,7 @@ check_known(const char *label, const struct buf_pool *pool, const struct buf_vie
 
 	ip_addr_parse("192.0.2.1", &src);
 	ip_addr_parse("198.51.100.7", &dst);
-	csum_set_tcp(whole, 20, &src, &dst, pool, views, 2, octets);
+	csum_set_tcp(whole, 20, csum_pseudo(&src, &dst, CSUM_PROTO_TCP, 20 + octets, true), pool, views, 2);
 	memcpy(whole + 20, before, odd_octets);
 	memcpy(whole + 20 + odd_octets, v->ptr, v->len_octets);
 	CHECK_TRUE(label, csum_is_good(&src, &dst, CSUM_PROTO_TCP, whole, 20 + octets));
@@ -154,8 +154,8 @@ test_csum_of_what_is_known_is_that_of_its_octets(void **state)
 				                                      : (uint8_t)((x = x * 1664525 + 1013904223) >> 24);
 			CHECK_TRUE(
 				"wrong, as it stands", !csum_is_good_tcp(&src, &dst, &in, 20, buf_sum(pool, in.buf)));
-			csum_set_tcp(data + at, 20, &src, &dst, NULL,
-				&(struct buf_view){ .ptr = data + at + 20, .len_octets = octets }, 1, octets);
+			csum_set_tcp(data + at, 20, csum_pseudo(&src, &dst, CSUM_PROTO_TCP, 20 + octets, false), NULL,
+				&(struct buf_view){ .ptr = data + at + 20, .len_octets = octets }, 1);
 			CHECK_TRUE("as sent", csum_is_good_tcp(&src, &dst, &in, 20, buf_sum(pool, in.buf)));
 			CHECK_EQ("the payload is known", buf_sum(pool, in.buf)->len_octets, octets);
 			for (uint32_t from = 0; from <= octets; from++)
