@@ -157,6 +157,7 @@ tcp_conn_take(struct tcp *tcp, const struct flow *flow, uint64_t hash)
 		.index = i,
 		.tcp = tcp,
 		.on_list = c->on_list, /* places of the one before it, and no more */
+		.timer = c->timer,     /* likewise: at rest */
 		.rtx_due_us = TCP_NEVER,
 		.delack_due_us = TCP_NEVER,
 		.rto_us = TCP_RTO_INITIAL_US,
@@ -251,7 +252,7 @@ tcp_conn_end(struct tcp_conn *c, uint32_t event)
 	c->not_established = true;
 	c->timer_kind = TCP_TIMER_NONE;
 	c->rtx_due_us = c->delack_due_us = TCP_NEVER;
-	wheel_cancel(&tcp->wheel, &c->timer);
+	wheel_rest(&tcp->wheel, &c->timer);
 	tcp_list_del(tcp, TCP_LIST_OUT, c);
 	tcp_list_del(tcp, TCP_LIST_STARVED, c);
 	tcp_drop_queues(c);
@@ -322,7 +323,7 @@ tcp_conn_reap_closed(struct tcp_conn *c)
 
 	if (!c->released || c->rst_due)
 		return;
-	BUG_ON(c->in_table || c->fifo != TCP_FIFO_NONE || wheel_is_filed(&c->timer));
+	BUG_ON(c->in_table || c->fifo != TCP_FIFO_NONE || wheel_is_armed(&c->timer));
 	for (enum tcp_list_id id = 0; id < TCP_LIST_N; id++)
 		tcp_list_del(tcp, id, c);
 	tcp_drop_unread(c);

@@ -4,7 +4,8 @@
  * Keeps:  snd_una <= snd_nxt <= snd_max. snd_end is the number after the last octet queued; our FIN, once asked for, has the
  *         number snd_end. The send queue holds [snd_una, snd_end) without SYN and FIN.
  *         rcv_nxt <= rcv_adv: rcv_adv is the highest right edge ever offered and never moves back.
- *         A connection is on at most one FIFO and one wheel node (rtx and delayed ACK share it).
+ *         A connection is on at most one FIFO and one wheel node (rtx and delayed ACK share it). That keeps its place on the wheel, at rest,
+ *         when the block is free, for the next connection to take: blocks live as long as the wheel.
  *         In TCP_CLOSED it is in no table, on no timer, and holds nothing but octets still to be read.
  * Source: RFC 9293 section 3.3.1 and 3.3.2.
  */

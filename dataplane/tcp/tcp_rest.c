@@ -124,7 +124,7 @@ tcp_rest(struct tcp_conn *c, uint32_t *record)
 	fill(r, c);
 	tcp_table_replace(&tcp->table, c->hash, c->index, tcp->conf.conns_max + i);
 	tcp_mark_move(tcp, c->index, tcp->conf.conns_max + i);
-	wheel_cancel(&tcp->wheel, &c->timer);
+	wheel_rest(&tcp->wheel, &c->timer);
 	tcp_fifo_put(c, TCP_FIFO_NONE);
 	for (enum tcp_list_id id = 0; id < TCP_LIST_N; id++)
 		tcp_list_del(tcp, id, c);
