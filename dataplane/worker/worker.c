@@ -453,22 +453,24 @@ input_burst(struct worker *w, uint32_t n, bool redirected)
 	static_assert(RX_BURST_MAX_SEGS == BACKLOG_PASS_FRAMES_MAX, "a pass is a burst");
 	tcp_wakes_max(w->tcp, pool_n_free(&w->sessions));
 	for (uint32_t i = 0; i < n; i++) {
+		struct net_seg *seg = &w->net_out[i].seg;
+
 		w->rx[i].redirected = redirected;
 		result[i] = net_input(w->net, &w->rx[i], &w->net_out[i], w->now_us);
 		if (result[i] != NET_SEGMENT)
 			continue;
-		if (!tcp_is_syn(&w->net_out[i].seg)) {
+		if (!tcp_is_syn(seg)) {
 			others |= 1u << i;
-			tcp_prefetch(w->tcp, &w->net_out[i].seg, false);
+			tcp_prefetch(w->tcp, seg, false);
 			continue;
 		}
-		if (sheds && admission_sheds(w, &w->net_out[i].seg.flow)) {
+		if (sheds && admission_sheds(w, &seg->flow)) {
 			result[i] = NET_NONE;
-		} else if (refuses_syns && session_syn_refused(w, &w->net_out[i].seg)) {
-			tcp_refuse(w->tcp, &w->net_out[i].seg, &w->rx[i], w->now_us);
+		} else if (refuses_syns && session_syn_refused(w, seg)) {
+			tcp_refuse(w->tcp, seg, &w->rx[i], w->now_us);
 			result[i] = NET_NONE;
 		} else {
-			tcp_prefetch(w->tcp, &w->net_out[i].seg, true);
+			tcp_prefetch(w->tcp, seg, true);
 		}
 	}
 	w->admission.taken.segs += (uint32_t)__builtin_popcount(others);
@@ -641,13 +643,17 @@ serve_timers(struct worker *w)
 
 /* ---- out ---- */
 
+/* All are wrapped before the first is copied by the port: headers just written in small words would have to be waited for. */
 static bool
 output_segments(struct worker *w)
 {
 	bool worked = false;
 	uint32_t n;
 
+	static_assert(TX_BURST_FRAMES <= 32, "a bit for each");
 	do {
+		uint32_t ready = 0;
+
 		n = tcp_output(w->tcp, w->seg_out, TX_BURST_FRAMES, w->now_us);
 		worked |= n > 0;
 		for (uint32_t i = 0; i < n; i++) {
@@ -657,9 +663,10 @@ output_segments(struct worker *w)
 			                             : net_wrap(w->net, &o->frame, &o->flow, o->tcp_header_octets,
 							       o->path, w->now_us);
 
-			if (rc == 0) /* from where it lies: the port collects a burst by itself */
-				w->io->ops->tx(w->io, &o->frame, 1);
+			ready |= (uint32_t)(rc == 0) << i;
 		}
+		for (; ready != 0; ready &= ready - 1) /* from where it lies: the port collects a burst by itself */
+			w->io->ops->tx(w->io, &w->seg_out[__builtin_ctz(ready)].frame, 1);
 	} while (n == TX_BURST_FRAMES);
 	return worked;
 }
