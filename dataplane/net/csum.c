@@ -203,8 +203,8 @@ csum_of(const void *ptr, uint32_t len_octets)
 bool
 csum_is_good(const struct ip_addr *src, const struct ip_addr *dst, uint8_t proto, const void *ptr, uint32_t len_octets)
 {
-	return csum_fold(sum_piece(
-		       ptr, len_octets, csum_pseudo(src, dst, proto, len_octets, ip_addr_is_v4(dst)))) == UINT16_MAX;
+	return csum_fold(sum_piece(ptr, len_octets, csum_pseudo(src, dst, proto, len_octets, ip_addr_is_v4(dst)))) ==
+	       UINT16_MAX;
 }
 
 bool
@@ -213,8 +213,8 @@ csum_is_good_tcp(const struct ip_addr *src, const struct ip_addr *dst, const str
 {
 	const uint8_t *payload = tcp->ptr + header_octets;
 	const uint32_t octets = tcp->len_octets - header_octets;
-	const uint64_t sum = sum_piece(tcp->ptr, header_octets,
-		csum_pseudo(src, dst, CSUM_PROTO_TCP, tcp->len_octets, ip_addr_is_v4(dst)));
+	const uint64_t sum = sum_piece(
+		tcp->ptr, header_octets, csum_pseudo(src, dst, CSUM_PROTO_TCP, tcp->len_octets, ip_addr_is_v4(dst)));
 	const uint16_t of_payload = csum_fold(sum_piece(payload, octets, 0));
 
 	HOT_BUG_ON(octets > UINT16_MAX);

@@ -64,8 +64,7 @@ csum_load_8(const uint8_t *p)
 
 /* The sum of a pseudo header; is_v4 tells of which family both addresses are. */
 static inline uint64_t
-csum_pseudo(
-	const struct ip_addr *src, const struct ip_addr *dst, uint8_t proto, uint32_t len_octets, const bool is_v4)
+csum_pseudo(const struct ip_addr *src, const struct ip_addr *dst, uint8_t proto, uint32_t len_octets, const bool is_v4)
 {
 	/* The upper half of an IPv4 pseudo header's length is zero, so one form of the tail serves both families: zeroes and
 	 * their places do not matter to the sum. Nor do they to the word: length and protocol as words of the wire. */
