@@ -594,7 +594,7 @@ send_reply(struct tcp_conn *c, struct tcp_seg_out *out)
 static bool
 output_plain(struct tcp_conn *c, struct tcp_seg_out *out)
 {
-	return send_reply(c, out) || send_next_of(c, out, true) || send_ack(c, out);
+	return send_next_of(c, out, true) || send_ack(c, out);
 }
 
 static bool
@@ -714,6 +714,10 @@ tcp_output(struct tcp *tcp, struct tcp_seg_out *out, uint32_t n, uint64_t now_us
 		struct tcp_conn *c = tcp_list_pop(tcp, TCP_LIST_OUT);
 		uint32_t k = 0;
 
+		if (tcp_is_plain(c) && send_reply(c, &out[have])) {
+			have++; /* and nothing is left to send or to acknowledge */
+			continue;
+		}
 		while (have < n && k < OUTPUT_BURST_SEGS && (k == 0 || may_have_more(c)) &&
 			tcp_conn_output(c, &out[have])) {
 			have++;

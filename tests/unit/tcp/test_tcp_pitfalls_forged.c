@@ -271,6 +271,8 @@ test_pitfall_18_timestamps(void **state)
 	peer_establish(&p, &bare, NULL);
 	peer_write(&p, 10);
 	CHECK_TRUE("none", !peer_hear(&p)->h.has_ts);
+	peer_write(&p, 10);
+	CHECK_TRUE("nor behind what is not acknowledged", !peer_hear(&p)->h.has_ts);
 	peer_fini(&p);
 
 	/* TSval 0 is a value as any other; TSecr moves on */
