@@ -185,7 +185,8 @@ wheel_pop(struct wheel *w, uint64_t now_us)
 uint64_t
 wheel_deadline_us(const struct wheel *w)
 {
-	uint64_t tick = next_occupied_tick(w);
+	/* no armed node lies before first_tick: those at rest there wake nobody */
+	const uint64_t tick = w->n_armed > 0 && w->first_tick > w->now_tick ? w->first_tick : next_occupied_tick(w);
 
 	return tick == UINT64_MAX ? UINT64_MAX : tick * w->tick_us;
 }

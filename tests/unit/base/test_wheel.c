@@ -136,7 +136,9 @@ test_wheel_drops_those_at_rest_some_at_a_time(void **state)
 	while (due == NULL && calls++ < 10) {
 		CHECK_TRUE("it is still said to be due", wheel_deadline_us(&wheel) <= 10000);
 		due = wheel_pop(&wheel, 20000);
+		CHECK_TRUE("and is not all", due != NULL || !wheel_is_done(&wheel, 20000));
 	}
+	CHECK_TRUE("until there is no more", wheel_pop(&wheel, 20000) == NULL && wheel_is_done(&wheel, 20000));
 	CHECK_TRUE("the one that is armed", due == &many[n - 1]);
 	CHECK_TRUE("not all in one call", calls > 1);
 	for (uint32_t i = 0; i < n; i++)
@@ -154,6 +156,27 @@ test_wheel_drops_those_at_rest_some_at_a_time(void **state)
 	CHECK_TRUE("later", wheel_pop(&wheel, 302000) == &many[0]);
 }
 
+/* Who sleeps until the next is due is not woken by one that was at rest when its time came. */
+static void
+test_wheel_says_no_deadline_for_those_at_rest(void **state)
+{
+	struct wheel_node resting = { 0 }, armed = { 0 };
+
+	(void)state;
+	wheel_init(&wheel, TICK_US, 0);
+	wheel_arm(&wheel, &resting, 10000);
+	wheel_rest(&wheel, &resting);
+	CHECK_TRUE("none", wheel_deadline_us(&wheel) == UINT64_MAX);
+	CHECK_TRUE("nor is one due", wheel_pop(&wheel, 10000) == NULL);
+	wheel_arm(&wheel, &armed, 100000);
+	CHECK_EQ("that of the other", wheel_deadline_us(&wheel), 100000);
+	CHECK_TRUE("nothing before", wheel_pop(&wheel, 99000) == NULL);
+	CHECK_EQ("still", wheel_deadline_us(&wheel), 100000);
+	CHECK_TRUE("and then it", wheel_pop(&wheel, 100000) == &armed);
+	wheel_arm(&wheel, &resting, 110000);
+	CHECK_TRUE("who rested is armed again", wheel_pop(&wheel, 112000) == &resting);
+}
+
 int
 main(void)
 {
@@ -161,6 +184,7 @@ main(void)
 		cmocka_unit_test(test_wheel_agrees_with_a_list),
 		cmocka_unit_test(test_wheel_pops_no_more_than_asked),
 		cmocka_unit_test(test_wheel_drops_those_at_rest_some_at_a_time),
+		cmocka_unit_test(test_wheel_says_no_deadline_for_those_at_rest),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
