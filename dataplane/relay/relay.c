@@ -66,8 +66,10 @@ relay_octets(void)
 void
 relay_words_set(struct relay *r, const char *words)
 {
-	if (words != r->words) /* what is kept already stays */
-		text_copy(r->words, sizeof(r->words), words);
+	if (words == r->words) /* what is kept already stays */
+		return;
+	text_copy(r->words, sizeof(r->words), words);
+	r->words_due = false;
 }
 
 static uint64_t
@@ -95,7 +97,8 @@ relay_init(struct relay *r, const struct relay_backend *b, const struct relay_cl
 	r->reply.code = 0;
 	r->reply.len_octets = 0;
 	r->words[0] = '\0';
-	smtp_reply_parser_init(&r->parser);
+	r->words_due = false;
+	r->reply_over = true;
 
 	r->stage = RELAY_STAGE_CONNECT;
 	r->client_address = b->conf.client_address;
@@ -142,13 +145,13 @@ relay_await(struct relay *r, enum relay_stage stage, uint64_t now_us)
 {
 	r->stage = stage;
 	r->phase_us = now_us;
-	smtp_reply_parser_init(&r->parser);
+	r->reply_over = true;
 }
 
 static void
 relay_handle_reply(struct relay *r, uint64_t now_us)
 {
-	smtp_reply_words(&r->parser.reply, r->words, sizeof(r->words));
+	r->words_due = true;
 	if (r->parser.reply.code == 421 && r->stage != RELAY_STAGE_QUIT) {
 		relay_count(r, CTR_relay_closing_replies);
 		if (r->early)
@@ -226,6 +229,20 @@ relay_disconnected(struct relay *r, uint64_t now_us)
 	relay_lose(r, true);
 }
 
+/* Octets of the backend come: of the reply under way, or of a new one. */
+static void
+reply_goes_on(struct relay *r)
+{
+	if (!r->reply_over)
+		return;
+	smtp_reply_parser_init(&r->parser);
+	r->reply_over = false;
+	if (r->words_due) {
+		r->words_due = false;
+		r->words[0] = '\0';
+	}
+}
+
 uint32_t
 relay_input(struct relay *r, const struct buf_view *in, uint64_t now_us)
 {
@@ -244,8 +261,13 @@ relay_input(struct relay *r, const struct buf_view *in, uint64_t now_us)
 			/* Nothing was asked. Its first line is told to the log where it came whole; behind an answer
 			 * that the worker has not seen yet it stays unread. */
 			relay_count(r, CTR_relay_unasked_replies);
-			if (r->action == RELAY_ACTION_NONE && smtp_reply_parse(&r->parser, &v) == SMTP_REPLY_DONE)
-				smtp_reply_words(&r->parser.reply, r->words, sizeof(r->words));
+			if (r->action == RELAY_ACTION_NONE) {
+				reply_goes_on(r);
+				if (smtp_reply_parse(&r->parser, &v) == SMTP_REPLY_DONE)
+					r->words_due = true;
+				else
+					relay_words_set(r, "octets that nothing asked for");
+			}
 			relay_lose(r, true);
 			break;
 		}
@@ -257,6 +279,7 @@ relay_input(struct relay *r, const struct buf_view *in, uint64_t now_us)
 		}
 		if (r->stage == RELAY_STAGE_BODY)
 			r->early = true;
+		reply_goes_on(r);
 		result = smtp_reply_parse(&r->parser, &v);
 		if (result == SMTP_REPLY_MORE)
 			break;
@@ -269,7 +292,7 @@ relay_input(struct relay *r, const struct buf_view *in, uint64_t now_us)
 		}
 		relay_handle_reply(r, now_us);
 		if (r->stage == RELAY_STAGE_READY || r->stage == RELAY_STAGE_QUIT)
-			smtp_reply_parser_init(&r->parser);
+			r->reply_over = true;
 	}
 	return in->len_octets; /* of a connection that is over all is swallowed */
 }
@@ -422,7 +445,7 @@ relay_body_end(struct relay *r, uint64_t now_us)
 	r->phase_us = now_us;
 	r->stage = !r->bdat || r->bdat_last ? RELAY_STAGE_DOT : RELAY_STAGE_DATA;
 	if (!r->early)
-		smtp_reply_parser_init(&r->parser);
+		r->reply_over = true;
 }
 
 void
@@ -577,8 +600,12 @@ relay_reply(const struct relay *r)
 }
 
 const char *
-relay_words(const struct relay *r)
+relay_words(struct relay *r)
 {
+	if (r->words_due) {
+		r->words_due = false;
+		smtp_reply_words(&r->parser.reply, r->words, sizeof(r->words));
+	}
 	return r->words;
 }
 
@@ -613,6 +640,12 @@ relay_wants_body(const struct relay *r)
 {
 	return (r->stage == RELAY_STAGE_BODY || (r->stage == RELAY_STAGE_AUTH && r->auth_line)) &&
 	       r->out_sent == r->out_len && r->action == RELAY_ACTION_NONE;
+}
+
+bool
+relay_has_news(const struct relay *r)
+{
+	return r->action != RELAY_ACTION_NONE || r->after != RELAY_ACTION_NONE;
 }
 
 bool

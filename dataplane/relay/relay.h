@@ -138,10 +138,12 @@ uint64_t relay_deadline_us(const struct relay *r);
  * before them. */
 bool relay_wants_body(const struct relay *r);
 /* The connection must end by reset, not by FIN: a message was cut. */
+bool relay_has_news(const struct relay *r); /* relay_next() would answer something at once, whatever the time */
 bool relay_must_abort(const struct relay *r);
 
 const struct smtp_reply *relay_reply(const struct relay *r); /* the reply for the client; lends until the next call */
-const char *relay_words(const struct relay *r);      /* the backend's own words (first line, printable), for the log */
+/* The backend's own words (first line, printable), for the log; lent until it says more. */
+const char *relay_words(struct relay *r);
 enum relay_stage relay_stage(const struct relay *r); /* what is under way; when over, where it ended */
 uint32_t relay_ext(const struct relay *r);           /* EHLO keywords the backend gave */
 bool relay_is_idle(const struct relay *r);           /* connected, greeted, no transaction: takes a recipient */

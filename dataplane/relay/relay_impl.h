@@ -68,6 +68,8 @@ struct relay {
 
 	struct smtp_reply_parser parser;
 	struct smtp_reply reply;        /* for the client */
+	bool reply_over;                /* what the parser holds was worked on: the next octet begins another reply */
+	bool words_due;                 /* words are the parser's reply's, and not made yet: of most nobody asks */
 	char words[RELAY_WORDS_OCTETS]; /* the backend's last */
 };
 

@@ -332,7 +332,7 @@ relay_in_auth(struct relay *r, uint64_t now_us)
 {
 	const uint16_t code = r->parser.reply.code;
 
-	r->words[0] = '\0';
+	relay_words_set(r, "");
 	if (r->auth_line || (code != 235 && code != 334 && !is_passable_refusal(code))) {
 		relay_nonsense(r);
 		return;

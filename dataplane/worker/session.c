@@ -77,7 +77,8 @@ session_due_us(const struct worker *w, const struct session *s)
 		if (s->client.conn != NULL) {
 			if (s->wait == SESSION_WAIT_NONE) /* else the dialogue is not asked: an answer of ours is due */
 				due = MIN(due, smtp_session_deadline_us(s->smtp, env));
-			due = MIN(due, s->stream->ops->deadline_us(s->stream));
+			if (!session_in_clear(s))
+				due = MIN(due, s->stream->ops->deadline_us(s->stream));
 			if (env->conf->session_max_s != 0) {
 				const uint64_t end_us = s->accepted_us + env->conf->session_max_s * UINT64_C(1000000);
 

@@ -291,7 +291,7 @@ pump(struct worker *w, struct session *s, const bool relay_served)
 		moved = client_step(w, s);
 		if (!s->live || (moved && s->wait == SESSION_WAIT_TURN)) /* it goes on when it was judged */
 			return;
-		if (s->relay != NULL && (moved || !relay_served))
+		if (s->relay != NULL && ((i == 0 && !relay_served) || (moved && session_relay_is_due(s))))
 			session_relay_run(w, s);
 		if (!s->live)
 			return;

@@ -311,6 +311,22 @@ take_action(struct worker *w, struct session *s)
 	return false;
 }
 
+/* Whether another step may find anything, after one that moved: in clear only octets that wait, or what the relay has to tell. */
+static bool
+relay_has_more(const struct session *s)
+{
+	if (s->relay == NULL)
+		return false;
+	return s->backend_stream != NULL || relay_has_news(s->relay->relay) ||
+	       (s->backend.conn != NULL && tcp_readable_octets(s->backend.conn) > 0);
+}
+
+bool
+session_relay_is_due(const struct session *s)
+{
+	return relay_has_more(s) || relay_output_pending(s->relay->relay) > 0 || s->wait == SESSION_WAIT_BACKEND_AUTH;
+}
+
 void
 session_relay_run(struct worker *w, struct session *s)
 {
@@ -321,10 +337,12 @@ session_relay_run(struct worker *w, struct session *s)
 	for (uint32_t i = 0; moved && s->live && s->relay != NULL && i < SESSION_PUMP_MAX; i++) {
 		moved = session_backend_feed(w, s);
 		moved |= take_action(w, s);
+		moved = moved && s->live && relay_has_more(s);
 	}
 	if (s->live) {
-		s->unfinished |= moved && s->relay != NULL;
-		session_relay_flush(w, s);
+		s->unfinished |= moved;
+		if (s->backend_stream != NULL || (s->relay != NULL && relay_output_pending(s->relay->relay) > 0))
+			session_relay_flush(w, s);
 	}
 	if (s->live)
 		auth_goes_on(w, s);

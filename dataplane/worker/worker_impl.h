@@ -497,6 +497,8 @@ void session_relay_rcpt(struct worker *w, struct session *s);
 void session_relay_auth(struct worker *w, struct session *s);
 void session_relay_event(struct worker *w, struct session *s, uint32_t events);
 void session_relay_run(struct worker *w, struct session *s);
+/* Whether that would do anything, now that a relay that had nothing more to do was perhaps given something. */
+bool session_relay_is_due(const struct session *s);
 /* A step of the handshake with the backend has its turn. */
 void session_relay_turn(struct worker *w, struct session *s);
 /* The next backend of the pool that was not tried for this recipient; answers the client itself when there is none. */
