@@ -277,7 +277,10 @@ step_text_of(struct tcp_conn *c, struct tcp_seg_in *s, const bool plain)
 			s->fin = false;
 		return true;
 	}
-	taken = take_view(c, &v) ? s->len : tcp_queue_append(&c->tcp->pieces, &c->rcv_queue, s->seq, &v);
+	if (take_view(c, &v) || tcp_queue_attach(&c->tcp->pieces, &c->rcv_queue, s->seq, &v))
+		taken = s->len;
+	else
+		taken = tcp_queue_append(&c->tcp->pieces, &c->rcv_queue, s->seq, &v);
 	if (taken < s->len) {
 		counter_inc(c->tcp->counters, CTR_tcp_no_buffer);
 		s->fin = false; /* the peer sends the rest again */

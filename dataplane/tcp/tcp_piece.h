@@ -83,6 +83,26 @@ tcp_queue_begin(struct tcp_pieces *p, struct tcp_queue *q, uint32_t seq, const s
 	return true;
 }
 
+/* As tcp_queue_append(), for a text that one piece holds by a reference, as segments of a message are. False: it is none, and nothing has changed. */
+static inline bool
+tcp_queue_attach(struct tcp_pieces *p, struct tcp_queue *q, uint32_t seq, const struct buf_view *v)
+{
+	struct tcp_piece *piece = p->free;
+
+	if (piece == NULL || tcp_piece_is_compact(v) || v->len_octets > TCP_PIECE_MAX_OCTETS)
+		return false;
+	p->free = piece->next;
+	p->n_free--;
+	*piece = (struct tcp_piece){ .ptr = v->ptr, .buf = v->buf, .seq = seq, .len_octets = v->len_octets };
+	buf_ref(p->pool, v->buf);
+	if (q->tail != NULL)
+		q->tail->next = piece;
+	else
+		q->head = piece;
+	q->tail = piece;
+	return true;
+}
+
 /* Appends octets of v, the first of which is seq. Returns how many were taken: fewer where memory is short. */
 uint32_t tcp_queue_append(struct tcp_pieces *p, struct tcp_queue *q, uint32_t seq, const struct buf_view *v);
 /*

@@ -200,7 +200,9 @@ static uint32_t __attribute__((noinline)) send_some(struct tcp_conn *c, const st
 uint32_t
 tcp_send(struct tcp_conn *c, const struct buf_view *v)
 {
-	if (v->len_octets > tcp_send_room(c) || !tcp_queue_begin(&c->tcp->pieces, &c->snd_queue, c->snd_end, v))
+	if (v->len_octets > tcp_send_room(c) ||
+		!(tcp_queue_begin(&c->tcp->pieces, &c->snd_queue, c->snd_end, v) ||
+			tcp_queue_attach(&c->tcp->pieces, &c->snd_queue, c->snd_end, v)))
 		return send_some(c, v);
 	queued(c, v->len_octets);
 	return v->len_octets;
