@@ -1,6 +1,7 @@
 /*
  * scene.c - see scene.h.
  */
+#include "tests/helpers/tcp_check.h"
 #include "tests/sim/scene.h"
 
 #include <stdio.h>
@@ -117,6 +118,9 @@ scene_start_outside(struct scene *s, uint64_t seed, uint32_t n_workers)
 void
 scene_end(struct scene *s)
 {
+	for (uint32_t i = 0; i < s->config.conf.workers; i++)
+		if (sim_worker(s->sim, i) != NULL)
+			tcp_check_invariants(sim_worker(s->sim, i)->tcp, false);
 	fake_mta_stop(&s->mta);
 	fake_mta_stop(&s->mta_x);
 	fake_mta_stop(&s->mta_v1);
@@ -398,11 +402,14 @@ scene_check_resting(struct scene *s, const char *label, uint32_t n, uint32_t buf
 void
 scene_check_nothing_left(struct scene *s, const char *label, uint32_t bufs_before)
 {
+	uint32_t sessions = 0;
+
 	sim_run(s->sim, 20000000);
-	if (worker_sessions(sim_worker(s->sim, 0)) == 0 &&
-		sim_bufs_in_use(s->sim) <= bufs_before + 16) /* a probe may be under way */
+	for (uint32_t i = 0; i < s->config.conf.workers; i++)
+		sessions += worker_sessions(sim_worker(s->sim, i));
+	if (sessions == 0 && sim_bufs_in_use(s->sim) <= bufs_before + 16) /* a probe may be under way */
 		return;
-	fprintf(stderr, "%s: %u sessions and %u buffers are left, %u before\n", label,
-		worker_sessions(sim_worker(s->sim, 0)), sim_bufs_in_use(s->sim), bufs_before);
+	fprintf(stderr, "%s: %u sessions and %u buffers are left, %u before\n", label, sessions,
+		sim_bufs_in_use(s->sim), bufs_before);
 	abort();
 }

@@ -411,6 +411,37 @@ test_known_good_clients_are_asked_about_once_in_twelve_hours(void **state)
 	scene_end(&s);
 }
 
+/* The table holds a known client's verdict and not its name, which is asked for when it is let through: once a session, though it rests between. */
+static void
+test_the_name_of_a_known_client_is_asked_for_once_a_session(void **state)
+{
+	struct sim_conn *c;
+
+	(void)state;
+	scene_conf(&s);
+	for (uint32_t i = 0; i < s.config.n_backends; i++) /* nobody needs the name before */
+		s.config.backend[i].client_address = CLIENT_ADDRESS_NONE;
+	scene_start(&s, 1, 1, clean);
+	s.mta.client_address = CLIENT_ADDRESS_NONE;
+	scene_settle(&s);
+	earn_automatic_allow();
+	store_verdict(0, PTR_CONFIRMED);
+	s.control.ptr = NULL; /* which control has forgotten */
+	c = scene_open(&s, CLIENT4, GATEWAY4);
+	s.control.n_questions = 0;
+	for (unsigned i = 0; i < 3; i++) {
+		CHECK_EQ("passes", scene_rcpt(&s, c, "new@new.example", "u@example.org"), 250);
+		CHECK_EQ("no more of it", scene_chat(&s, c, "RSET"), 250);
+		fake_mta_shout(&s.mta, "421 4.4.2 mta.example Error: timeout exceeded\r\n");
+		sim_run(s.sim, 5 * SECOND_US);
+		CHECK_EQ("rested", scene_count(&s, CTR_tcp_rested), 1 + i);
+		CHECK_EQ("asked once", s.control.n_questions, 1);
+	}
+	CHECK_EQ("for the name alone", s.control.n_last_name_questions, 1);
+	scene_quit(&s, c);
+	scene_end(&s);
+}
+
 /* "A hit ends the automatic allow for the next session." */
 static void
 test_a_hit_ends_the_automatic_allow_for_the_next_session(void **state)
@@ -451,6 +482,7 @@ main(void)
 		cmocka_unit_test(test_known_good_clients_never_wait_for_names),
 		cmocka_unit_test(test_automatic_allow_never_waits_however_old_the_verdict),
 		cmocka_unit_test(test_known_good_clients_are_asked_about_once_in_twelve_hours),
+		cmocka_unit_test(test_the_name_of_a_known_client_is_asked_for_once_a_session),
 		cmocka_unit_test(test_a_hit_ends_the_automatic_allow_for_the_next_session),
 	};
 
