@@ -243,6 +243,13 @@ reply_goes_on(struct relay *r)
 	}
 }
 
+void
+relay_end_not_there(struct relay *r)
+{
+	if (r->stage == RELAY_STAGE_DOT)
+		r->early = true;
+}
+
 uint32_t
 relay_input(struct relay *r, const struct buf_view *in, uint64_t now_us)
 {

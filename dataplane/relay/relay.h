@@ -125,6 +125,8 @@ void relay_quit(struct relay *r, uint64_t now_us);
 
 /* Octets of the backend: consumes all it can, returns how many. */
 uint32_t relay_input(struct relay *r, const struct buf_view *in, uint64_t now_us);
+/* Before relay_input(): the backend cannot have had the end of the message yet, so what it says next does not answer it. */
+void relay_end_not_there(struct relay *r);
 /* Octets for the backend (PROXY header, commands): at most n, returns how many. Body octets go after these. */
 uint32_t relay_output(struct relay *r, uint8_t *out, uint32_t n);
 uint32_t relay_output_pending(const struct relay *r);

@@ -39,7 +39,7 @@ struct relay {
 	bool mail_open;    /* the backend has taken MAIL */
 	bool mail_refused; /* reply holds the answer to MAIL; that to the pipelined RCPT is awaited and dropped */
 	bool rcpt_sent;    /* pipelined behind MAIL */
-	bool early;        /* octets came while the message was being sent */
+	bool early;        /* octets came before the backend had the end of the message */
 	bool bdat, bdat_last;
 	bool auth_whole, auth_line; /* the command's line is whole; a line of the client goes to the backend past us */
 	uint32_t n_accepted;

@@ -218,6 +218,18 @@ session_backend_shakes(const struct session *s)
 }
 
 /*
+ * Octets of the backend for its relay. Where octets of a message are not acknowledged these were said before its end arrived, whatever they say: TCP
+ * carries no answer without the acknowledgement of what it answers.
+ */
+static uint32_t
+give(struct worker *w, struct session *s, const struct buf_view *v)
+{
+	if (s->wait == SESSION_WAIT_BACKEND_DOT && tcp_unacked_octets(s->backend.conn) > 0)
+		relay_end_not_there(s->relay->relay);
+	return relay_input(s->relay->relay, v, w->now_us);
+}
+
+/*
  * The same through TLS. What the relay does not take now waits in backend_held: a stream is not asked again before its view is used up.
  * A step of the handshake is taken in its turn alone (session_tls.c).
  */
@@ -252,7 +264,7 @@ feed_by_tls(struct worker *w, struct session *s)
 		conn_stream_send(s->backend.conn, s->backend_stream, (struct buf_view){ 0 }, w->now_us); /* the alert */
 		if (was_handshaking)
 			relay_tls_failed(s->relay->relay, word);
-		session_backend_drop(s, false);
+		session_backend_drop(s, s->message_open); /* as in session_relay_event() */
 		if (!was_handshaking)
 			relay_disconnected(s->relay->relay, w->now_us);
 		return false;
@@ -260,7 +272,7 @@ feed_by_tls(struct worker *w, struct session *s)
 	if (was_handshaking && !tls->handshaking)
 		relay_tls_started(s->relay->relay, w->now_us);
 	if (s->backend_held.len_octets > 0) {
-		const uint32_t took = relay_input(s->relay->relay, &s->backend_held, w->now_us);
+		const uint32_t took = give(w, s, &s->backend_held);
 
 		s->backend_held.ptr += took;
 		s->backend_held.len_octets -= took;
@@ -302,7 +314,7 @@ session_backend_feed(struct worker *w, struct session *s)
 	if (s->backend_stream != NULL && s->backend.conn != NULL)
 		return feed_by_tls(w, s);
 	while (s->backend.conn != NULL && tcp_peek(s->backend.conn, &v, 1) > 0) {
-		const uint32_t used = relay_input(s->relay->relay, &v, w->now_us);
+		const uint32_t used = give(w, s, &v);
 
 		if (used == 0)
 			break;

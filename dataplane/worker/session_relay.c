@@ -392,7 +392,8 @@ session_relay_event(struct worker *w, struct session *s, uint32_t events)
 	if (s->live && s->relay != NULL && s->backend.conn != NULL && s->number == number &&
 		s->backend_opens == opens &&
 		events & (TCP_EV_EOF | TCP_EV_RESET | TCP_EV_TIMEOUT | TCP_EV_REFUSED | TCP_EV_CLOSED)) {
-		session_backend_drop(s, (events & TCP_EV_EOF) == 0);
+		/* of a message that will be answered by 451 nothing more may go out: it could be taken, and come again */
+		session_backend_drop(s, s->message_open || (events & TCP_EV_EOF) == 0);
 		relay_disconnected(s->relay->relay, w->now_us);
 		session_relay_run(w, s);
 	}

@@ -551,6 +551,15 @@ serve(struct fake_conn *f)
 	}
 }
 
+/* Whether it has the end of a message that it did not come to answer. */
+static bool
+has_end(const struct fake_conn *f)
+{
+	if (f->in_chunk)
+		return f->chunk_last && f->c->in_octets - f->c->in_seen >= f->chunk_left;
+	return f->in_data && find_dot(f->c, f->data_start) != 0;
+}
+
 void
 fake_mta_step(struct fake_mta *m)
 {
@@ -608,7 +617,10 @@ fake_mta_step(struct fake_mta *m)
 			at = &f->next;
 			continue;
 		}
-		m->n_aborted_in_data += f->in_data || f->bdat_open;
+		if (has_end(f))
+			m->n_unanswered++;
+		else
+			m->n_aborted_in_data += f->in_data || f->bdat_open;
 		drop_chunks(f);
 		*at = f->next;
 		sim_conn_forget(f->c);
@@ -630,6 +642,18 @@ fake_mta_deafen(struct fake_mta *m, bool deaf)
 	for (struct fake_conn *f = conns; f != NULL; f = f->next)
 		if (f->m == m)
 			sim_deafen(f->c, deaf);
+}
+
+void
+fake_mta_shut(struct fake_mta *m)
+{
+	for (struct fake_conn *f = conns; f != NULL; f = f->next) {
+		if (f->m != m || f->c->tcp == NULL)
+			continue;
+		if (f->c->stream != NULL)
+			f->c->stream->ops->shutdown(f->c->stream);
+		sim_close(f->c);
+	}
 }
 
 void

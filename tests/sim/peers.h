@@ -60,6 +60,7 @@ struct fake_mta {
 	void (*on_message)(void *arg, const struct fake_message *msg);
 	void *on_message_arg;
 	uint32_t n_conns, n_quits, n_aborted_in_data, n_chunks;
+	uint32_t n_unanswered; /* messages that it had whole when their connection was gone */
 	/* of connections that greeted with another name than the gateway's own, which probes have */
 	uint32_t n_sessions, n_session_quits;
 	char heard[65536]; /* what those said, a line each: "PROXY ADDRESS", commands, lines of an AUTH exchange */
@@ -74,6 +75,8 @@ void fake_mta_step(struct fake_mta *m);
 void fake_mta_shout(struct fake_mta *m, const char *text);
 /* All of its connections take nothing more from their sockets, or do again. */
 void fake_mta_deafen(struct fake_mta *m, bool deaf);
+/* Closes its side of all of its connections, and goes on reading. */
+void fake_mta_shut(struct fake_mta *m);
 void fake_mta_stop(struct fake_mta *m);
 
 /* Control as the test plays it: answers questions as told, keeps log lines as "key=value ..." text. */
