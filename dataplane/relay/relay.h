@@ -139,8 +139,9 @@ uint64_t relay_deadline_us(const struct relay *r);
 /* Octets of the message may be handed to the connection now: 354 came (or BDAT was sent) and no octet of ours is
  * before them. */
 bool relay_wants_body(const struct relay *r);
+/* relay_next() would answer something at once, whatever the time. */
+bool relay_has_news(const struct relay *r);
 /* The connection must end by reset, not by FIN: a message was cut. */
-bool relay_has_news(const struct relay *r); /* relay_next() would answer something at once, whatever the time */
 bool relay_must_abort(const struct relay *r);
 
 const struct smtp_reply *relay_reply(const struct relay *r); /* the reply for the client; lends until the next call */

@@ -317,8 +317,7 @@ struct tcp {
 	struct tcp_time_wait time_wait;
 	struct tcp_replies replies;
 	uint64_t timers_run_us; /* the last time at which nothing more was due */
-	uint32_t
-		turn_expiries; /* since tcp_output() last had nothing more to say: it may be called several times for that */
+	uint32_t turn_expiries; /* since tcp_output() last had nothing more: it may be called several times for that */
 };
 
 /* A received segment with what the states ask of it. Trimmed as it goes. */
