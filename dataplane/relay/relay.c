@@ -192,9 +192,6 @@ relay_handle_reply(struct relay *r, uint64_t now_us)
 	case RELAY_STAGE_DATA:
 		relay_in_data(r, now_us);
 		return;
-	case RELAY_STAGE_BODY:
-		relay_in_body(r);
-		return;
 	case RELAY_STAGE_DOT:
 		relay_in_dot(r, now_us);
 		return;
@@ -208,6 +205,7 @@ relay_handle_reply(struct relay *r, uint64_t now_us)
 		relay_lose(r, true);
 		return;
 	case RELAY_STAGE_QUIT: /* 221 or not: it closes now, or the time limit does */
+	case RELAY_STAGE_BODY: /* early */
 	case RELAY_STAGE_CLOSED:
 		return;
 	}

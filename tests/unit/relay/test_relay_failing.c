@@ -366,6 +366,12 @@ test_relay_gives_up_in_every_stage(void **state)
 		{ "a reset while a MAIL is under way that is refused",
 			{ GREETED, RCPT("a@example.org"), WANT(MAIL_LINE), RESET, SAY("550 no\r\n"), NOTHING,
 				WANT("RSET\r\n"), SAY("250 ok\r\n"), FIRST_RCPT } },
+		{ "a reset while MAIL and RCPT are under way, and MAIL is refused: it does not answer the next "
+		  "recipient",
+			{ GREETED_WITH("250 PIPELINING\r\n"), RCPT("a@example.org"), WANT(MAIL_LINE RCPT_LINE), RESET,
+				RCPT("b@example.org"), SAY("550 no\r\n503 no\r\n"), NOTHING, WANT("RSET\r\n"),
+				SAY("250 ok\r\n"), NOTHING, WANT(MAIL_LINE "RCPT TO:<b@example.org>\r\n"),
+				SAY("250 ok\r\n250 ok\r\n"), RCPT_REPLY("250 ok\r\n") } },
 		{ "a reset while DATA is under way: 354 cannot be taken back",
 			{ ACCEPTED, DATA, WANT("DATA\r\n"), RESET, SAY("354 go\r\n"), WANT(""), CLOSED } },
 		{ "a reset while a DATA is under way that is refused",
