@@ -63,6 +63,24 @@ session_rcpts_memory(struct memory_list *l)
 	memory_list_add(l, "recipients under judgement", RCPTS_AT_ONCE + 1, case_octets());
 }
 
+/*
+ * A reload took the client's listener away: whom it serves, nobody knows any more, and policy would deny relaying for good. The client hears that it is
+ * to come again, as for every failure that is not its own. True when it was answered.
+ */
+static bool
+has_lost_listener(struct worker *w, struct session *s)
+{
+	uint32_t listener;
+
+	if (session_listener(w, s, &listener) != NULL)
+		return false;
+	s->answer = (struct policy_answer){
+		.verdict = VERDICT_DEFER, .would = VERDICT_DEFER, .pool = 0xffff, .reason = "listener-removed"
+	};
+	session_answer_text(w, s, 451, "4.3.0", "Mail server temporarily unavailable, please try again later");
+	return true;
+}
+
 static void
 begin(struct worker *w, struct session *s, struct rcpt_case *c)
 {
@@ -100,6 +118,8 @@ session_rcpt(struct worker *w, struct session *s)
 		session_relay_rcpt(w, s);
 		return;
 	}
+	if (has_lost_listener(w, s))
+		return;
 	begin(w, s, c);
 	end(w, c);
 }
@@ -111,6 +131,8 @@ session_rcpt_soon(struct worker *w, struct session *s)
 		session_rcpt(w, s);
 		return;
 	}
+	if (has_lost_listener(w, s))
+		return;
 	begin(w, s, case_at(w, w->n_rcpts++));
 	s->wait = SESSION_WAIT_TURN;
 }

@@ -442,6 +442,80 @@ test_round_trips_of_a_hand_off(void **state)
 	}
 }
 
+/*
+ * A reload takes the client's listener away while its backend is asked, and the backend fails: there is no pool to take another from, the client
+ * hears so, and again for what it asks next.
+ */
+static void
+test_a_backend_that_fails_after_its_listener_was_removed(void **state)
+{
+	static const enum fake_fail ways[] = { FAKE_SILENT, FAKE_CLOSE, FAKE_RESET, FAKE_421 };
+
+	(void)state;
+	for (uint32_t i = 0; i < ARRAY_LEN(ways); i++) {
+		struct sim_conn *c;
+		uint32_t before;
+
+		scene_usual(&s);
+		scene_make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
+		before = sim_bufs_in_use(s.sim);
+		c = scene_open(&s, CLIENT4, GATEWAY4);
+		s.mta.delay_us = 1000000;
+		CHECK_EQ("EHLO", scene_chat(&s, c, "EHLO client.example"), 250);
+		CHECK_EQ("MAIL", scene_chat(&s, c, "MAIL FROM:<a@sender.example>"), 250);
+		s.mta.at_rcpt = ways[i];
+		sim_send(c, "RCPT TO:<u@example.org>\r\n", 25);
+		sim_run(s.sim, 500000);
+		s.config.listener[0].port = 2626;
+		sim_publish(s.sim, sim_conf_parts(&s.config));
+		CHECK_EQ("told", scene_reply_within(&s, c, 36000000), 451);
+		CHECK_EQ("and again", scene_chat(&s, c, "RCPT TO:<u@example.org>"), 451);
+		scene_quit(&s, c);
+		scene_check_nothing_left(&s, "gone", before);
+		scene_end(&s);
+	}
+}
+
+/*
+ * Nobody knows which domains a client may send to whose listener a reload took away: what it asks for is put off, and never denied for good, be it asked
+ * for anew or in the burst that brought the reload, or waiting for DNS. What was accepted before is delivered.
+ */
+static void
+test_no_recipient_is_refused_for_good_for_want_of_a_listener(void **state)
+{
+	struct sim_conn *c, *late, *waits;
+
+	(void)state;
+	scene_usual(&s);
+	scene_make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
+	c = scene_open(&s, CLIENT4, GATEWAY4);
+	CHECK_EQ("rcpt", scene_rcpt(&s, c, "a@sender.example", "u@example.org"), 250);
+	late = scene_open(&s, CLIENT4, GATEWAY4);
+	CHECK_EQ("EHLO", scene_chat(&s, late, "EHLO client.example"), 250);
+	s.control.silent = true;
+	waits = scene_open(&s, CLIENT6, GATEWAY6);
+	CHECK_EQ("EHLO", scene_chat(&s, waits, "EHLO client.example"), 250);
+	CHECK_EQ("MAIL", scene_chat(&s, waits, "MAIL FROM:<a@sender.example>"), 250);
+	sim_send(waits, "RCPT TO:<u@example.org>\r\n", 25);
+	sim_run(s.sim, 100000);
+	CHECK_EQ("it waits for DNS", waits->in_octets - waits->in_seen, 0);
+	s.config.listener[0].port = 2626;
+	sim_publish(s.sim, sim_conf_parts(&s.config));
+	CHECK_EQ("that waited", scene_reply_within(&s, waits, 3000000), 451);
+	CHECK_TRUE("not by the greylist", strstr(s.reply, "451 4.3.0 ") == s.reply);
+	CHECK_EQ("another one", scene_chat(&s, c, "RCPT TO:<v@example.org>"), 451);
+	CHECK_TRUE("logged", strstr(fake_control_find(&s.control, "listener-removed"), "verdict=defer") != NULL);
+	CHECK_EQ("what was accepted goes on", scene_chat(&s, c, "DATA"), 354);
+	CHECK_EQ("to its end", scene_chat(&s, c, "x\r\n."), 250);
+	CHECK_EQ("MAIL", scene_chat(&s, late, "MAIL FROM:<a@sender.example>"), 250);
+	CHECK_EQ("the next one's", scene_chat(&s, late, "RCPT TO:<u@example.org>"), 451);
+	CHECK_EQ("nor a stranger to us", scene_chat(&s, late, "RCPT TO:<u@elsewhere.example>"), 451);
+	scene_quit(&s, c);
+	scene_quit(&s, late);
+	scene_quit(&s, waits);
+	scene_end(&s);
+}
+
 int
 main(void)
 {
@@ -455,6 +529,8 @@ main(void)
 		cmocka_unit_test(test_a_backend_that_never_reads_costs_a_bounded_queue),
 		cmocka_unit_test(test_a_burst_of_a_hundred_recipients_keeps_order_and_time),
 		cmocka_unit_test(test_round_trips_of_a_hand_off),
+		cmocka_unit_test(test_a_backend_that_fails_after_its_listener_was_removed),
+		cmocka_unit_test(test_no_recipient_is_refused_for_good_for_want_of_a_listener),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
