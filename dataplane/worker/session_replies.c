@@ -219,6 +219,21 @@ message_replied(struct worker *w, struct session *s)
 	s->poke = true;
 }
 
+/* It refused DATA or a chunk: the message is over, as at its end. */
+static void
+data_refused(struct worker *w, struct session *s, const struct smtp_reply *r)
+{
+	char words[256];
+
+	smtp_reply_words(r, words, sizeof(words));
+	wlog_message(w, s, words, r->code >= 500 ? "refused" : "deferred", "DATA");
+	counter_inc(w->counters, CTR_worker_messages_refused);
+	if (r->code >= 500)
+		session_message_done(w, s, false);
+	s->message_open = false;
+	s->txn_has_pool = false;
+}
+
 void
 session_data_replied(struct worker *w, struct session *s)
 {
@@ -226,14 +241,12 @@ session_data_replied(struct worker *w, struct session *s)
 	struct smtp_env env_room;
 	const struct smtp_env *env;
 
-	env = session_env(w, s, &env_room);
 	s->wait = SESSION_WAIT_NONE;
-	if (r->code == 354 || (smtp_session_uses_bdat(s->smtp) && r->code / 100 == 2)) {
+	if (r->code == 354 || r->code / 100 == 2) /* 2xx: to a chunk */
 		s->message_open = true;
-	} else {
-		s->message_open = false;
-		s->txn_has_pool = false;
-	}
+	else
+		data_refused(w, s, r);
+	env = session_env(w, s, &env_room);
 	smtp_session_data_answer(s->smtp, env, r, w->now_us);
 	s->poke = true;
 }

@@ -110,6 +110,53 @@ test_a_refusal_inside_the_body_is_the_backends_word_and_no_failure(void **state)
 	scene_end(&s);
 }
 
+/* A message that ends at DATA, or at a chunk, has its line in the log like every other (POLICY section 8), whoever ended it. */
+static void
+test_a_message_that_ends_at_data_is_logged(void **state)
+{
+	static const struct {
+		enum fake_fail how;
+		int want;
+		const char *result;
+	} rows[] = {
+		{ FAKE_4XX, 450, "result=deferred stage=DATA" },
+		{ FAKE_5XX, 550, "result=refused stage=DATA" },
+		{ FAKE_421, 451, "result=failed stage=DATA" },
+		{ FAKE_NONSENSE, 451, "result=failed stage=DATA" },
+		{ FAKE_CLOSE, 451, "result=failed stage=DATA" },
+		{ FAKE_RESET, 451, "result=failed stage=DATA" },
+		{ FAKE_SILENT, 451, "result=failed stage=DATA" },
+	};
+
+	(void)state;
+	for (uint32_t bdat = 0; bdat < 2; bdat++)
+		for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+			struct sim_conn *c;
+			uint64_t refused;
+
+			scene_conf(&s);
+			s.mta.ext = s.mta_x.ext = s.mta_v1.ext =
+				"250-SIZE 50000000\r\n250-8BITMIME\r\n250-CHUNKING\r\n";
+			scene_begin(&s);
+			scene_make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
+			c = scene_open(&s, CLIENT4, GATEWAY4);
+			CHECK_EQ("rcpt", scene_rcpt(&s, c, "a@sender.example", "u@example.org"), 250);
+			refused = scene_count(&s, CTR_worker_messages_refused);
+			s.mta.at_data = s.mta.at_chunk = rows[i].how;
+			CHECK_EQ(rows[i].result, scene_chat(&s, c, bdat ? "BDAT 2\r\n" : "DATA"), rows[i].want);
+			sim_run(s.sim, 100000);
+			CHECK_TRUE(rows[i].result, fake_control_find(&s.control, rows[i].result)[0] != '\0');
+			CHECK_EQ("counted", scene_count(&s, CTR_worker_messages_refused), refused + (i < 2));
+			s.mta.at_data = s.mta.at_chunk = FAKE_OK;
+			CHECK_EQ("the next goes on", scene_chat(&s, c, "MAIL FROM:<a@sender.example>"), 250);
+			CHECK_EQ("rcpt", scene_chat(&s, c, "RCPT TO:<u@example.org>"), 250);
+			CHECK_EQ("data", scene_chat(&s, c, "DATA"), 354);
+			CHECK_EQ("to its end", scene_chat(&s, c, "x\r\n."), 250);
+			scene_quit(&s, c);
+			scene_end(&s);
+		}
+}
+
 /* ---- backends that misbehave ---- */
 
 #define LONG_LINE "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
@@ -522,6 +569,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_drained_backend_gets_no_new_session_and_keeps_the_old),
 		cmocka_unit_test(test_a_refusal_inside_the_body_is_the_backends_word_and_no_failure),
+		cmocka_unit_test(test_a_message_that_ends_at_data_is_logged),
 		cmocka_unit_test(test_whatever_a_backend_says_the_client_gets_one_correct_reply),
 		cmocka_unit_test(test_words_out_of_turn_never_answer_a_command),
 		cmocka_unit_test(test_a_backend_that_answers_ahead_is_not_believed),
