@@ -86,6 +86,7 @@ data_begins(struct worker *w, struct session *s)
 	if (s->txn_failed || s->relay == NULL ||
 		(smtp_session_uses_bdat(s->smtp) &&
 			(relay_ext(s->relay->relay) & EXT_CHUNKING) == 0)) { /* it had CHUNKING when it was offered */
+		wlog_message(w, s, s->backend_words, "failed", "DATA");
 		if (s->relay != NULL)
 			session_relay_abort(w, s);
 		smtp_reply_set(&r, 451, "4.3.0", "Mail server temporarily unavailable, please try again later");

@@ -157,6 +157,33 @@ test_a_message_that_ends_at_data_is_logged(void **state)
 		}
 }
 
+/* So has one whose backend was lost between its recipients and DATA, with what was seen of that. */
+static void
+test_a_message_whose_backend_left_before_data_is_logged(void **state)
+{
+	(void)state;
+	for (uint32_t bdat = 0; bdat < 2; bdat++) {
+		struct sim_conn *c;
+
+		scene_conf(&s);
+		s.mta.ext = s.mta_x.ext = s.mta_v1.ext = "250-SIZE 50000000\r\n250-8BITMIME\r\n250-CHUNKING\r\n";
+		scene_begin(&s);
+		scene_make_white(&s, CLIENT4, "a@sender.example", "u@example.org");
+		c = scene_open(&s, CLIENT4, GATEWAY4);
+		CHECK_EQ("rcpt", scene_rcpt(&s, c, "a@sender.example", "u@example.org"), 250);
+		fake_mta_shut(&s.mta);
+		sim_run(s.sim, 1000000);
+		CHECK_EQ("told", scene_chat(&s, c, bdat ? "BDAT 2 LAST\r\n" : "DATA"), 451);
+		sim_run(s.sim, 100000);
+		CHECK_TRUE("logged",
+			strstr(fake_control_find(&s.control, "result=failed stage=DATA"), "connection lost") != NULL);
+		CHECK_EQ("the next goes on", scene_chat(&s, c, "MAIL FROM:<a@sender.example>"), 250);
+		CHECK_EQ("rcpt", scene_chat(&s, c, "RCPT TO:<u@example.org>"), 250);
+		scene_quit(&s, c);
+		scene_end(&s);
+	}
+}
+
 /* ---- backends that misbehave ---- */
 
 #define LONG_LINE "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
@@ -570,6 +597,7 @@ main(void)
 		cmocka_unit_test(test_a_drained_backend_gets_no_new_session_and_keeps_the_old),
 		cmocka_unit_test(test_a_refusal_inside_the_body_is_the_backends_word_and_no_failure),
 		cmocka_unit_test(test_a_message_that_ends_at_data_is_logged),
+		cmocka_unit_test(test_a_message_whose_backend_left_before_data_is_logged),
 		cmocka_unit_test(test_whatever_a_backend_says_the_client_gets_one_correct_reply),
 		cmocka_unit_test(test_words_out_of_turn_never_answer_a_command),
 		cmocka_unit_test(test_a_backend_that_answers_ahead_is_not_believed),
