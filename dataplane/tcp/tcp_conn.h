@@ -114,6 +114,7 @@ const char *tcp_state_name(enum tcp_state state);
 #define TCP_PAWS_IDLE_US           (UINT64_C(24) * 86400 * 1000000) /* RFC 7323 section 5.5 */
 #define TCP_RCV_WSCALE             5 /* 65535 << 5 holds the largest rcv_wnd_max_octets */
 #define TCP_SACK_RECENT            4
+#define TCP_INDEX_NONE             UINT32_MAX
 #define TCP_NEVER                  UINT64_MAX
 #define TCP_STARVED_PER_TURN       16
 #define TCP_STARVED_RETRY_US       20000u

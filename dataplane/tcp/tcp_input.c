@@ -766,14 +766,11 @@ tcp_prefetch(const struct tcp *tcp, struct net_seg *seg, bool is_syn)
 	seg->hash = tcp_flow_hash(tcp, &seg->flow);
 	seg->at = TCP_TABLE_NONE;
 	seg->at_inserts = tcp->table.inserts - 1; /* not seen yet */
-	if (!is_syn) {
+	if (is_syn)
+		__builtin_prefetch(
+			tcp_filter_cell(&tcp->filter, seg->hash)); /* most say that there is nothing more to look at */
+	else
 		tcp_table_prefetch(&tcp->table, seg->hash);
-		return;
-	}
-	__builtin_prefetch(
-		tcp_filter_cell(&tcp->filter, seg->hash)); /* most say that there is nothing more to look at */
-	if (tcp_listen_is_crowded(&tcp->listen))
-		tcp_proven_prefetch(&tcp->listen.proven, &seg->flow.remote);
 }
 
 bool

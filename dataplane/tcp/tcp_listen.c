@@ -292,7 +292,7 @@ static struct tcp_syn_entry *
 entry_get(struct tcp *tcp, const struct flow *flow, uint64_t hash)
 {
 	struct tcp_listen *l = &tcp->listen;
-	const bool crowded = tcp_listen_is_crowded(l);
+	const bool crowded = l->n_strangers >= l->max - l->max / TCP_SYN_PROVEN_SHARE || l->free == TCP_INDEX_NONE;
 	bool proven = false;
 	uint32_t i;
 

@@ -72,13 +72,6 @@ struct tcp_listen {
 	uint64_t cookies_until_us; /* an ACK may complete a cookie until then; before the first cookie: never */
 };
 
-/* Whether the ring is full for strangers: from then on each SYN asks whether its address is proven. */
-static inline bool
-tcp_listen_is_crowded(const struct tcp_listen *l)
-{
-	return l->n_strangers >= l->max - l->max / TCP_SYN_PROVEN_SHARE || l->free == TCP_INDEX_NONE;
-}
-
 /* Borrows filter for life. */
 bool tcp_listen_create(struct tcp_listen *l, uint32_t entries, const struct siphash_key *cookie_key,
 	struct tcp_filter *filter, uint64_t now_us);

@@ -16,7 +16,6 @@
 
 #define TCP_TABLE_BUCKET_SLOTS 8
 #define TCP_TABLE_NONE         UINT32_MAX
-#define TCP_INDEX_NONE         UINT32_MAX /* of an array by index, as it is in a table: none */
 
 struct tcp_table_bucket {
 	_Alignas(64) uint32_t tag[TCP_TABLE_BUCKET_SLOTS];
