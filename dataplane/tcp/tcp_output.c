@@ -371,10 +371,13 @@ resend(struct tcp_conn *c, struct tcp_seg_out *out, uint32_t seq, uint32_t len)
 static bool
 recover_newreno(struct tcp_conn *c, struct tcp_seg_out *out)
 {
+	const uint32_t end = seq_min(c->snd_max, c->snd_end);
+
 	if (!c->rtx_due)
 		return false;
 	c->rtx_due = false;
-	resend(c, out, c->snd_una, MIN(c->mss, seq_lt(c->snd_una, c->snd_end) ? c->snd_end - c->snd_una : 0));
+	/* no more than was sent: what was not may be beyond the window */
+	resend(c, out, c->snd_una, seq_lt(c->snd_una, end) ? MIN(end - c->snd_una, c->mss) : 0);
 	if (c->timer_kind == TCP_TIMER_NONE)
 		tcp_timer_arm_rto(c);
 	return true;

@@ -513,6 +513,37 @@ test_fast_retransmit_and_limited_transmit(void **state)
 	peer_fini(&p);
 }
 
+/* What is said again is what was said: the rest of a piece that the window cut is no retransmission. */
+static void
+test_a_fast_retransmit_stays_within_what_was_sent(void **state)
+{
+	static const struct peer_options narrow = {
+		.mss = 1000, .no_ts = true, .no_sack = true, .no_wscale = true, .wnd = 512
+	};
+	struct peer p;
+	const struct heard *h;
+
+	(void)state;
+	peer_init(&p, &narrow, NULL);
+	peer_reach(&p, PEER_ESTABLISHED);
+	peer_write(&p, 900);
+	h = peer_hear(&p);
+	CHECK_EQ("as much as the window takes", h->len, 512);
+	p.rcv_nxt = p.irs + 1;
+	for (uint32_t i = 0; i < 3; i++)
+		SAY(&p, .ack = 0);
+	h = peer_hear(&p);
+	CHECK_TRUE("again", h->any && h->seq == 1);
+	CHECK_EQ("no more than that", h->len, 512);
+	CHECK_EQ("one recovery", tcp_end_count(&p.e, CTR_tcp_fast_retransmit), 1);
+	SAY(&p, .ack = 0);
+	h = peer_hear(&p);
+	CHECK_EQ("the rest once there is room", h->seq, 513);
+	CHECK_EQ("whole", h->len, 900 - 512);
+	peer_drain(&p);
+	peer_fini(&p);
+}
+
 static void
 test_cwnd_grows_while_it_is_what_limits(void **state)
 {
@@ -834,6 +865,7 @@ main(void)
 		cmocka_unit_test(test_ack_is_delayed_for_one_segment_not_for_two),
 		cmocka_unit_test(test_a_burst_beyond_a_gap_is_answered_segment_by_segment),
 		cmocka_unit_test(test_fast_retransmit_and_limited_transmit),
+		cmocka_unit_test(test_a_fast_retransmit_stays_within_what_was_sent),
 		cmocka_unit_test(test_cwnd_grows_while_it_is_what_limits),
 		cmocka_unit_test(test_a_loss_told_with_the_ack_of_a_whole_flight_halves_the_window),
 		cmocka_unit_test(test_tail_probe_comes_before_the_rto),
