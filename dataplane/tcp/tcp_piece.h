@@ -83,6 +83,9 @@ tcp_queue_begin(struct tcp_pieces *p, struct tcp_queue *q, uint32_t seq, const s
 	return true;
 }
 
+/* Takes piece as the last of q. */
+void tcp_queue_push(struct tcp_queue *q, struct tcp_piece *piece);
+
 /* As tcp_queue_append(), for a text that one piece holds by a reference, as segments of a message are. False: it is none, and nothing has changed. */
 static inline bool
 tcp_queue_attach(struct tcp_pieces *p, struct tcp_queue *q, uint32_t seq, const struct buf_view *v)
@@ -95,11 +98,7 @@ tcp_queue_attach(struct tcp_pieces *p, struct tcp_queue *q, uint32_t seq, const 
 	p->n_free--;
 	*piece = (struct tcp_piece){ .ptr = v->ptr, .buf = v->buf, .seq = seq, .len_octets = v->len_octets };
 	buf_ref(p->pool, v->buf);
-	if (q->tail != NULL)
-		q->tail->next = piece;
-	else
-		q->head = piece;
-	q->tail = piece;
+	tcp_queue_push(q, piece);
 	return true;
 }
 
@@ -110,8 +109,6 @@ uint32_t tcp_queue_append(struct tcp_pieces *p, struct tcp_queue *q, uint32_t se
  * or buffer is left, and nothing has changed.
  */
 bool tcp_queue_put_back(struct tcp_pieces *p, struct tcp_queue *q, uint32_t seq, const struct buf_view *v);
-/* Takes piece as the last of q. */
-void tcp_queue_push(struct tcp_queue *q, struct tcp_piece *piece);
 /* Drops the first octets of q; at most what is there. */
 void tcp_queue_drop(struct tcp_pieces *p, struct tcp_queue *q, uint32_t octets);
 void tcp_queue_clear(struct tcp_pieces *p, struct tcp_queue *q);

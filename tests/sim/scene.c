@@ -176,6 +176,19 @@ scene_worker(struct scene *s)
 	return sim_worker(s->sim, 0);
 }
 
+struct session *
+scene_session(struct scene *s)
+{
+	for (uint32_t i = 0; i < s->config.conf.sessions; i++) {
+		struct session *it = session_store_at(scene_worker(s), i);
+
+		if (it != NULL)
+			return it;
+	}
+	BUG_ON(true);
+	return NULL;
+}
+
 uint64_t
 scene_count(struct scene *s, enum counter which)
 {

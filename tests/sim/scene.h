@@ -83,6 +83,8 @@ void scene_send_all(struct scene *s, struct sim_conn *c, const void *data, size_
 bool scene_is_gone(void *conn);
 /* The only worker, or the first. */
 struct worker *scene_worker(struct scene *s);
+/* Its only session that has a block, or the first; dies where there is none. */
+struct session *scene_session(struct scene *s);
 /* Over all workers. */
 uint64_t scene_count(struct scene *s, enum counter which);
 /* Passes of that worker that did work and whose time was noted. */

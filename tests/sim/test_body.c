@@ -402,20 +402,6 @@ test_the_short_way_is_the_long_way(void **state)
 
 /* ---- scenes ---- */
 
-/* The only session. */
-static struct session *
-session(void)
-{
-	for (uint32_t i = 0; i < s.config.conf.sessions; i++) {
-		struct session *it = session_store_at(scene_worker(&s), i);
-
-		if (it != NULL)
-			return it;
-	}
-	BUG_ON(true);
-	return NULL;
-}
-
 static void
 begin(bool long_way)
 {
@@ -569,10 +555,10 @@ wait_for_the_backend(bool long_way)
 	c = open_message();
 	sim_send(c, mail, FIRST);
 	sim_run(s.sim, 150000); /* later a probe of the backend's window brings some room, which nobody is told of */
-	room = tcp_send_room(session()->backend.conn);
-	CHECK_TRUE("no room is left", session()->backend_stream != NULL || room < SMTP_BODY_ROOM_MIN_OCTETS);
+	room = tcp_send_room(scene_session(&s)->backend.conn);
+	CHECK_TRUE("no room is left", scene_session(&s)->backend_stream != NULL || room < SMTP_BODY_ROOM_MIN_OCTETS);
 	CHECK_TRUE("to speak of", room > 0);
-	CHECK_TRUE("octets wait", tcp_readable_octets(session()->client.conn) > 0);
+	CHECK_TRUE("octets wait", tcp_readable_octets(scene_session(&s)->client.conn) > 0);
 	sim_run(s.sim, 100 * SECOND_US);
 	sim_send(c, mail + FIRST, 100);
 	sim_run(s.sim, 150 * SECOND_US);
@@ -663,7 +649,7 @@ test_what_a_backend_says_before_the_end_does_not_answer_it(void **state)
 			CHECK_TRUE(rows[i].logged, fake_control_find(&s.control, rows[i].logged)[0] != '\0');
 			CHECK_EQ("the next goes on", scene_chat(&s, c, "MAIL FROM:<a@sender.example>"), 250);
 			CHECK_EQ("rcpt", scene_chat(&s, c, "RCPT TO:<u@example.org>"), 250);
-			CHECK_EQ("over another connection", session()->backend_opens, 2);
+			CHECK_EQ("over another connection", scene_session(&s)->backend_opens, 2);
 			scene_quit(&s, c);
 			scene_end(&s);
 		}
@@ -697,9 +683,9 @@ test_octets_of_a_chunk_wait_for_its_command(void **state)
 		sim_run(s.sim, SECOND_US);
 		sim_send(c, mail, octets);
 		sim_run(s.sim, 150000);
-		CHECK_EQ("no room", tcp_send_room(session()->backend.conn), 0);
+		CHECK_EQ("no room", tcp_send_room(scene_session(&s)->backend.conn), 0);
 		if (full == 0) {
-			full = (uint32_t)smtp_session_message_octets(session()->smtp);
+			full = (uint32_t)smtp_session_message_octets(scene_session(&s)->smtp);
 			sim_abort(c);
 			fake_mta_deafen(&s.mta, false);
 			scene_end(&s);
@@ -709,7 +695,7 @@ test_octets_of_a_chunk_wait_for_its_command(void **state)
 		CHECK_EQ("the chunk is answered", scene_reply_within(&s, c, SECOND_US), 250);
 		say(c, "BDAT 10 LAST\r\n");
 		sim_run(s.sim, 10000);
-		CHECK_EQ("the command waits", relay_wants_body(session()->relay->relay), false);
+		CHECK_EQ("the command waits", relay_wants_body(scene_session(&s)->relay->relay), false);
 		fake_mta_deafen(&s.mta, false);
 		sim_run(s.sim, late_us);
 		say(c, end);
@@ -743,7 +729,7 @@ test_a_client_that_leaves_behind_a_full_queue_leaves_no_message(void **state)
 		sim_send(c, mail, octets);
 		sim_close(c);
 		sim_run(s.sim, 5 * SECOND_US);
-		CHECK_TRUE("octets wait", tcp_readable_octets(session()->client.conn) > 0);
+		CHECK_TRUE("octets wait", tcp_readable_octets(scene_session(&s)->client.conn) > 0);
 		CHECK_EQ("the backend has what there is", s.mta.n_aborted_in_data, aborted);
 		fake_mta_deafen(&s.mta, false);
 		sim_run(s.sim, 100 * SECOND_US);

@@ -19,20 +19,6 @@
 
 static struct scene s; /* one at a time */
 
-/* The only session. */
-static struct session *
-session(void)
-{
-	for (uint32_t i = 0; i < s.config.conf.sessions; i++) {
-		struct session *it = session_store_at(scene_worker(&s), i);
-
-		if (it != NULL)
-			return it;
-	}
-	BUG_ON(true);
-	return NULL;
-}
-
 static void
 begin(bool tls)
 {
@@ -80,8 +66,8 @@ queue_message(bool bdat)
 	}
 	scene_send_all(&s, c, mail, sizeof(mail));
 	sim_run(s.sim, SECOND_US);
-	CHECK_EQ("its end is awaited", session()->wait, SESSION_WAIT_BACKEND_DOT);
-	CHECK_TRUE("it is not with the backend", tcp_unacked_octets(session()->backend.conn) > 10000);
+	CHECK_EQ("its end is awaited", scene_session(&s)->wait, SESSION_WAIT_BACKEND_DOT);
+	CHECK_TRUE("it is not with the backend", tcp_unacked_octets(scene_session(&s)->backend.conn) > 10000);
 	return c;
 }
 
